@@ -1,0 +1,80 @@
+"""Names to classes: ``resolve("learner", "q_learner")`` or ``resolve("learner", "my_pkg.my_mod:MyLearner")``.
+
+Values are lazy strings, so that one part whose package is missing stops nobody else. A string that starts
+with a dot is relative to this package, which keeps a vendored copy working under another name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from .types import ConfigError
+
+REGISTRY: dict[str, dict[str, Any]] = {
+    "learner": {
+        "q_learner": ".learners.q_learner:QLearner",
+        "omg_vae_learner": ".learners.omg_vae_learner:OMGVAELearner",
+    },
+    "mac": {"basic_mac": ".controllers.basic_controller:BasicMAC"},
+    "agent": {"rnn": ".modules.agents.rnn_agent:RNNAgent"},
+    "runner": {"episode": ".runners.episode_runner:EpisodeRunner"},
+    "action_selector": {"epsilon_greedy": ".components.action_selectors:EpsilonGreedy"},
+    "env": {
+        "pettingzoo": ".envs.factories:make_pettingzoo",
+        "gymnasium": ".envs.factories:make_gymnasium",
+    },
+}
+
+
+def register(kind: str, name: str, target: Any) -> None:
+    """Adds ``name`` to the registry of ``kind``; ``target`` is a class or a lazy string."""
+    REGISTRY[kind][name] = target
+
+
+def suggest(name: str, known: list[str]) -> str:
+    """A help for a misspelt name: the nearest known one, and the list where it is short."""
+    near = get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    listing = f" (there is: {', '.join(sorted(known))})" if len(known) <= 12 else ""
+    return hint + listing
+
+
+def resolve(kind: str, name: str) -> Any:
+    """The class or function behind ``name``.
+
+    Args:
+        kind: a part of the experiment: ``learner``, ``mac``, ``agent``, ``runner``, ``env``, ...
+        name: a registered name, or ``package.module:Class``.
+
+    Raises:
+        ConfigError: the name is not registered, or the module or class cannot be imported.
+    """
+    if not isinstance(name, str):
+        raise ConfigError(f"{kind}: {name!r} is not a name; give a registered name or 'package.module:Class'")
+    target = name if ":" in name else REGISTRY[kind].get(name)
+    if target is None:
+        raise ConfigError(f"{kind}: unknown name {name!r}{suggest(name, list(REGISTRY[kind]))}")
+    return load(target, kind) if isinstance(target, str) else target
+
+
+def load(target: str, what: str) -> Any:
+    """Imports ``package.module:Class``; the working directory counts as a place to import from."""
+    module_name, _, attribute = target.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        module = importlib.import_module(module_name, __package__)
+    except ImportError as error:
+        raise ConfigError(f"{what}: cannot import {module_name!r} ({error})") from error
+    try:
+        return getattr(module, attribute)
+    except AttributeError:
+        names = [n for n in vars(module) if not n.startswith("_")]
+        near = get_close_matches(attribute, names, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"{what}: module {module_name!r} has no {attribute!r}{hint}") from None

@@ -1,0 +1,195 @@
+"""The contracts between rooms, and the legend of shapes.
+
+Shapes, used in every docstring:
+
+====  =====================================================
+E     copies of the environment stepped at once
+B     episodes in a batch
+T     transitions of the longest episode (arrays hold T+1 steps: the last one is the final observation)
+N     agents, in the order of ``EnvInfo.agents``
+O     observation size, padded to the largest agent's
+U     number of actions, padded to the largest agent's
+S     state size
+Z     latent size
+H     hidden size of an agent
+====  =====================================================
+
+This module imports numpy alone: environment workers load it, and they must start without torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class OmarlError(Exception):
+    """What the user can mend: shown as one line, without a traceback, with a non-zero exit."""
+
+
+class ConfigError(OmarlError):
+    """A key, a name or a value that cannot run. Raised before anything is started or written."""
+
+
+class EnvError(OmarlError):
+    """An environment that cannot be made, that raises, or that hands out what cannot be learned from."""
+
+
+class TrainingError(OmarlError):
+    """A training that cannot go on (a loss that is not finite, a disk that is full)."""
+
+
+@dataclass(frozen=True)
+class EnvInfo:
+    """What stays the same for every copy and every episode of an environment.
+
+    Attributes:
+        key: what ``env_args.key`` said.
+        agents: the N names.
+        agent_types: N type names. Agents of one type have the same observation and action sizes, so that
+            they may share one network (``adversary_0`` and ``adversary_1`` are of type ``adversary``).
+        obs_shape: O. Smaller observations are padded with zeros at their end.
+        obs_sizes: each agent's own observation size, N values.
+        n_actions: U. Actions that an agent does not have are never available to it.
+        action_sizes: each agent's own number of actions, N values.
+        state_shape: S.
+        episode_limit: the most steps of an episode; reaching it truncates.
+    """
+
+    key: str
+    agents: tuple[str, ...]
+    agent_types: tuple[str, ...]
+    obs_shape: int
+    obs_sizes: tuple[int, ...]
+    n_actions: int
+    action_sizes: tuple[int, ...]
+    state_shape: int
+    episode_limit: int
+
+    @property
+    def n_agents(self) -> int:
+        """N."""
+        return len(self.agents)
+
+
+class Observation(NamedTuple):
+    """What E copies show before a decision.
+
+    Attributes:
+        obs: float32 [E, N, O]; zeros for dead agents.
+        state: float32 [E, S]; the environment's own state, or all observations in a row where it has none.
+        avail: uint8 [E, N, U]; 1 where the action is available. An agent that cannot act (dead, or out of
+            turn) has action 0 alone available, so that every row has at least one.
+        agent_mask: uint8 [E, N]; 1 where the agent is alive.
+    """
+
+    obs: NDArray[np.float32]
+    state: NDArray[np.float32]
+    avail: NDArray[np.uint8]
+    agent_mask: NDArray[np.uint8]
+
+
+class Step(NamedTuple):
+    """One joint step of E copies.
+
+    Attributes:
+        final: what the step led to, in every copy: at an episode's end its last observation, to bootstrap
+            from.
+        observation: what to act on next: the same as ``final``, but the first observation of the new
+            episode in copies whose episode has ended. It *is* ``final`` where none has.
+        reward: float32 [E, N]; an agent's last reward included, on the step on which it dies.
+        terminated: bool [E]; the episode ended in the environment's own terms.
+        truncated: bool [E]; it was cut off (time limit): bootstrap through it. Never both.
+    """
+
+    final: Observation
+    observation: Observation
+    reward: NDArray[np.float32]
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+
+
+class VecEnv(Protocol):
+    """E copies of one environment, stepped at once, each starting a new episode when one ends.
+
+    The arrays handed out are reused by the next call: copy what is to be kept.
+    """
+
+    info: EnvInfo
+    n_envs: int
+
+    def reset(self) -> Observation:
+        """Begins a new episode in every copy."""
+
+    def step(self, actions: NDArray[np.int64]) -> Step:
+        """Steps every copy once with actions [E, N]; actions of dead or waiting agents are ignored."""
+
+    def close(self) -> None:
+        """Frees processes and memory. Safe to call twice."""
+
+
+@runtime_checkable
+class Batch(Protocol):
+    """What a learner reads of an episode batch: no more than every PyMARL host provides.
+
+    ``batch["obs"]`` [B, T+1, N, O], ``state`` [B, T+1, S], ``actions`` [B, T+1, N, 1],
+    ``avail_actions`` [B, T+1, N, U], ``reward`` [B, T+1, 1 or N], ``terminated`` [B, T+1, 1],
+    ``filled`` [B, T+1, 1]. Ours adds ``truncated`` [B, T+1, 1] and ``agent_mask`` [B, T+1, N].
+    """
+
+    batch_size: int
+    max_seq_length: int
+    device: Any
+
+    def __getitem__(self, item: Any) -> Any: ...
+
+
+class MetricLogger(Protocol):
+    """PyMARL's logger, as far as learners use it."""
+
+    console_logger: Any
+
+    def log_stat(self, key: str, value: float, t: int) -> None:
+        """Records one number at environment step ``t``."""
+
+
+class Controller(Protocol):
+    """PyMARL's "mac": which network acts for which agent. See ``controllers/basic_controller.py``."""
+
+    def init_hidden(self, batch_size: int) -> None: ...
+    def forward(self, ep_batch: Any, t: int, test_mode: bool = False) -> Tensor: ...
+    def select_actions(
+        self, ep_batch: Any, t_ep: int, t_env: int, bs: Any = ..., test_mode: bool = False
+    ) -> Tensor: ...
+    def parameters(self) -> Iterable[Tensor]: ...
+    def load_state(self, other_mac: Any) -> None: ...
+    def cuda(self) -> Any: ...
+    def save_models(self, path: str) -> None: ...
+    def load_models(self, path: str) -> None: ...
+
+
+class Learner(Protocol):
+    """PyMARL's learner: built as ``Learner(mac, scheme, logger, args)``; ``args`` a namespace or a mapping."""
+
+    def train(self, batch: Any, t_env: int, episode_num: int) -> None: ...
+    def cuda(self) -> Any: ...
+    def save_models(self, path: str) -> None: ...
+    def load_models(self, path: str) -> None: ...
+
+
+class ResumableLearner(Learner, Protocol):
+    """Ours adds everything that a resumed run needs: targets, optimisers, normalisers, counters."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+PathLike = str | Path
