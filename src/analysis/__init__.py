@@ -1,1 +1,1 @@
-
+"""Looking at what training has done: reading runs, statistics over seeds, curves."""

@@ -1,0 +1,290 @@
+"""One picture of a run: its losses, its latent space and its returns over environment steps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..types import OmarlError, PathLike
+from .runs import Series, read_config, read_metrics
+
+Floats = NDArray[np.float64]
+
+MAX_POINTS = 1000  # drawn per line, about two a pixel: more cannot be seen
+MAX_AGENTS = 6  # that one panel can tell apart
+LOG_SPAN = 100  # a loss that falls further than this is drawn on a log axis
+
+# Okabe & Ito (2008), told apart with every common colour blindness; yellow left out, too pale on white.
+BLUE, GREEN, VERMILLION = "#0072B2", "#009E73", "#D55E00"
+PURPLE, ORANGE, SKY = "#CC79A7", "#E69F00", "#56B4E9"
+AGENT_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
+INK, MUTED, RULE = "#222222", "#757575", "#E6E6E6"
+
+
+class Panel(NamedTuple):
+    """A metric's place in the picture. Absent metrics leave no hole."""
+
+    metric: str
+    title: str
+    colour: str
+    loss: bool = False
+
+
+PANELS = (
+    Panel("vae_recon_loss", "Reconstruction loss", BLUE, loss=True),
+    Panel("vae_kl_loss", "KL divergence", BLUE, loss=True),
+    Panel("vae_loss", "Total VAE loss", BLUE, loss=True),
+    Panel("vae_alpha", "KL weight", PURPLE),
+    Panel("vae_explained_variance", "Explained variance", PURPLE),
+    Panel("vae_active_units", "Active latent units", PURPLE),
+    Panel("return_mean", "Return, training", GREEN),
+    Panel("test_return_mean", "Return, test", GREEN),
+)
+AGENT_PREFIX = "return_mean/"
+LAST_PANELS = (
+    Panel("loss", "Agents' loss", VERMILLION, loss=True),
+    Panel("epsilon", "Exploration (epsilon)", VERMILLION),
+)
+
+
+@dataclass
+class Curve:
+    """What is drawn of one metric; all arrays [points], NaN where there is nothing to draw.
+
+    ``low`` and ``high`` span every value behind a point: the logged ``_min`` and ``_max``, or what thinning
+    has put together. ``std`` is the logged ``_std``.
+    """
+
+    t: Floats
+    mean: Floats
+    std: Floats
+    low: Floats
+    high: Floats
+    per_point: int
+
+
+def draw_curves(run_dir: PathLike, out: PathLike | None = None) -> Path:
+    """Draws a run's curves, finished or not, and returns the picture's path.
+
+    Args:
+        run_dir: holds ``metrics.jsonl`` or Sacred's ``metrics.json``.
+        out: the picture; ``curves.png`` in the run's directory unless said. Its ending chooses the format.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    target = Path(out) if out is not None else Path(run_dir) / "curves.png"
+    metrics = read_metrics(run_dir)
+    drawings = _drawings(metrics)
+    columns = {0: 1, 1: 1, 2: 2, 4: 2}.get(len(drawings), 3)
+    rows = max(1, -(-len(drawings) // columns))
+    layout = ConstrainedLayoutEngine(w_pad=0.11, h_pad=0.09, wspace=0.02, hspace=0.03)
+    figure = Figure(figsize=(10, 0.9 + 2.3 * rows), dpi=150, facecolor="white", layout=layout)
+    FigureCanvasAgg(figure)
+    title = _title(Path(run_dir))
+    figure.suptitle(title, x=0.014, ha="left", fontsize=11, fontweight="bold", color=INK, parse_math=False)
+    end = max((m.t[-1] for m in metrics.values()), default=0)
+    for place, draw in enumerate(drawings, start=1):
+        ax = figure.add_subplot(rows, columns, place)
+        draw(ax)
+        ax.set_xlim(-0.02 * max(end, 1), 1.02 * max(end, 1))
+    if drawings:
+        figure.supxlabel("environment steps", fontsize=8, color=MUTED)
+    else:
+        text = "nothing logged yet" if not metrics else "nothing logged that is drawn here"
+        figure.text(0.5, 0.45, text, ha="center", fontsize=13, color=MUTED)
+    return _save(figure, target)
+
+
+def _drawings(metrics: dict[str, Series]) -> list[Callable[[Any], None]]:
+    """What to draw into each place, in order."""
+    first, last = (
+        [partial(_draw_panel, panel=panel, metrics=metrics) for panel in panels if panel.metric in metrics]
+        for panels in (PANELS, LAST_PANELS)
+    )
+    agents = _agents(metrics)
+    return [*first, *([partial(_draw_agents, agents=agents)] if agents else []), *last]
+
+
+def _save(figure: Any, target: Path) -> Path:
+    """Writes beside the target, then moves: whenever it is cut off, no half picture is left in its place."""
+    kind = target.suffix[1:].lower() or "png"
+    known = sorted(figure.canvas.get_supported_filetypes())
+    if kind not in known:
+        raise OmarlError(f"{target}: no picture can be written as .{kind}; choose one of {', '.join(known)}")
+    half = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(half, format=kind)
+        half.replace(target)
+    except OSError as error:
+        raise OmarlError(f"{target} could not be written: {error.strerror or error}") from error
+    finally:
+        half.unlink(missing_ok=True)
+    return target
+
+
+def _title(run: Path) -> str:
+    """The run's name, its environment and its seed, as far as they are known."""
+    config = read_config(run)
+    env_args = config.get("env_args")
+    env = env_args.get("key") if isinstance(env_args, dict) else config.get("env")
+    name, seed = config.get("name"), config.get("seed")
+    parts = [name, env, None if seed is None else f"seed {seed}"]
+    return "  ·  ".join(str(p) for p in parts if p) or run.resolve().name
+
+
+def _agents(metrics: dict[str, Series]) -> dict[str, Series]:
+    """The returns of single agents, without their companions; empty if too many for one panel."""
+    names = [name for name in metrics if name.startswith(AGENT_PREFIX)]
+    agents = {n.removeprefix(AGENT_PREFIX): metrics[n] for n in names if not _is_companion(n, metrics)}
+    return agents if len(agents) <= MAX_AGENTS else {}
+
+
+def _is_companion(name: str, metrics: dict[str, Series]) -> bool:
+    stem, _, suffix = name.rpartition("_")
+    return suffix in ("std", "min", "max") and stem in metrics
+
+
+def _companion(metrics: dict[str, Series], metric: str, suffix: str, t: Floats) -> Floats:
+    """``<metric>_<suffix>`` at steps ``t`` [points]; beside ``return_mean`` also PyMARL's ``return_std``."""
+    other = metrics.get(f"{metric}_{suffix}")
+    if other is None and metric.endswith("_mean"):
+        other = metrics.get(f"{metric.removesuffix('_mean')}_{suffix}")
+    values = np.full(len(t), np.nan)
+    if other is None or not len(other):
+        return values
+    place = np.minimum(np.searchsorted(other.t, t), len(other) - 1)
+    there = other.t[place] == t
+    values[there] = other.value[place[there]]
+    return values
+
+
+def _curve(metrics: dict[str, Series], metric: str) -> Curve:
+    """Thins a metric to ``MAX_POINTS``: means of neighbours, and their span, so that no spike is lost."""
+    series = metrics[metric]
+    std, low, high = (_companion(metrics, metric, s, series.t) for s in ("std", "min", "max"))
+    size = max(1, -(-len(series) // MAX_POINTS))  # points put together, k
+    t, mean, std, low, high = (_rows(x, size) for x in (series.t, series.value, std, low, high))
+    if size > 1:
+        low, high = np.fmin(low, mean), np.fmax(high, mean)
+    return Curve(_mean(t), _mean(mean), _mean(std), np.fmin.reduce(low, axis=1), np.fmax.reduce(high, axis=1), size)
+
+
+def _rows(values: Floats, size: int) -> Floats:
+    """[points] -> [ceil(points / size), size], infinities and the last row's rest as NaN."""
+    values = np.where(np.isfinite(values), values, np.nan)
+    return np.append(values, np.full(-len(values) % size, np.nan)).reshape(-1, size)
+
+
+def _mean(rows: Floats) -> Floats:
+    """The mean of each row's finite values, [rows, k] -> [rows]; NaN where it has none."""
+    count = np.isfinite(rows).sum(axis=1)
+    return np.where(count > 0, np.nansum(rows, axis=1) / np.maximum(count, 1), np.nan)
+
+
+def _draw_panel(ax: Any, panel: Panel, metrics: dict[str, Series]) -> None:
+    """One metric: its line, the band of one standard deviation, the paler one from least to greatest."""
+    curve = _curve(metrics, panel.metric)
+    floor = -np.inf
+    if panel.loss and _spans_decades(curve.mean):
+        floor = float(np.nanmin(curve.mean) / 3)  # bands that reach towards zero would fill a log axis
+        ax.set_yscale("log")
+    _draw_line(ax, curve, panel.colour, "mean")
+    _draw_band(ax, curve, curve.mean - curve.std, curve.mean + curve.std, floor, panel.colour, 0.26, "±1 std")
+    _draw_band(ax, curve, curve.low, curve.high, floor, panel.colour, 0.15, "min to max")
+    if np.isfinite(floor):
+        ax.set_ylim(bottom=floor)
+    _dress(ax, panel.title, _caption(metrics[panel.metric], curve))
+    if len(ax.collections):
+        _legend(ax, 3)
+
+
+def _draw_band(
+    ax: Any, curve: Curve, low: Floats, high: Floats, floor: float, colour: str, alpha: float, label: str
+) -> None:
+    """From ``low`` to ``high`` [points], cut at ``floor``; a bar at each point without a neighbour."""
+    if not np.isfinite(low + high).any():
+        return
+    low, high = np.maximum(low, floor), np.maximum(high, floor)
+    ax.fill_between(curve.t, low, high, color=colour, alpha=alpha, linewidth=0, label=label)
+    alone = _alone(low + high)
+    if alone.any():
+        ax.vlines(curve.t[alone], low[alone], high[alone], color=colour, alpha=alpha, linewidth=7)
+
+
+def _draw_agents(ax: Any, agents: dict[str, Series]) -> None:
+    for (name, series), colour in zip(agents.items(), AGENT_COLOURS, strict=False):
+        _draw_line(ax, _curve({name: series}, name), colour, name)
+    _dress(ax, "Return by agent, training", "")
+    _legend(ax, 2)
+
+
+def _draw_line(ax: Any, curve: Curve, colour: str, label: str) -> None:
+    """A line, and a dot at each point without a neighbour, which no line would show."""
+    ax.plot(curve.t, curve.mean, color=colour, linewidth=1.3, label=label, solid_joinstyle="round")
+    alone = _alone(curve.mean)
+    ax.plot(curve.t[alone], curve.mean[alone], ".", color=colour, markersize=6)
+
+
+def _alone(values: Floats) -> NDArray[np.bool_]:
+    """Which finite values have none beside them, [points]."""
+    there = np.isfinite(values)
+    return there & ~(np.append(there[1:], False) | np.append(False, there[:-1]))
+
+
+def _spans_decades(mean: Floats) -> bool:
+    finite = mean[np.isfinite(mean)]
+    return bool(len(finite) and finite.min() > 0 and finite.max() > LOG_SPAN * finite.min())
+
+
+def _caption(series: Series, curve: Curve) -> str:
+    """The last value, and what the picture alone would hide: thinning, and values that are not finite."""
+    finite = np.flatnonzero(np.isfinite(series.value))
+    parts = [f"last {series.value[finite[-1]]:.3g}"] if len(finite) else []
+    if curve.per_point > 1:
+        parts.append(f"{curve.per_point:,} logged per point")
+    if len(finite) < len(series):
+        parts.append(f"{len(series) - len(finite):,} not finite")
+    return "  ·  ".join(parts)
+
+
+def _dress(ax: Any, title: str, caption: str) -> None:
+    """Title and caption at the left, quiet rules, steps written as 20k."""
+    from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator
+
+    ax.set_title(title, loc="left", fontsize=9, fontweight="bold", color=INK, pad=5)
+    ax.set_title(caption, loc="right", fontsize=7, color=MUTED, pad=5)
+    ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    if ax.get_yscale() == "log":
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_locator(NullLocator())
+    ax.tick_params(labelsize=7.5, colors=MUTED, length=0)
+    ax.grid(axis="y", color=RULE, linewidth=0.8)
+    ax.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        ax.spines[side].set_visible(False)
+    ax.spines["bottom"].set_color("#BBBBBB")
+
+
+def _legend(ax: Any, columns: int) -> None:
+    ax.legend(
+        fontsize=6.5,
+        labelcolor=MUTED,
+        loc="best",
+        ncols=columns,
+        framealpha=0.8,
+        edgecolor="none",
+        handlelength=1.4,
+        columnspacing=1.0,
+        borderpad=0.2,
+    )

@@ -1,0 +1,155 @@
+"""Reading back what a run has written: its metrics and its configuration.
+
+Every reader is made for runs that are still being written, or were killed in the middle of a line.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..types import OmarlError, PathLike
+
+log = logging.getLogger(__name__)
+
+METRICS = "metrics.jsonl"
+SACRED_METRICS = "metrics.json"
+BLOCK = 5000  # lines parsed at once
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """One metric over training.
+
+    Attributes:
+        t: float64 [points], environment steps, strictly increasing.
+        value: float64 [points]; NaN where the run logged null.
+    """
+
+    t: NDArray[np.float64]
+    value: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+
+def read_metrics(run_dir: PathLike) -> dict[str, Series]:
+    """All metrics of a run by name, ``wall_s`` among them; empty if nothing has been logged yet.
+
+    ``metrics.jsonl`` is the truth. Where there is none, Sacred's ``metrics.json`` is read as far as it can
+    be. A step logged twice (a resumed run repeats some) keeps what was written last.
+    """
+    run = Path(run_dir)
+    if not run.is_dir():
+        raise OmarlError(f"{run} is not a run: there is no such directory")
+    if (run / METRICS).is_file():
+        return _read_lines(run / METRICS)
+    if (run / SACRED_METRICS).is_file():
+        return _read_sacred(run / SACRED_METRICS)
+    raise OmarlError(f"{run} is not a run: it holds neither {METRICS} nor {SACRED_METRICS}")
+
+
+def read_config(run_dir: PathLike) -> dict[str, Any]:
+    """The run's ``config.json``, or an empty dict where there is none that can be read."""
+    try:
+        config = json.loads((Path(run_dir) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def _read_lines(path: Path) -> dict[str, Series]:
+    """Reads one JSON object a line, ``{"t_env": int, "<metric>": number or null, ...}``."""
+    columns: dict[str, tuple[list[float], list[float]]] = {}
+    for record in _records(path):
+        t = float(record.pop("t_env"))
+        for name, raw in record.items():
+            value = raw if type(raw) is float else _number(raw)
+            if value is not None:
+                steps, values = columns.setdefault(name, ([], []))
+                steps.append(t)
+                values.append(value)
+    return {name: _series(steps, values) for name, (steps, values) in columns.items()}
+
+
+def _records(path: Path) -> Iterable[dict[str, Any]]:
+    """The records of whole lines. The last line may be half written; other broken ones are warned of."""
+    broken = 0
+    last_is_broken = False
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        while block := list(islice(lines, BLOCK)):
+            parsed = _parse(block)
+            broken += sum(record is None for record in parsed)
+            last_is_broken = parsed[-1] is None
+            yield from (record for record in parsed if record is not None)
+    if broken > last_is_broken:
+        log.warning("%s: %d unreadable lines left out", path, broken - last_is_broken)
+
+
+def _parse(block: list[str]) -> list[dict[str, Any] | None]:
+    """One record a line, None for a broken line: all in one go, which is faster, or else one by one."""
+    try:
+        records = json.loads(f"[{','.join(block)}]")
+        if len(records) == len(block) and all(map(_is_record, records)):
+            return records
+    except ValueError:
+        pass
+    return [_parse_line(line) for line in block]
+
+
+def _parse_line(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if _is_record(record) else None
+
+
+def _is_record(record: Any) -> bool:
+    return isinstance(record, dict) and isinstance(record.get("t_env"), int | float)
+
+
+def _read_sacred(path: Path) -> dict[str, Series]:
+    """Reads Sacred's ``{name: {"steps": [...], "values": [...], "timestamps": [...]}}``."""
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        pairs = {name: list(zip(m["steps"], m["values"], strict=False)) for name, m in metrics.items()}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise OmarlError(f"{path} is not one of Sacred's metrics files, or is cut off: {error}") from error
+    result = {}
+    for name, raw in pairs.items():
+        read = [(_number(step), _number(value)) for step, value in raw]
+        points = [(step, value) for step, value in read if step is not None and value is not None]
+        if points:
+            result[name] = _series(*zip(*points, strict=True))
+    return result
+
+
+def _number(raw: Any) -> float | None:
+    """A float; NaN for null; None for what is no number.
+
+    Sacred's jsonpickle writes NumPy scalars as ``{"py/object": ..., "dtype": ..., "value": x}``.
+    """
+    if raw is None:
+        return np.nan
+    if isinstance(raw, int | float):
+        return float(raw)
+    return _number(raw["value"]) if isinstance(raw, dict) and "value" in raw else None
+
+
+def _series(steps: Iterable[float], values: Iterable[float]) -> Series:
+    """Sorts by step; of equal steps the one that was written last stays."""
+    t = np.asarray(steps, dtype=np.float64)
+    value = np.asarray(values, dtype=np.float64)
+    order = np.argsort(t, kind="stable")
+    t, value = t[order], value[order]
+    keep = np.append(t[1:] != t[:-1], True)
+    return Series(t[keep], value[keep])

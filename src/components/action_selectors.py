@@ -1,0 +1,53 @@
+"""From the agents' outputs to actions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..config.schema import key, read
+from .schedules import linear
+
+
+@dataclass(frozen=True)
+class EpsilonGreedyConfig:
+    """Keys of ``action_selector: epsilon_greedy``."""
+
+    epsilon_start: float = key(1.0, low=0, high=1, help="share of random actions at the start")
+    epsilon_finish: float = key(0.05, low=0, high=1, help="share of random actions after annealing")
+    epsilon_anneal_time: int = key(50_000, low=0, help="environment steps from start to finish")
+    evaluation_epsilon: float = key(0.0, low=0, high=1, help="share of random actions in tests")
+
+
+class EpsilonGreedy:
+    """The best available action, or with probability epsilon a random available one, agent by agent."""
+
+    Config = EpsilonGreedyConfig
+
+    def __init__(self, args: Any) -> None:
+        self.config = read(EpsilonGreedyConfig, args)
+
+    def epsilon(self, t_env: int, test_mode: bool = False) -> float:
+        """Epsilon after ``t_env`` environment steps."""
+        c = self.config
+        if test_mode:
+            return c.evaluation_epsilon
+        return linear(c.epsilon_start, c.epsilon_finish, c.epsilon_anneal_time, t_env)
+
+    def select_action(
+        self, agent_inputs: Tensor, avail_actions: Tensor, t_env: int, test_mode: bool = False
+    ) -> Tensor:
+        """Actions [E, N] from values [E, N, U] and availability [E, N, U]."""
+        epsilon = self.epsilon(t_env, test_mode)
+        available = avail_actions > 0
+        greedy = agent_inputs.masked_fill(~available, -torch.inf).argmax(dim=-1)
+        if epsilon == 0.0:
+            return greedy
+        # The largest of independent uniforms over the available actions is a uniform choice among them.
+        uniforms = torch.rand(agent_inputs.shape, device=agent_inputs.device)
+        random = uniforms.masked_fill(~available, -1.0).argmax(dim=-1)
+        explore = torch.rand(greedy.shape, device=greedy.device) < epsilon
+        return torch.where(explore, random, greedy)

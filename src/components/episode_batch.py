@@ -1,0 +1,102 @@
+"""Episodes as padded tensors, with PyMARL's keys and manners."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..types import EnvInfo
+
+Scheme = dict[str, dict[str, Any]]
+
+
+def make_scheme(info: EnvInfo, common_reward: bool) -> tuple[Scheme, dict[str, int]]:
+    """PyMARL's scheme and groups for an environment.
+
+    ``terminated`` is true termination alone; ``truncated`` stands beside it.
+    """
+    scheme: Scheme = {
+        "state": {"vshape": (info.state_shape,), "dtype": torch.float32},
+        "obs": {"vshape": (info.obs_shape,), "group": "agents", "dtype": torch.float32},
+        "actions": {"vshape": (1,), "group": "agents", "dtype": torch.long},
+        "avail_actions": {"vshape": (info.n_actions,), "group": "agents", "dtype": torch.uint8},
+        "agent_mask": {"vshape": (1,), "group": "agents", "dtype": torch.uint8, "squeeze": True},
+        "reward": {"vshape": (1 if common_reward else info.n_agents,), "dtype": torch.float32},
+        "terminated": {"vshape": (1,), "dtype": torch.uint8},
+        "truncated": {"vshape": (1,), "dtype": torch.uint8},
+        "filled": {"vshape": (1,), "dtype": torch.uint8},
+        "actions_onehot": {"vshape": (info.n_actions,), "group": "agents", "dtype": torch.float32},
+    }
+    return scheme, {"agents": info.n_agents}
+
+
+def step_shape(scheme: Scheme, groups: dict[str, int], name: str) -> tuple[int, ...]:
+    """The shape of one step of ``name``, without batch and time."""
+    entry = scheme[name]
+    group = (groups[entry["group"]],) if "group" in entry else ()
+    return group if entry.get("squeeze") else (*group, *entry["vshape"])
+
+
+def stored_keys(scheme: Scheme) -> list[str]:
+    """What is kept in memory; one-hot actions are derived when somebody asks for them."""
+    return [name for name in scheme if name != "actions_onehot"]
+
+
+class EpisodeBatch:
+    """B episodes, padded to T+1 steps: ``batch["obs"]`` is [B, T+1, N, O], and so on.
+
+    Attributes:
+        batch_size: B.
+        max_seq_length: T+1.
+        data: the tensors by key.
+    """
+
+    def __init__(self, scheme: Scheme, groups: dict[str, int], data: dict[str, Tensor]) -> None:
+        self.scheme = scheme
+        self.groups = groups
+        self.data = data
+        self.batch_size, self.max_seq_length = data["filled"].shape[:2]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors lie."""
+        return self.data["filled"].device
+
+    def to(self, device: Any) -> EpisodeBatch:
+        """Moves the tensors, in place, and returns the batch (PyMARL calls it either way)."""
+        self.data = {name: tensor.to(device, non_blocking=True) for name, tensor in self.data.items()}
+        return self
+
+    def max_t_filled(self) -> Tensor:
+        """Steps of the longest episode, its final observation included: a tensor of one number, as PyMARL's."""
+        return self.data["filled"].sum(dim=1, dtype=torch.long).max(dim=0)[0]
+
+    def __getitem__(self, item: Any) -> Any:
+        """A tensor by key, or a smaller batch by slices (an index keeps its dimension, as in PyMARL)."""
+        if isinstance(item, str):
+            if item == "actions_onehot" and item not in self.data:
+                self.data[item] = self._one_hot_actions()
+            return self.data[item]
+        episodes, steps = item if isinstance(item, tuple) else (item, slice(None))
+        if isinstance(episodes, int):
+            episodes = slice(episodes, episodes + 1)
+        if isinstance(steps, int):
+            steps = slice(steps, steps + 1)
+        if isinstance(episodes, np.ndarray):
+            episodes = torch.from_numpy(episodes)
+        data = {name: tensor[episodes][:, steps] for name, tensor in self.data.items()}
+        return EpisodeBatch(self.scheme, self.groups, data)
+
+    def _one_hot_actions(self) -> Tensor:
+        """Zeros, not action 0, on padding."""
+        n_actions = self.scheme["actions_onehot"]["vshape"][0]
+        actions = self.data["actions"]
+        one_hot = torch.zeros(*actions.shape[:-1], n_actions, device=actions.device)
+        one_hot.scatter_(-1, actions, 1.0)
+        return one_hot * self.data["filled"].unsqueeze(-1)
+
+    def __repr__(self) -> str:
+        return f"EpisodeBatch({self.batch_size} episodes, {self.max_seq_length} steps, {', '.join(self.data)})"

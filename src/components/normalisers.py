@@ -1,0 +1,62 @@
+"""Running mean and variance, saved with the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+class RunningMeanStd:
+    """Mean and variance of a stream of vectors, merged batch by batch (Chan, Golub and LeVeque 1979).
+
+    Only what is handed in counts: select the valid rows before.
+
+    Args:
+        shape: size of a vector.
+        epsilon: smallest standard deviation that divides.
+    """
+
+    def __init__(self, shape: int, epsilon: float = 1e-4) -> None:
+        self.mean = torch.zeros(shape)
+        self.var = torch.ones(shape)
+        self.count = torch.zeros((), dtype=torch.float64)
+        self.epsilon = epsilon
+
+    def to(self, device: torch.device | str) -> RunningMeanStd:
+        """Moves the statistics."""
+        self.mean, self.var, self.count = (x.to(device) for x in (self.mean, self.var, self.count))
+        return self
+
+    @torch.no_grad()
+    def update(self, rows: Tensor) -> None:
+        """Takes in rows [M, shape]; none changes nothing."""
+        if rows.shape[0] == 0:
+            return
+        batch_mean = rows.mean(dim=0)
+        batch_var = rows.var(dim=0, unbiased=False)
+        count = self.count + rows.shape[0]
+        delta = batch_mean - self.mean
+        share = (rows.shape[0] / count).to(batch_mean.dtype)
+        self.var = (1 - share) * self.var + share * batch_var + share * (1 - share) * delta.square()
+        self.mean = self.mean + delta * share
+        self.count = count
+
+    @property
+    def std(self) -> Tensor:
+        """Standard deviation, at least epsilon."""
+        return self.var.sqrt().clamp(min=self.epsilon)
+
+    def normalise(self, rows: Tensor, clip: float = torch.inf) -> Tensor:
+        """(rows - mean) / std, clipped to [-clip, clip]."""
+        return ((rows - self.mean) / self.std).clamp(-clip, clip)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Mean, variance and count."""
+        return {"mean": self.mean.clone(), "var": self.var.clone(), "count": self.count.clone()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Takes up ``state_dict``'s values on the present device."""
+        device = self.mean.device
+        self.mean, self.var, self.count = (state[name].to(device) for name in ("mean", "var", "count"))

@@ -1,0 +1,38 @@
+"""Optimisers by name, and the one optimiser step that every learner takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+
+def make_optimiser(
+    name: str,
+    parameters: Iterable[Tensor],
+    lr: float,
+    *,
+    betas: tuple[float, float] = (0.9, 0.999),
+    alpha: float = 0.99,
+    eps: float = 1e-5,
+) -> torch.optim.Optimizer:
+    """``adam`` reads ``betas``; ``rmsprop`` reads ``alpha``, its smoothing constant; both read ``eps``."""
+    if name == "adam":
+        return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=eps)
+    return torch.optim.RMSprop(parameters, lr=lr, alpha=alpha, eps=eps)
+
+
+def optimiser_step(optimiser: torch.optim.Optimizer, loss: Tensor, parameters: list[Any], max_norm: float) -> Tensor:
+    """Backward, clip to ``max_norm``, step.
+
+    Returns:
+        The gradient's norm before clipping, a detached scalar tensor.
+    """
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    grad_norm = clip_grad_norm_(parameters, max_norm)
+    optimiser.step()
+    return grad_norm.detach()

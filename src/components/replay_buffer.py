@@ -1,0 +1,121 @@
+"""Whole episodes kept for replay."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..types import ConfigError
+from .episode_batch import EpisodeBatch, Scheme, step_shape, stored_keys
+
+
+def available_memory() -> int:
+    """Bytes that can be had without swapping."""
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+class ReplayBuffer:
+    """The last ``capacity`` episodes; sampling is uniform over episodes, without replacement.
+
+    Memory is taken from the system as episodes come in, but its full size is checked at the start.
+
+    Args:
+        scheme, groups: see ``episode_batch.make_scheme``.
+        capacity: episodes.
+        episode_limit: T, the most transitions of an episode.
+        rng: draws the samples.
+        device: where the episodes are kept.
+
+    Raises:
+        ConfigError: ``capacity`` episodes do not fit into memory.
+    """
+
+    def __init__(
+        self,
+        scheme: Scheme,
+        groups: dict[str, int],
+        capacity: int,
+        episode_limit: int,
+        rng: np.random.Generator,
+        device: Any = "cpu",
+    ) -> None:
+        self.scheme, self.groups, self.capacity, self.rng = scheme, groups, capacity, rng
+        self.keys = stored_keys(scheme)
+        shapes = {name: step_shape(scheme, groups, name) for name in self.keys}
+        bytes_per_step = sum(int(np.prod(shapes[n])) * scheme[n]["dtype"].itemsize for n in self.keys)
+        self.bytes = capacity * (episode_limit + 1) * bytes_per_step
+        self._refuse_what_does_not_fit(torch.device(device))
+        self.data = {
+            name: self._zeros((capacity, episode_limit + 1, *shapes[name]), scheme[name]["dtype"], device)
+            for name in self.keys
+        }
+        self.steps = np.zeros(capacity, dtype=np.int64)
+        self.next_slot = 0
+        self.n_episodes = 0
+
+    @staticmethod
+    def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: Any) -> torch.Tensor:
+        if torch.device(device).type != "cpu":
+            return torch.zeros(shape, dtype=dtype, device=device)
+        # numpy's zeros are pages not yet touched; torch's would take all the memory at once
+        return torch.from_numpy(np.zeros(shape, dtype=torch.zeros(0, dtype=dtype).numpy().dtype))
+
+    def _refuse_what_does_not_fit(self, device: torch.device) -> None:
+        free = available_memory() if device.type == "cpu" else torch.cuda.mem_get_info(device)[0]
+        if self.bytes > 0.9 * free:
+            fits = int(0.5 * free / (self.bytes / self.capacity))
+            raise ConfigError(
+                f"buffer_size: {self.capacity} episodes need {self.bytes / 2**30:.1f} GiB and "
+                f"{free / 2**30:.1f} GiB are free; buffer_size={fits} fits"
+            )
+
+    def insert(self, batch: EpisodeBatch) -> None:
+        """Adds the batch's episodes, over the oldest ones where the buffer is full."""
+        slots = (self.next_slot + np.arange(batch.batch_size)) % self.capacity
+        rows = torch.from_numpy(slots)
+        length = batch.max_seq_length
+        for name in self.keys:
+            self.data[name][rows, :length] = batch[name].to(self.data[name].device)
+            self.data[name][rows, length:] = 0
+        self.steps[slots] = batch["filled"].sum(dim=(1, 2), dtype=torch.long).cpu().numpy()
+        self.next_slot = int((self.next_slot + batch.batch_size) % self.capacity)
+        self.n_episodes = min(self.n_episodes + batch.batch_size, self.capacity)
+
+    def can_sample(self, batch_size: int) -> bool:
+        """Whether ``batch_size`` episodes are there."""
+        return self.n_episodes >= batch_size
+
+    def sample(self, batch_size: int) -> EpisodeBatch:
+        """``batch_size`` different episodes, padded only to the longest among them."""
+        slots = self.rng.choice(self.n_episodes, batch_size, replace=False)
+        length = int(self.steps[slots].max())
+        rows = torch.from_numpy(slots)
+        data = {name: tensor[:, :length][rows] for name, tensor in self.data.items()}
+        return EpisodeBatch(self.scheme, self.groups, data)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The episodes held (no more than those) and the place in the ring."""
+        held = {name: tensor[: self.n_episodes].clone() for name, tensor in self.data.items()}
+        return {
+            "data": held,
+            "steps": torch.from_numpy(self.steps[: self.n_episodes].copy()),
+            "next_slot": self.next_slot,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes up the episodes of ``state_dict``; a smaller buffer keeps as many as fit."""
+        n = min(len(state["steps"]), self.capacity)
+        for name, tensor in state["data"].items():
+            self.data[name][:n] = tensor[:n]
+        self.steps[:n] = state["steps"][:n].numpy()
+        self.n_episodes = n
+        self.next_slot = int(state["next_slot"]) % self.capacity if n == len(state["steps"]) else 0

@@ -1,0 +1,20 @@
+"""A controller's outputs along whole episodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def unroll(mac: Any, batch: Any) -> Tensor:
+    """Outputs [B, T+1, N, U] at every step of ``batch``.
+
+    One fused call where the controller offers ``unroll``; else PyMARL's loop over t, so that a host's
+    controller works.
+    """
+    if hasattr(mac, "unroll"):
+        return mac.unroll(batch)
+    mac.init_hidden(batch.batch_size)
+    return torch.stack([mac.forward(batch, t=t) for t in range(batch.max_seq_length)], dim=1)

@@ -1,0 +1,175 @@
+"""Layers of configuration: default.yaml < envs/*.yaml < algs/*.yaml < the command line's ``with``.
+
+A checkpoint's own config.json stands in for the YAML files where a run is evaluated or resumed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..registry import suggest
+from ..types import ConfigError
+from .schema import Schema, collect, owners_elsewhere
+
+CONFIG_DIR = Path(__file__).parent
+COMMAND_LINE = "command line"
+SACRED_KEYS = {"seed", "__doc__"}
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which 1e-4 is a number, as everybody writes it, and no key stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [self.construct_object(name, deep=True) for name, _ in node.value]
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError(f"{self.name}: the key {name!r} stands twice")
+        return super().construct_mapping(node, deep)
+
+
+# YAML 1.1 asks for a dot in a float: without this, `vae_lr: 1e-4` would be the text "1e-4".
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*(\.[\d_]*)?|\.[\d_]+)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+
+@dataclass
+class Layers:
+    """Configuration with the place where each top-level key was set last."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    source: dict[str, str] = field(default_factory=dict)
+
+    def add(self, values: Mapping[str, Any], source: str) -> None:
+        """Lays ``values`` on top; mappings merge, everything else replaces."""
+        merge(self.values, values)
+        self.source.update({name: source for name in values})
+
+
+def merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+    """Recursive update of ``into``; the values are copied."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and isinstance(into.get(name), dict):
+            merge(into[name], value)
+        else:
+            into[name] = deepcopy(dict(value) if isinstance(value, Mapping) else value)
+
+
+def find(folder: str, name: str) -> Path:
+    """The file behind ``--config`` (folder "algs") or ``--env-config`` (folder "envs"): a name or a path."""
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        path = Path(name)
+        if not path.is_file():
+            raise ConfigError(f"no configuration file {name}")
+        return path
+    path = CONFIG_DIR / folder / f"{name}.yaml"
+    if not path.is_file():
+        option = {"algs": "--config", "envs": "--env-config"}[folder]
+        known = [p.stem for p in (CONFIG_DIR / folder).glob("*.yaml")]
+        raise ConfigError(f"{option}={name}: no such configuration{suggest(name, known)}")
+    return path
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file's mapping.
+
+    Raises:
+        ConfigError: naming the file, and the line where YAML knows it.
+    """
+    try:
+        with path.open(encoding="utf-8") as stream:
+            values = yaml.load(stream, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f":{mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)})") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise ConfigError(f"{path}: a configuration file holds 'key: value' lines")
+    return values
+
+
+def from_files(config: str, env_config: str) -> Layers:
+    """default.yaml < the environment's file < the algorithm's file."""
+    layers = Layers()
+    paths = [CONFIG_DIR / "default.yaml", find("envs", env_config), find("algs", config)]
+    for path in paths:
+        layers.add(read_yaml(path), path.name if path.is_relative_to(CONFIG_DIR) else str(path))
+    return layers
+
+
+def from_checkpoint(path: Path) -> Layers:
+    """default.yaml < the configuration that a checkpoint was made with."""
+    layers = Layers()
+    layers.add(read_yaml(CONFIG_DIR / "default.yaml"), "default.yaml")
+    layers.add(json.loads((path / "config.json").read_text(encoding="utf-8")), str(path / "config.json"))
+    return layers
+
+
+def complete(layers: Layers, root: type) -> Layers:
+    """Checks every key and value against what the run will read, and fills in the defaults of the rest.
+
+    Args:
+        layers: all of them, the command line's included.
+        root: the dataclass of the run's own keys.
+
+    Raises:
+        ConfigError: one line naming the key, where it was set, and the nearest valid key.
+    """
+    schema = collect(root, layers.values)
+    full = Layers(schema.defaults())
+    full.source.update(layers.source)
+    for name, value in layers.values.items():
+        if name in SACRED_KEYS:
+            full.values[name] = value
+        elif name in schema.declarations:
+            full.values[name] = _checked(schema, name, value, layers.source[name])
+        elif _is_unknown(name, layers.source[name], schema):
+            raise ConfigError(_unknown(name, layers.source[name], schema))
+        else:
+            full.values[name] = value
+    return full
+
+
+def _checked(schema: Schema, name: str, value: Any, source: str) -> Any:
+    for declaration in schema.declarations[name]:
+        try:
+            value = declaration.check(value)
+        except ConfigError as error:
+            raise ConfigError(f"{error} ({source})") from None
+    return value
+
+
+def _is_unknown(name: str, source: str, schema: Schema) -> bool:
+    """Whether a key that no part of the run declares is an error.
+
+    It is none where a part from outside declares no keys (it may be that part's), nor where a file of
+    ours sets the key of a part that the command line swapped for another.
+    """
+    if schema.undeclared:
+        near = get_close_matches(name, schema.declarations, n=1, cutoff=0.85)
+        return bool(near)
+    return source == COMMAND_LINE or not owners_elsewhere(name)
+
+
+def _unknown(name: str, source: str, schema: Schema) -> str:
+    elsewhere = owners_elsewhere(name)
+    if elsewhere:
+        return f"{name}: no part of this run reads it; it is a key of {', '.join(elsewhere)} ({source})"
+    near = get_close_matches(name, schema.declarations, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "; print_config lists the keys"
+    return f"{name}: unknown key{hint} ({source})"

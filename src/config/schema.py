@@ -1,0 +1,247 @@
+"""Typed keys: a part of the experiment declares the keys it reads as a dataclass beside it.
+
+    @dataclass(frozen=True)
+    class QLearnerConfig:
+        lr: float = key(5e-4, above=0, help="learning rate of the agents")
+
+    class QLearner:
+        Config = QLearnerConfig
+
+``read(QLearnerConfig, args)`` gives the typed values, from a namespace or a mapping, of ours or of a PyMARL
+host. ``collect`` walks the parts that a configuration names and gathers every key that the run will read.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from functools import cache
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from ..registry import REGISTRY, resolve
+from ..types import ConfigError
+
+C = TypeVar("C")
+
+UNCHECKED_KINDS = ("learner", "mac", "agent", "runner", "action_selector")
+
+
+def key(
+    default: Any,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    component: str = "",
+    help: str = "",
+) -> Any:
+    """A configuration key.
+
+    Args:
+        default: used where the configuration does not name the key (a host's, mostly).
+        low, high: the closed range of a number, or of each number of a list.
+        above: an open lower bound.
+        component: the value names a part of this registry kind, whose own keys join the run's.
+        help: one line for the reader.
+    """
+    metadata = {"low": low, "high": high, "above": above, "component": component, "help": help}
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@cache
+def _hints(config: type) -> dict[str, Any]:
+    return get_type_hints(config)
+
+
+def default_of(spec: Field[Any]) -> Any:
+    """A key's default value."""
+    return spec.default if spec.default_factory is MISSING else spec.default_factory()
+
+
+def read(config: type[C], args: Any) -> C:
+    """The typed values of one part's keys.
+
+    Args:
+        config: the dataclass that declares them.
+        args: a namespace or a mapping that may hold more keys, and may lack some (the default is taken).
+
+    Raises:
+        ConfigError: a value has the wrong type or is out of range.
+    """
+    get = args.get if isinstance(args, Mapping) else lambda name, default: getattr(args, name, default)
+    values = {}
+    for spec in fields(config):  # type: ignore[arg-type]
+        value = get(spec.name, MISSING)
+        values[spec.name] = default_of(spec) if value is MISSING else check(config, spec, value)
+    return config(**values)
+
+
+def check(config: type, spec: Field[Any], value: Any) -> Any:
+    """``value`` in the declared type (1 for a float becomes 1.0, 1e5 for an int becomes 100000).
+
+    Raises:
+        ConfigError: naming the key and what it takes.
+    """
+    hint = _hints(config)[spec.name]
+    try:
+        typed = _convert(value, hint)
+    except ValueError:
+        raise ConfigError(f"{spec.name}: {value!r} is not {_describe(hint)}") from None
+    for number in typed if isinstance(typed, list) else [typed]:
+        if isinstance(number, int | float) and not isinstance(number, bool):
+            _check_range(spec, number)
+    return typed
+
+
+def _check_range(spec: Field[Any], number: float) -> None:
+    low, high, above = (spec.metadata[bound] for bound in ("low", "high", "above"))
+    if low is not None and not number >= low:
+        raise ConfigError(f"{spec.name}: {number} is out of range, it must be at least {low:g}")
+    if above is not None and not number > above:
+        raise ConfigError(f"{spec.name}: {number} is out of range, it must be above {above:g}")
+    if high is not None and not number <= high:
+        raise ConfigError(f"{spec.name}: {number} is out of range, it must be at most {high:g}")
+
+
+def _convert(value: Any, hint: Any) -> Any:
+    """``value`` as ``hint``, or ValueError."""
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return _convert_union(value, get_args(hint))
+    if origin is Literal:
+        return _require(value, value in get_args(hint))
+    if origin is list:
+        _require(value, isinstance(value, list | tuple))
+        return [_convert(item, get_args(hint)[0]) for item in value]
+    if hint is Any:
+        return value
+    return _convert_plain(value, origin or hint)
+
+
+def _convert_union(value: Any, options: tuple[Any, ...]) -> Any:
+    for option in options:
+        if option is type(None):
+            if value is None:
+                return None
+            continue
+        try:
+            return _convert(value, option)
+        except ValueError:
+            continue
+    raise ValueError
+
+
+def _convert_plain(value: Any, hint: type) -> Any:
+    if hint is bool:
+        return _require(value, isinstance(value, bool))
+    if hint in (int, float):
+        _require(value, isinstance(value, int | float | str) and not isinstance(value, bool))
+        number = float(value)
+        if hint is float:
+            return number
+        return int(value) if isinstance(value, int) else int(_require(number, number.is_integer()))
+    if hint is dict:
+        return dict(_require(value, isinstance(value, Mapping)))
+    return _require(value, isinstance(value, hint))
+
+
+def _require(value: Any, condition: bool) -> Any:
+    if not condition:
+        raise ValueError
+    return value
+
+
+def _describe(hint: Any) -> str:
+    origin = get_origin(hint)
+    if origin is Literal:
+        return "one of " + ", ".join(repr(option) for option in get_args(hint))
+    if origin in (Union, types.UnionType):
+        return " or ".join("null" if o is type(None) else _describe(o) for o in get_args(hint))
+    if origin is list:
+        return f"a list (of {get_args(hint)[0].__name__})"
+    names = {
+        bool: "True or False",
+        int: "a whole number",
+        float: "a number",
+        str: "a text",
+        dict: "a mapping",
+    }
+    return names.get(origin or hint, str(hint))
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """One key as one part declares it."""
+
+    config: type
+    spec: Field[Any]
+    owner: str
+
+    def check(self, value: Any) -> Any:
+        """See the module's ``check``."""
+        return check(self.config, self.spec, value)
+
+
+@dataclass
+class Schema:
+    """Every key that a run reads.
+
+    Attributes:
+        declarations: by key; parts that share a key (``grad_norm_clip``) stand in one list.
+        undeclared: parts from outside that declare no keys, so that unknown ones may be theirs.
+    """
+
+    declarations: dict[str, list[Declaration]]
+    undeclared: list[str]
+
+    def defaults(self) -> dict[str, Any]:
+        """Each key with its default value."""
+        return {name: default_of(found[0].spec) for name, found in self.declarations.items()}
+
+
+def collect(root: type, config: Mapping[str, Any]) -> Schema:
+    """The keys of ``root`` and of every part that ``config`` names, and the parts that those name in turn.
+
+    Raises:
+        ConfigError: a part cannot be resolved.
+    """
+    schema = Schema({}, [])
+    seen: set[tuple[str, str]] = set()
+
+    def visit(part: type, owner: str) -> None:
+        for spec in fields(part):
+            schema.declarations.setdefault(spec.name, []).append(Declaration(part, spec, owner))
+            kind = spec.metadata.get("component")
+            if not kind:
+                continue
+            name = config.get(spec.name, default_of(spec))
+            if (kind, str(name)) in seen:
+                continue
+            seen.add((kind, str(name)))
+            chosen = resolve(kind, name)
+            if hasattr(chosen, "Config"):
+                visit(chosen.Config, str(name))
+            elif kind in UNCHECKED_KINDS:
+                schema.undeclared.append(str(name))
+
+    visit(root, "the run")
+    return schema
+
+
+def owners_elsewhere(name: str) -> list[str]:
+    """Registered parts, in use or not, that declare the key ``name``."""
+    return [owner for owner, part in _registered_configs() if name in {spec.name for spec in fields(part)}]
+
+
+def _registered_configs() -> Iterator[tuple[str, Any]]:
+    for kind in UNCHECKED_KINDS:
+        for name in REGISTRY[kind]:
+            try:
+                part = getattr(resolve(kind, name), "Config", None)
+            except ConfigError:  # a part whose package is missing must stop nobody else
+                continue
+            if part is not None:
+                yield name, part

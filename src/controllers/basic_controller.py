@@ -1,0 +1,197 @@
+"""PyMARL's "mac": one network for all agents, for each type of agent, or for each agent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..config.schema import key, read
+from ..registry import resolve
+from ..types import Observation, PathLike
+
+
+@dataclass(frozen=True)
+class BasicMACConfig:
+    """Keys of ``mac: basic_mac``."""
+
+    agent: str = key("rnn", component="agent", help="the agents' network")
+    action_selector: str = key("epsilon_greedy", component="action_selector", help="from values to actions")
+    share_parameters: Literal["all", "type", "none"] = key("type", help="who shares one network")
+    obs_agent_id: bool = key(True, help="append the agent's one-hot index to its observation")
+    obs_last_action: bool = key(True, help="append the agent's last action, one-hot, to its observation")
+
+
+def sharing_groups(share: str, agent_types: list[str]) -> list[list[int]]:
+    """Which agents share a network: lists of agent indices, each agent in one list.
+
+    Args:
+        share: ``all`` | ``type`` | ``none``.
+        agent_types: N type names, see ``types.EnvInfo``.
+    """
+    if share == "all":
+        return [list(range(len(agent_types)))]
+    if share == "none":
+        return [[i] for i in range(len(agent_types))]
+    kinds = dict.fromkeys(agent_types)
+    return [[i for i, kind in enumerate(agent_types) if kind == wanted] for wanted in kinds]
+
+
+class BasicMAC(nn.Module):
+    """A controller with PyMARL's interface and two of its own.
+
+    ``act`` decides for E copies at once, each at its own step of its own episode; the recurrent state is handed
+    in and out. ``unroll`` gives the outputs along whole episodes in one fused call. PyMARL's ``init_hidden``,
+    ``forward`` and ``select_actions`` work on ``self.hidden_states``, which ``act`` and ``unroll`` never touch.
+
+    Args:
+        scheme, groups: see ``components.episode_batch.make_scheme``.
+        args: namespace with ``n_agents``, ``n_actions``, ``agent_types`` (optional) and the declared keys.
+    """
+
+    Config = BasicMACConfig
+
+    def __init__(self, scheme: Any, groups: Any, args: Any) -> None:
+        super().__init__()
+        self.config = read(BasicMACConfig, args)
+        self.n_agents, self.n_actions = args.n_agents, args.n_actions
+        agent_types = list(getattr(args, "agent_types", ["agent"] * self.n_agents))
+        self.members = sharing_groups(self.config.share_parameters, agent_types)
+        order = [i for group in self.members for i in group]
+        self.positions = None if order == sorted(order) else [order.index(i) for i in range(self.n_agents)]
+        agent = resolve("agent", self.config.agent)
+        input_shape = self._input_shape(scheme)
+        self.agents = nn.ModuleList(agent(input_shape, args) for _ in self.members)
+        self.action_selector = resolve("action_selector", self.config.action_selector)(args)
+        self.hidden_states = torch.zeros(0)
+
+    def _input_shape(self, scheme: Any) -> int:
+        vshape = scheme["obs"]["vshape"]
+        size = vshape if isinstance(vshape, int) else vshape[0]
+        size += self.n_actions if self.config.obs_last_action else 0
+        return size + (self.n_agents if self.config.obs_agent_id else 0)
+
+    def _inputs(self, obs: Tensor, last_actions: Tensor) -> Tensor:
+        """Observations [..., N, O] and last actions, one-hot [..., N, U], as inputs [..., N, I]."""
+        parts = [obs]
+        if self.config.obs_last_action:
+            parts.append(last_actions)
+        if self.config.obs_agent_id:
+            identity = torch.eye(self.n_agents, device=obs.device)
+            parts.append(identity.expand(*obs.shape[:-2], -1, -1))
+        return torch.cat(parts, dim=-1)
+
+    def _in_agent_order(self, outputs: list[Tensor], dim: int) -> Tensor:
+        joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=dim)
+        if self.positions is None:
+            return joined
+        return joined.index_select(dim, torch.tensor(self.positions, device=joined.device))
+
+    def _step(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """One step: inputs [E, N, I], hidden [E, N, H] -> outputs [E, N, U], hidden [E, N, H]."""
+        copies = inputs.shape[0]
+        outputs, states = [], []
+        for members, agent in zip(self.members, self.agents, strict=True):
+            rows = inputs[:, members].flatten(0, 1)
+            out, state = agent(rows, hidden[:, members].flatten(0, 1))
+            outputs.append(out.unflatten(0, (copies, -1)))
+            states.append(state.reshape(copies, len(members), -1))
+        return self._in_agent_order(outputs, 1), self._in_agent_order(states, 1)
+
+    def initial_carry(self, n: int) -> Tensor:
+        """The recurrent state at an episode's start, [n, N, H]."""
+        pairs: Any = zip(self.members, self.agents, strict=True)
+        hidden = [agent.init_hidden().expand(len(members), -1) for members, agent in pairs]
+        return self._in_agent_order(hidden, 0).unsqueeze(0).expand(n, -1, -1).contiguous()
+
+    @torch.no_grad()
+    def act(
+        self, observation: Observation, last_actions: Tensor, carry: Tensor, t_env: int, test_mode: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Actions for E copies.
+
+        Args:
+            observation: arrays, see ``types.Observation``.
+            last_actions: one-hot [E, N, U], zeros where an episode begins.
+            carry: [E, N, H].
+            t_env: environment steps so far, for schedules.
+            test_mode: no exploration.
+
+        Returns:
+            Actions [E, N] and the next carry.
+        """
+        obs = torch.as_tensor(observation.obs, device=carry.device)
+        avail = torch.as_tensor(observation.avail, device=carry.device)
+        outputs, carry = self._step(self._inputs(obs, last_actions), carry)
+        return self.action_selector.select_action(outputs, avail, t_env, test_mode=test_mode), carry
+
+    def unroll(self, batch: Any) -> Tensor:
+        """Outputs [B, T+1, N, U] along the episodes of ``batch``, from the initial recurrent state."""
+        last_actions = torch.zeros_like(batch["actions_onehot"])
+        last_actions[:, 1:] = batch["actions_onehot"][:, :-1]
+        inputs = self._inputs(batch["obs"], last_actions)
+        episodes = inputs.shape[0]
+        outputs = []
+        for members, agent in zip(self.members, self.agents, strict=True):
+            rows = inputs[:, :, members].transpose(1, 2).flatten(0, 1)  # [B*n, T+1, I]
+            out = self._unroll_agent(agent, rows)
+            outputs.append(out.unflatten(0, (episodes, -1)).transpose(1, 2))  # [B, T+1, n, U]
+        return self._in_agent_order(outputs, 2)
+
+    @staticmethod
+    def _unroll_agent(agent: Any, rows: Tensor) -> Tensor:
+        hidden = agent.init_hidden().expand(rows.shape[0], -1)
+        if hasattr(agent, "unroll"):
+            return agent.unroll(rows, hidden)[0]
+        outputs = []
+        for t in range(rows.shape[1]):  # an agent of PyMARL's kind steps only
+            out, hidden = agent(rows[:, t], hidden)
+            outputs.append(out)
+        return torch.stack(outputs, dim=1)
+
+    def init_hidden(self, batch_size: int) -> None:
+        """PyMARL's: begins ``batch_size`` episodes for ``forward``."""
+        self.hidden_states = self.initial_carry(batch_size)
+
+    def forward(self, ep_batch: Any, t: int, test_mode: bool = False) -> Tensor:
+        """PyMARL's: outputs [B, N, U] at step ``t``, moving ``self.hidden_states`` on."""
+        one_hot = ep_batch["actions_onehot"]
+        last_actions = one_hot[:, t - 1] if t > 0 else torch.zeros_like(one_hot[:, 0])
+        outputs, self.hidden_states = self._step(
+            self._inputs(ep_batch["obs"][:, t], last_actions), self.hidden_states
+        )
+        return outputs
+
+    def select_actions(
+        self, ep_batch: Any, t_ep: int, t_env: int, bs: Any = slice(None), test_mode: bool = False
+    ) -> Tensor:
+        """PyMARL's: actions of the batch rows ``bs`` at step ``t_ep``."""
+        outputs = self.forward(ep_batch, t_ep, test_mode=test_mode)
+        avail = ep_batch["avail_actions"][:, t_ep]
+        return self.action_selector.select_action(outputs[bs], avail[bs], t_env, test_mode=test_mode)
+
+    def exploration(self, t_env: int) -> dict[str, float]:
+        """What the action selector would have logged at ``t_env``."""
+        epsilon = getattr(self.action_selector, "epsilon", None)
+        return {"epsilon": epsilon(t_env)} if callable(epsilon) else {}
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        """The networks' parameters."""
+        return self.agents.parameters(recurse)
+
+    def load_state(self, other_mac: BasicMAC) -> None:
+        """PyMARL's: copies the parameters of ``other_mac``."""
+        self.agents.load_state_dict(other_mac.agents.state_dict())
+
+    def save_models(self, path: PathLike) -> None:
+        """Writes ``agent.th`` into the folder ``path``."""
+        torch.save(self.agents.state_dict(), Path(path) / "agent.th")
+
+    def load_models(self, path: PathLike) -> None:
+        """Reads ``agent.th`` from the folder ``path``."""
+        device = next(self.parameters()).device
+        self.agents.load_state_dict(torch.load(Path(path) / "agent.th", map_location=device, weights_only=True))

@@ -1,0 +1,172 @@
+"""A group of copies in one process: stepped one after another, each begun anew when its episode ends."""
+
+from __future__ import annotations
+
+import random
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..types import EnvError, EnvInfo, OmarlError
+from .adapter import Adapter
+from .arrays import Arrays, Frame
+
+# Missing from NumPy's type stubs.
+_get_generator: Callable[[], Any] = np.random.get_bit_generator  # type: ignore[attr-defined]
+_set_generator: Callable[[Any], None] = np.random.set_bit_generator  # type: ignore[attr-defined]
+
+
+class Copies:
+    """Copies ``indices`` of an environment, writing their rows of the shared arrays.
+
+    What a copy does depends on ``seed`` and its index alone: not on its neighbours, nor on the process.
+
+    Args:
+        make: makes one copy.
+        indices: which of all the copies these are.
+        seed: of the whole vector environment.
+        own_process: nobody else here draws from the global generators, so that they need not be given back.
+
+    Raises:
+        ConfigError, EnvError: a copy cannot be made.
+    """
+
+    def __init__(self, make: Callable[[], Adapter], indices: range, seed: int, own_process: bool = False) -> None:
+        self._copies: list[_Copy] = []
+        self._generators_returned = nullcontext if own_process else _outer_generators
+        with self._generators_returned():
+            for index in indices:
+                self._copies.append(_Copy(make, index, seed))
+        self.info: EnvInfo = self._copies[0].info
+
+    def bind(self, arrays: Arrays) -> None:
+        """Says where to write: these copies' rows [len(indices), ...]."""
+        self._arrays = arrays
+        for row, copy in enumerate(self._copies):
+            copy.bind(arrays.rows(row))
+
+    def reset(self) -> None:
+        """Begins an episode in every copy: fills ``first``."""
+        with self._generators_returned():
+            for copy in self._copies:
+                copy.reset()
+        self._check(self._arrays.first)
+
+    def step(self) -> None:
+        """Steps every copy with its ``actions``: fills all, but ``first`` only where an episode has ended."""
+        arrays = self._arrays
+        with self._generators_returned():
+            for row, copy in enumerate(self._copies):
+                arrays.terminated[row], arrays.truncated[row] = copy.step()
+        self._check(arrays.final)
+        self._check_finite(arrays.reward, "reward")
+        if (arrays.terminated | arrays.truncated).any():
+            self._check(arrays.first)
+
+    def close(self) -> None:
+        """Closes every copy."""
+        for copy in self._copies:
+            copy.close()
+
+    def _check(self, frame: Frame) -> None:
+        """Stops what cannot be learned from before it reaches a network."""
+        self._check_finite(frame.obs, "observation")
+        self._check_finite(frame.state, "state")
+        if not frame.avail.any(-1).all():
+            row, agent = np.argwhere(~frame.avail.any(-1))[0]
+            raise EnvError(f"{self._where(row)}: no action is available to {self.info.agents[agent]}")
+
+    def _check_finite(self, values: np.ndarray, what: str) -> None:
+        if not np.isfinite(values).all():
+            row, column = np.argwhere(~np.isfinite(values))[0][:2]
+            whose = "" if what == "state" else f" of {self.info.agents[column]}"
+            raise EnvError(f"{self._where(row)}: the {what}{whose} is not finite (NaN or infinity)")
+
+    def _where(self, row: int) -> str:
+        return f"environment {self.info.key} (copy {self._copies[row].index})"
+
+
+class _Copy:
+    """One copy with its own generators and its own rows."""
+
+    def __init__(self, make: Callable[[], Adapter], index: int, seed: int) -> None:
+        self.index = index
+        sequence = np.random.SeedSequence(seed, spawn_key=(index,))
+        self._seed: int | None
+        self._seed, actions_seed, self._calls = (int(word) >> 1 for word in sequence.generate_state(3))
+        # MT19937, so that environments may call np.random.seed, each for itself.
+        self._numpy = np.random.MT19937(sequence.spawn(1)[0])
+        self._take_over_generators()
+        try:
+            self._adapter = make()
+        except OmarlError:
+            raise
+        except Exception as error:
+            raise EnvError(f"an environment cannot be made: {_describe(error)}") from error
+        self.info = self._adapter.info
+        self._adapter.seed_actions(actions_seed)
+
+    def bind(self, row: Arrays) -> None:
+        self._row = row
+
+    def reset(self) -> None:
+        """Begins an episode: the first one by the seed, the later ones by the environment's own generator."""
+        self._take_over_generators()
+        try:
+            self._adapter.reset(self._seed, self._row.first)
+        except Exception as error:
+            raise self._blame("reset", error) from error
+        self._seed = None
+        self._steps = 0
+
+    def step(self) -> tuple[bool, bool]:
+        self._take_over_generators()
+        row = self._row
+        try:
+            terminated, truncated = self._adapter.step(row.actions.tolist(), row.final, row.reward)
+        except Exception as error:
+            raise self._blame("step", error) from error
+        self._steps += 1
+        if not terminated and self._steps >= self.info.episode_limit:
+            truncated = True
+        if terminated or truncated:
+            self.reset()
+        return terminated, truncated
+
+    def close(self) -> None:
+        self._adapter.close()
+
+    def _take_over_generators(self) -> None:
+        """Makes the global generators this copy's own, for environments that draw from them.
+
+        NumPy's is swapped. Python's would cost more to swap than to seed anew, by the copy and its count of
+        calls. Neither may depend on which copies share a process.
+        """
+        _set_generator(self._numpy)
+        self._calls += 1
+        random.seed(self._calls)
+
+    def _blame(self, what: str, error: Exception) -> EnvError:
+        return EnvError(f"environment {self.info.key} raised in {what} (copy {self.index}): {_describe(error)}")
+
+
+@contextmanager
+def _outer_generators() -> Iterator[None]:
+    """Gives the global generators back, as they were, to whoever else draws from them."""
+    numpy_generator, python_state = _get_generator(), random.getstate()
+    try:
+        yield
+    finally:
+        _set_generator(numpy_generator)
+        random.setstate(python_state)
+
+
+def _describe(error: Exception) -> str:
+    """One line: what was raised, and where."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"

@@ -1,0 +1,194 @@
+"""Constructors of raw environments by ``env_args.key``, with errors that say what to mend."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import Any
+
+from ..types import ConfigError, EnvError, OmarlError
+
+_PIP_NAMES = {"pygame": "pygame-ce", "chess": "'pettingzoo[classic]'", "rlcard": "'pettingzoo[classic]'"}
+
+
+def make_pettingzoo(key: str = "", **kwargs: Any) -> Any:
+    """A PettingZoo ParallelEnv, or an AECEnv where there is no parallel one.
+
+    Args:
+        key: an id of PettingZoo's registry (``sisl/pursuit-v5``), or the import path of a module
+            (``mpe2.simple_tag_v3``) that has ``parallel_env`` or ``env``.
+        kwargs: its constructor's arguments.
+
+    Raises:
+        ConfigError: the key or an argument is unknown, or a package is missing.
+        EnvError: the constructor raises.
+    """
+    if not key:
+        raise ConfigError("env_args.key is missing: name an environment, such as mpe2.simple_tag_v3")
+    if re.match(r"(pettingzoo\.)?mpe[./]", key):
+        name = re.split(r"[./]", key)[-1].replace("-v", "_v")
+        raise ConfigError(f"env_args.key: {key} has left PettingZoo: use mpe2.{name} (pip install mpe2)")
+    import pettingzoo
+
+    # The modules' own constructors are deprecated: the registry comes first, wherever it has the environment.
+    name = re.sub(r"_v(?=\d+$)", "-v", key.removeprefix("pettingzoo.").replace(".", "/"))
+    if name in pettingzoo.parallel_registry:
+        return _from_registry(pettingzoo.make, "parallel", pettingzoo.parallel_registry[name], kwargs)
+    if name in pettingzoo.aec_registry:
+        return _from_registry(pettingzoo.make, "aec", pettingzoo.aec_registry[name], kwargs)
+    if "/" in key or key.startswith("pettingzoo."):
+        near = get_close_matches(name, pettingzoo.aec_registry, n=1)
+        raise ConfigError(f"env_args.key: PettingZoo has no environment {key!r}{_did_you_mean(near)}")
+    module = _import(key)
+    creator = getattr(module, "parallel_env", None) or getattr(module, "env", None)
+    if creator is None:
+        raise ConfigError(f"env_args.key: module {key!r} has neither parallel_env nor env")
+    return construct(creator, key, kwargs, signature_of=getattr(module, "raw_env", creator))
+
+
+def make_gymnasium(key: str = "", **kwargs: Any) -> Any:
+    """A gymnasium environment of many agents.
+
+    Args:
+        key: an id, with the module that registers it before a colon: ``lbforaging:Foraging-8x8-2p-3f-v3``.
+        kwargs: its constructor's arguments, over those that the id stands for.
+
+    Raises:
+        ConfigError: the key or an argument is unknown, or a package is missing.
+        EnvError: the constructor raises.
+    """
+    if not key:
+        example = "lbforaging:Foraging-8x8-2p-3f-v3"
+        raise ConfigError(f"env_args.key is missing: name an environment, such as {example}")
+    import gymnasium
+
+    module_name, _, name = key.rpartition(":")
+    if module_name:
+        _import(module_name)
+    with _silence():
+        try:
+            spec = gymnasium.spec(name)
+        except gymnasium.error.Error as error:
+            near = get_close_matches(name, gymnasium.registry, n=1)
+            hint = _did_you_mean(near) if near else f" ({_one_line(error)})"
+            raise ConfigError(f"env_args.key: gymnasium has no environment {key!r}{hint}") from error
+    with _explain_import(key):
+        entry = spec.entry_point
+        entry = gymnasium.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
+
+    def make(**arguments: Any) -> Any:
+        # The checker that gymnasium adds knows of one agent only, and warns of lists of rewards.
+        return gymnasium.make(name, disable_env_checker=True, **arguments)
+
+    return construct(make, key, kwargs, signature_of=entry)
+
+
+def construct(creator: Callable[..., Any], key: str, kwargs: Mapping[str, Any], signature_of: Any = None) -> Any:
+    """``creator(**kwargs)``, its complaints put as errors that name ``env_args``.
+
+    Args:
+        creator: a class or function.
+        key: the environment's name in messages.
+        kwargs: its arguments.
+        signature_of: what to read the valid arguments from, where ``creator`` only hands them on.
+
+    Raises:
+        ConfigError: an argument that does not exist or is missing.
+        EnvError: any other failure.
+    """
+    try:
+        with _silence(), _explain_import(key):
+            return creator(**kwargs)
+    except OmarlError:
+        raise
+    except Exception as error:
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        missing = re.search(r"missing \d+ required .*argument", str(error))
+        if isinstance(error, TypeError) and (unknown or missing):
+            what = f"env_args.{unknown[1]} is unknown to" if unknown else f"env_args: {_one_line(error)}:"
+            valid = _valid_arguments(signature_of or creator)
+            raise ConfigError(f"{what} environment {key}{valid}") from error
+        message = f"environment {key} cannot be made: {type(error).__name__}: {_one_line(error)}"
+        raise EnvError(message) from error
+
+
+def _from_registry(make: Callable[..., Any], kind: str, spec: Any, kwargs: Mapping[str, Any]) -> Any:
+    def create(**arguments: Any) -> Any:
+        return make(kind, spec.id, **arguments)
+
+    module = _import(spec.entry_point.partition(":")[0])
+    return construct(create, spec.id, kwargs, signature_of=getattr(module, "raw_env", None))
+
+
+def _import(name: str) -> Any:
+    """Imports a module that ``env_args.key`` names."""
+    try:
+        with _silence(), _explain_import(name):
+            return importlib.import_module(name)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise EnvError(f"importing {name} fails: {type(error).__name__}: {_one_line(error)}") from error
+
+
+@contextmanager
+def _explain_import(key: str) -> Iterator[None]:
+    """Turns a missing module into what to install, or into the name that was meant."""
+    try:
+        yield
+    except ImportError as error:
+        cause = error if error.name or not isinstance(error.__cause__, ImportError) else error.__cause__
+        absent = cause.name or key
+        parent, _, _ = absent.rpartition(".")
+        if parent and key.startswith(absent):
+            raise ConfigError(f"env_args.key: there is no module {absent!r}{_near_module(absent)}") from error
+        root = absent.partition(".")[0]
+        package = _PIP_NAMES.get(root, root)
+        extra = re.match(r"(?:pettingzoo\.)?(atari|butterfly|classic|sisl)[./]", key)
+        also = f" or 'pettingzoo[{extra[1]}]'" if extra else ""
+        raise ConfigError(
+            f"env_args.key: {key} needs a package that is not installed ({_one_line(cause)}): "
+            f"pip install {package}{also}"
+        ) from error
+
+
+def _near_module(absent: str) -> str:
+    parent, _, name = absent.rpartition(".")
+    try:
+        paths = importlib.import_module(parent).__path__
+    except (ImportError, AttributeError):
+        return f" (and no package {parent!r} to hold it: pip install {parent.partition('.')[0]})"
+    near = get_close_matches(name, [module.name for module in pkgutil.iter_modules(paths)], n=1)
+    return _did_you_mean([f"{parent}.{near[0]}"] if near else [])
+
+
+def _did_you_mean(near: list[str]) -> str:
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _valid_arguments(creator: Any) -> str:
+    try:
+        parameters = inspect.signature(creator).parameters.values()
+    except (TypeError, ValueError):
+        return ""
+    variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    names = [parameter.name for parameter in parameters if parameter.kind not in variable]
+    return f" (there is: {', '.join(sorted(names))})" if names else ""
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Drops the warnings of constructors: deprecated ways in, and newer versions."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

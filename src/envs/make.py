@@ -1,0 +1,51 @@
+"""The way in: a vector environment by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from ..registry import resolve
+from ..types import ConfigError, VecEnv
+from .arrays import lay_out
+from .copies import Copies
+from .single import make_single
+from .vector import VectorEnv
+from .workers import Workers
+
+
+def make_vec_env(env: str, env_args: Mapping[str, Any], n_envs: int, n_workers: int, seed: int) -> VecEnv:
+    """E copies of an environment, the same bit for bit however many processes run them.
+
+    Args:
+        env: ``pettingzoo``, ``gymnasium``, or ``package.module:Class`` of one's own: a ParallelEnv, an
+            AECEnv, a gymnasium environment with Tuple spaces, or a function that makes one. A class that is a
+            VecEnv itself (``vectorised = True``) is made with ``n_envs`` and ``seed`` beside ``env_args``.
+        env_args: the constructor's arguments (``key`` says which environment a backend makes), and
+            ``episode_limit``: the most steps of an episode, needed where the environment has no limit itself.
+        n_envs: E.
+        n_workers: worker processes, 0 for none; never more than E.
+        seed: of all copies; each derives its own.
+
+    Raises:
+        ConfigError: a name, an argument or a space that cannot run.
+        EnvError: the environment cannot be made.
+    """
+    for name, value, least in (("n_envs", n_envs, 1), ("n_workers", n_workers, 0), ("seed", seed, 0)):
+        if value < least:
+            raise ConfigError(f"{name}: {value} is less than {least}")
+    target = resolve("env", env)
+    if getattr(target, "vectorised", False):
+        return target(n_envs=n_envs, seed=seed, **env_args)
+    make = partial(make_single, target, env, env_args)
+    if n_workers == 0:
+        copies = Copies(make, range(n_envs), seed)
+        arrays = lay_out(copies.info, n_envs)
+        copies.bind(arrays)
+        return VectorEnv(copies.info, n_envs, arrays, copies)
+    # One copy is made here first: mistakes show before any process starts, and it tells the arrays' sizes.
+    sample = Copies(make, range(1), seed)
+    sample.close()
+    workers = Workers(make, sample.info, n_envs, min(n_workers, n_envs), seed)
+    return VectorEnv(sample.info, n_envs, workers.arrays, workers)

@@ -1,0 +1,74 @@
+"""One copy of any environment: its constructor called, its kind recognised, its length limited."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..types import ConfigError
+from .adapter import Adapter
+from .aec import AECAdapter
+from .factories import construct
+from .gym import GymAdapter
+from .lean import lean
+from .parallel import ParallelAdapter
+
+
+def make_single(target: Any, name: str, env_args: Mapping[str, Any]) -> Adapter:
+    """Makes one copy.
+
+    Args:
+        target: class or factory of a PettingZoo or gymnasium environment.
+        name: what the user called it.
+        env_args: its arguments, and ``episode_limit``, which is ours.
+
+    Raises:
+        ConfigError: an argument is wrong, the kind of environment or a space is not known, or nothing limits
+            the length of an episode.
+        EnvError: the environment cannot be made.
+    """
+    arguments = dict(env_args)
+    limit = _given_limit(arguments.pop("episode_limit", None))
+    key = str(arguments.get("key", name))
+    env = lean(construct(target, key, arguments))
+    kind = _kind(env, key)
+    own_limit = _own_limit(env)
+    if own_limit and kind is AECAdapter:
+        own_limit *= len(env.possible_agents)  # theirs counts rounds, ours turns
+    limits = [steps for steps in (limit, own_limit) if steps]
+    if not limits:
+        raise ConfigError(
+            f"env_args.episode_limit: environment {key} does not tell its longest episode; "
+            "set env_args.episode_limit to a number of steps"
+        )
+    return kind(env, key, min(limits))
+
+
+def _kind(env: Any, key: str) -> type[ParallelAdapter] | type[AECAdapter] | type[GymAdapter]:
+    """By what it can do, not by its class: wrappers and look-alikes count too."""
+    if hasattr(env, "possible_agents"):
+        return AECAdapter if hasattr(env, "agent_iter") else ParallelAdapter
+    if hasattr(env, "observation_space") and hasattr(env, "step"):
+        return GymAdapter
+    raise ConfigError(
+        f"environment {key}: {type(env).__name__} is neither a PettingZoo environment (with possible_agents) "
+        "nor a gymnasium one"
+    )
+
+
+def _given_limit(value: Any) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+        return value
+    raise ConfigError(f"env_args.episode_limit: {value!r} is not a positive number of steps")
+
+
+def _own_limit(env: Any) -> int | None:
+    """The most steps of an episode, wherever environments keep it."""
+    inner = getattr(env, "unwrapped", env)
+    candidates = (
+        getattr(inner, "max_cycles", None),
+        getattr(getattr(inner, "env", None), "max_cycles", None),
+        getattr(getattr(env, "spec", None), "max_episode_steps", None),
+        getattr(inner, "_max_episode_steps", None),
+    )
+    return next((int(steps) for steps in candidates if isinstance(steps, int) and steps > 0), None)

@@ -1,0 +1,125 @@
+"""Gymnasium spaces as flat float32 rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from ..types import ConfigError
+
+Row = NDArray[np.float32]
+Writer = Callable[[Any, Row], None]
+
+MASK_KEY = "action_mask"
+
+
+class Flattener(NamedTuple):
+    """How observations of one space become a row.
+
+    Attributes:
+        size: length of the row.
+        write: ``write(observation, row)`` fills ``row``, float32 [size].
+    """
+
+    size: int
+    write: Writer
+
+
+def flattener(space: spaces.Space, what: str = "observation") -> Flattener:
+    """The flattener of ``space``.
+
+    Numbers are cast to float32 as they are, but for images (uint8 up to 255), which are divided by 255.
+    Discrete and MultiDiscrete become one-hot; Dict and Tuple are laid end to end.
+
+    Args:
+        space: what observations look like.
+        what: names the space in the error.
+
+    Raises:
+        ConfigError: the space has no fixed size (Sequence, Graph, Text, ...).
+    """
+    if isinstance(space, spaces.Box):
+        return _box(space)
+    if isinstance(space, spaces.Discrete):
+        return Flattener(int(space.n), _one_hot(int(space.start)))
+    if isinstance(space, spaces.MultiBinary):
+        return Flattener(int(np.prod(space.shape)), _write_ravelled)
+    if isinstance(space, spaces.MultiDiscrete):
+        return _multi_discrete(space)
+    if isinstance(space, spaces.Dict):
+        return _in_a_row({key: flattener(part, f"{what}[{key!r}]") for key, part in space.spaces.items()})
+    if isinstance(space, spaces.Tuple):
+        return _in_a_row({i: flattener(part, f"{what}[{i}]") for i, part in enumerate(space.spaces)})
+    raise ConfigError(f"{what}: the space {space} has no fixed size and cannot be flattened")
+
+
+def has_mask(space: spaces.Space) -> bool:
+    """Whether observations carry an action mask: a Dict with ``action_mask`` beside the observation."""
+    return isinstance(space, spaces.Dict) and MASK_KEY in space.spaces
+
+
+def without_mask(space: spaces.Dict) -> spaces.Dict:
+    """The same Dict space, its action mask left out."""
+    return spaces.Dict({key: part for key, part in space.spaces.items() if key != MASK_KEY})
+
+
+def _box(space: spaces.Box) -> Flattener:
+    size = int(np.prod(space.shape))
+    if space.dtype == np.uint8 and size and np.max(space.high) == 255:
+        return Flattener(size, _write_image)
+    return Flattener(size, _write_vector if len(space.shape) == 1 else _write_ravelled)
+
+
+def _write_vector(value: Any, row: Row) -> None:
+    row[:] = value
+
+
+def _write_ravelled(value: Any, row: Row) -> None:
+    row[:] = np.reshape(value, -1)
+
+
+def _write_image(value: Any, row: Row) -> None:
+    np.divide(np.reshape(value, -1), 255, out=row, casting="same_kind")
+
+
+def _one_hot(start: int) -> Writer:
+    def write(value: Any, row: Row) -> None:
+        row[:] = 0
+        row[_index(int(value) - start, len(row))] = 1
+
+    return write
+
+
+def _index(index: int, size: int) -> int:
+    if not 0 <= index < size:  # a negative index would count from the end
+        raise ValueError(f"value {index} is outside its Discrete space of {size}")
+    return index
+
+
+def _multi_discrete(space: spaces.MultiDiscrete) -> Flattener:
+    sizes = np.reshape(space.nvec, -1)
+    firsts = np.concatenate(([0], np.cumsum(sizes)[:-1])) - np.reshape(space.start, -1)
+
+    def write(value: Any, row: Row) -> None:
+        row[:] = 0
+        row[firsts + np.reshape(value, -1)] = 1
+
+    return Flattener(int(sizes.sum()), write)
+
+
+def _in_a_row(parts: dict[Any, Flattener]) -> Flattener:
+    pieces: list[tuple[Any, slice, Writer]] = []
+    size = 0
+    for key, part in parts.items():
+        pieces.append((key, slice(size, size + part.size), part.write))
+        size += part.size
+
+    def write(value: Any, row: Row) -> None:
+        for key, piece, write_piece in pieces:
+            write_piece(value[key], row[piece])
+
+    return Flattener(size, write)

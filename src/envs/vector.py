@@ -1,0 +1,105 @@
+"""The vector environment: E copies as arrays, wherever they run."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..types import EnvError, EnvInfo, Observation, Step
+from .arrays import Arrays, Frame
+
+
+class Backend(Protocol):
+    """Who steps the copies: ``Copies`` in this process, or ``Workers``."""
+
+    def reset(self) -> None: ...
+    def step(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class VectorEnv:
+    """A ``VecEnv`` over a backend that reads and writes ``arrays``.
+
+    After an error or an interrupt inside a call it is closed: copies may then be out of step.
+    """
+
+    def __init__(self, info: EnvInfo, n_envs: int, arrays: Arrays, backend: Backend) -> None:
+        self.info = info
+        self.n_envs = n_envs
+        self._arrays = arrays
+        self._backend: Backend | None = backend
+        self._current: Frame | None = None
+        self._copy_rows = np.arange(n_envs)[:, None]  # [E, 1]
+        self._agent_columns = np.arange(info.n_agents)  # [N]
+
+    def reset(self) -> Observation:
+        """Begins a new episode in every copy.
+
+        Raises:
+            EnvError: an environment fails, or hands out what is not finite.
+        """
+        self._run("reset")
+        self._current = self._arrays.first
+        return self._current.observation()
+
+    def step(self, actions: NDArray[np.int64]) -> Step:
+        """Steps every copy with ``actions`` [E, N]; those of dead or waiting agents are ignored.
+
+        Raises:
+            EnvError: an action is not available, an environment fails or hands out what is not finite, or a
+                worker has died.
+        """
+        arrays = self._arrays
+        arrays.actions[...] = self._checked(actions)
+        self._run("step")
+        ended = arrays.terminated | arrays.truncated
+        final = observation = arrays.final.observation()
+        self._current = arrays.final
+        if ended.any():
+            going_on = ~ended
+            arrays.first.copy_rows(arrays.final, going_on)
+            self._current = arrays.first
+            observation = arrays.first.observation()
+        return Step(final, observation, arrays.reward, arrays.terminated, arrays.truncated)
+
+    def close(self) -> None:
+        """Frees processes and memory. Safe to call twice."""
+        backend, self._backend = self._backend, None
+        if backend is not None:
+            backend.close()
+
+    def __enter__(self) -> VectorEnv:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def _run(self, call: str) -> None:
+        if self._backend is None:
+            raise EnvError(f"environment {self.info.key} is closed")
+        try:
+            getattr(self._backend, call)()
+        except BaseException:
+            self.close()
+            raise
+
+    def _checked(self, actions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Actions [E, N], 0 for agents that do not act."""
+        if self._current is None:
+            raise EnvError("step was called before reset")
+        expected = (self.n_envs, self.info.n_agents)
+        if np.shape(actions) != expected:
+            raise EnvError(f"actions have shape {np.shape(actions)}; they must be [E, N] = {expected}")
+        chosen = np.where(self._current.acting, actions, 0)
+        inside = (chosen >= 0) & (chosen < self.info.n_actions)
+        available = self._current.avail[self._copy_rows, self._agent_columns, np.where(inside, chosen, 0)]
+        allowed = inside & (available != 0)
+        if not allowed.all():
+            copy, agent = np.argwhere(~allowed)[0]
+            raise EnvError(
+                f"environment {self.info.key} (copy {copy}): action {chosen[copy, agent]} is not available "
+                f"to {self.info.agents[agent]}"
+            )
+        return chosen

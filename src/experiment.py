@@ -1,0 +1,190 @@
+"""The command line: Sacred's, with ``--config`` and ``--env-config`` in PyMARL's manner.
+
+python main.py [COMMAND] [--config=NAME|PATH] [--env-config=NAME|PATH] [with KEY=VALUE ...]
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a machine without git must still run
+warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+
+from sacred import SETTINGS, Experiment  # noqa: E402
+from sacred.arg_parser import get_config_updates  # noqa: E402
+from sacred.utils import apply_backspaces_and_linefeeds  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+
+from . import run  # noqa: E402
+from .config.load import COMMAND_LINE, Layers, complete, from_checkpoint, from_files  # noqa: E402
+from .types import ConfigError, OmarlError  # noqa: E402
+from .utils.checkpoints import find_checkpoint  # noqa: E402
+from .utils.metrics import Logger  # noqa: E402
+from .utils.run_directory import RunDirectory, check_writable  # noqa: E402
+
+SETTINGS["CAPTURE_MODE"] = "sys"  # keeps the terminal's own width and colours for the progress bar
+
+DEFAULT_CONFIG = "omg_vae"
+DEFAULT_ENV_CONFIG = "simple_tag"
+OPTIONS = ("--config", "--env-config")
+
+
+def take_option(argv: list[str], option: str) -> str | None:
+    """Takes ``--option=VALUE`` or ``--option VALUE`` out of ``argv``."""
+    for i, word in enumerate(argv):
+        if word == option:
+            if i + 1 == len(argv):
+                raise ConfigError(f"{option}: a name or a path must follow")
+            value = argv[i + 1]
+            del argv[i : i + 2]
+            return value
+        if word.startswith(option + "="):
+            del argv[i]
+            return word.split("=", 1)[1]
+    return None
+
+
+def updates_of(argv: Sequence[str]) -> dict[str, Any]:
+    """What stands after ``with``, as Sacred reads it."""
+    if "with" not in argv:
+        return {}
+    updates, named = get_config_updates(list(argv[list(argv).index("with") + 1 :]))
+    if named:
+        raise ConfigError(f"with: {named[0]!r} is not KEY=VALUE")
+    return updates
+
+
+def configuration(argv: list[str]) -> dict[str, Any]:
+    """The complete configuration of a command line; takes our own options out of ``argv``.
+
+    Raises:
+        ConfigError: anything that cannot run, before anything is started.
+    """
+    config, env_config = (take_option(argv, option) for option in OPTIONS)
+    updates = updates_of(argv)
+    checkpoint = updates.get("checkpoint_path")
+    if checkpoint and config is None and env_config is None:
+        folder = find_checkpoint(str(checkpoint), int(updates.get("load_step", 0)))
+        layers = from_checkpoint(folder)
+    else:
+        layers = from_files(config or DEFAULT_CONFIG, env_config or DEFAULT_ENV_CONFIG)
+    layers.add(updates, COMMAND_LINE)
+    return with_sacred_seed(complete(layers, run.RunConfig), layers)
+
+
+def with_sacred_seed(full: Layers, layers: Layers) -> dict[str, Any]:
+    """Leaves the seed to Sacred, which draws one and notes it, where nobody gave one."""
+    values = dict(full.values)
+    if "seed" not in layers.values:
+        del values["seed"]
+    return values
+
+
+def said_in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Runs ``command``; what the user can mend ends it with one line instead of a traceback."""
+    try:
+        return command()
+    except OmarlError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+
+
+def make_experiment(values: dict[str, Any], started: float) -> Experiment:
+    """Sacred's experiment with our commands, configured with ``values``."""
+    experiment = Experiment("omarl", base_dir=str(Path.cwd()), save_git_info=_has_git())
+    experiment.captured_out_filter = apply_backspaces_and_linefeeds
+    experiment.add_config(values)
+    directory = RunDirectory()
+    experiment.observers.append(directory)
+    console = _console()
+    experiment.logger = console
+
+    def settings(_config: Any) -> dict[str, Any]:
+        layers = Layers()
+        layers.add(deepcopy(dict(_config)), COMMAND_LINE)
+        return complete(layers, run.RunConfig).values
+
+    @experiment.main
+    def train(_run: Any, _config: Any) -> Any:
+        """Trains (the default): agents, VAE, curves, checkpoints."""
+
+        def body() -> Any:
+            config = settings(_config)
+            if config["evaluate"]:
+                return run.evaluate(config, Logger(console, started=started))
+            observed = any(observer is directory for observer in _run.observers)
+            folder = directory.path if observed else None
+            logger = Logger(console, folder, _run, config["use_tensorboard"], started)
+            return run.train(config, logger, folder)
+
+        return said_in_one_line(body)
+
+    @experiment.command(unobserved=True)
+    def evaluate(_config: Any) -> None:
+        """Tests a checkpoint's agents and VAE: evaluate with checkpoint_path=RUN_DIRECTORY."""
+
+        def body() -> None:
+            result = run.evaluate(settings(_config), Logger(console, started=started))
+            for name in sorted(n for n in result if n.startswith("test_")):
+                print(f"{name:32} {result[name]:.4g}")
+            print(f"written to {result.get('file', 'nowhere')}")
+
+        said_in_one_line(body)
+
+    return experiment
+
+
+def _has_git() -> bool:
+    return (Path.cwd() / ".git").exists()
+
+
+class ConsoleHandler(logging.Handler):
+    """One plain line a message, to whatever stderr is at the time: Sacred puts its own there to fill cout.txt."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes the line past the progress bar, where there is one."""
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def _console() -> logging.Logger:
+    console = logging.getLogger("omarl")
+    console.handlers = [ConsoleHandler()]
+    console.setLevel(logging.INFO)
+    console.propagate = False
+    return console
+
+
+def runs_something(argv: Sequence[str]) -> bool:
+    """Whether the command line trains, rather than asks (help, print_config, evaluate, ...)."""
+    words = [w for w in argv[1:] if not w.startswith("-")]
+    return not words or words[0] in ("train", "with")
+
+
+def main(argv: Sequence[str] | None = None, started: float | None = None) -> None:
+    """The command line; exits non-zero, with one line, on what the user can mend.
+
+    Args:
+        argv: like ``sys.argv``.
+        started: ``time.time()`` when the command began.
+    """
+    words = list(sys.argv if argv is None else argv)
+
+    def body() -> Experiment:
+        values = configuration(words)
+        if runs_something(words) and not values["evaluate"]:
+            check_writable(values)
+        return make_experiment(values, time.time() if started is None else started)
+
+    experiment = said_in_one_line(body)
+    try:
+        experiment.run_commandline(words)  # type: ignore[attr-defined]
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

@@ -1,0 +1,184 @@
+"""Independent Q-learning: double, on whole episodes, with a duelling recurrent agent."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ..components.masks import alive_mask, transition_mask
+from ..components.normalisers import RunningMeanStd
+from ..components.optimisers import make_optimiser, optimiser_step
+from ..components.unroll import unroll
+from ..config.schema import key, read
+from ..modules.losses import masked_mean
+from ..types import Batch, MetricLogger, PathLike, TrainingError
+from ..utils.metrics import Grid, IntervalStats
+
+
+@dataclass(frozen=True)
+class QLearnerConfig:
+    """Keys of ``learner: q_learner``."""
+
+    lr: float = key(5e-4, above=0, help="learning rate")
+    gamma: float = key(0.99, low=0, high=1, help="discount")
+    double_q: bool = key(True, help="the online network chooses the target's action (van Hasselt 2016)")
+    target_update_interval_or_tau: float = key(
+        200, above=0, help="> 1: hard copy after so many updates; <= 1: soft update at each"
+    )
+    optimiser: Literal["adam", "rmsprop"] = key("adam", help="optim_alpha is read by rmsprop alone")
+    optim_alpha: float = key(0.99, low=0, high=1, help="RMSprop's smoothing constant")
+    optim_eps: float = key(1e-5, above=0, help="the optimisers' epsilon")
+    grad_norm_clip: float = key(10.0, above=0, help="largest gradient norm")
+    standardise_rewards: bool = key(False, help="divide rewards by their running standard deviation")
+    learner_log_interval: int = key(1000, low=1, help="environment steps between logs")
+
+
+def td_targets(reward: Tensor, next_value: Tensor, terminated: Tensor, next_alive: Tensor, gamma: float) -> Tensor:
+    """One-step targets ``r + gamma * (1 - terminated) * alive' * max_a Q'``, all [B, T, N].
+
+    Nothing follows a termination or an agent's death; a truncated episode bootstraps from its final
+    observation.
+    """
+    return reward + gamma * (1.0 - terminated) * next_alive * next_value
+
+
+class QLearner:
+    """PyMARL's learner interface; one loss for each agent, summed over agents by sharing.
+
+    Args:
+        mac: a controller, ours or a host's.
+        scheme: unused but for its shape; PyMARL hands it in.
+        logger: ``log_stat(key, value, t)``.
+        args: namespace or mapping with ``n_agents`` and the keys of ``QLearnerConfig``.
+    """
+
+    Config = QLearnerConfig
+
+    def __init__(self, mac: Any, scheme: Any, logger: MetricLogger, args: Any) -> None:
+        self.config = read(QLearnerConfig, args)
+        self.mac, self.logger = mac, logger
+        self.target_mac = copy.deepcopy(mac)
+        self.n_agents = args["n_agents"] if isinstance(args, dict) else args.n_agents
+        self.parameters = list(mac.parameters())
+        c = self.config
+        self.optimiser = make_optimiser(c.optimiser, self.parameters, c.lr, alpha=c.optim_alpha, eps=c.optim_eps)
+        self.reward_stats = RunningMeanStd(1) if c.standardise_rewards else None
+        self.updates = 0
+        self.stats = IntervalStats()
+        self.log_grid = Grid(c.learner_log_interval)
+
+    def train(self, batch: Batch, t_env: int, episode_num: int) -> None:
+        """One update on ``batch``.
+
+        Raises:
+            TrainingError: the loss is not finite.
+        """
+        mask = transition_mask(batch)[..., None]  # [B, T, 1]
+        alive = alive_mask(batch, self.n_agents)  # [B, T+1, N]
+        agent_mask = mask * alive[:, :-1]
+        q = unroll(self.mac, batch)  # [B, T+1, N, U]
+        taken = q[:, :-1].gather(3, batch["actions"][:, :-1]).squeeze(3)  # [B, T, N]
+        target = td_targets(
+            self._rewards(batch, mask),
+            self._next_values(q, batch),
+            batch["terminated"][:, :-1].float(),
+            alive[:, 1:],
+            self.config.gamma,
+        )
+        td_error = taken - target.detach()
+        loss = masked_mean(td_error.square(), agent_mask)
+        grad_norm = optimiser_step(self.optimiser, loss, self.parameters, self.config.grad_norm_clip)
+        self.updates += 1
+        self._update_target()
+        self.stats.add(
+            {
+                "loss": loss,
+                "grad_norm": grad_norm,
+                "td_error_abs": masked_mean(td_error.detach().abs(), agent_mask),
+                "q_taken_mean": masked_mean(taken.detach(), agent_mask),
+                "target_mean": masked_mean(target.detach(), agent_mask),
+            }
+        )
+        self._log(t_env, loss)
+
+    def _rewards(self, batch: Batch, mask: Tensor) -> Tensor:
+        """Rewards [B, T, N or 1]; scaled by statistics of real steps alone."""
+        reward = batch["reward"][:, :-1]
+        if self.reward_stats is not None:
+            valid = mask.expand_as(reward) > 0
+            self.reward_stats.update(reward[valid].unsqueeze(-1))
+            reward = reward / self.reward_stats.std
+        return reward
+
+    @torch.no_grad()
+    def _next_values(self, q: Tensor, batch: Batch) -> Tensor:
+        """Value of the best available next action by the target network, [B, T, N]."""
+        target_q = unroll(self.target_mac, batch)[:, 1:]
+        unavailable = batch["avail_actions"][:, 1:] == 0
+        chooser = q[:, 1:] if self.config.double_q else target_q
+        best = chooser.masked_fill(unavailable, -torch.inf).argmax(dim=3, keepdim=True)
+        return target_q.gather(3, best).squeeze(3)
+
+    def _update_target(self) -> None:
+        rate = self.config.target_update_interval_or_tau
+        if rate > 1:
+            if self.updates % int(rate) == 0:
+                self.target_mac.load_state(self.mac)
+            return
+        with torch.no_grad():
+            pairs = zip(self.target_mac.parameters(), self.mac.parameters(), strict=True)
+            for target, online in pairs:
+                target.lerp_(online, rate)
+
+    def _log(self, t_env: int, loss: Tensor) -> None:
+        if not self.log_grid.due(t_env):
+            return
+        self.stats.flush(self.logger, t_env)
+        if not torch.isfinite(loss):
+            raise TrainingError(f"the agents' loss is not finite at step {t_env}: lower lr ({self.config.lr:g})")
+
+    def cuda(self) -> None:
+        """Moves networks and statistics to the GPU."""
+        self.mac.cuda()
+        self.target_mac.cuda()
+        if self.reward_stats is not None:
+            self.reward_stats.to("cuda")
+
+    def save_models(self, path: PathLike) -> None:
+        """PyMARL's files: the agents' networks and the optimiser."""
+        self.mac.save_models(path)
+        torch.save(self.optimiser.state_dict(), Path(path) / "opt.th")
+
+    def load_models(self, path: PathLike) -> None:
+        """Reads PyMARL's files; the target becomes the loaded network (``load_state_dict`` keeps the true one)."""
+        self.mac.load_models(path)
+        self.target_mac.load_state(self.mac)
+        device = self.parameters[0].device
+        self.optimiser.load_state_dict(torch.load(Path(path) / "opt.th", map_location=device, weights_only=True))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the next update depends on."""
+        return {
+            "mac": [p.detach().clone() for p in self.mac.parameters()],
+            "target": [p.detach().clone() for p in self.target_mac.parameters()],
+            "optimiser": copy.deepcopy(self.optimiser.state_dict()),
+            "updates": self.updates,
+            "rewards": None if self.reward_stats is None else self.reward_stats.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes up ``state_dict``."""
+        with torch.no_grad():
+            for mac, saved in ((self.mac, state["mac"]), (self.target_mac, state["target"])):
+                for parameter, value in zip(mac.parameters(), saved, strict=True):
+                    parameter.copy_(value)
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.updates = state["updates"]
+        if self.reward_stats is not None and state["rewards"] is not None:
+            self.reward_stats.load_state_dict(state["rewards"])

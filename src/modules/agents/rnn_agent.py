@@ -1,0 +1,71 @@
+"""The recurrent Q network of PyMARL (linear, GRU, linear), with a duelling head as an option."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...config.schema import key, read
+
+
+@dataclass(frozen=True)
+class RNNAgentConfig:
+    """Keys of ``agent: rnn``."""
+
+    hidden_dim: int = key(64, low=1, help="H, the width of the agent's layers")
+    use_rnn: bool = key(True, help="False: a second linear layer takes the GRU's place")
+    duelling: bool = key(True, help="value and advantage heads (Wang et al. 2016)")
+
+
+class RNNAgent(nn.Module):
+    """Q values (or logits) of one agent from its input and its recurrent state.
+
+    ``forward`` is PyMARL's single step; ``unroll`` runs a whole sequence in one call of the fused GRU, with the
+    same weights and the same result.
+
+    Args:
+        input_shape: size of the agent's input.
+        args: namespace or mapping with ``n_actions`` and the keys of ``RNNAgentConfig``.
+    """
+
+    Config = RNNAgentConfig
+
+    def __init__(self, input_shape: int, args: Any) -> None:
+        super().__init__()
+        config = read(RNNAgentConfig, args)
+        n_actions = args["n_actions"] if isinstance(args, dict) else args.n_actions
+        self.hidden_dim = config.hidden_dim
+        self.fc1 = nn.Linear(input_shape, config.hidden_dim)
+        self.rnn = (
+            nn.GRU(config.hidden_dim, config.hidden_dim, batch_first=True)
+            if config.use_rnn
+            else nn.Linear(config.hidden_dim, config.hidden_dim)
+        )
+        self.fc2 = nn.Linear(config.hidden_dim, n_actions)
+        self.value = nn.Linear(config.hidden_dim, 1) if config.duelling else None
+
+    def init_hidden(self) -> Tensor:
+        """Zeros, [1, H], on the agent's device."""
+        return self.fc1.weight.new_zeros(1, self.hidden_dim)
+
+    def forward(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """One step: inputs [M, I], hidden reshapeable to [M, H] -> Q [M, U], hidden [M, H]."""
+        q, hidden = self.unroll(inputs.unsqueeze(1), hidden.reshape(-1, self.hidden_dim))
+        return q.squeeze(1), hidden
+
+    def unroll(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """A sequence: inputs [M, T, I], hidden [M, H] -> Q [M, T, U], the last hidden [M, H]."""
+        features = F.relu(self.fc1(inputs))
+        if isinstance(self.rnn, nn.GRU):
+            features, last = self.rnn(features, hidden.unsqueeze(0).contiguous())
+            hidden = last.squeeze(0)
+        else:
+            features = F.relu(self.rnn(features))
+        q = self.fc2(features)
+        if self.value is not None:
+            q = self.value(features) + q - torch.mean(q, dim=-1, keepdim=True)
+        return q, hidden

@@ -1,0 +1,65 @@
+"""The state VAE: q_psi(g|s) and its decoder p_omega(s|g) (OMG, Yu, Jiang and Lu, NeurIPS 2024, section 4.1)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from .losses import bound_log_var, sample_gaussian
+
+
+class VAEOutput(NamedTuple):
+    """What one pass gives.
+
+    Attributes:
+        recon: the decoded state, [..., S].
+        mu, log_var: the posterior over the code, [..., Z]; ``log_var`` is bounded already.
+        z: the sampled code, [..., Z].
+    """
+
+    recon: Tensor
+    mu: Tensor
+    log_var: Tensor
+    z: Tensor
+
+
+def mlp(sizes: list[int]) -> nn.Sequential:
+    """Linear layers with ReLU between them."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+class StateVAE(nn.Module):
+    """A diagonal-Gaussian VAE over standardised states.
+
+    Args:
+        state_dim: S.
+        latent_dim: Z.
+        hidden_dim: width of the two hidden layers on either side.
+        log_var_limit: bound of |log_var|, see ``losses.bound_log_var``.
+    """
+
+    def __init__(self, state_dim: int, latent_dim: int, hidden_dim: int, log_var_limit: float) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.log_var_limit = log_var_limit
+        self.encoder = mlp([state_dim, hidden_dim, hidden_dim, 2 * latent_dim])
+        self.decoder = mlp([latent_dim, hidden_dim, hidden_dim, state_dim])
+
+    def encode(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """States [..., S] to the posterior's ``mu`` and bounded ``log_var``, both [..., Z]."""
+        mu, raw = self.encoder(states).chunk(2, dim=-1)
+        return mu, bound_log_var(raw, self.log_var_limit)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Codes [..., Z] to states [..., S]."""
+        return self.decoder(z)
+
+    def forward(self, states: Tensor) -> VAEOutput:
+        """Encodes, samples and decodes states [..., S]."""
+        mu, log_var = self.encode(states)
+        z = sample_gaussian(mu, log_var)
+        return VAEOutput(self.decode(z), mu, log_var, z)

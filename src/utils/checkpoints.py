@@ -1,0 +1,91 @@
+"""Folders ``checkpoints/<t_env>/``: PyMARL's model files, and what else a resumed run needs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..types import ConfigError, TrainingError
+from .run_directory import write_json
+
+RUN_FILE = "run.th"
+
+
+def save_checkpoint(
+    run_directory: Path, t_env: int, learner: Any, config: Mapping[str, Any], state: Mapping[str, Any]
+) -> Path:
+    """Writes ``checkpoints/<t_env>/`` whole, or not at all.
+
+    Args:
+        run_directory: the run's folder.
+        t_env: names the checkpoint.
+        learner: its ``save_models`` writes the models; its ``state_dict``, where it has one, the rest.
+        config: kept beside them, so that the checkpoint can be evaluated wherever it is moved.
+        state: counters, generators and whatever else the run adds.
+
+    Raises:
+        TrainingError: the files cannot be written.
+    """
+    folder = run_directory / "checkpoints" / str(t_env)
+    draft = folder.with_name(f".{t_env}.tmp")
+    try:
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        learner.save_models(str(draft))
+        saved = {"t_env": t_env, **state}
+        if hasattr(learner, "state_dict"):
+            saved["learner"] = learner.state_dict()
+        torch.save(saved, draft / RUN_FILE)
+        write_json(draft / "config.json", dict(config))
+        shutil.rmtree(folder, ignore_errors=True)
+        draft.rename(folder)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        shutil.rmtree(draft, ignore_errors=True)
+        raise TrainingError(f"cannot write the checkpoint {folder}: {error}") from error
+    return folder
+
+
+def find_checkpoint(path: str, load_step: int = 0) -> Path:
+    """The checkpoint's folder.
+
+    Args:
+        path: a run's folder, its ``checkpoints`` folder, or one checkpoint.
+        load_step: which one, by environment steps (the nearest); 0 takes the last.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    root = Path(path)
+    if (root / RUN_FILE).is_file():
+        return root
+    if (root / "checkpoints").is_dir():
+        root = root / "checkpoints"
+    steps = [int(p.name) for p in root.glob("*") if p.name.isdigit() and (p / RUN_FILE).is_file()]
+    if not steps:
+        reason = "holds no checkpoint" if root.exists() else "does not exist"
+        raise ConfigError(f"checkpoint_path: {path} {reason}; give a run's directory")
+    nearest = min(steps, key=lambda step: abs(step - load_step)) if load_step else max(steps)
+    return root / str(nearest)
+
+
+def load_checkpoint(folder: Path, learner: Any, device: Any) -> dict[str, Any]:
+    """Puts a checkpoint into ``learner`` and returns the rest of the run's state.
+
+    Raises:
+        ConfigError: the files are damaged, or belong to other networks.
+    """
+    try:
+        # written by save_checkpoint: tensors and plain containers only
+        state = torch.load(folder / RUN_FILE, map_location=device, weights_only=True)
+        if "learner" in state and hasattr(learner, "load_state_dict"):
+            learner.load_state_dict(state["learner"])
+        else:
+            learner.load_models(str(folder))
+    except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
+        line = str(error).strip().splitlines()[0]
+        raise ConfigError(f"checkpoint_path: {folder} cannot be loaded ({line})") from error
+    return state

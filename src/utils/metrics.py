@@ -1,0 +1,144 @@
+"""Numbers on their way to metrics.jsonl (the truth), Sacred, TensorBoard and the progress bar."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+from torch import Tensor
+
+from ..types import MetricLogger, TrainingError
+
+
+class Grid:
+    """Says once in each interval of environment steps that it is time: at the first step on or past a multiple.
+
+    Args:
+        interval: environment steps; 0 never.
+        t_env: where counting begins.
+    """
+
+    def __init__(self, interval: int, t_env: int = 0) -> None:
+        self.interval = interval
+        self.cell = t_env // interval if interval else 0
+
+    def due(self, t_env: int) -> bool:
+        """Whether a multiple of the interval was reached since it was last due."""
+        if not self.interval or t_env // self.interval <= self.cell:
+            return False
+        self.cell = t_env // self.interval
+        return True
+
+
+class IntervalStats:
+    """Per-update values gathered over a log interval: one batch's value alone would look like oscillation.
+
+    Values stay tensors until they are logged, so that an update on a GPU waits for nothing.
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[str, list[Tensor]] = {}
+
+    def add(self, values: Mapping[str, Tensor | float]) -> None:
+        """Notes one update's values."""
+        for name, value in values.items():
+            self.values.setdefault(name, []).append(torch.as_tensor(value).detach())
+
+    def flush(self, logger: MetricLogger, t_env: int) -> None:
+        """Logs ``name`` (the mean), ``name_std`` (population), ``name_min``, ``name_max``, and forgets."""
+        for name, values in self.values.items():
+            column = torch.stack(values).float()
+            logger.log_stat(name, column.mean().item(), t_env)
+            logger.log_stat(f"{name}_std", column.std(unbiased=False).item(), t_env)
+            logger.log_stat(f"{name}_min", column.min().item(), t_env)
+            logger.log_stat(f"{name}_max", column.max().item(), t_env)
+        self.values.clear()
+
+
+class Logger:
+    """PyMARL's logger with a file of its own.
+
+    ``metrics.jsonl`` gets one object for each ``write``: ``{"t_env", "wall_s", "<metric>", ...}``, appended and
+    flushed; a number that is not finite stands as null, which JSON can hold. Sacred gets the finite ones as
+    Python floats through ``log_scalar``.
+
+    Args:
+        console_logger: a ``logging.Logger``.
+        directory: the run's; None writes no file.
+        sacred_run: mirrors the scalars where given.
+        tensorboard: write TensorBoard events into ``directory``/tb.
+        started: ``time.time()`` when the command began.
+    """
+
+    def __init__(
+        self,
+        console_logger: Any,
+        directory: Path | None = None,
+        sacred_run: Any = None,
+        tensorboard: bool = False,
+        started: float | None = None,
+    ) -> None:
+        self.console_logger = console_logger
+        self.sacred_run = sacred_run
+        self.started = time.time() if started is None else started
+        self.latest: dict[str, float] = {}
+        self._pending: dict[str, float] = {}
+        self._t_env = 0
+        self._file: TextIO | None = None
+        self._tensorboard: Any = None
+        if directory is not None:
+            self._file = (directory / "metrics.jsonl").open("a", encoding="utf-8")
+            if tensorboard:
+                from torch.utils.tensorboard import SummaryWriter
+
+                self._tensorboard = SummaryWriter(directory / "tb")
+
+    def log_stat(self, key: str, value: Any, t: int, to_sacred: bool = True) -> None:
+        """Notes ``value`` (a number or a tensor of one) for ``key`` at environment step ``t``."""
+        if t != self._t_env:
+            self.write()
+            self._t_env = int(t)
+        self._pending[key] = float(value)
+        self.latest[key] = float(value)
+
+    def write(self) -> None:
+        """Sends what was noted to every place.
+
+        Raises:
+            TrainingError: the file cannot be written (a full disk, mostly).
+        """
+        if not self._pending:
+            return
+        entry: dict[str, float | int | None] = {
+            "t_env": self._t_env,
+            "wall_s": round(time.time() - self.started, 3),
+        }
+        entry |= {k: v if math.isfinite(v) else None for k, v in self._pending.items()}
+        try:
+            if self._file is not None:
+                self._file.write(json.dumps(entry, allow_nan=False) + "\n")
+                self._file.flush()
+        except OSError as error:
+            name, self._file = self._file.name, None  # type: ignore[union-attr]
+            raise TrainingError(f"cannot write {name}: {error.strerror or error}") from error
+        for key, value in self._pending.items():
+            if self.sacred_run is not None and math.isfinite(value):
+                self.sacred_run.log_scalar(key, value, self._t_env)
+            if self._tensorboard is not None:
+                self._tensorboard.add_scalar(key, value, self._t_env)
+        self._pending = {}
+
+    def close(self) -> None:
+        """Writes what is left and closes the files."""
+        self.write()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+            self._tensorboard = None

@@ -1,0 +1,130 @@
+"""Small stand-ins with known answers, shared by the tests."""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from omarl.components.episode_batch import EpisodeBatch, make_scheme
+from omarl.types import EnvInfo, Observation, Step
+
+
+class RecordingLogger:
+    """PyMARL's logger, keeping everything."""
+
+    def __init__(self) -> None:
+        self.console_logger = logging.getLogger("test")
+        self.rows: list[tuple[str, float, int]] = []
+
+    def log_stat(self, key: str, value: float, t: int, to_sacred: bool = True) -> None:
+        self.rows.append((key, float(value), t))
+
+    def series(self, key: str) -> list[tuple[int, float]]:
+        return [(t, v) for k, v, t in self.rows if k == key]
+
+
+def env_info(**changes: Any) -> EnvInfo:
+    """Two agents, O=3, U=2, S=4, five steps at most."""
+    values = {
+        "key": "fake",
+        "agents": ("a_0", "a_1"),
+        "agent_types": ("a", "a"),
+        "obs_shape": 3,
+        "obs_sizes": (3, 3),
+        "n_actions": 2,
+        "action_sizes": (2, 2),
+        "state_shape": 4,
+        "episode_limit": 5,
+    }
+    return EnvInfo(**{**values, **changes})
+
+
+def args_for(info: EnvInfo, **changes: Any) -> SimpleNamespace:
+    """What ``run.build`` hands to the parts, with small networks."""
+    values = {
+        "n_agents": info.n_agents,
+        "n_actions": info.n_actions,
+        "agent_types": info.agent_types,
+        "device": "cpu",
+        "common_reward": False,
+        "reward_scalarisation": "sum",
+        "hidden_dim": 8,
+        "learner_log_interval": 10,
+    }
+    return SimpleNamespace(**{**values, **changes})
+
+
+def random_batch(info: EnvInfo, lengths: list[int], seed: int = 0, common_reward: bool = False) -> EpisodeBatch:
+    """Random episodes of the given numbers of transitions, padded with zeros; the last one of each terminates."""
+    rng = np.random.default_rng(seed)
+    scheme, groups = make_scheme(info, common_reward)
+    B, T1, N, U = len(lengths), max(lengths) + 1, info.n_agents, info.n_actions
+    data = {
+        "obs": rng.normal(size=(B, T1, N, info.obs_shape)).astype(np.float32),
+        "state": rng.normal(size=(B, T1, info.state_shape)).astype(np.float32),
+        "actions": rng.integers(U, size=(B, T1, N, 1)),
+        "avail_actions": np.ones((B, T1, N, U), np.uint8),
+        "agent_mask": np.ones((B, T1, N), np.uint8),
+        "reward": rng.normal(size=(B, T1, 1 if common_reward else N)).astype(np.float32),
+        "terminated": np.zeros((B, T1, 1), np.uint8),
+        "truncated": np.zeros((B, T1, 1), np.uint8),
+        "filled": np.zeros((B, T1, 1), np.uint8),
+    }
+    for b, length in enumerate(lengths):
+        data["filled"][b, : length + 1] = 1
+        data["terminated"][b, length - 1] = 1
+        for name in ("obs", "state", "avail_actions", "agent_mask", "actions"):
+            data[name][b, length + 1 :] = 0
+        data["reward"][b, length:] = 0
+    return EpisodeBatch(scheme, groups, {k: torch.from_numpy(v) for k, v in data.items()})
+
+
+class ClockEnv:
+    """A vectorised environment whose numbers tell where they come from.
+
+    Copy e's episodes last ``lengths[e]`` steps in turn; obs and state are ``100 * e + 10 * episode + t``, the
+    reward of agent n at step t is ``t + n``; episodes end by truncation where ``truncates``.
+    """
+
+    def __init__(self, lengths: list[list[int]], truncates: bool = False, info: EnvInfo | None = None) -> None:
+        self.info = info or env_info()
+        self.lengths, self.truncates, self.n_envs = lengths, truncates, len(lengths)
+        self.episode = np.full(self.n_envs, -1)
+        self.t = np.zeros(self.n_envs, dtype=int)
+        self.closed = False
+
+    def _observe(self) -> Observation:
+        info, E = self.info, self.n_envs
+        stamp = (100.0 * np.arange(E) + 10.0 * self.episode + self.t).astype(np.float32)
+        return Observation(
+            obs=np.broadcast_to(stamp[:, None, None], (E, info.n_agents, info.obs_shape)).copy(),
+            state=np.broadcast_to(stamp[:, None], (E, info.state_shape)).copy(),
+            avail=np.ones((E, info.n_agents, info.n_actions), np.uint8),
+            agent_mask=np.ones((E, info.n_agents), np.uint8),
+        )
+
+    def reset(self) -> Observation:
+        self.episode += 1
+        self.t[:] = 0
+        return self._observe()
+
+    def step(self, actions: np.ndarray) -> Step:
+        reward = (self.t[:, None] + np.arange(self.info.n_agents)).astype(np.float32)
+        self.t += 1
+        ended = np.array(
+            [self.t[e] >= self.lengths[e][self.episode[e] % len(self.lengths[e])] for e in range(self.n_envs)]
+        )
+        final = self._observe()
+        observation = final
+        if ended.any():
+            self.episode[ended] += 1
+            self.t[ended] = 0
+            observation = self._observe()
+        none = np.zeros_like(ended)
+        return Step(final, observation, reward, none if self.truncates else ended, ended if self.truncates else none)
+
+    def close(self) -> None:
+        self.closed = True

@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+import torch
+from fakes import env_info, random_batch
+from omarl.components import replay_buffer
+from omarl.components.episode_batch import make_scheme
+from omarl.components.replay_buffer import ReplayBuffer
+from omarl.types import ConfigError
+
+
+def buffer_of(capacity, info=None, seed=0):
+    info = info or env_info()
+    scheme, groups = make_scheme(info, False)
+    return ReplayBuffer(scheme, groups, capacity, info.episode_limit, np.random.default_rng(seed))
+
+
+def test_slices_keep_dimensions_as_pymarl_does():
+    batch = random_batch(env_info(), [2, 4, 3])
+    assert batch["obs"].shape == (3, 5, 2, 3)
+    assert batch[1]["obs"].shape == (1, 5, 2, 3)
+    assert batch[:, :-1].max_seq_length == 4
+    assert batch[1:, 0]["state"].shape == (2, 1, 4)
+    assert torch.equal(batch[np.array([2, 0])]["reward"], batch["reward"][[2, 0]])
+    assert int(batch.max_t_filled()) == 5
+
+
+def test_one_hot_actions_are_derived_and_zero_on_padding():
+    batch = random_batch(env_info(), [2, 4])
+    one_hot = batch["actions_onehot"]
+    assert torch.equal(one_hot.argmax(-1, keepdim=True)[1], batch["actions"][1])
+    assert one_hot[0, 3:].sum() == 0 and one_hot[0, :3].sum() == 3 * 2
+
+
+def test_buffer_gives_back_what_it_took_padded_to_the_longest_sampled():
+    buffer = buffer_of(4)
+    long, short = random_batch(env_info(), [5, 4], seed=1), random_batch(env_info(), [2, 1], seed=2)
+    buffer.insert(long)
+    buffer.insert(short)
+    sampled = buffer.sample(4)
+    assert sampled.max_seq_length == 6
+    order = {float(s[0, 0]): i for i, s in enumerate(sampled["state"])}
+    row = order[float(short["state"][0, 0, 0])]
+    assert torch.equal(sampled["obs"][row, :3], short["obs"][0])
+    assert sampled["filled"][row].flatten().tolist() == [1, 1, 1, 0, 0, 0]
+
+
+def test_a_short_episode_leaves_nothing_of_the_long_one_it_replaces():
+    buffer = buffer_of(1)
+    buffer.insert(random_batch(env_info(), [5], seed=1))
+    buffer.insert(random_batch(env_info(), [2], seed=2))
+    for name in buffer.keys:
+        assert buffer.data[name][0, 3:].abs().sum() == 0, name
+
+
+def test_the_ring_overwrites_the_oldest():
+    buffer = buffer_of(3)
+    for seed in range(5):
+        buffer.insert(random_batch(env_info(), [3], seed=seed))
+    held = {float(v) for v in buffer.data["state"][:, 0, 0]}
+    assert held == {float(random_batch(env_info(), [3], seed=s)["state"][0, 0, 0]) for s in (2, 3, 4)}
+    buffer.insert(random_batch(env_info(), [3, 3], seed=9))  # wraps round the end
+    assert buffer.n_episodes == 3 and buffer.next_slot == 1
+
+
+def test_samples_are_different_episodes_and_seeded():
+    def draw():
+        buffer = buffer_of(10, seed=3)
+        for seed in range(10):
+            buffer.insert(random_batch(env_info(), [3], seed=seed))
+        return buffer.sample(6)["state"][:, 0, 0]
+
+    first = draw()
+    assert len(set(first.tolist())) == 6
+    assert torch.equal(first, draw())
+
+
+def test_a_buffer_that_does_not_fit_is_refused_with_one_that_does(monkeypatch):
+    monkeypatch.setattr(replay_buffer, "available_memory", lambda: 1_000_000)
+    with pytest.raises(
+        ConfigError, match=r"buffer_size: 100000 episodes need .* GiB .* buffer_size=\d+ fits"
+    ) as error:
+        buffer_of(100_000)
+    fitting = int(str(error.value).split("buffer_size=")[1].split()[0])
+    assert buffer_of(fitting).bytes <= 1_000_000
+
+
+def test_state_dict_restores_episodes_and_place():
+    buffer, other = buffer_of(4), buffer_of(4)
+    buffer.insert(random_batch(env_info(), [3, 5], seed=1))
+    other.load_state_dict(buffer.state_dict())
+    assert other.next_slot == 2 and other.n_episodes == 2
+    assert torch.equal(other.sample(2)["obs"], buffer.sample(2)["obs"])

@@ -1,0 +1,26 @@
+import torch
+from fakes import env_info, random_batch
+from omarl.components.masks import alive_mask, transition_mask
+
+
+def test_transitions_end_with_the_episode():
+    batch = random_batch(env_info(), [2, 4, 1])
+    assert transition_mask(batch).tolist() == [[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]]
+
+
+def test_truncation_ends_an_episode_as_termination_does():
+    batch = random_batch(env_info(), [2, 4])
+    batch.data["truncated"], batch.data["terminated"] = batch["terminated"], batch["truncated"]
+    assert transition_mask(batch).tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
+
+
+def test_a_batch_without_our_keys_is_read_too():
+    batch = random_batch(env_info(), [2, 3])
+    batch.scheme = {k: v for k, v in batch.scheme.items() if k not in ("truncated", "agent_mask")}
+    del batch.data["truncated"], batch.data["agent_mask"]
+    assert transition_mask(batch).tolist() == [[1, 1, 0], [1, 1, 1]]
+    assert alive_mask(batch, 2)[0].tolist() == [[1, 1], [1, 1], [1, 1], [0, 0]]
+
+
+def test_one_step_episodes():
+    assert torch.equal(transition_mask(random_batch(env_info(), [1, 1])), torch.ones(2, 1))

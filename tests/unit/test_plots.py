@@ -1,0 +1,245 @@
+"""Reading runs back, and the picture drawn of them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from omarl.analysis import plots
+from omarl.analysis.plots import MAX_POINTS, draw_curves
+from omarl.analysis.runs import read_config, read_metrics
+from omarl.types import OmarlError
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def write(run: Path, *records: dict[str, Any], end: str = "") -> Path:
+    run.mkdir(exist_ok=True)
+    (run / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records) + end)
+    return run
+
+
+@pytest.fixture
+def figure_of(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Draws a run and hands out the figure instead of saving it."""
+
+    def draw(run: Path) -> Any:
+        figures: list[Any] = []
+        monkeypatch.setattr(plots, "_save", lambda figure, target: figures.append(figure))
+        draw_curves(run)
+        figures[0].canvas.draw()
+        return figures[0]
+
+    return draw
+
+
+def titles(figure: Any) -> list[str]:
+    return [ax.get_title(loc="left") for ax in figure.axes]
+
+
+# --- reading ---------------------------------------------------------------------------------------------
+
+
+def test_metrics_are_sorted_and_null_is_nan(tmp_path: Path) -> None:
+    run = write(
+        tmp_path,
+        {"t_env": 20, "wall_s": 2.0, "loss": None, "note": "text"},
+        {"t_env": 10, "wall_s": 1.0, "loss": 3, "return_mean": -1.5},
+    )
+    metrics = read_metrics(run)
+    assert set(metrics) == {"wall_s", "loss", "return_mean"}
+    np.testing.assert_array_equal(metrics["loss"].t, [10, 20])
+    np.testing.assert_array_equal(metrics["loss"].value, [3, np.nan])
+    np.testing.assert_array_equal(metrics["return_mean"].t, [10])
+
+
+def test_a_step_logged_twice_keeps_the_later_value(tmp_path: Path) -> None:
+    records = [{"t_env": t, "loss": v} for t, v in [(10, 1), (20, 2), (20, 5), (30, 6)]]
+    series = read_metrics(write(tmp_path, *records))["loss"]
+    np.testing.assert_array_equal(series.t, [10, 20, 30])
+    np.testing.assert_array_equal(series.value, [1, 5, 6])
+
+
+@pytest.mark.parametrize("cut", range(1, 25))
+def test_a_run_cut_off_anywhere_in_its_last_line_is_read(tmp_path: Path, caplog, cut: int) -> None:
+    whole = json.dumps({"t_env": 20, "loss": 2.0})
+    run = write(tmp_path, {"t_env": 10, "loss": 1.0}, end=whole[:cut])
+    with caplog.at_level(logging.WARNING):
+        assert read_metrics(run)["loss"].value.tolist() in ([1.0], [1.0, 2.0])
+    assert not caplog.records
+
+
+def test_broken_lines_before_the_last_are_left_out_and_told(tmp_path: Path, caplog) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"t_env": 1, "loss": 1}\n{"t_en{"t\n[7]\n{"t_env": 2, "loss": 2}\n')
+    with caplog.at_level(logging.WARNING):
+        assert read_metrics(tmp_path)["loss"].value.tolist() == [1, 2]
+    assert "2 unreadable lines" in caplog.text
+
+
+def test_sacreds_metrics_are_read_where_there_are_no_others(tmp_path: Path) -> None:
+    numpy_scalar = {"py/object": "numpy.float32", "dtype": "float32", "value": 0.5}
+    odd = {"py/reduce": [{"py/type": "numpy.core.multiarray.scalar"}]}
+    metrics = {
+        "loss": {"steps": [20, 10, 30], "values": [numpy_scalar, 1.0, odd], "timestamps": ["", "", ""]},
+        "nothing": {"steps": [1], "values": [odd], "timestamps": [""]},
+    }
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    read = read_metrics(tmp_path)
+    assert set(read) == {"loss"}
+    assert read["loss"].t.tolist() == [10, 20]
+    assert read["loss"].value.tolist() == [1.0, 0.5]
+    write(tmp_path, {"t_env": 1, "epsilon": 1.0})
+    assert set(read_metrics(tmp_path)) == {"epsilon"}
+
+
+def test_what_is_no_run_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(OmarlError, match="no such directory"):
+        read_metrics(tmp_path / "absent")
+    with pytest.raises(OmarlError, match=r"neither metrics\.jsonl nor metrics\.json") as caught:
+        read_metrics(tmp_path)
+    assert "\n" not in str(caught.value)
+    for text in ('{"loss": {"st', "[1, 2]", '{"loss": 3}'):
+        (tmp_path / "metrics.json").write_text(text)
+        with pytest.raises(OmarlError, match="Sacred"):
+            read_metrics(tmp_path)
+
+
+def test_a_config_that_cannot_be_read_is_empty(tmp_path: Path) -> None:
+    assert read_config(tmp_path) == {}
+    (tmp_path / "config.json").write_text('{"seed": ')
+    assert read_config(tmp_path) == {}
+
+
+# --- drawing ---------------------------------------------------------------------------------------------
+
+
+def test_the_picture_is_written_to_the_run_or_where_told(tmp_path: Path) -> None:
+    run = write(tmp_path / "run", {"t_env": 0, "loss": 1.0}, {"t_env": 5, "loss": 0.5})
+    assert draw_curves(run) == run / "curves.png"
+    assert (run / "curves.png").read_bytes().startswith(PNG)
+    out = draw_curves(str(run), tmp_path / "new" / "a.svg")
+    assert "<svg" in out.read_text()
+    with pytest.raises(OmarlError, match="png"):
+        draw_curves(run, tmp_path / "curves.xyz")
+
+
+def test_an_interrupt_leaves_the_old_picture_and_no_half_one(tmp_path: Path, monkeypatch) -> None:
+    from matplotlib.figure import Figure
+
+    run = write(tmp_path, {"t_env": 0, "loss": 1.0})
+    before = draw_curves(run).read_bytes()
+
+    def interrupted(self: Any, path: Path, **_: Any) -> None:
+        Path(path).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Figure, "savefig", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        draw_curves(run)
+    assert (run / "curves.png").read_bytes() == before
+    assert sorted(p.name for p in run.iterdir()) == ["curves.png", "metrics.jsonl"]
+
+
+def test_a_vae_run_shows_its_three_losses_first(tmp_path: Path, figure_of) -> None:
+    names = ("loss", "return_mean", "vae_alpha", "vae_loss", "vae_kl_loss", "vae_recon_loss")
+    run = write(tmp_path, *({"t_env": t, **dict.fromkeys(names, 1.0)} for t in range(3)))
+    assert titles(figure_of(run)) == [
+        "Reconstruction loss",
+        "KL divergence",
+        "Total VAE loss",
+        "KL weight",
+        "Return, training",
+        "Agents' loss",
+    ]
+
+
+def test_a_run_without_a_vae_leaves_no_holes(tmp_path: Path, figure_of) -> None:
+    names = ("loss", "return_mean", "test_return_mean", "epsilon")
+    run = write(tmp_path, *({"t_env": t, **dict.fromkeys(names, 1.0)} for t in range(3)))
+    expected = ["Return, training", "Return, test", "Agents' loss", "Exploration (epsilon)"]
+    assert titles(figure_of(run)) == expected
+
+
+def test_companions_become_bands(tmp_path: Path, figure_of) -> None:
+    band = {"vae_loss": 5.0, "vae_loss_std": 1.0, "vae_loss_min": 2.0, "vae_loss_max": 9.0}
+    pymarl = {"return_mean": 1.0, "return_std": 0.5}
+    figure = figure_of(write(tmp_path, *({"t_env": t, **band, **pymarl} for t in (0, 10))))
+    loss, returns = figure.axes
+    std, span = (c.get_paths()[0].get_extents() for c in loss.collections)
+    assert (std.y0, std.y1) == (4, 6)
+    assert (span.y0, span.y1) == (2, 9)
+    assert [t.get_text() for t in loss.get_legend().get_texts()] == ["mean", "±1 std", "min to max"]
+    assert [t.get_text() for t in returns.get_legend().get_texts()] == ["mean", "±1 std"]
+
+
+def test_single_agents_share_a_panel_unless_they_are_many(tmp_path: Path, figure_of) -> None:
+    few = {"return_mean/a": 1.0, "return_mean/a_std": 0.1, "return_mean/b": 2.0}
+    (ax,) = figure_of(write(tmp_path / "few", {"t_env": 0, **few}, {"t_env": 1, **few})).axes
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["a", "b"]
+    many = {f"return_mean/{i}": 1.0 for i in range(7)}
+    assert not figure_of(write(tmp_path / "many", {"t_env": 0, **many})).axes
+
+
+@pytest.mark.parametrize("values", [[1.0], [None], [None, 2.0, None], [1.0, float("inf"), 3.0], [0.0, 0.0]])
+def test_odd_series_are_drawn(tmp_path: Path, figure_of, values: list[float | None]) -> None:
+    records = ({"t_env": t, "loss": v, "loss_min": v, "loss_max": v} for t, v in enumerate(values))
+    (ax,) = figure_of(write(tmp_path, *records)).axes
+    unseen = sum(v is None or not np.isfinite(v) for v in values)
+    assert (f"{unseen} not finite" in ax.get_title(loc="right")) == bool(unseen)
+    dots = ax.lines[1].get_xdata()
+    assert len(dots) == {1: 1, 2: 0, 3: 2}[len(values)] - (values == [None]) - (values == [None, 2.0, None])
+
+
+def test_a_run_with_nothing_logged_says_so(tmp_path: Path, figure_of) -> None:
+    figure = figure_of(write(tmp_path))
+    assert not figure.axes
+    assert figure.texts[-1].get_text() == "nothing logged yet"
+
+
+def test_the_title_names_run_environment_and_seed(tmp_path: Path, figure_of) -> None:
+    run = write(tmp_path / "run_7", {"t_env": 0, "loss": 1.0})
+    assert figure_of(run).get_suptitle() == "run_7"
+    config = {"name": "omg_vae", "seed": 0, "env_args": {"key": "simple_tag"}}
+    (run / "config.json").write_text(json.dumps(config))
+    assert figure_of(run).get_suptitle() == "omg_vae  ·  simple_tag  ·  seed 0"
+
+
+def test_steps_read_as_20k_and_panels_share_them(tmp_path: Path, figure_of) -> None:
+    run = write(tmp_path, {"t_env": 0, "loss": 1.0, "epsilon": 1}, {"t_env": 40_000, "loss": 1.0})
+    loss, epsilon = figure_of(run).axes
+    assert "20k" in [label.get_text() for label in loss.get_xticklabels()]
+    assert loss.get_xlim() == epsilon.get_xlim()
+
+
+def test_only_losses_that_fall_far_are_logarithmic(tmp_path: Path, figure_of) -> None:
+    values = {"vae_loss": (900.0, 1.0), "loss": (9.0, 1.0), "vae_alpha": (0.001, 1.0)}
+    run = write(tmp_path, *({"t_env": t, **{k: v[t] for k, v in values.items()}} for t in (0, 1)))
+    scales = {ax.get_title(loc="left"): ax.get_yscale() for ax in figure_of(run).axes}
+    assert scales == {"Total VAE loss": "log", "KL weight": "linear", "Agents' loss": "linear"}
+
+
+def test_thinning_keeps_means_and_spikes_and_says_so(tmp_path: Path, figure_of) -> None:
+    count = 50 * MAX_POINTS
+    values = np.arange(count) / count
+    values[7] = 30.0
+    run = write(tmp_path, *({"t_env": t, "epsilon": float(v)} for t, v in enumerate(values)))
+    start = time.perf_counter()
+    (ax,) = figure_of(run).axes
+    assert time.perf_counter() - start < 3
+    line = ax.lines[0]
+    np.testing.assert_allclose(line.get_ydata(), values.reshape(MAX_POINTS, 50).mean(axis=1))
+    assert ax.collections[0].get_paths()[0].get_extents().y1 == 30
+    assert "50 logged per point" in ax.get_title(loc="right")
+
+
+def test_drawing_leaves_matplotlibs_global_state_alone(tmp_path: Path) -> None:
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    draw_curves(write(tmp_path, {"t_env": 0, "loss": 1.0}))
+    assert dict(matplotlib.rcParams) == before

@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+import torch
+from fakes import ClockEnv, args_for
+from omarl.components.episode_batch import make_scheme
+from omarl.components.masks import transition_mask
+from omarl.runners.episode_runner import EpisodeRunner
+
+
+class CarryCounter:
+    """A controller whose carry counts the steps of the episode and whose action is that count's parity."""
+
+    def __init__(self):
+        self.last_seen = []
+
+    def initial_carry(self, n):
+        return torch.zeros(n, 2, 1)
+
+    def act(self, observation, last_actions, carry, t_env, test_mode):
+        self.last_seen.append((carry[:, 0, 0].clone(), last_actions.clone()))
+        return (carry[..., 0].long() % 2), carry + 1
+
+
+def runner_of(env, **changes):
+    args = args_for(env.info, **changes)
+    scheme, groups = make_scheme(env.info, args.common_reward)
+    mac = CarryCounter()
+    return EpisodeRunner(env, mac, scheme, groups, args, test_mode=changes.get("test_mode", False)), mac
+
+
+def test_episodes_come_out_whole_and_in_place():
+    runner, _ = runner_of(ClockEnv([[2, 4], [3]]))
+    first = runner.run()
+    assert first.batch_size == 1 and first.max_seq_length == 3
+    assert first["state"][0, :, 0].tolist() == [0, 1, 2]  # the final observation included
+    assert first["reward"][0].tolist() == [[0, 1], [1, 2], [0, 0]]
+    assert first["actions"][0, :, 0, 0].tolist() == [0, 1, 0]
+    assert first["terminated"].flatten().tolist() == [0, 1, 0]
+    second = runner.run()
+    assert second["state"][0, :, 0].tolist() == [100, 101, 102, 103]
+    third = runner.run()  # copy 0's second episode: 4 steps, and copy 1's of 3 ended at the same time
+    assert third["state"][:, :, 0].tolist() == [[10, 11, 12, 13, 14], [110, 111, 112, 113, 0]]
+    assert transition_mask(third).tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
+    assert runner.t_env == 12 and runner.episodes == 4
+
+
+def test_truncated_is_kept_apart_from_terminated():
+    runner, _ = runner_of(ClockEnv([[3]], truncates=True))
+    batch = runner.run()
+    assert batch["terminated"].sum() == 0
+    assert batch["truncated"].flatten().tolist() == [0, 0, 1, 0]
+
+
+def test_a_short_episode_shows_nothing_of_the_long_one_before():
+    runner, _ = runner_of(ClockEnv([[5, 1], [4, 2]]))
+    runner.run()
+    runner.run()
+    both = runner.run()  # one step and two, ended together, where five and four steps were before
+    assert both["filled"][:, :, 0].tolist() == [[1, 1, 0], [1, 1, 1]]
+    for name in ("obs", "state", "reward", "actions", "terminated", "avail_actions"):
+        assert both[name][0, 2].abs().sum() == 0, name
+
+
+def test_the_recurrent_state_and_last_action_begin_anew_with_each_copys_episode():
+    runner, mac = runner_of(ClockEnv([[2], [3]]))
+    for _ in range(4):
+        runner.run()
+    counts = np.array([carry.tolist() for carry, _ in mac.last_seen])
+    assert counts[:6, 0].tolist() == [0, 1, 0, 1, 0, 1]
+    assert counts[:6, 1].tolist() == [0, 1, 2, 0, 1, 2]
+    assert mac.last_seen[2][1][0].sum() == 0 and mac.last_seen[2][1][1].sum() == 2
+
+
+def test_returns_are_per_agent_and_summed_for_the_mean():
+    runner, _ = runner_of(ClockEnv([[3]]), common_reward=True)
+    batch = runner.run()
+    assert batch["reward"][0, :, 0].tolist() == [1, 3, 5, 0]  # the sum over agents
+    assert runner.stats.returns[0].tolist() == [3, 6]
+
+
+def test_tests_take_the_same_number_of_episodes_from_every_copy():
+    """Taking the first that finish would count the short copy's episodes three times as often."""
+    runner, _ = runner_of(ClockEnv([[1], [5]]), test_mode=True)
+    batches = runner.collect(4)
+    lengths = [int(n) for b in batches for n in transition_mask(b).sum(dim=1)]
+    assert sorted(lengths) == [1, 1, 5, 5]
+    assert sorted(runner.stats.lengths) == [1, 1, 5, 5]
+    assert runner.t_env == 0
+
+
+def test_a_second_test_starts_fresh_episodes():
+    runner, _ = runner_of(ClockEnv([[2], [3]]), test_mode=True)
+    runner.collect(2)
+    states = [b["state"][i, 0, 0].item() % 10 for b in runner.collect(2) for i in range(b.batch_size)]
+    assert states == [0, 0]
+
+
+@pytest.mark.parametrize("share", ["sum", "mean"])
+def test_reward_scalarisation(share):
+    runner, _ = runner_of(ClockEnv([[2]]), common_reward=True, reward_scalarisation=share)
+    assert runner.run()["reward"][0, 1, 0].item() == (3 if share == "sum" else 1.5)
