@@ -160,10 +160,11 @@ def _is_unknown(name: str, source: str, schema: Schema) -> bool:
     It is none where a part from outside declares no keys (it may be that part's), nor where a file of
     ours sets the key of a part that the command line swapped for another.
     """
+    if source != COMMAND_LINE and owners_elsewhere(name):
+        return False
     if schema.undeclared:
-        near = get_close_matches(name, schema.declarations, n=1, cutoff=0.85)
-        return bool(near)
-    return source == COMMAND_LINE or not owners_elsewhere(name)
+        return bool(get_close_matches(name, schema.declarations, n=1, cutoff=0.85))
+    return True
 
 
 def _unknown(name: str, source: str, schema: Schema) -> str:

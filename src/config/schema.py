@@ -24,7 +24,7 @@ from ..types import ConfigError
 
 C = TypeVar("C")
 
-UNCHECKED_KINDS = ("learner", "mac", "agent", "runner", "action_selector")
+KINDS_WITH_KEYS = ("learner", "mac", "agent", "runner", "action_selector")
 
 
 def key(
@@ -224,7 +224,7 @@ def collect(root: type, config: Mapping[str, Any]) -> Schema:
             chosen = resolve(kind, name)
             if hasattr(chosen, "Config"):
                 visit(chosen.Config, str(name))
-            elif kind in UNCHECKED_KINDS:
+            elif kind in KINDS_WITH_KEYS and ":" in str(name):
                 schema.undeclared.append(str(name))
 
     visit(root, "the run")
@@ -237,7 +237,7 @@ def owners_elsewhere(name: str) -> list[str]:
 
 
 def _registered_configs() -> Iterator[tuple[str, Any]]:
-    for kind in UNCHECKED_KINDS:
+    for kind in KINDS_WITH_KEYS:
         for name in REGISTRY[kind]:
             try:
                 part = getattr(resolve(kind, name), "Config", None)

@@ -6,6 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ class Adapter(ABC):
         self.flatteners = list(map(_flattener, observation_spaces, names))
         obs_sizes = tuple(part.size for part in self.flatteners)
         action_sizes = tuple(int(space.n) for space in self.action_spaces)
-        self._read_state, state_size = self._probe_state()
+        self._read_state: Callable[[], Any] | None = None
         self.info = EnvInfo(
             key=key,
             agents=tuple(names),
@@ -60,7 +61,7 @@ class Adapter(ABC):
             obs_sizes=obs_sizes,
             n_actions=max(action_sizes),
             action_sizes=action_sizes,
-            state_shape=state_size or len(names) * max(obs_sizes),
+            state_shape=len(names) * max(obs_sizes),
             episode_limit=episode_limit,
         )
         self._every_action = np.arange(max(action_sizes)) < np.array(action_sizes)[:, None]  # [N, U]
@@ -82,6 +83,25 @@ class Adapter(ABC):
         Returns:
             terminated and truncated, never both.
         """
+
+    def find_state(self) -> int:
+        """The size of the environment's own state; 0 where it has none that is an array of numbers.
+
+        ``state`` may be missing, unwritten, hidden by a wrapper, or not a method: it has to be tried, after a
+        reset. Throw the copy away then: some environments (lbforaging) carry their past into an episode.
+        """
+        self.env.reset(seed=0)  # some make their generator only here
+        try:
+            state = np.asarray(self._state_method()())
+        except Exception:
+            return 0
+        return state.size if state.dtype.kind in "biuf" else 0
+
+    def use_state(self, size: int) -> None:
+        """Shows the environment's own state; with size 0, all observations in a row."""
+        if size:
+            self._read_state = self._state_method()
+            self.info = replace(self.info, state_shape=size)
 
     def close(self) -> None:
         """Closes the environment."""
@@ -130,20 +150,8 @@ class Adapter(ABC):
         frame.acting[...] = 0
         frame.avail[~frame.avail.any(-1)] = self._no_action
 
-    def _probe_state(self) -> tuple[Callable[[], Any] | None, int]:
-        """The method that reads the environment's own state, and its size; None where there is no such array.
-
-        Asked once, after a reset: ``state`` may be missing, unwritten, hidden by a wrapper, or not a method.
-        """
-        self.env.reset()
-        for owner in (self.env, getattr(self.env, "unwrapped", self.env)):
-            try:
-                state = np.asarray(owner.state())
-            except Exception:
-                continue
-            if state.size and state.dtype.kind in "biuf":
-                return owner.state, state.size
-        return None, 0
+    def _state_method(self) -> Callable[[], Any]:
+        return getattr(self.env, "state", None) or self.env.unwrapped.state
 
 
 _NO_INFO: dict[str, Any] = {}

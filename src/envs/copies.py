@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import random
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..types import EnvError, EnvInfo, OmarlError
+from ..types import EnvError, EnvInfo
 from .adapter import Adapter
 from .arrays import Arrays, Frame
+from .factories import describe
 
 # Missing from NumPy's type stubs.
 _get_generator: Callable[[], Any] = np.random.get_bit_generator  # type: ignore[attr-defined]
@@ -27,7 +26,9 @@ class Copies:
 
     Args:
         make: makes one copy.
+        info: what every copy must turn out to be.
         indices: which of all the copies these are.
+        arrays: where to write: these copies' rows [len(indices), ...].
         seed: of the whole vector environment.
         own_process: nobody else here draws from the global generators, so that they need not be given back.
 
@@ -35,23 +36,26 @@ class Copies:
         ConfigError, EnvError: a copy cannot be made.
     """
 
-    def __init__(self, make: Callable[[], Adapter], indices: range, seed: int, own_process: bool = False) -> None:
-        self._copies: list[_Copy] = []
-        self._generators_returned = nullcontext if own_process else _outer_generators
-        with self._generators_returned():
-            for index in indices:
-                self._copies.append(_Copy(make, index, seed))
-        self.info: EnvInfo = self._copies[0].info
-
-    def bind(self, arrays: Arrays) -> None:
-        """Says where to write: these copies' rows [len(indices), ...]."""
+    def __init__(
+        self,
+        make: Callable[[], Adapter],
+        info: EnvInfo,
+        indices: range,
+        arrays: Arrays,
+        seed: int,
+        own_process: bool = False,
+    ) -> None:
+        self._info = info
         self._arrays = arrays
-        for row, copy in enumerate(self._copies):
-            copy.bind(arrays.rows(row))
+        self._guard = nullcontext if own_process else generators_kept
+        with self._guard():
+            self._copies = [_Copy(make, index, arrays.rows(row), seed) for row, index in enumerate(indices)]
+        if any(copy.info != info for copy in self._copies):
+            raise EnvError(f"environment {info.key}: copies differ in agents or sizes")
 
     def reset(self) -> None:
         """Begins an episode in every copy: fills ``first``."""
-        with self._generators_returned():
+        with self._guard():
             for copy in self._copies:
                 copy.reset()
         self._check(self._arrays.first)
@@ -59,7 +63,7 @@ class Copies:
     def step(self) -> None:
         """Steps every copy with its ``actions``: fills all, but ``first`` only where an episode has ended."""
         arrays = self._arrays
-        with self._generators_returned():
+        with self._guard():
             for row, copy in enumerate(self._copies):
                 arrays.terminated[row], arrays.truncated[row] = copy.step()
         self._check(arrays.final)
@@ -78,40 +82,35 @@ class Copies:
         self._check_finite(frame.state, "state")
         if not frame.avail.any(-1).all():
             row, agent = np.argwhere(~frame.avail.any(-1))[0]
-            raise EnvError(f"{self._where(row)}: no action is available to {self.info.agents[agent]}")
+            raise EnvError(f"{self._where(row)}: no action is available to {self._info.agents[agent]}")
 
     def _check_finite(self, values: np.ndarray, what: str) -> None:
         if not np.isfinite(values).all():
             row, column = np.argwhere(~np.isfinite(values))[0][:2]
-            whose = "" if what == "state" else f" of {self.info.agents[column]}"
+            whose = "" if what == "state" else f" of {self._info.agents[column]}"
             raise EnvError(f"{self._where(row)}: the {what}{whose} is not finite (NaN or infinity)")
 
     def _where(self, row: int) -> str:
-        return f"environment {self.info.key} (copy {self._copies[row].index})"
+        return f"environment {self._info.key} (copy {self._copies[row].index})"
 
 
 class _Copy:
     """One copy with its own generators and its own rows."""
 
-    def __init__(self, make: Callable[[], Adapter], index: int, seed: int) -> None:
+    def __init__(self, make: Callable[[], Adapter], index: int, row: Arrays, seed: int) -> None:
         self.index = index
+        self._row = row
         sequence = np.random.SeedSequence(seed, spawn_key=(index,))
-        self._seed: int | None
-        self._seed, actions_seed, self._calls = (int(word) >> 1 for word in sequence.generate_state(3))
+        env_seed, actions_seed = (int(word) >> 1 for word in sequence.generate_state(2))  # 31 bits suit all
+        self._seed: int | None = env_seed
+        for_numpy, for_python = sequence.spawn(2)
         # MT19937, so that environments may call np.random.seed, each for itself.
-        self._numpy = np.random.MT19937(sequence.spawn(1)[0])
+        self._numpy = np.random.MT19937(for_numpy)
+        self._calls = int(for_python.generate_state(1, np.uint64)[0])
         self._take_over_generators()
-        try:
-            self._adapter = make()
-        except OmarlError:
-            raise
-        except Exception as error:
-            raise EnvError(f"an environment cannot be made: {_describe(error)}") from error
+        self._adapter = make()
         self.info = self._adapter.info
         self._adapter.seed_actions(actions_seed)
-
-    def bind(self, row: Arrays) -> None:
-        self._row = row
 
     def reset(self) -> None:
         """Begins an episode: the first one by the seed, the later ones by the environment's own generator."""
@@ -151,22 +150,21 @@ class _Copy:
         random.seed(self._calls)
 
     def _blame(self, what: str, error: Exception) -> EnvError:
-        return EnvError(f"environment {self.info.key} raised in {what} (copy {self.index}): {_describe(error)}")
+        return EnvError(f"environment {self.info.key} raised in {what} (copy {self.index}): {describe(error)}")
 
 
 @contextmanager
-def _outer_generators() -> Iterator[None]:
-    """Gives the global generators back, as they were, to whoever else draws from them."""
+def generators_kept(substitute: np.random.BitGenerator | None = None) -> Iterator[None]:
+    """Gives the global generators back, as they were, to whoever else draws from them.
+
+    Args:
+        substitute: NumPy's generator in the meantime, for those who do not bring their own.
+    """
     numpy_generator, python_state = _get_generator(), random.getstate()
     try:
+        if substitute is not None:
+            _set_generator(substitute)
         yield
     finally:
         _set_generator(numpy_generator)
         random.setstate(python_state)
-
-
-def _describe(error: Exception) -> str:
-    """One line: what was raised, and where."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"

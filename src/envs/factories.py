@@ -6,10 +6,12 @@ import importlib
 import inspect
 import pkgutil
 import re
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from ..types import ConfigError, EnvError, OmarlError
@@ -114,8 +116,14 @@ def construct(creator: Callable[..., Any], key: str, kwargs: Mapping[str, Any], 
             what = f"env_args.{unknown[1]} is unknown to" if unknown else f"env_args: {_one_line(error)}:"
             valid = _valid_arguments(signature_of or creator)
             raise ConfigError(f"{what} environment {key}{valid}") from error
-        message = f"environment {key} cannot be made: {type(error).__name__}: {_one_line(error)}"
-        raise EnvError(message) from error
+        raise EnvError(f"environment {key} cannot be made: {describe(error)}") from error
+
+
+def describe(error: Exception) -> str:
+    """One line: what was raised, and where."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {_one_line(error)}{where}"
 
 
 def _from_registry(make: Callable[..., Any], kind: str, spec: Any, kwargs: Mapping[str, Any]) -> Any:
@@ -134,7 +142,7 @@ def _import(name: str) -> Any:
     except ConfigError:
         raise
     except Exception as error:
-        raise EnvError(f"importing {name} fails: {type(error).__name__}: {_one_line(error)}") from error
+        raise EnvError(f"importing {name} fails: {describe(error)}") from error
 
 
 @contextmanager

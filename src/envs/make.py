@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from ..registry import resolve
 from ..types import ConfigError, VecEnv
 from .arrays import lay_out
-from .copies import Copies
-from .single import make_single
+from .copies import Copies, generators_kept
+from .single import look_at, make_single
 from .vector import VectorEnv
 from .workers import Workers
 
@@ -38,14 +40,12 @@ def make_vec_env(env: str, env_args: Mapping[str, Any], n_envs: int, n_workers: 
     target = resolve("env", env)
     if getattr(target, "vectorised", False):
         return target(n_envs=n_envs, seed=seed, **env_args)
-    make = partial(make_single, target, env, env_args)
-    if n_workers == 0:
-        copies = Copies(make, range(n_envs), seed)
-        arrays = lay_out(copies.info, n_envs)
-        copies.bind(arrays)
-        return VectorEnv(copies.info, n_envs, arrays, copies)
-    # One copy is made here first: mistakes show before any process starts, and it tells the arrays' sizes.
-    sample = Copies(make, range(1), seed)
-    sample.close()
-    workers = Workers(make, sample.info, n_envs, min(n_workers, n_envs), seed)
-    return VectorEnv(sample.info, n_envs, workers.arrays, workers)
+    # Mistakes show here, before any process starts; and the arrays' sizes are needed first.
+    with generators_kept(np.random.MT19937(seed)):
+        info, state_size = look_at(target, env, env_args)
+    make = partial(make_single, target, env, dict(env_args), state_size)
+    if n_workers:
+        workers = Workers(make, info, n_envs, min(n_workers, n_envs), seed)
+        return VectorEnv(info, n_envs, workers.arrays, workers)
+    arrays = lay_out(info, n_envs)
+    return VectorEnv(info, n_envs, arrays, Copies(make, info, range(n_envs), arrays, seed))

@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..types import ConfigError
+from ..types import ConfigError, EnvError, EnvInfo, OmarlError
 from .adapter import Adapter
 from .aec import AECAdapter
-from .factories import construct
+from .factories import construct, describe
 from .gym import GymAdapter
 from .lean import lean
 from .parallel import ParallelAdapter
 
 
-def make_single(target: Any, name: str, env_args: Mapping[str, Any]) -> Adapter:
+def make_single(target: Any, name: str, env_args: Mapping[str, Any], state_size: int) -> Adapter:
     """Makes one copy.
 
     Args:
         target: class or factory of a PettingZoo or gymnasium environment.
         name: what the user called it.
         env_args: its arguments, and ``episode_limit``, which is ours.
+        state_size: as ``look_at`` found it.
 
     Raises:
         ConfigError: an argument is wrong, the kind of environment or a space is not known, or nothing limits
@@ -41,7 +42,35 @@ def make_single(target: Any, name: str, env_args: Mapping[str, Any]) -> Adapter:
             f"env_args.episode_limit: environment {key} does not tell its longest episode; "
             "set env_args.episode_limit to a number of steps"
         )
-    return kind(env, key, min(limits))
+    try:
+        adapter = kind(env, key, min(limits))
+    except OmarlError:
+        raise
+    except Exception as error:
+        raise EnvError(f"environment {key} does not tell its agents and spaces: {describe(error)}") from error
+    adapter.use_state(state_size)
+    return adapter
+
+
+def look_at(target: Any, name: str, env_args: Mapping[str, Any]) -> tuple[EnvInfo, int]:
+    """Makes a copy only to look at it.
+
+    Args, Raises:
+        as ``make_single``.
+
+    Returns:
+        What all copies have in common, and the size of the environment's own state: 0 for none.
+    """
+    adapter = make_single(target, name, env_args, 0)
+    try:
+        state_size = adapter.find_state()
+    except Exception as error:
+        message = f"environment {adapter.info.key} raised in its first reset: {describe(error)}"
+        raise EnvError(message) from error
+    finally:
+        adapter.close()
+    adapter.use_state(state_size)
+    return adapter.info, state_size
 
 
 def _kind(env: Any, key: str) -> type[ParallelAdapter] | type[AECAdapter] | type[GymAdapter]:

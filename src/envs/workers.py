@@ -128,10 +128,8 @@ def _work(
     copies: Copies | None = None
     with suppress(EOFError, OSError):
         try:
-            copies = Copies(make, indices, seed, own_process=True)
-            if copies.info != info:
-                raise EnvError(f"environment {info.key}: copies differ in agents or sizes")
-            copies.bind(lay_out(info, n_envs, memory).rows(slice(indices[0], indices[-1] + 1)))
+            rows = lay_out(info, n_envs, memory).rows(slice(indices.start, indices.stop))
+            copies = Copies(make, info, indices, rows, seed, own_process=True)
             connection.send_bytes(b"")
             while True:
                 getattr(copies, connection.recv_bytes().decode())()

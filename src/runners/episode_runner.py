@@ -105,7 +105,13 @@ class EpisodeRunner:
 
     def _write(self, observation: Observation, rows: NDArray[np.int64], t: NDArray[np.int64]) -> None:
         names = ("obs", "state", "avail_actions", "agent_mask")
-        for name, array in zip(names, observation, strict=True):
+        arrays: tuple[NDArray[Any], ...] = (
+            observation.obs,
+            observation.state,
+            observation.avail,
+            observation.agent_mask,
+        )
+        for name, array in zip(names, arrays, strict=True):
             self.store[name][rows, t] = array if len(rows) == self.env.n_envs else array[rows]
 
     def _step(self) -> NDArray[np.int64]:

@@ -1,0 +1,189 @@
+"""The main job and what it leaves behind."""
+
+import json
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+from e2e.command import ROOT, SMALL, command, environment, error_of, main
+
+PER_UPDATE = ["vae_loss", "vae_recon_loss", "vae_kl_loss", "vae_alpha", "vae_grad_norm", "vae_clipped_share"]
+PER_LOG = ["vae_active_units", "vae_explained_variance"]
+RUNNER = ["return_mean", "return_mean/adversary_0", "return_mean/agent_0", "ep_length_mean", "steps_per_second"]
+
+
+@pytest.fixture(scope="module")
+def default_run(tmp_path_factory):
+    result = main(["--config=omg_vae", "with", "seed=3", *SMALL], tmp_path_factory.mktemp("run"))
+    assert result.code == 0, result.err
+    return result
+
+
+def test_the_layout_is_epymarls_with_our_files_beside(default_run):
+    run = default_run.run
+    assert run.relative_to(default_run.results).parts[:4] == ("sacred", "omg_vae", "mpe2.simple_tag_v3", "1")
+    for name in ("config.json", "run.json", "metrics.json", "cout.txt", "metrics.jsonl", "curves.png"):
+        assert (run / name).stat().st_size > 0, name
+    assert json.loads((run / "run.json").read_text())["status"] == "COMPLETED"
+    assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert list((run / "tb").glob("events*"))
+    last = max(int(p.name) for p in (run / "checkpoints").iterdir())
+    assert last >= 1200
+    saved = {p.name for p in (run / "checkpoints" / str(last)).iterdir()}
+    assert saved == {"agent.th", "opt.th", "vae.th", "run.th", "config.json"}
+
+
+def test_every_metric_is_there_with_its_spread_at_the_log_interval(default_run):
+    lines = default_run.lines()
+    for name in PER_UPDATE:
+        logged = [line["t_env"] for line in lines if name in line]
+        assert logged == list(range(logged[0], 1201, 200)) and logged[0] <= 400, (name, logged)
+        for line in lines:
+            if name in line:
+                assert line[f"{name}_min"] <= line[name] <= line[f"{name}_max"] and line[f"{name}_std"] >= 0
+    for name in PER_LOG + RUNNER:
+        assert sum(name in line for line in lines) >= 4, name
+    tests = [line["t_env"] for line in lines if "test_return_mean" in line]
+    assert tests == [0, 600, 1200]
+    assert "test_return_mean/adversary_0" in lines[-1] and "test_vae_explained_variance" in lines[-1]
+    assert all(line["wall_s"] > 0 for line in lines)
+
+
+def test_return_mean_is_the_sum_over_agents(default_run):
+    for line in default_run.lines():
+        if "return_mean" in line:
+            agents = [v for k, v in line.items() if k.startswith("return_mean/")]
+            assert len(agents) == 4 and sum(agents) == pytest.approx(line["return_mean"], abs=1e-6)
+
+
+def test_sacred_mirrors_the_same_numbers_as_plain_floats(default_run):
+    mirror = json.loads((default_run.run / "metrics.json").read_text())
+    for name in ("vae_kl_loss", "return_mean", "test_return_mean"):
+        ours = [(line["t_env"], line[name]) for line in default_run.lines() if name in line]
+        assert list(zip(mirror[name]["steps"], mirror[name]["values"], strict=True)) == ours
+        assert all(type(v) is float for v in mirror[name]["values"])
+    assert not (default_run.run / "info.json").exists()
+
+
+def test_the_user_is_told_where_the_run_is_and_what_came_out(default_run):
+    told = (default_run.run / "cout.txt").read_text()
+    for text in (
+        "run directory: ",
+        "test return ",
+        "VAE: reconstruction ",
+        "curves: ",
+        "replay buffer: ",
+        "optim_alpha=0.9",
+    ):
+        assert text in told, text
+
+
+def test_evaluate_loads_agents_and_vae(default_run):
+    result = main(
+        ["evaluate", "with", f"checkpoint_path={default_run.run}", "test_nepisode=8"], default_run.results / "x"
+    )
+    assert result.code == 0, result.err
+    assert re.search(r"test_return_mean +-?\d", result.out)
+    held_out = float(re.search(r"test_vae_explained_variance +(\S+)", result.out).group(1))
+    assert held_out <= 1
+    stored = json.loads(next((default_run.run / "checkpoints").glob("*/evaluation.json")).read_text())
+    assert len(stored["episode_returns"]) == 8 and len(stored["episode_returns"][0]) == 4
+    assert not (default_run.results / "x" / "sacred").exists()  # an evaluation is no run
+    again = main(
+        ["with", "evaluate=True", f"checkpoint_path={default_run.run}", "test_nepisode=8"], default_run.results / "y"
+    )
+    assert again.code == 0, again.err
+
+
+def test_a_run_goes_on_from_a_checkpoint(default_run, tmp_path):
+    result = main(["with", f"checkpoint_path={default_run.run}", "t_max=1600"], tmp_path)
+    assert result.code == 0, result.err
+    steps = [line["t_env"] for line in result.lines()]
+    assert steps[0] == 1200 and steps[-1] == 1600
+    assert "resumed from" in result.err
+
+
+def test_iql_trains_the_same_agents_without_the_vae(default_run, tmp_path):
+    small = [word for word in SMALL if not word.startswith("vae")]
+    result = main(["--config=iql", "with", "seed=3", *small], tmp_path)
+    assert result.code == 0, result.err
+    assert not any(key.startswith("vae") for line in result.lines() for key in line)
+    for ours, theirs in zip(default_run.lines(), result.lines(), strict=True):
+        if "test_return_mean" in ours and ours["t_env"] == 0:
+            assert ours["test_return_mean"] == theirs["test_return_mean"]
+
+
+@pytest.mark.parametrize("words", [["print_config"], ["help"], ["help", "train"], ["print_dependencies"]])
+def test_sacreds_own_questions_make_no_run(words, tmp_path):
+    result = main(words, tmp_path)
+    assert result.code == 0, result.err
+    assert "Traceback" not in result.err
+    assert not list(tmp_path.glob("sacred/*/*/*"))
+    if words == ["print_config"]:
+        assert "omg_vae_alpha = 0.01" in result.out
+
+
+def test_sacreds_own_options(tmp_path):
+    results, extra = tmp_path / "r", tmp_path / "f"
+    result = main(
+        [
+            "--config=omg_vae",
+            "-F",
+            str(extra),
+            "-l",
+            "WARNING",
+            "--name=mine",
+            "-c",
+            "a note",
+            "with",
+            *SMALL,
+            "t_max=400",
+        ],
+        results,
+    )
+    assert result.code == 0, result.err
+    assert (extra / "1" / "run.json").exists()
+    entry = json.loads((result.run / "run.json").read_text())
+    assert entry["experiment"]["name"] == "mine" and entry["meta"]["comment"] == "a note"
+
+
+def test_unobserved_runs_leave_no_files(tmp_path):
+    result = main(["--config=omg_vae", "-u", "with", *SMALL, "t_max=400"], tmp_path)
+    assert result.code == 0, result.err
+    assert not list(tmp_path.glob("sacred/*/*/*"))
+
+
+def test_ctrl_c_keeps_what_was_logged_and_draws_it(tmp_path):
+    line = command(["--config=omg_vae", "with", *SMALL, "t_max=1000000"], tmp_path)
+    process = subprocess.Popen(line, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
+    deadline = time.time() + 120
+    while time.time() < deadline:
+        files = list(tmp_path.glob("sacred/*/*/1/metrics.jsonl"))
+        if files and len(files[0].read_text().splitlines()) >= 5:
+            break
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err and "interrupted at step" in err
+    run = tmp_path / "sacred" / "omg_vae" / "mpe2.simple_tag_v3" / "1"
+    assert json.loads((run / "run.json").read_text())["status"] == "INTERRUPTED"
+    assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert list((run / "checkpoints").iterdir())
+    for text in (run / "metrics.jsonl").read_text().splitlines():
+        json.loads(text)
+
+
+def test_missing_package_says_what_to_install(tmp_path):
+    (tmp_path / "main.py").write_text((ROOT / "main.py").read_text())
+    done = subprocess.run(
+        ["/usr/bin/env", "python3", "-S", "-I", "main.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "pip install -r requirements.txt" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_error_of_reads_errors(tmp_path):
+    assert error_of(main(["--config=nothing"], tmp_path)).startswith("error: --config=nothing: no such configuration")

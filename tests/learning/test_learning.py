@@ -1,0 +1,78 @@
+"""Short real trainings with margins that a broken learner cannot pass."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from fakes import RecordingLogger, args_for, env_info, random_batch
+from omarl import run
+from omarl.controllers.basic_controller import BasicMAC
+from omarl.experiment import configuration
+from omarl.learners.omg_vae_learner import OMGVAELearner
+from omarl.utils.metrics import Logger
+
+
+def train(*words: str) -> Logger:
+    """Trains in this process and returns the logger with its latest numbers."""
+    values = {**configuration(["main.py", *words]), "seed": 1}
+    logger = Logger(logging.getLogger("test"))
+    run.train(values, logger, None)
+    return logger
+
+
+@pytest.fixture
+def corridor(tmp_path):
+    path = tmp_path / "corridor.yaml"
+    path.write_text("env: tests.outside:Corridor\n")
+    return f"--env-config={path}"
+
+
+CORRIDOR = ["with", "t_max=6000", "epsilon_anneal_time=3000", "env_steps_per_update=12", "batch_size=16", "lr=2e-3",
+            "hidden_dim=32", "target_update_interval_or_tau=50", "test_interval=6000", "test_nepisode=64",
+            "env_workers=0"]  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", [[], ["use_rnn=False"], ["share_parameters=none"], ["standardise_rewards=True"]])
+def test_iql_walks_down_the_corridor(corridor, changes):
+    """Always right is best: from cell c in 0..4, 12 steps give 5 + c steps at the end, 7 on average, for each
+    of two walkers. A random walker gets about 0.4. Learned must be within a tenth of the best."""
+    latest = train("--config=iql", corridor, *CORRIDOR, *changes).latest
+    assert latest["test_return_mean"] > 12.6
+    assert latest["test_return_mean"] <= 16
+
+
+def test_common_reward_learns_too(corridor):
+    latest = train("--config=iql", corridor, *CORRIDOR, "common_reward=True").latest
+    assert latest["test_return_mean"] > 12
+
+
+def test_the_vae_finds_the_factors_behind_linear_states():
+    """States of S=12 are noisy images of 3 factors. The best linear code explains 1 - noise; with three factors
+    at work the rest of eight latents must stay closed under a KL weight that prices them."""
+    torch.manual_seed(0)
+    info = env_info(state_shape=12)
+    args = args_for(info, vae_latent_dim=8, vae_hidden_dim=64, vae_lr=2e-3, omg_vae_alpha=0.02, vae_alpha_ramp=200)
+    batch = random_batch(info, [3])
+    learner = OMGVAELearner(BasicMAC(batch.scheme, batch.groups, args), batch.scheme, RecordingLogger(), args)
+    mixing = torch.randn(3, 12)
+
+    def states(n: int) -> torch.Tensor:
+        clean = torch.randn(n, 3) @ mixing
+        return 50.0 + 10.0 * (clean + 0.1 * torch.randn(n, 12))
+
+    for _ in range(1500):
+        learner.train_vae(states(256))
+    described = learner.describe(states(2000))
+    assert described["vae_explained_variance"] > 0.93
+    assert described["vae_active_units"] == 3
+
+
+def test_predators_learn_and_the_vae_explains_in_simple_tag():
+    """The default run, a fifth of its length."""
+    latest = train("--config=omg_vae", "with", "t_max=20000", "env_steps_per_update=50", "test_interval=20000")
+    assert latest.latest["test_vae_explained_variance"] > 0.6
+    predators = np.mean([latest.latest[f"test_return_mean/adversary_{i}"] for i in range(3)])
+    assert predators > 3

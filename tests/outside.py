@@ -1,0 +1,141 @@
+"""An environment, a learner and a controller as a user would bring them: nothing of ours but the contracts."""
+
+from __future__ import annotations
+
+import functools
+
+import gymnasium
+import numpy as np
+import torch
+from pettingzoo import ParallelEnv
+
+
+class Corridor(ParallelEnv):
+    """Two walkers in a corridor of nine cells: +1 for each on the rightmost cell; 12 steps.
+
+    Args:
+        fault: "raise" or "nan" goes wrong on the fourth step.
+    """
+
+    metadata = {"name": "corridor_v0"}  # noqa: RUF012
+    max_cycles = 12
+
+    def __init__(self, fault: str = "", render_mode: str | None = None) -> None:
+        self.fault, self.render_mode = fault, render_mode
+        self.possible_agents = ["walker_0", "walker_1"]
+
+    @functools.cache  # noqa: B019
+    def observation_space(self, agent):
+        return gymnasium.spaces.Box(0.0, 1.0, (2,), np.float32)
+
+    @functools.cache  # noqa: B019
+    def action_space(self, agent):
+        return gymnasium.spaces.Discrete(2)
+
+    def _observe(self):
+        cells = np.array(list(self.cells.values()), np.float32) / 8
+        if self.fault == "nan" and self.t == 4:
+            cells[0] = np.nan
+        return {a: cells.copy() if a == "walker_0" else cells[::-1].copy() for a in self.possible_agents}
+
+    def reset(self, seed=None, options=None):
+        if seed is not None:
+            self.rng = np.random.default_rng(seed)
+        self.agents = list(self.possible_agents)
+        self.cells = {a: int(self.rng.integers(5)) for a in self.agents}
+        self.t = 0
+        return self._observe(), {a: {} for a in self.agents}
+
+    def step(self, actions):
+        self.t += 1
+        if self.fault == "raise" and self.t == 4:
+            raise ValueError("the floor gave way")
+        for agent, action in actions.items():
+            self.cells[agent] = min(8, max(0, self.cells[agent] + (1 if action == 1 else -1)))
+        over = self.t >= self.max_cycles
+        agents = self.possible_agents
+        result = (
+            self._observe(),
+            {a: float(self.cells[a] == 8) for a in agents},
+            dict.fromkeys(agents, False),
+            dict.fromkeys(agents, over),
+            {a: {} for a in agents},
+        )
+        if over:
+            self.agents = []
+        return result
+
+
+class CountingLearner:
+    """A learner that learns nothing but reads a batch as PyMARL's learners do, and declares no keys."""
+
+    def __init__(self, mac, scheme, logger, args):
+        self.mac, self.logger, self.args = mac, logger, args
+        self.updates = 0
+
+    def train(self, batch, t_env, episode_num):
+        rewards = batch["reward"][:, :-1]
+        mask = batch["filled"][:, :-1].float()
+        mask[:, 1:] = mask[:, 1:] * (1 - batch["terminated"][:, :-2].float())
+        self.mac.init_hidden(batch.batch_size)
+        outs = torch.stack([self.mac.forward(batch, t=t) for t in range(batch.max_seq_length)], dim=1)
+        assert outs.shape[:2] == batch["actions_onehot"].shape[:2]
+        self.updates += 1
+        self.logger.log_stat("counted_reward", (rewards * mask).sum().item() * self.args.my_scale, t_env)
+
+    def cuda(self):
+        self.mac.cuda()
+
+    def save_models(self, path):
+        self.mac.save_models(path)
+
+    def load_models(self, path):
+        self.mac.load_models(path)
+
+
+class MemoryMAC:
+    """A controller with PyMARL's interface and no more: a GRU cell for all agents, hidden states of its own."""
+
+    def __init__(self, scheme, groups, args):
+        self.n_agents, self.args = args.n_agents, args
+        self.cell = torch.nn.GRUCell(scheme["obs"]["vshape"][0] + args.n_actions, 16)
+        self.head = torch.nn.Linear(16, args.n_actions)
+        self.hidden_states = None
+
+    def init_hidden(self, batch_size):
+        self.hidden_states = torch.zeros(batch_size, self.n_agents, 16)
+
+    def forward(self, ep_batch, t, test_mode=False):
+        n = ep_batch.batch_size
+        one_hot = ep_batch["actions_onehot"]
+        last = one_hot[:, t - 1] if t > 0 else torch.zeros_like(one_hot[:, 0])
+        inputs = torch.cat([ep_batch["obs"][:, t], last], dim=-1).reshape(n * self.n_agents, -1)
+        hidden = self.cell(inputs, self.hidden_states.reshape(n * self.n_agents, -1))
+        self.hidden_states = hidden.reshape(n, self.n_agents, -1)
+        return self.head(hidden).reshape(n, self.n_agents, -1)
+
+    def select_actions(self, ep_batch, t_ep, t_env, bs=slice(None), test_mode=False):
+        q = self.forward(ep_batch, t_ep, test_mode)
+        q = q.masked_fill(ep_batch["avail_actions"][:, t_ep] == 0, -1e9)
+        greedy = q.argmax(dim=-1)
+        random = torch.randint_like(greedy, self.args.n_actions)
+        explore = torch.rand(greedy.shape) < (0.0 if test_mode else max(0.05, 1 - t_env / 2000))
+        return torch.where(explore, random, greedy)[bs]
+
+    def parameters(self):
+        return [*self.cell.parameters(), *self.head.parameters()]
+
+    def load_state(self, other):
+        self.cell.load_state_dict(other.cell.state_dict())
+        self.head.load_state_dict(other.head.state_dict())
+
+    def cuda(self):
+        self.cell.cuda()
+        self.head.cuda()
+
+    def save_models(self, path):
+        torch.save([p.detach() for p in self.parameters()], f"{path}/agent.th")
+
+    def load_models(self, path):
+        for p, saved in zip(self.parameters(), torch.load(f"{path}/agent.th"), strict=True):
+            p.data.copy_(saved)

@@ -1,0 +1,44 @@
+"""Shared by the tests of environments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from omarl.envs import make_vec_env
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Any]]:
+    """``make_vec_env`` with short defaults: a name alone is one of the toy environments; closed at the end."""
+    made = []
+
+    def make_and_keep(env: str, n_envs: int = 1, n_workers: int = 0, seed: int = 0, **env_args: Any) -> Any:
+        name = env if env in ("pettingzoo", "gymnasium") else f"toy_envs:{env}"
+        made.append(make_vec_env(name, env_args, n_envs, n_workers, seed))
+        return made[-1]
+
+    yield make_and_keep
+    for env in made:
+        if hasattr(env, "close"):
+            env.close()
+
+
+@pytest.fixture
+def play() -> Callable[..., list[Any]]:
+    """Plays random available actions: copies of everything that was handed out."""
+
+    def play(env: Any, steps: int, seed: int = 0) -> list[Any]:
+        rng = np.random.default_rng(seed)
+        observation = env.reset()
+        log: list[Any] = [[a.copy() for a in observation]]
+        for _ in range(steps):
+            chances = rng.random(observation.avail.shape) * observation.avail
+            step = env.step(chances.argmax(-1))
+            observation = step.observation
+            log.append([a.copy() for a in (*step.final, *observation, *step[2:])])
+        return log
+
+    return play

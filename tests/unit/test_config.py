@@ -1,0 +1,183 @@
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from omarl.config import load
+from omarl.config.load import COMMAND_LINE, Layers, complete, find, from_files, read_yaml
+from omarl.config.schema import key, read
+from omarl.experiment import configuration
+from omarl.learners.omg_vae_learner import OMGVAEConfig
+from omarl.run import RunConfig
+from omarl.types import ConfigError
+
+
+def configured(*words):
+    return configuration(["main.py", *words])
+
+
+def refused(*words):
+    with pytest.raises(ConfigError) as error:
+        configured(*words)
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+def test_the_shipped_vae_values_are_the_ones_asked_for():
+    c = configured("--config=omg_vae")
+    assert c["omg_vae_alpha"] == 0.01 and c["vae_alpha_ramp"] > 0
+    assert c["vae_lr"] == 3e-4 and c["vae_optimiser"] == "adam" and c["vae_betas"] == [0.5, 0.999]
+    assert c["optim_alpha"] == 0.9 and c["grad_norm_clip"] == 10
+    assert c["vae_latent_dim"] == 16 and c["vae_mu_l2"] == 0.0 and c["learner_log_interval"] == 1000
+    assert c["env_args"]["key"] == "mpe2.simple_tag_v3"
+
+
+def test_the_class_and_its_file_agree():
+    """A host without our YAML gets the same VAE."""
+    shipped = read_yaml(load.CONFIG_DIR / "algs" / "omg_vae.yaml")
+    assert read(OMGVAEConfig, {}) == read(OMGVAEConfig, shipped)
+
+
+def test_iql_trains_the_same_agents_as_omg_vae():
+    iql, vae = configured("--config=iql"), configured("--config=omg_vae")
+    own = {f for f in iql if not f.startswith(("vae", "omg"))} - {"name", "learner", "optim_alpha"}
+    assert {k: iql[k] for k in own} == {k: vae[k] for k in own}
+
+
+@pytest.mark.parametrize("path", sorted(load.CONFIG_DIR.glob("*/*.yaml")), ids=lambda p: p.stem)
+def test_every_shipped_file_is_valid(path: Path):
+    option = "--config" if path.parent.name == "algs" else "--env-config"
+    assert configured(f"{option}={path.stem}")["t_max"] > 0
+    assert configured(option, str(path))["t_max"] > 0
+
+
+def test_layers_win_in_their_order(tmp_path):
+    (tmp_path / "alg.yaml").write_text("name: mine\nlearner: q_learner\nlr: 1e-3\ngamma: 0.9\nt_max: 7\n")
+    (tmp_path / "env.yaml").write_text(
+        "env: pettingzoo\nenv_args: {key: mpe2.simple_tag_v3}\nt_max: 5\nbatch_size: 9\n"
+    )
+    c = configured(f"--config={tmp_path}/alg.yaml", f"--env-config={tmp_path}/env.yaml", "with", "gamma=0.5")
+    assert (c["lr"], c["gamma"], c["t_max"], c["batch_size"]) == (1e-3, 0.5, 7, 9)
+
+
+def test_with_reaches_into_env_args_and_keeps_the_rest():
+    c = configured("with", "env_args.max_cycles=7", "env_args.num_good=2")
+    assert c["env_args"] == {"key": "mpe2.simple_tag_v3", "max_cycles": 7, "num_good": 2}
+
+
+def test_numbers_as_people_write_them(tmp_path):
+    (tmp_path / "a.yaml").write_text(
+        "learner: omg_vae_learner\nvae_lr: 1e-4\nt_max: 2e4\nomg_vae_alpha: 1\noptim_eps: 1E-05\n"
+    )
+    c = configured(f"--config={tmp_path}/a.yaml")
+    assert c["vae_lr"] == 1e-4 and c["t_max"] == 20000 and isinstance(c["t_max"], int)
+    assert c["omg_vae_alpha"] == 1.0 and isinstance(c["omg_vae_alpha"], float) and c["optim_eps"] == 1e-5
+    c = configured("with", "vae_lr=1e-4", "t_max=5e4")
+    assert c["vae_lr"] == 1e-4 and c["t_max"] == 50000
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["with", "vae_lrr=1"], "vae_lrr: unknown key; did you mean 'vae_lr'? (command line)"),
+        (["with", "vae_lr=fast"], "vae_lr: 'fast' is not a number (command line)"),
+        (["with", "vae_lr=-1"], "vae_lr: -1.0 is out of range, it must be above 0 (command line)"),
+        (["with", "gamma=1.5"], "gamma: 1.5 is out of range, it must be at most 1 (command line)"),
+        (["with", "t_max=1.5"], "t_max: 1.5 is not a whole number (command line)"),
+        (["with", "double_q=1"], "double_q: 1 is not True or False (command line)"),
+        (["with", "vae_optimiser=sgd"], "vae_optimiser: 'sgd' is not one of 'adam', 'rmsprop' (command line)"),
+        (["with", "vae_betas=0.5"], "vae_betas: 0.5 is not a list (of float) (command line)"),
+        (["with", "env_workers=many"], "env_workers: 'many' is not a whole number or one of 'auto' (command line)"),
+        (["--config=iql", "with", "vae_lr=1e-4"], "vae_lr: no part of this run reads it; it is a key of omg_vae_learner (command line)"),
+        (["with", "learner=q_lerner"], "learner: unknown name 'q_lerner'; did you mean 'q_learner'? (there is: omg_vae_learner, q_learner)"),
+        (["with", "learner=no.such:Thing"], "learner: cannot import 'no.such' (No module named 'no')"),
+        (["with", "learner=omarl.learners.q_learner:QLerner"], "learner: module 'omarl.learners.q_learner' has no 'QLerner'; did you mean 'QLearner'?"),
+        (["--config=omg_va"], "--config=omg_va: no such configuration; did you mean 'omg_vae'? (there is: iql, omg_vae)"),
+        (["--config"], "--config: a name or a path must follow"),
+        (["--config=./nothing.yaml"], "no configuration file ./nothing.yaml"),
+        (["with", "vae_lr"], "with: 'vae_lr' is not KEY=VALUE"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_that_names_the_key(words, expected):
+    assert refused(*words) == expected
+
+
+def test_unknown_environment_configs_are_listed():
+    message = refused("--env-config=simple_tagg")
+    assert "did you mean 'simple_tag'?" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("vae_lr: [1\n", "not valid YAML"),
+        ("vae_lr: 1\nvae_lr: 2\n", "the key 'vae_lr' stands twice"),
+        ("- a\n- b\n", "holds 'key: value' lines"),
+        ("learner: omg_vae_learner\nomg_vae_alfa: 0.1\n", "omg_vae_alfa: unknown key; did you mean 'omg_vae_alpha'?"),
+        ("learner: omg_vae_learner\nomg_vae_alpha: lots\n", "omg_vae_alpha: 'lots' is not a number"),
+    ],
+)
+def test_a_bad_file_is_named(tmp_path, text, expected):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    message = refused(f"--config={path}")
+    assert expected in message and "bad.yaml" in message
+
+
+def test_swapping_the_learner_leaves_the_files_other_keys_alone():
+    c = configured("--config=omg_vae", "with", "learner=q_learner", "lr=0.1")
+    assert c["learner"] == "q_learner" and c["lr"] == 0.1
+
+
+def test_a_part_from_outside_that_declares_nothing_may_have_keys_of_its_own(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere.py").write_text("class XLearner: pass\n")
+    monkeypatch.chdir(tmp_path)
+    c = configured("--config=iql", "with", "learner=elsewhere:XLearner", "my_temperature=3")
+    assert c["my_temperature"] == 3
+    message = refused("--config=iql", "with", "learner=elsewhere:XLearner", "batch_siz=3")
+    assert "did you mean 'batch_size'" in message
+
+
+def test_a_part_from_outside_that_declares_its_keys_has_them_checked(tmp_path, monkeypatch):
+    (tmp_path / "declared.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from omarl.config.schema import key\n"
+        "@dataclass(frozen=True)\n"
+        "class C:\n"
+        "    my_temperature: float = key(1.0, above=0)\n"
+        "class YLearner:\n"
+        "    Config = C\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    words = ["--config=iql", "with", "learner=declared:YLearner"]
+    assert configured(*words)["my_temperature"] == 1.0
+    assert "my_temperature: 0.0 is out of range" in refused(*words, "my_temperature=0")
+    assert "did you mean 'my_temperature'" in refused(*words, "my_temperatur=2")
+
+
+def test_read_takes_namespaces_and_mappings_and_leaves_other_keys():
+    @dataclass(frozen=True)
+    class C:
+        a: float = key(1.0)
+        b: int = key(2)
+
+    assert read(C, {"a": 3, "z": 1}) == C(3.0, 2) == read(C, SimpleNamespace(a=3.0, z=1))
+
+
+def test_mutable_defaults_are_not_shared():
+    one, other = read(OMGVAEConfig, {}), read(OMGVAEConfig, {})
+    one.vae_betas.append(1.0)
+    assert other.vae_betas == [0.5, 0.999]
+
+
+def test_find_lists_what_exists():
+    with pytest.raises(ConfigError, match="there is: iql, omg_vae"):
+        find("algs", "zzz")
+
+
+def test_complete_keeps_what_is_given():
+    layers = from_files("omg_vae", "simple_tag")
+    layers.add({"seed": 5}, COMMAND_LINE)
+    assert complete(layers, RunConfig).values["seed"] == 5
+    assert isinstance(layers, Layers)

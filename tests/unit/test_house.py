@@ -1,0 +1,121 @@
+"""The house itself: which room imports which, what the package is called, what a worker loads."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SRC = ROOT / "src"
+
+# Each room may import itself and the rooms on lower floors.
+FLOORS = [
+    ["types"],
+    ["registry"],
+    ["config"],
+    ["utils", "components", "modules"],
+    ["controllers", "opponents", "envs", "analysis"],
+    ["runners", "learners"],
+    ["run"],
+    ["experiment"],
+    ["__main__"],
+]
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(SRC).parts[0].removesuffix(".py")
+
+
+def sources() -> list[Path]:
+    return [p for p in sorted(SRC.rglob("*.py")) if p != SRC / "__init__.py"]
+
+
+def imported(path: Path) -> set[Path]:
+    """The files of the package that ``path`` imports, imports inside functions and for types included."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ImportFrom) or not node.level:
+            continue
+        base = path.parent
+        for _ in range(node.level - 1):
+            base = base.parent
+        target = base.joinpath(*(node.module or "").split(".")) if node.module else base
+        for name in node.names:
+            for candidate in (target / f"{name.name}.py", target.with_suffix(".py"), target / "__init__.py"):
+                if candidate.is_file():
+                    found.add(candidate)
+                    break
+    return found
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(SRC)))
+def test_imports_point_down(path):
+    room = room_of(path)
+    assert room in FLOOR, f"{room} has no floor in this test: give it one"
+    for target in imported(path):
+        other = room_of(target)
+        same_room = other == room
+        assert same_room or FLOOR[other] < FLOOR[room] or other == "__init__", (
+            f"{path} imports {target}, up or across"
+        )
+
+
+def test_no_file_imports_itself_in_a_circle():
+    graph = {path: imported(path) for path in sources()}
+    done: set[Path] = set()
+
+    def visit(path: Path, trail: tuple[Path, ...]) -> None:
+        assert path not in trail, " -> ".join(p.name for p in (*trail, path))
+        if path in done:
+            return
+        for target in graph.get(path, ()):
+            visit(target, (*trail, path))
+        done.add(path)
+
+    for path in graph:
+        visit(path, ())
+
+
+def test_nothing_imports_the_folder_src_or_the_packages_absolute_name():
+    """``import src.x`` would make every class twice; ``import omarl`` inside breaks a vendored copy."""
+    for path in sources():
+        for line in path.read_text().splitlines():
+            assert not re.match(r"\s*(import|from)\s+(src|omarl)\b", line), f"{path}: {line}"
+
+
+def test_workers_start_without_torch():
+    code = (
+        "import sys, omarl.envs.workers, omarl.envs.make;"
+        "print([m for m in ('torch','sacred','matplotlib','tensorboard') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_the_wheel_holds_one_package_with_its_yaml(tmp_path):
+    code = (
+        "import os, sys; from setuptools import build_meta; os.chdir(sys.argv[1]);"
+        "print(build_meta.build_wheel(sys.argv[2]))"
+    )
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        (copy / name).write_bytes((ROOT / name).read_bytes())
+    for path in SRC.rglob("*"):
+        if path.suffix in (".py", ".yaml", ".typed"):
+            target = copy / path.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    subprocess.run([sys.executable, "-c", code, str(copy), str(tmp_path)], capture_output=True, check=True)
+    import zipfile
+
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    top_level = next(n for n in names if n.endswith("top_level.txt"))
+    assert zipfile.ZipFile(wheel).read(top_level).decode().split() == ["omarl"]
+    assert {n.split("/")[0] for n in names if "dist-info" not in n} == {"omarl"}
+    assert "omarl/config/algs/omg_vae.yaml" in names and "omarl/config/default.yaml" in names

@@ -1,0 +1,100 @@
+import json
+import logging
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from fakes import RecordingLogger
+from omarl.components.schedules import linear
+from omarl.types import TrainingError
+from omarl.utils.metrics import Grid, IntervalStats, Logger
+
+
+def test_interval_stats_by_hand():
+    stats, log = IntervalStats(), RecordingLogger()
+    for value in (1.0, 2.0, 6.0):
+        stats.add({"x": torch.tensor(value)})
+    stats.flush(log, 30)
+    assert {k: v for k, v, _ in log.rows} == pytest.approx(
+        {"x": 3.0, "x_std": math.sqrt(14 / 3), "x_min": 1.0, "x_max": 6.0}
+    )
+    log.rows.clear()
+    stats.flush(log, 40)
+    assert not log.rows  # forgotten
+
+
+def test_grid_is_due_once_in_each_interval_and_keeps_to_its_multiples():
+    grid = Grid(1000)
+    steps = range(300, 4200, 300)
+    assert [t for t in steps if grid.due(t)] == [1200, 2100, 3000]
+    assert not any(Grid(0).due(t) for t in steps)
+    resumed = Grid(1000, 2500)
+    assert not resumed.due(2700) and resumed.due(3000)
+
+
+def test_linear_schedule():
+    assert [linear(0, 1, 4, t) for t in (0, 1, 4, 9)] == [0, 0.25, 1, 1]
+    assert linear(1.0, 0.05, 0, 0) == 0.05
+
+
+def read_lines(path):
+    return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_one_line_for_each_step_logged(tmp_path):
+    logger = Logger(logging.getLogger(), tmp_path)
+    logger.log_stat("a", torch.tensor(1.5), 10)
+    logger.log_stat("b", 2, 10)
+    logger.log_stat("a", 3.0, 20)
+    logger.close()
+    rows = read_lines(tmp_path)
+    assert [{k: v for k, v in row.items() if k != "wall_s"} for row in rows] == [
+        {"t_env": 10, "a": 1.5, "b": 2.0},
+        {"t_env": 20, "a": 3.0},
+    ]
+    assert all(row["wall_s"] >= 0 for row in rows)
+
+
+def test_what_is_not_finite_stays_valid_json_and_out_of_sacred(tmp_path):
+    sent = []
+    sacred = SimpleNamespace(log_scalar=lambda *a: sent.append(a))
+    logger = Logger(logging.getLogger(), tmp_path, sacred)
+    logger.log_stat("a", float("nan"), 1)
+    logger.log_stat("b", float("inf"), 1)
+    logger.log_stat("c", torch.tensor(2.0), 1)
+    logger.close()
+    row = read_lines(tmp_path)[0]
+    assert row["a"] is None and row["b"] is None and row["c"] == 2.0
+    assert sent == [("c", 2.0, 1)] and type(sent[0][1]) is float
+
+
+def test_a_resumed_file_is_appended_to(tmp_path):
+    for t in (1, 2):
+        logger = Logger(logging.getLogger(), tmp_path)
+        logger.log_stat("a", t, t)
+        logger.close()
+    assert [row["t_env"] for row in read_lines(tmp_path)] == [1, 2]
+
+
+def test_a_full_disk_is_a_clear_line(tmp_path):
+    logger = Logger(logging.getLogger(), tmp_path)
+
+    class FullDisk:
+        name = "metrics.jsonl"
+
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+    logger._file = FullDisk()
+    logger.log_stat("a", 1, 1)
+    with pytest.raises(TrainingError, match=r"cannot write metrics.jsonl: No space left on device"):
+        logger.write()
+    logger.close()  # does not raise again
+
+
+def test_tensorboard_events_are_written_where_asked(tmp_path):
+    logger = Logger(logging.getLogger(), tmp_path, tensorboard=True)
+    logger.log_stat("a", 1, 1)
+    logger.close()
+    assert list((tmp_path / "tb").glob("events*"))
