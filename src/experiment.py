@@ -62,8 +62,10 @@ def updates_of(argv: Sequence[str]) -> dict[str, Any]:
     return updates
 
 
-def configuration(argv: list[str]) -> dict[str, Any]:
+def configuration(argv: list[str]) -> Layers:
     """The complete configuration of a command line; takes our own options out of ``argv``.
+
+    The seed is left out where nobody gave one: Sacred then draws it and notes it.
 
     Raises:
         ConfigError: anything that cannot run, before anything is started.
@@ -77,15 +79,10 @@ def configuration(argv: list[str]) -> dict[str, Any]:
     else:
         layers = from_files(config or DEFAULT_CONFIG, env_config or DEFAULT_ENV_CONFIG)
     layers.add(updates, COMMAND_LINE)
-    return with_sacred_seed(complete(layers, run.RunConfig), layers)
-
-
-def with_sacred_seed(full: Layers, layers: Layers) -> dict[str, Any]:
-    """Leaves the seed to Sacred, which draws one and notes it, where nobody gave one."""
-    values = dict(full.values)
+    full = complete(layers, run.RunConfig)
     if "seed" not in layers.values:
-        del values["seed"]
-    return values
+        del full.values["seed"]
+    return full
 
 
 def said_in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -97,20 +94,19 @@ def said_in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
         raise SystemExit(1) from error
 
 
-def make_experiment(values: dict[str, Any], started: float) -> Experiment:
-    """Sacred's experiment with our commands, configured with ``values``."""
+def make_experiment(layers: Layers, started: float) -> Experiment:
+    """Sacred's experiment with our commands, configured with ``layers``."""
     experiment = Experiment("omarl", base_dir=str(Path.cwd()), save_git_info=_has_git())
     experiment.captured_out_filter = apply_backspaces_and_linefeeds
-    experiment.add_config(values)
+    experiment.add_config(layers.values)
     directory = RunDirectory()
     experiment.observers.append(directory)
     console = _console()
     experiment.logger = console
 
     def settings(_config: Any) -> dict[str, Any]:
-        layers = Layers()
-        layers.add(deepcopy(dict(_config)), COMMAND_LINE)
-        return complete(layers, run.RunConfig).values
+        typed = Layers(deepcopy(dict(_config)), {**dict.fromkeys(_config, COMMAND_LINE), **layers.source})
+        return complete(typed, run.RunConfig).values
 
     @experiment.main
     def train(_run: Any, _config: Any) -> Any:
@@ -178,10 +174,10 @@ def main(argv: Sequence[str] | None = None, started: float | None = None) -> Non
     words = list(sys.argv if argv is None else argv)
 
     def body() -> Experiment:
-        values = configuration(words)
-        if runs_something(words) and not values["evaluate"]:
-            check_writable(values)
-        return make_experiment(values, time.time() if started is None else started)
+        layers = configuration(words)
+        if runs_something(words) and not layers.values["evaluate"]:
+            check_writable(layers.values)
+        return make_experiment(layers, time.time() if started is None else started)
 
     experiment = said_in_one_line(body)
     try:

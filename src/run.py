@@ -48,7 +48,7 @@ class RunConfig:
     t_max: int = key(100_000, low=1, help="environment steps, over all copies")
     batch_size_run: int = key(8, low=1, help="copies of the environment")
     env_workers: int | Literal["auto"] = key("auto", low=0, help="processes; 0 steps copies in this one")
-    env_steps_per_update: int = key(25, low=1, help="environment steps for each learner update")
+    env_steps_per_update: int = key(50, low=1, help="environment steps for each learner update")
     batch_size: int = key(32, low=1, help="episodes in a learner's batch")
     buffer_size: int = key(5000, low=1, help="episodes kept for replay")
     test_interval: int = key(10_000, low=0, help="environment steps between tests; 0 never tests")

@@ -14,7 +14,7 @@ class Corridor(ParallelEnv):
     """Two walkers in a corridor of nine cells: +1 for each on the rightmost cell; 12 steps.
 
     Args:
-        fault: "raise" or "nan" goes wrong on the fourth step.
+        fault: "raise" or "nan" goes wrong in the twelfth episode.
     """
 
     metadata = {"name": "corridor_v0"}  # noqa: RUF012
@@ -23,6 +23,7 @@ class Corridor(ParallelEnv):
     def __init__(self, fault: str = "", render_mode: str | None = None) -> None:
         self.fault, self.render_mode = fault, render_mode
         self.possible_agents = ["walker_0", "walker_1"]
+        self.episodes = 0
 
     @functools.cache  # noqa: B019
     def observation_space(self, agent):
@@ -34,7 +35,7 @@ class Corridor(ParallelEnv):
 
     def _observe(self):
         cells = np.array(list(self.cells.values()), np.float32) / 8
-        if self.fault == "nan" and self.t == 4:
+        if self.fault == "nan" and self.episodes == 12:
             cells[0] = np.nan
         return {a: cells.copy() if a == "walker_0" else cells[::-1].copy() for a in self.possible_agents}
 
@@ -42,13 +43,14 @@ class Corridor(ParallelEnv):
         if seed is not None:
             self.rng = np.random.default_rng(seed)
         self.agents = list(self.possible_agents)
+        self.episodes += 1
         self.cells = {a: int(self.rng.integers(5)) for a in self.agents}
         self.t = 0
         return self._observe(), {a: {} for a in self.agents}
 
     def step(self, actions):
         self.t += 1
-        if self.fault == "raise" and self.t == 4:
+        if self.fault == "raise" and self.episodes == 12:
             raise ValueError("the floor gave way")
         for agent, action in actions.items():
             self.cells[agent] = min(8, max(0, self.cells[agent] + (1 if action == 1 else -1)))

@@ -13,7 +13,7 @@ from omarl.types import ConfigError
 
 
 def configured(*words):
-    return configuration(["main.py", *words])
+    return configuration(["main.py", *words]).values
 
 
 def refused(*words):

@@ -141,7 +141,7 @@ class Raising(Toy):
 
 class RaisingInReset(Toy):
     def reset(self, seed: int | None = None, options: Any = None) -> Any:
-        if seed is not None:  # so that only the copies are hit, and not the one that is looked at
+        if seed:  # so that only the copies are hit, and not the one that is looked at, with seed 0
             raise KeyError("no such level")
         return super().reset()
 

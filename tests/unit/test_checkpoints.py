@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+import torch
+from omarl.types import ConfigError, TrainingError
+from omarl.utils import checkpoints
+from omarl.utils.checkpoints import find_checkpoint, load_checkpoint, save_checkpoint
+from omarl.utils.seeding import rng_state, seed_everything, set_rng_state, stream_seed
+
+
+class Learner:
+    def __init__(self, value=0.0):
+        self.weight = torch.tensor(value)
+
+    def save_models(self, path):
+        torch.save(self.weight, f"{path}/agent.th")
+
+    def load_models(self, path):
+        self.weight = torch.load(f"{path}/agent.th", weights_only=True)
+
+
+class Resumable(Learner):
+    def state_dict(self):
+        return {"weight": self.weight}
+
+    def load_state_dict(self, state):
+        self.weight = state["weight"]
+
+
+def test_the_last_the_nearest_and_the_named_checkpoint_are_found(tmp_path):
+    for t in (100, 900, 2000):
+        save_checkpoint(tmp_path, t, Learner(float(t)), {}, {})
+    (tmp_path / "checkpoints" / "3000").mkdir()  # one that was never finished
+    assert find_checkpoint(str(tmp_path)).name == "2000"
+    assert find_checkpoint(str(tmp_path / "checkpoints"), 850).name == "900"
+    assert find_checkpoint(str(tmp_path / "checkpoints" / "100")).name == "100"
+
+
+@pytest.mark.parametrize("kind", [Learner, Resumable])
+def test_learners_of_either_kind_come_back(tmp_path, kind):
+    folder = save_checkpoint(tmp_path, 5, kind(3.0), {"lr": 1}, {"updates": 7})
+    learner = kind()
+    state = load_checkpoint(folder, learner, "cpu")
+    assert learner.weight == 3.0 and state["updates"] == 7 and state["t_env"] == 5
+
+
+def test_what_is_not_there_or_broken_is_one_line(tmp_path):
+    with pytest.raises(ConfigError, match=r"^checkpoint_path: .*none does not exist; give a run's directory$"):
+        find_checkpoint(str(tmp_path / "none"))
+    with pytest.raises(ConfigError, match="holds no checkpoint"):
+        find_checkpoint(str(tmp_path))
+    folder = save_checkpoint(tmp_path, 5, Learner(), {}, {})
+    (folder / "run.th").write_bytes(b"half a file")
+    with pytest.raises(ConfigError, match=r"cannot be loaded \(.*\)") as error:
+        load_checkpoint(folder, Learner(), "cpu")
+    assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_no_half_of_it(tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints.torch, "save", full)
+    with pytest.raises(TrainingError, match="cannot write the checkpoint"):
+        save_checkpoint(tmp_path, 5, Resumable(), {}, {})
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_generators_come_back():
+    seed_everything(3)
+    state = rng_state()
+    drawn = torch.rand(3)
+    set_rng_state(state)
+    assert torch.equal(torch.rand(3), drawn)
+
+
+def test_streams_of_one_seed_differ_and_repeat():
+    seeds = [stream_seed(s, k) for s in range(5) for k in range(3)]
+    assert len(set(seeds)) == 15
+    assert seeds == [stream_seed(s, k) for s in range(5) for k in range(3)]
+    assert np.random.default_rng(seeds[0]).random() != np.random.default_rng(seeds[1]).random()

@@ -1,0 +1,95 @@
+import datetime
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from omarl.types import ConfigError
+from omarl.utils import run_directory
+from omarl.utils.run_directory import RunDirectory, base_directory, check_writable, write_json
+
+NOW = datetime.datetime(2026, 1, 1)
+
+
+def config_in(path, **changes):
+    return {
+        "local_results_path": str(path),
+        "name": "x",
+        "env": "pettingzoo",
+        "env_args": {"key": "a.b_v0"},
+        **changes,
+    }
+
+
+def started(path, **changes):
+    observer = RunDirectory()
+    ex_info = {"name": "x", "base_dir": str(path), "sources": [], "dependencies": []}
+    observer.started_event(ex_info, "train", {}, NOW, config_in(path, **changes), {}, None)
+    return observer
+
+
+def values(*numbers):
+    return {"a": {"steps": list(range(len(numbers))), "values": list(numbers), "timestamps": [NOW] * len(numbers)}}
+
+
+def test_the_folder_is_epymarls(tmp_path):
+    assert base_directory(config_in("r")).parts == ("r", "sacred", "x", "a.b_v0")
+    assert base_directory(config_in("r", env_args={"key": "lbforaging:F-v3"})).name == "lbforaging:F-v3"
+    assert base_directory(config_in("r", env_args={"key": "sisl/pursuit-v5"})).name == "sisl_pursuit-v5"
+    assert base_directory(config_in("r", env="my.mod:Env", env_args={})).name == "my.mod:Env"
+
+
+def test_runs_that_start_together_get_folders_of_their_own(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(lambda _: started(tmp_path).path, range(16)))
+    assert len(set(paths)) == 16
+    assert sorted(int(p.name) for p in paths) == list(range(1, 17))
+
+
+def test_metrics_json_holds_every_beat(tmp_path):
+    observer = started(tmp_path)
+    observer.log_metrics(values(1.0, 2.0), {})
+    observer.log_metrics(values(3.0), {})
+    observer.completed_event(NOW, None)
+    assert json.loads((observer.path / "metrics.json").read_text())["a"]["values"] == [1.0, 2.0, 3.0]
+
+
+def test_a_large_mirror_is_written_the_less_often_and_at_the_end(tmp_path):
+    observer = started(tmp_path)
+    observer.log_metrics(values(1.0), {})
+    observer.write_seconds = 100.0
+    observer.log_metrics(values(2.0), {})
+    assert json.loads((observer.path / "metrics.json").read_text())["a"]["values"] == [1.0]
+    observer.interrupted_event(NOW, "INTERRUPTED")
+    assert json.loads((observer.path / "metrics.json").read_text())["a"]["values"] == [1.0, 2.0]
+
+
+def test_a_write_that_fails_is_told_and_tried_again(tmp_path, monkeypatch, capsys):
+    observer = started(tmp_path)
+
+    def full(path, value):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_directory, "write_json", full)
+        observer.log_metrics(values(1.0), {})
+        observer.heartbeat_event({}, "text", NOW, None)
+    assert "No space left on device" in capsys.readouterr().out
+    observer.written_at = -1e9
+    observer.log_metrics(values(2.0), {})
+    assert json.loads((observer.path / "metrics.json").read_text())["a"]["values"] == [1.0, 2.0]
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_a_place_that_cannot_be_written_is_refused_in_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"^local_results_path: cannot write into .*; give another folder"):
+        check_writable(config_in(tmp_path / "file"))
+    check_writable(config_in(tmp_path / "good"))
+    assert not list((tmp_path / "good").rglob(".writable*"))
