@@ -25,8 +25,20 @@ def make_optimiser(
     return torch.optim.RMSprop(parameters, lr=lr, alpha=alpha, eps=eps)
 
 
-def optimiser_step(optimiser: torch.optim.Optimizer, loss: Tensor, parameters: list[Any], max_norm: float) -> Tensor:
+def optimiser_step(
+    optimiser: torch.optim.Optimizer,
+    loss: Tensor,
+    parameters: list[Any],
+    max_norm: float,
+    skip_above: float = 0.0,
+) -> Tensor:
     """Backward, clip to ``max_norm``, step.
+
+    Args:
+        optimiser, loss, parameters: what is optimised.
+        max_norm: largest gradient norm.
+        skip_above: leave the step out where the norm is above this, or not finite; 0 leaves none out. Source:
+            VDVAE, Child 2021, section 3 (200 there).
 
     Returns:
         The gradient's norm before clipping, a detached scalar tensor.
@@ -34,5 +46,6 @@ def optimiser_step(optimiser: torch.optim.Optimizer, loss: Tensor, parameters: l
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     grad_norm = clip_grad_norm_(parameters, max_norm)
-    optimiser.step()
+    if not skip_above or bool(grad_norm <= skip_above):
+        optimiser.step()
     return grad_norm.detach()

@@ -1,4 +1,4 @@
-"""Losses as pure functions of tensors: nothing is reduced over the batch here, the learner masks and means.
+"""Losses as pure functions of tensors: nothing is reduced over the batch here unless it says so.
 
 Every function keeps the leading dimensions ``...`` (a batch of any shape) and says which of the last ones it
 reduces and how, because the KL weight means nothing without the reductions: a reconstruction that is a *mean*
@@ -8,18 +8,36 @@ summed scale.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+EXP_CLAMP = 10.0  # the largest exp(log_var) that ``kl_exp_clamped`` counts
+MIN_LOG_SIGMA = -6.0  # of the calibrated decoder: a perfect reconstruction must not divide by zero
 
 
-def bound_log_var(raw: Tensor, limit: float) -> Tensor:
+def tanh_bound(raw: Tensor, limit: float) -> Tensor:
     """Log-variance kept inside (-limit, limit) with a gradient everywhere: ``limit * tanh(raw / limit)``.
 
-    The bounded value serves the sample and the KL alike. (Clamping exp(log_var) inside the KL alone instead
-    leaves d KL / d log_var = -0.5 above the clamp, which drives log_var up without end.)
-    Source: NVAE, Vahdat and Kautz 2020, appendix; limit 5 there.
+    The bounded value serves the sample and the KL alike. Source: NVAE, Vahdat and Kautz 2020 (limit 5).
     """
     return limit * torch.tanh(raw / limit)
+
+
+def clamp_bound(raw: Tensor, limit: float) -> Tensor:
+    """Log-variance clamped to [-limit, limit]: no gradient outside, so that a latent may stay stuck there."""
+    return raw.clamp(-limit, limit)
+
+
+def softplus_bound(raw: Tensor) -> Tensor:
+    """Log-variance of a standard deviation that is a softplus: ``2 log(softplus(raw ln 2) / ln 2)``.
+
+    The standard deviation grows linearly instead of exponentially, and is 1 at raw = 0. Source:
+    Efficient-VDVAE, Hazami, Mama and Thurairatnam 2022, section 4.
+    """
+    return 2.0 * torch.log(F.softplus(raw, beta=math.log(2.0)).clamp(min=1e-6))
 
 
 def sample_gaussian(mu: Tensor, log_var: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -36,9 +54,61 @@ def kl_standard_normal(mu: Tensor, log_var: Tensor) -> Tensor:
     return 0.5 * (mu.square() + log_var.exp() - 1.0 - log_var)
 
 
+def kl_exp_clamped(mu: Tensor, log_var: Tensor) -> Tensor:
+    """``kl_standard_normal`` with exp(log_var) clamped at 10, as it is often proposed: for comparison only.
+
+    Above log_var = ln 10 the clamped term has no gradient and d KL / d log_var = -0.5: descent then *widens* the
+    posterior without end, and the "KL" falls below zero (3.0 at log_var = 3, where the KL is 8.0; -0.5 at 10,
+    where it is 11,008). Bound log_var itself instead.
+    """
+    return 0.5 * (mu.square() + log_var.exp().clamp(max=EXP_CLAMP) - 1.0 - log_var)
+
+
+def kl_gaussians(mu_q: Tensor, log_var_q: Tensor, mu_p: Tensor, log_var_p: Tensor) -> Tensor:
+    """KL( N(mu_q, exp(log_var_q)) || N(mu_p, exp(log_var_p)) ) of each dimension, in nats: [..., Z] -> [..., Z]."""
+    spread = (log_var_q - log_var_p).exp()
+    shift = (mu_q - mu_p).square() * (-log_var_p).exp()
+    return 0.5 * (spread + shift - 1.0 + log_var_p - log_var_q)
+
+
+def balanced_kl(
+    mu_q: Tensor, log_var_q: Tensor, mu_p: Tensor, log_var_p: Tensor, prior_weight: float, posterior_weight: float
+) -> Tensor:
+    """``w_d KL(sg q || p) + w_r KL(q || sg p)`` of each dimension, sg stopping gradients: [..., Z] -> [..., Z].
+
+    For a *learned* prior: how fast it moves to the posterior (``prior_weight``, w_d) is set apart from how much
+    the posterior is pulled to it (``posterior_weight``, w_r). Source: DreamerV3, Hafner et al. 2023, equation 3
+    (weights 1 and 0.1 there; DreamerV2 has 0.8 and 0.2).
+    """
+    dynamics = kl_gaussians(mu_q.detach(), log_var_q.detach(), mu_p, log_var_p)
+    representation = kl_gaussians(mu_q, log_var_q, mu_p.detach(), log_var_p.detach())
+    return prior_weight * dynamics + posterior_weight * representation
+
+
+def free_bits(kl: Tensor, nats: float) -> Tensor:
+    """Each latent's KL, averaged over the batch, counted only above ``nats``: [M, Z] -> [Z].
+
+    Below it a latent pays nothing, and gets no gradient from the KL. Source: Kingma et al. 2016 (IAF), equation 15.
+    """
+    return kl.mean(dim=0).clamp(min=nats)
+
+
 def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
     """Squared error, *mean* over the last dimension: [..., S], [..., S] -> [...]."""
     return (prediction - target).square().mean(dim=-1)
+
+
+def calibrated_nll(prediction: Tensor, target: Tensor) -> Tensor:
+    """Gaussian negative log-likelihood whose variance is the batch's own mean squared error: [M, S] -> scalar.
+
+    *Summed* over S, averaged over M, without the constant S/2 log(2 pi): ``S log sigma + S/2`` at the optimal
+    ``sigma^2 = MSE``. It balances itself against a KL of weight 1. Source: sigma-VAE, Rybkin, Daniilidis and
+    Levine 2021, equation 5; log sigma is softly kept above -6 as there.
+    """
+    error = (prediction - target).square()
+    log_sigma = 0.5 * error.mean().clamp(min=1e-20).log()
+    log_sigma = MIN_LOG_SIGMA + F.softplus(log_sigma - MIN_LOG_SIGMA)
+    return (0.5 * error * (-2.0 * log_sigma).exp() + log_sigma).sum(dim=-1).mean()
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

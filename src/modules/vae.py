@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from .losses import bound_log_var, sample_gaussian
+from .losses import clamp_bound, sample_gaussian, softplus_bound, tanh_bound
 
 
 class VAEOutput(NamedTuple):
@@ -39,20 +39,30 @@ class StateVAE(nn.Module):
         state_dim: S.
         latent_dim: Z.
         hidden_dim: width of the two hidden layers on either side.
-        log_var_limit: bound of |log_var|, see ``losses.bound_log_var``.
+        bound: what keeps log_var in bounds: ``tanh`` | ``clamp`` (both at ``limit``) | ``softplus`` | ``none``;
+            ``exp_clamp`` leaves it alone too, its loss clamps. See ``losses``.
+        limit: bound of |log_var|.
     """
 
-    def __init__(self, state_dim: int, latent_dim: int, hidden_dim: int, log_var_limit: float) -> None:
+    def __init__(self, state_dim: int, latent_dim: int, hidden_dim: int, bound: str, limit: float) -> None:
         super().__init__()
-        self.latent_dim = latent_dim
-        self.log_var_limit = log_var_limit
+        self.latent_dim, self.bound, self.limit = latent_dim, bound, limit
         self.encoder = mlp([state_dim, hidden_dim, hidden_dim, 2 * latent_dim])
         self.decoder = mlp([latent_dim, hidden_dim, hidden_dim, state_dim])
 
     def encode(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """States [..., S] to the posterior's ``mu`` and bounded ``log_var``, both [..., Z]."""
         mu, raw = self.encoder(states).chunk(2, dim=-1)
-        return mu, bound_log_var(raw, self.log_var_limit)
+        return mu, self._bounded(raw)
+
+    def _bounded(self, raw: Tensor) -> Tensor:
+        if self.bound == "tanh":
+            return tanh_bound(raw, self.limit)
+        if self.bound == "clamp":
+            return clamp_bound(raw, self.limit)
+        if self.bound == "softplus":
+            return softplus_bound(raw)
+        return raw
 
     def decode(self, z: Tensor) -> Tensor:
         """Codes [..., Z] to states [..., S]."""

@@ -1,7 +1,7 @@
 """The same command on environments of different nature, and with parts from outside."""
 
 import pytest
-from e2e.command import ROOT, SMALL, error_of, main
+from e2e.command import SMALL, error_of, main
 
 ENVIRONMENTS = {
     "simple_speaker_listener": [],

@@ -6,11 +6,9 @@ import logging
 
 import pytest
 import torch
-from fakes import RecordingLogger, args_for, env_info, random_batch
 from omarl import run
-from omarl.controllers.basic_controller import BasicMAC
 from omarl.experiment import configuration
-from omarl.learners.omg_vae_learner import OMGVAELearner
+from omarl.learners.vae_trainer import VAEConfig, VAETrainer
 from omarl.utils.metrics import Logger
 
 
@@ -52,10 +50,9 @@ def test_the_vae_finds_the_factors_behind_linear_states():
     """States of S=12 are noisy images of 3 factors. The best linear code explains 1 - noise; with three factors
     at work the rest of eight latents must stay closed under a KL weight that prices them."""
     torch.manual_seed(0)
-    info = env_info(state_shape=12)
-    args = args_for(info, vae_latent_dim=8, vae_hidden_dim=64, vae_lr=2e-3, omg_vae_alpha=0.02, vae_alpha_ramp=200)
-    batch = random_batch(info, [3])
-    learner = OMGVAELearner(BasicMAC(batch.scheme, batch.groups, args), batch.scheme, RecordingLogger(), args)
+    trainer = VAETrainer(
+        12, VAEConfig(vae_latent_dim=8, vae_hidden_dim=64, vae_lr=2e-3, omg_vae_alpha=0.02, vae_alpha_ramp=200)
+    )
     mixing = torch.randn(3, 12)
 
     def states(n: int) -> torch.Tensor:
@@ -63,8 +60,8 @@ def test_the_vae_finds_the_factors_behind_linear_states():
         return 50.0 + 10.0 * (clean + 0.1 * torch.randn(n, 12))
 
     for _ in range(1500):
-        learner.train_vae(states(256))
-    described = learner.describe(states(2000))
+        trainer.update(states(256))
+    described = trainer.describe(states(2000))
     assert described["vae_explained_variance"] > 0.93
     assert described["vae_active_units"] == 3
 

@@ -33,7 +33,7 @@ def test_grid_is_due_once_in_each_interval_and_keeps_to_its_multiples():
     assert not resumed.due(2700) and resumed.due(3000)
 
 
-def test_linear_schedule():
+def test_linear_schedule_at_its_ends():
     assert [linear(0, 1, 4, t) for t in (0, 1, 4, 9)] == [0, 0.25, 1, 1]
     assert linear(1.0, 0.05, 0, 0) == 0.05
 

@@ -39,8 +39,8 @@ def test_the_users_keys_are_read_as_they_write_them(as_dict):
     learner = learner_of(as_dict=as_dict, **USERS)
     c = learner.config
     assert (c.vae_lr, c.omg_vae_alpha, c.grad_norm_clip, c.learner_log_interval) == (5e-4, 0.001, 5.0, 20)
-    assert learner.optimiser.param_groups[0]["lr"] == 5e-4
-    assert learner.optimiser.param_groups[0]["betas"] == (0.5, 0.999)
+    assert learner.trainer.optimiser.param_groups[0]["lr"] == 5e-4
+    assert learner.trainer.optimiser.param_groups[0]["betas"] == (0.5, 0.999)
 
 
 def test_optim_alpha_is_rmsprops_and_said_so_when_ignored(caplog):
@@ -49,8 +49,8 @@ def test_optim_alpha_is_rmsprops_and_said_so_when_ignored(caplog):
     assert "optim_alpha=0.9" in caplog.text and "Adam" in caplog.text
     caplog.clear()
     learner = learner_of(vae_optimiser="rmsprop", optim_alpha=0.77)
-    assert isinstance(learner.optimiser, torch.optim.RMSprop)
-    assert learner.optimiser.param_groups[0]["alpha"] == 0.77
+    assert isinstance(learner.trainer.optimiser, torch.optim.RMSprop)
+    assert learner.trainer.optimiser.param_groups[0]["alpha"] == 0.77
     assert "optim_alpha" not in caplog.text
 
 
@@ -63,24 +63,23 @@ def test_the_kl_weight_ramps_over_learner_updates():
     learner = learner_of(omg_vae_alpha=0.5, vae_alpha_ramp=4)
     seen = []
     for _ in range(6):
-        seen.append(learner.alpha)
-        learner.train_vae(torch.randn(10, 4))
+        seen.append(learner.trainer.alpha)
+        learner.trainer.update(torch.randn(10, 4))
     assert seen == [0.0, 0.125, 0.25, 0.375, 0.5, 0.5]
-    assert learner_of(omg_vae_alpha=0.5, vae_alpha_ramp=0).alpha == 0.5
+    assert learner_of(omg_vae_alpha=0.5, vae_alpha_ramp=0).trainer.alpha == 0.5
 
 
 def test_the_loss_is_reconstruction_plus_alpha_kl_by_hand():
     learner = learner_of(omg_vae_alpha=0.3, vae_alpha_ramp=0, vae_mu_l2=0.2)
     states = torch.randn(64, 4) * 5 + 2
-    twin = copy.deepcopy(learner.vae)
+    twin = copy.deepcopy(learner.trainer.vae)
     target = (states - states.mean(0)) / states.std(0, unbiased=False)
     torch.manual_seed(7)
     out = twin(target)
     recon = squared_error(out.recon, target).mean().item()
     kl = kl_standard_normal(out.mu, out.log_var).sum(-1).mean().item()
     torch.manual_seed(7)
-    learner.train_vae(states)
-    logged = {name: values[0].item() for name, values in learner.stats.values.items()}
+    logged = {name: float(value) for name, value in learner.trainer.update(states).items()}
     assert logged["vae_recon_loss"] == pytest.approx(recon, rel=1e-4)
     assert logged["vae_kl_loss"] == pytest.approx(kl, rel=1e-4)
     l2 = out.mu.square().sum(-1).mean().item()
@@ -96,23 +95,23 @@ def test_the_vae_learns_from_real_states_alone():
         one, other = learner_of(), learner_of()
         one.train(batch, 0, 0)
         other.train(dirty, 0, 0)
-        assert torch.equal(getattr(one.normaliser, name), getattr(other.normaliser, name))
+        assert torch.equal(getattr(one.trainer.normaliser, name), getattr(other.trainer.normaliser, name))
 
 
 def test_agents_and_vae_share_no_gradients():
     """With and without the VAE's update the agents come out the same, and the other way round."""
     batch = random_batch(INFO, [3, 5])
     learner, alone = learner_of(), learner_of()
-    vae_before = [p.detach().clone() for p in learner.vae.parameters()]
+    vae_before = [p.detach().clone() for p in learner.trainer.vae.parameters()]
     learner.train(batch, 0, 0)
     alone.base.train(batch, 0, 0)
     assert all(torch.equal(a, b) for a, b in zip(agents_of(learner), agents_of(alone), strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(vae_before, alone.vae.parameters(), strict=True))
-    assert any(not torch.equal(a, b) for a, b in zip(vae_before, learner.vae.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(vae_before, alone.trainer.vae.parameters(), strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(vae_before, learner.trainer.vae.parameters(), strict=True))
     before = agents_of(learner)
-    learner.train_vae(torch.randn(20, 4))
+    learner.trainer.update(torch.randn(20, 4))
     assert all(torch.equal(a, b) for a, b in zip(before, agents_of(learner), strict=True))
-    assert not {id(p) for p in learner.parameters} & {id(p) for p in learner.base.parameters}
+    assert not {id(p) for p in learner.trainer.parameters} & {id(p) for p in learner.base.parameters}
 
 
 def test_logs_mean_std_min_max_over_the_interval():
@@ -144,25 +143,25 @@ def test_diagnostics_in_closed_form():
     """A decoder that ignores its code explains nothing; a latent that never moves is not active."""
     learner = learner_of()
     states = torch.randn(500, 4)
-    learner.normaliser.update(states)
+    learner.trainer.normaliser.update(states)
     with torch.no_grad():
-        for p in learner.vae.parameters():
+        for p in learner.trainer.vae.parameters():
             p.zero_()
-    described = learner.describe(states)
+    described = learner.trainer.describe(states)
     assert described["vae_explained_variance"] == pytest.approx(0.0, abs=1e-5)
     assert described["vae_active_units"] == 0
     assert described["vae_kl_loss"] == pytest.approx(0.0, abs=1e-6)
     with torch.no_grad():  # one latent follows the state's first feature: a ReLU'd pass through
-        learner.vae.encoder[0].weight[0, 0] = 1.0
-        learner.vae.encoder[2].weight[0, 0] = 1.0
-        learner.vae.encoder[4].weight[0, 0] = 1.0
-    assert learner.describe(states)["vae_active_units"] == 1
+        learner.trainer.vae.encoder[0].weight[0, 0] = 1.0
+        learner.trainer.vae.encoder[2].weight[0, 0] = 1.0
+        learner.trainer.vae.encoder[4].weight[0, 0] = 1.0
+    assert learner.trainer.describe(states)["vae_active_units"] == 1
 
 
 def test_a_base_learner_from_anywhere_is_composed():
     learner = learner_of(base_learner="omarl.learners.q_learner:QLearner")
     learner.train(random_batch(INFO, [3]), 0, 0)
-    assert learner.base.updates == learner.updates == 1
+    assert learner.base.updates == learner.trainer.updates == 1
 
 
 def test_a_reloaded_learner_goes_on_bit_for_bit(tmp_path):
@@ -178,7 +177,9 @@ def test_a_reloaded_learner_goes_on_bit_for_bit(tmp_path):
         torch.manual_seed(3)
         for batch in batches[2:]:
             learner.train(batch, 0, 0)
-        results.append([*agents_of(learner), *(p.detach() for p in learner.parameters), learner.normaliser.mean])
+        results.append(
+            [*agents_of(learner), *(p.detach() for p in learner.trainer.parameters), learner.trainer.normaliser.mean]
+        )
     assert all(torch.equal(a, b) for a, b in zip(results[0], results[1], strict=True))
     vae_only = slice(len(agents_of(one)), None)
     assert all(torch.equal(a, b) for a, b in zip(results[0][vae_only], results[2][vae_only], strict=True))
@@ -188,6 +189,6 @@ def test_state_dict_does_not_change_under_later_training():
     learner = learner_of()
     learner.train(random_batch(INFO, [3]), 0, 0)
     state = learner.state_dict()
-    weights = {k: v.clone() for k, v in state["vae"].items()}
+    weights = {k: v.clone() for k, v in state["vae"]["vae"].items()}
     learner.train(random_batch(INFO, [4]), 0, 0)
-    assert all(torch.equal(weights[k], state["vae"][k]) for k in weights)
+    assert all(torch.equal(weights[k], state["vae"]["vae"][k]) for k in weights)
