@@ -25,7 +25,7 @@ def sigmoid(finish: float, steps: int, now: int) -> float:
 
 
 def cyclical(finish: float, period: int, now: int, rising: float = 0.5) -> float:
-    """A linear ramp to ``finish`` over the first ``rising`` share of every ``period``, then constant; again and again.
+    """A linear ramp to ``finish`` over the first ``rising`` share of each ``period``, then constant; again and again.
 
     It moves the latents on purpose at the start of each cycle: risky under whatever feeds on them. Source: Fu et
     al. 2019 (half of each cycle rises).
