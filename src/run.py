@@ -65,6 +65,7 @@ class RunConfig:
     local_results_path: str = key("results", help="root of the results")
     use_cuda: bool = key(False, help="train on the GPU")
     buffer_cpu_only: bool = key(True, help="keep the replay buffer in main memory")
+    torch_threads: int = key(1, low=1, help="more pay for large networks on an idle machine alone")
     seed: int = key(0, low=0, help="of everything random; Sacred draws one where it is not given")
 
 
@@ -120,6 +121,7 @@ def build(values: Mapping[str, Any], logger: Logger) -> Parts:
     """Makes every object of a run from its configuration."""
     config = read(RunConfig, values)
     device = device_of(config)
+    torch.set_num_threads(config.torch_threads)
     seed_everything(config.seed)
     env = make_env(config, config.batch_size_run, TRAIN_STREAM)
     test_env = make_env(config, min(config.batch_size_run, config.test_nepisode), TEST_STREAM)
@@ -342,6 +344,14 @@ def summary(parts: Parts, updates: int) -> list[str]:
     return lines
 
 
+def picture(directory: Path) -> str:
+    """Draws the curves and says where; a disk that is full must not hide what ended the run."""
+    try:
+        return f"curves: {draw_curves(directory)}"
+    except OSError as error:
+        return f"curves.png not drawn ({error.strerror or error})"
+
+
 def train(values: Mapping[str, Any], logger: Logger, directory: Path | None) -> float | None:
     """The whole run. Whatever ends it, what was logged stays and the picture is drawn.
 
@@ -375,7 +385,7 @@ def train(values: Mapping[str, Any], logger: Logger, directory: Path | None) -> 
             for line in summary(parts, training.updates):
                 say(line)
         if directory is not None:
-            say(f"curves: {draw_curves(directory)}")
+            say(picture(directory))
     return logger.latest.get("test_return_mean")
 
 
