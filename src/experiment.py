@@ -24,7 +24,12 @@ from sacred.utils import apply_backspaces_and_linefeeds  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from . import run  # noqa: E402
+from .ablation import AblateConfig  # noqa: E402
+from .ablation import ablate as run_ablation  # noqa: E402
+from .analysis.doctor import DiagnoseConfig, format_findings  # noqa: E402
+from .analysis.doctor import diagnose as examine_run  # noqa: E402
 from .config.load import COMMAND_LINE, Layers, complete, from_checkpoint, from_files  # noqa: E402
+from .config.schema import read  # noqa: E402
 from .types import ConfigError, OmarlError  # noqa: E402
 from .utils.checkpoints import find_checkpoint  # noqa: E402
 from .utils.metrics import Logger  # noqa: E402
@@ -35,6 +40,7 @@ SETTINGS["CAPTURE_MODE"] = "sys"  # keeps the terminal's own width and colours f
 DEFAULT_CONFIG = "omg_vae"
 DEFAULT_ENV_CONFIG = "simple_tag"
 OPTIONS = ("--config", "--env-config")
+ROOTS: dict[str, type] = {"ablate": AblateConfig, "diagnose": DiagnoseConfig}  # the rest read run.RunConfig
 
 
 def take_option(argv: list[str], option: str) -> str | None:
@@ -50,6 +56,12 @@ def take_option(argv: list[str], option: str) -> str | None:
             del argv[i]
             return word.split("=", 1)[1]
     return None
+
+
+def command_of(argv: Sequence[str]) -> str:
+    """Sacred's command in ``argv``; train where there is none."""
+    words = [word for word in argv[1:] if not word.startswith("-")]
+    return words[0] if words and words[0] != "with" else "train"
 
 
 def updates_of(argv: Sequence[str]) -> dict[str, Any]:
@@ -72,6 +84,9 @@ def configuration(argv: list[str]) -> Layers:
     """
     config, env_config = (take_option(argv, option) for option in OPTIONS)
     updates = updates_of(argv)
+    root = ROOTS.get(command_of(argv), run.RunConfig)
+    if not issubclass(root, run.RunConfig):  # a command that runs nothing has keys of its own alone
+        return complete(Layers(updates, dict.fromkeys(updates, COMMAND_LINE)), root)
     checkpoint = updates.get("checkpoint_path")
     if checkpoint and config is None and env_config is None:
         folder = find_checkpoint(str(checkpoint), int(updates.get("load_step", 0)))
@@ -79,7 +94,7 @@ def configuration(argv: list[str]) -> Layers:
     else:
         layers = from_files(config or DEFAULT_CONFIG, env_config or DEFAULT_ENV_CONFIG)
     layers.add(updates, COMMAND_LINE)
-    full = complete(layers, run.RunConfig)
+    full = complete(layers, root)
     if "seed" not in layers.values:
         del full.values["seed"]
     return full
@@ -94,48 +109,73 @@ def said_in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
         raise SystemExit(1) from error
 
 
+def typed(config: Any, layers: Layers, root: type = run.RunConfig) -> dict[str, Any]:
+    """Sacred's configuration in the declared types; its keys were checked before Sacred began."""
+    found = Layers(deepcopy(dict(config)), {**dict.fromkeys(config, COMMAND_LINE), **layers.source})
+    return complete(found, root).values
+
+
 def make_experiment(layers: Layers, started: float) -> Experiment:
     """Sacred's experiment with our commands, configured with ``layers``."""
     experiment = Experiment("omarl", base_dir=str(Path.cwd()), save_git_info=_has_git())
     experiment.captured_out_filter = apply_backspaces_and_linefeeds
     experiment.add_config(layers.values)
+    experiment.logger = _console()
+    add_train(experiment, layers, started)
+    add_unobserved_commands(experiment, layers, started)
+    return experiment
+
+
+def add_train(experiment: Experiment, layers: Layers, started: float) -> None:
+    """The command that makes a run."""
     directory = RunDirectory()
     experiment.observers.append(directory)
-    console = _console()
-    experiment.logger = console
-
-    def settings(_config: Any) -> dict[str, Any]:
-        typed = Layers(deepcopy(dict(_config)), {**dict.fromkeys(_config, COMMAND_LINE), **layers.source})
-        return complete(typed, run.RunConfig).values
 
     @experiment.main
     def train(_run: Any, _config: Any) -> Any:
         """Trains (the default): agents, VAE, curves, checkpoints."""
 
         def body() -> Any:
-            config = settings(_config)
+            config = typed(_config, layers)
             if config["evaluate"]:
-                return run.evaluate(config, Logger(console, started=started))
+                return run.evaluate(config, Logger(experiment.logger, started=started))
             observed = any(observer is directory for observer in _run.observers)
             folder = directory.path if observed else None
-            logger = Logger(console, folder, _run, config["use_tensorboard"], started)
+            logger = Logger(experiment.logger, folder, _run, config["use_tensorboard"], started)
             return run.train(config, logger, folder)
 
         return said_in_one_line(body)
+
+
+def add_unobserved_commands(experiment: Experiment, layers: Layers, started: float) -> None:
+    """The commands that make no run."""
 
     @experiment.command(unobserved=True)
     def evaluate(_config: Any) -> None:
         """Tests a checkpoint's agents and VAE: evaluate with checkpoint_path=RUN_DIRECTORY."""
 
         def body() -> None:
-            result = run.evaluate(settings(_config), Logger(console, started=started))
+            result = run.evaluate(typed(_config, layers), Logger(experiment.logger, started=started))
             for name in sorted(n for n in result if n.startswith("test_")):
                 print(f"{name:32} {result[name]:.4g}")
             print(f"written to {result.get('file', 'nowhere')}")
 
         said_in_one_line(body)
 
-    return experiment
+    @experiment.command(unobserved=True)
+    def ablate(_config: Any) -> None:
+        """Which remedy keeps the VAE's KL where it is: one recorded stream, every setting, many seeds."""
+        said_in_one_line(lambda: run_ablation(typed(_config, layers, AblateConfig), experiment.logger))
+
+    @experiment.command(unobserved=True)
+    def diagnose(_config: Any) -> None:
+        """What is wrong with a run's VAE, and what to do: diagnose with run=RUN_DIRECTORY."""
+
+        def body() -> None:
+            config = read(DiagnoseConfig, typed(_config, layers, DiagnoseConfig))
+            print(format_findings(examine_run(config)))
+
+        said_in_one_line(body)
 
 
 def _has_git() -> bool:
@@ -158,12 +198,6 @@ def _console() -> logging.Logger:
     return console
 
 
-def runs_something(argv: Sequence[str]) -> bool:
-    """Whether the command line trains, rather than asks (help, print_config, evaluate, ...)."""
-    words = [w for w in argv[1:] if not w.startswith("-")]
-    return not words or words[0] in ("train", "with")
-
-
 def main(argv: Sequence[str] | None = None, started: float | None = None) -> None:
     """The command line; exits non-zero, with one line, on what the user can mend.
 
@@ -175,7 +209,7 @@ def main(argv: Sequence[str] | None = None, started: float | None = None) -> Non
 
     def body() -> Experiment:
         layers = configuration(words)
-        if runs_something(words) and not layers.values["evaluate"]:
+        if command_of(words) == "train" and not layers.values["evaluate"]:
             check_writable(layers.values)
         return make_experiment(layers, time.time() if started is None else started)
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from ..registry import resolve
 from ..types import Batch, MetricLogger, PathLike, TrainingError
 from ..utils.metrics import Grid, IntervalStats
 from .vae_trainer import VAEConfig, VAETrainer
+from .vae_watch import VAEWatch
 
 DESCRIBED = (
     "vae_explained_variance",
@@ -39,6 +40,7 @@ class OMGVAEConfig(VAEConfig):
 
     base_learner: str = key("q_learner", component="learner", help="trains the agents")
     learner_log_interval: int = key(1000, low=1, help="environment steps between logs")
+    vae_watch: Literal["off", "warn", "act"] = key("off", help="examine the VAE at every log: tell, or also mend")
 
 
 class OMGVAELearner:
@@ -61,6 +63,7 @@ class OMGVAELearner:
         self.trainer = VAETrainer(vshape if isinstance(vshape, int) else math.prod(vshape), self.config)
         self.stats = IntervalStats()
         self.log_grid = Grid(self.config.learner_log_interval)
+        self.watch = VAEWatch(self.trainer, logger, acts=self.config.vae_watch == "act")
         for line in self.trainer.notices():
             logger.console_logger.info(line)
 
@@ -89,11 +92,14 @@ class OMGVAELearner:
         return {name: described[name] for name in wanted}
 
     def _log(self, states: Tensor, t_env: int) -> None:
-        self.stats.flush(self.logger, t_env)
+        logged = self.stats.flush(self.logger, t_env)
         described = self.trainer.describe(states)
-        for name in DESCRIBED:
-            self.logger.log_stat(name, described[name], t_env)
-        self.logger.log_stat("vae_lr", self.trainer.optimiser.param_groups[0]["lr"], t_env)
+        state = {name: described[name] for name in DESCRIBED}
+        state |= {"vae_lr": self.trainer.optimiser.param_groups[0]["lr"], "updates": self.trainer.updates}
+        for name, value in state.items():
+            self.logger.log_stat(name, value, t_env)
+        if self.config.vae_watch != "off":
+            self.watch.look({**logged, **state}, t_env)
         if not self.trainer.is_finite():
             c = self.config
             raise TrainingError(

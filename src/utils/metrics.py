@@ -49,15 +49,23 @@ class IntervalStats:
         for name, value in values.items():
             self.values.setdefault(name, []).append(torch.as_tensor(value).detach())
 
-    def flush(self, logger: MetricLogger, t_env: int) -> None:
-        """Logs ``name`` (the mean), ``name_std`` (population), ``name_min``, ``name_max``, and forgets."""
+    def flush(self, logger: MetricLogger, t_env: int) -> dict[str, float]:
+        """Logs ``name`` (the mean), ``name_std`` (population), ``name_min``, ``name_max``, and forgets.
+
+        Returns:
+            What was logged.
+        """
+        logged: dict[str, float] = {}
         for name, values in self.values.items():
             column = torch.stack(values).float()
-            logger.log_stat(name, column.mean().item(), t_env)
-            logger.log_stat(f"{name}_std", column.std(unbiased=False).item(), t_env)
-            logger.log_stat(f"{name}_min", column.min().item(), t_env)
-            logger.log_stat(f"{name}_max", column.max().item(), t_env)
+            logged[name] = column.mean().item()
+            logged[f"{name}_std"] = column.std(unbiased=False).item()
+            logged[f"{name}_min"] = column.min().item()
+            logged[f"{name}_max"] = column.max().item()
+        for name, value in logged.items():
+            logger.log_stat(name, value, t_env)
         self.values.clear()
+        return logged
 
 
 class Logger:

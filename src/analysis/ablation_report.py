@@ -1,0 +1,104 @@
+"""The ablation's table and picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .statistics import Interval, mean_interval
+from .symptoms import DRIFT, OSCILLATION
+
+COLUMNS = (
+    ("kl", "KL, nats"),
+    ("kl_drift", "KL drift"),
+    ("kl_oscillation", "KL oscillation"),
+    ("recon", "reconstruction"),
+    ("explained_variance", "explained variance"),
+    ("held_out_explained_variance", "of held-out states"),
+    ("active_units", "active units"),
+    ("clipped_share", "clipped share"),
+)
+SHARES = ("kl_drift", "kl_oscillation", "clipped_share")
+
+
+def interval_of(results: list[Mapping[str, Any]], name: str) -> Interval:
+    """Mean over seeds with its 95% interval; of the absolute value where the sign says nothing (drift has one)."""
+    return mean_interval(np.array([result[name] for result in results], dtype=float))
+
+
+def holds(results: list[Mapping[str, Any]]) -> int:
+    """Seeds in which the KL stayed: |drift| <= 10% and oscillation <= 5% over the last half."""
+    return sum(abs(r["kl_drift"]) <= DRIFT and r["kl_oscillation"] <= OSCILLATION for r in results)
+
+
+def cell(results: list[Mapping[str, Any]], name: str) -> str:
+    """One cell: mean ± half the interval's width."""
+    values = np.array([result[name] for result in results], dtype=float)
+    if not np.isfinite(values).all():
+        return f"not finite in {int((~np.isfinite(values)).sum())}"
+    interval = mean_interval(values)
+    half = (interval.high - interval.low) / 2
+    if name in SHARES:
+        return f"{100 * interval.point:.1f} ± {100 * half:.1f}%"
+    return f"{interval.point:.3g} ± {half:.2g}"
+
+
+def table(summary: Mapping[str, Any]) -> str:
+    """The table as Markdown."""
+    seeds = summary["seeds"]
+    lines = [
+        "| setting | " + " | ".join(title for _, title in COLUMNS) + " | KL holds |",
+        "|---|" + "---|" * (len(COLUMNS) + 1),
+    ]
+    for name, results in summary["results"].items():
+        cells = " | ".join(cell(results, column) for column, _ in COLUMNS)
+        lines.append(f"| {name} | {cells} | {holds(results)}/{seeds} |")
+    return "\n".join(lines)
+
+
+def write_report(summary: Mapping[str, Any], folder: Path) -> None:
+    """Writes ``ablation.md`` and ``ablation.png`` into ``folder``."""
+    text = (
+        f"# The VAE's remedies on {summary['environment']}\n\n"
+        f"`python main.py ablate --config=omg_vae`: one run of {summary['t_max']} environment steps recorded, then "
+        f"the VAE alone trained on that identical stream ({summary['states_per_update']} states an update), "
+        f"{summary['seeds']} seeds a setting. Drift and oscillation of the KL over the last half of the updates "
+        "(`analysis/symptoms.py` defines both); means over seeds ± half the width of the 95% interval. "
+        f'"KL holds": seeds with |drift| <= {DRIFT:.0%} and oscillation <= {OSCILLATION:.0%}. Each numbered remedy '
+        "changes the first settings in one thing.\n\n"
+        f"{table(summary)}\n\n"
+        f"Recording took {summary['record_seconds']} s, the trainings {summary['train_seconds']} s.\n\n"
+        "![KL by setting](ablation.png)\n"
+    )
+    (folder / "ablation.md").write_text(text, encoding="utf-8")
+    draw(summary, folder / "ablation.png")
+
+
+def draw(summary: Mapping[str, Any], path: Path) -> None:
+    """A small panel for each setting: the KL of every seed over updates, the reconstruction behind it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    results = summary["results"]
+    columns = 5
+    rows = -(-len(results) // columns)
+    figure = Figure(figsize=(3.1 * columns, 2.3 * rows), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(f"KL over updates, {summary['environment']}: one line a seed", x=0.01, ha="left", weight="bold")
+    for i, (name, runs) in enumerate(results.items()):
+        ax = figure.add_subplot(rows, columns, i + 1)
+        for one in runs:
+            kl = np.array(one["curves"]["vae_kl_loss"], dtype=float)
+            ax.plot(np.arange(1, len(kl) + 1) * 20, kl, color="#0072B2", alpha=0.45, linewidth=0.8)
+        held = holds(runs)
+        ax.axvspan(len(kl) * 10, len(kl) * 20, color="#F2F2F2", zorder=0)
+        ax.set_title(f"{name}\nholds in {held} of {len(runs)}", fontsize=8, loc="left")
+        finite = [v for one in runs for v in one["curves"]["vae_kl_loss"] if np.isfinite(v)]
+        if finite:
+            ax.set_ylim(min(0.0, min(finite)), 1.1 * float(np.quantile(finite, 0.99)))
+        ax.tick_params(labelsize=7)
+        ax.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path)

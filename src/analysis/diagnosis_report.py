@@ -1,0 +1,175 @@
+"""Writing a diagnosis down: diagnosis.json, diagnosis.md, diagnosis.png and suggested.yaml."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..config.load import CONFIG_DIR, read_yaml
+from ..types import OmarlError
+from .doctor_input import is_ours, translated
+from .doctor_types import Diagnosis
+from .runs import Series
+
+# What belongs to one run and not to the next: where it lay, what it went on from, how it drew.
+NOT_REPEATED = ("seed", "checkpoint_path", "load_step", "evaluate", "local_results_path", "__doc__")
+# What a fork's run tells about its VAE under keys that are ours too.
+FROM_FORKS = ("vae_lr", "omg_vae_alpha", "grad_norm_clip", "vae_latent_dim", "vae_hidden_dim", "optim_alpha",
+              "t_max", "learner_log_interval")  # fmt: skip
+DEFAULT_ENV = "simple_tag"
+
+
+def write_report(
+    diagnosis: Diagnosis, run: Path, out: str, series: Mapping[str, Series], config: Mapping[str, Any]
+) -> Diagnosis:
+    """Writes the four files; where neither ``out`` was given nor the run's directory takes them, says so.
+
+    Raises:
+        OmarlError: ``out`` was given and cannot be written.
+    """
+    folder = Path(out).expanduser() if out else run
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        files = _write_all(diagnosis, run, folder, series, config)
+    except OSError as error:
+        why = error.strerror or str(error)
+        if out:
+            raise OmarlError(f"out: cannot write into {folder} ({why})") from None
+        note = f"Nothing was written: {folder} takes no files ({why}). Give another folder with out=DIR."
+        return replace(diagnosis, notes=(*diagnosis.notes, note))
+    return replace(diagnosis, files=tuple(str(file) for file in files))
+
+
+def _write_all(
+    diagnosis: Diagnosis, run: Path, folder: Path, series: Mapping[str, Series], config: Mapping[str, Any]
+) -> list[Path]:
+    from .doctor_picture import draw_diagnosis
+
+    suggestion = suggested_yaml(diagnosis, config, run, folder / "suggested.yaml")
+    texts = {
+        "diagnosis.json": json.dumps(_finite(diagnosis.as_dict()), indent=2, allow_nan=False) + "\n",
+        "diagnosis.md": markdown(diagnosis, run),
+        "suggested.yaml": suggestion,
+    }
+    for name, text in texts.items():
+        half = folder / f".{name}.{os.getpid()}.tmp"
+        try:
+            half.write_text(text, encoding="utf-8")
+            half.replace(folder / name)
+        finally:
+            half.unlink(missing_ok=True)
+    picture = draw_diagnosis(diagnosis, series, folder / "diagnosis.png", str(run))
+    return [folder / "diagnosis.json", folder / "diagnosis.md", picture, folder / "suggested.yaml"]
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity: null."""
+    if isinstance(value, Mapping):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not abs(value) < float("inf") else value
+
+
+def markdown(diagnosis: Diagnosis, run: Path) -> str:
+    """The diagnosis to read."""
+    window = diagnosis.window
+    verdict = "healthy" if diagnosis.healthy else f"**{diagnosis.findings[0].symptom}**"
+    lines = [f"# Diagnosis of {run}", "", f"Verdict: {verdict}", ""]
+    if diagnosis.measured:
+        lines += [f"Measured over environment steps {window.start:,.0f} to {window.end:,.0f}:", ""]
+        lines += ["| number | value |", "|---|---|"]
+        lines += [f"| {name} | {value} |" for name, value in diagnosis.measured.items()]
+        lines.append("")
+    for finding in diagnosis.findings:
+        lines += [f"## {finding.symptom}", "", f"{_sentence(finding.cause)} (sure: {finding.confidence:.0%})", ""]
+        lines += [f"- {name}: {value}" for name, value in finding.evidence.items()] + [""]
+        if finding.remedy:
+            lines += ["```yaml", yaml.safe_dump(finding.remedy, sort_keys=False).rstrip(), "```", ""]
+        if finding.explains:
+            lines += [f"It brings with it: {', '.join(finding.explains)}.", ""]
+    if diagnosis.notes:
+        lines += ["## Notes", "", *(f"- {note}" for note in diagnosis.notes), ""]
+    remedied = any(finding.remedy for finding in diagnosis.findings)
+    lines += ["`suggested.yaml` holds the run's configuration" + (" with the remedies." if remedied else "."), ""]
+    return "\n".join(lines)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + "."
+
+
+def remedies(diagnosis: Diagnosis) -> dict[str, tuple[Any, str]]:
+    """Each key to change: its value and the symptom that asks for it; of two that want one, the first named."""
+    wanted: dict[str, tuple[Any, str]] = {}
+    for finding in diagnosis.findings:
+        for name, value in finding.remedy.items():
+            wanted.setdefault(name, (value, finding.symptom))
+    return wanted
+
+
+def suggested_yaml(diagnosis: Diagnosis, config: Mapping[str, Any], run: Path, path: Path) -> str:
+    """A complete ``--config`` file: the run's own keys, or our defaults with a fork's VAE keys, and the remedies."""
+    wanted = remedies(diagnosis)
+    base = _own(config) if is_ours(config) else _of_fork(config, set(wanted))
+    options = _env_option(config) if is_ours(config) else ""
+    lines = [
+        f"# The configuration of {run}, with what its diagnosis suggests.",
+        f"# python main.py --config={path}{options}",
+    ]
+    lines += ["# Nothing needed changing.", ""] if not wanted else [""]
+    for name, (value, symptom) in wanted.items():
+        before = f"was {_inline(base[name])}" if name in base else "new"
+        lines.append(f"{_line(name, value)}   # {symptom}: {before}")
+    lines += [""] if wanted else []
+    lines += [_line(name, value) for name, value in base.items() if name not in wanted]
+    return "\n".join(lines) + "\n"
+
+
+def _own(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name not in NOT_REPEATED}
+
+
+def _of_fork(config: Mapping[str, Any], wanted: set[str]) -> dict[str, Any]:
+    """Our VAE's defaults, the fork's values of keys that both have where they are sensible numbers."""
+    base = read_yaml(CONFIG_DIR / "algs" / "omg_vae.yaml")
+    known = translated(config)
+    for name in FROM_FORKS:
+        value = known.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e12:
+            whole = name in ("vae_latent_dim", "vae_hidden_dim", "t_max", "learner_log_interval")
+            base[name] = max(1, int(value)) if whole else float(value)
+    if not 0 < base.get("optim_alpha", 0.9) <= 1:
+        base["optim_alpha"] = 0.9
+    return base
+
+
+def _env_option(config: Mapping[str, Any]) -> str:
+    """`` --env-config=NAME`` where the default environment's arguments would mix with the run's own."""
+    own = config.get("env_args") or {}
+    folder = CONFIG_DIR / "envs"
+    if set(_env_args(folder / f"{DEFAULT_ENV}.yaml")) <= set(own):
+        return ""
+    for file in sorted(folder.glob("*.yaml")):
+        args = _env_args(file)
+        if args.get("key") == own.get("key") and set(args) <= set(own):
+            return f" --env-config={file.stem}"
+    return ""
+
+
+def _env_args(file: Path) -> dict[str, Any]:
+    return read_yaml(file).get("env_args") or {}
+
+
+def _inline(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, width=10_000).replace("\n...", "").strip()
+
+
+def _line(name: str, value: Any) -> str:
+    return f"{name}: {_inline(value)}"
