@@ -85,7 +85,7 @@ class AblateConfig(run.RunConfig):
     """Keys of ``ablate``, beside those of the run whose states are recorded."""
 
     ablate_seeds: int = key(10, low=2, help="seeds of each setting")
-    ablate_states: int = key(256, low=8, help="states of each recorded update")
+    ablate_states: int = key(128, low=8, help="states of each recorded update")
     out: str = key("", help="folder of the report; default: ablation/<env key> under local_results_path")
 
 
@@ -148,7 +148,7 @@ def train_on(stream: Iterable[np.ndarray], held_out: np.ndarray, config: VAEConf
         states = torch.from_numpy(np.array(batch))
         trainer = trainer or VAETrainer(states.shape[1], config)
         numbers = trainer.update(states)
-        rows.append([float(numbers[name]) for name in names])
+        rows.append([torch.as_tensor(numbers[name]).item() for name in names])
         n_updates += 1
         last = [*last[-9:], states]
     assert trainer is not None

@@ -9,31 +9,29 @@ import logging
 import os
 import sys
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a machine without git must still run
-warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
 
-from sacred import SETTINGS, Experiment  # noqa: E402
-from sacred.arg_parser import get_config_updates  # noqa: E402
-from sacred.utils import apply_backspaces_and_linefeeds  # noqa: E402
-from tqdm import tqdm  # noqa: E402
+from sacred import SETTINGS, Experiment
+from sacred.arg_parser import get_config_updates
+from sacred.utils import apply_backspaces_and_linefeeds
+from tqdm import tqdm
 
-from . import run  # noqa: E402
-from .ablation import AblateConfig  # noqa: E402
-from .ablation import ablate as run_ablation  # noqa: E402
-from .analysis.doctor import DiagnoseConfig, format_findings  # noqa: E402
-from .analysis.doctor import diagnose as examine_run  # noqa: E402
-from .config.load import COMMAND_LINE, Layers, complete, from_checkpoint, from_files  # noqa: E402
-from .config.schema import read  # noqa: E402
-from .types import ConfigError, OmarlError  # noqa: E402
-from .utils.checkpoints import find_checkpoint  # noqa: E402
-from .utils.metrics import Logger  # noqa: E402
-from .utils.run_directory import RunDirectory, check_writable  # noqa: E402
+from . import run
+from .ablation import AblateConfig
+from .ablation import ablate as run_ablation
+from .analysis.doctor import DiagnoseConfig, format_findings
+from .analysis.doctor import diagnose as examine_run
+from .config.load import COMMAND_LINE, Layers, complete, from_checkpoint, from_files
+from .config.schema import read
+from .types import ConfigError, OmarlError
+from .utils.checkpoints import find_checkpoint
+from .utils.metrics import Logger
+from .utils.run_directory import RunDirectory, check_writable
 
 SETTINGS["CAPTURE_MODE"] = "sys"  # keeps the terminal's own width and colours for the progress bar
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from .analysis.plots import draw_curves
 from .components.episode_batch import EpisodeBatch, Scheme, make_scheme
@@ -25,6 +23,7 @@ from .registry import resolve
 from .runners.episode_runner import Stopwatch
 from .types import ConfigError, EnvInfo, VecEnv
 from .utils.checkpoints import find_checkpoint, load_checkpoint, save_checkpoint
+from .utils.console import headline, live, progress_bar, summary
 from .utils.metrics import Grid, Logger
 from .utils.run_directory import write_json
 from .utils.seeding import rng_state, seed_everything, set_rng_state, stream_seed
@@ -287,63 +286,6 @@ def log_test(parts: Parts, t_env: int) -> list[EpisodeBatch]:
     return batches
 
 
-def progress_bar(t_max: int, t_env: int) -> tqdm:
-    """Steps, steps/s and time left; silent where nobody watches (``log_interval`` then prints lines)."""
-    return tqdm(
-        total=t_max,
-        initial=t_env,
-        unit="step",
-        unit_scale=True,
-        dynamic_ncols=True,
-        mininterval=0.5,
-        disable=None,
-        bar_format="{n_fmt}/{total_fmt} {bar:20} {rate_fmt} {remaining} left {postfix}",
-    )
-
-
-LIVE = (
-    ("return_mean", "return"),
-    ("test_return_mean", "test"),
-    ("loss", "loss"),
-    ("vae_recon_loss", "recon"),
-    ("vae_kl_loss", "KL"),
-    ("vae_alpha", "alpha"),
-)
-
-
-def live(latest: Mapping[str, float]) -> str:
-    """The numbers that matter, for the progress bar."""
-    return " ".join(f"{short} {latest[name]:.3g}" for name, short in LIVE if name in latest)
-
-
-def headline(latest: Mapping[str, float], t_env: int) -> str:
-    """The same as a line of its own."""
-    return f"t_env {t_env}: {live(latest)} ({latest.get('steps_per_second', math.nan):.0f} steps/s)"
-
-
-def summary(parts: Parts, updates: int) -> list[str]:
-    """Three lines at the end of a run."""
-    latest = parts.logger.latest
-
-    def shown(name: str) -> str:
-        return f"{latest[name]:.3g}" if name in latest else "-"
-
-    agents = ", ".join(f"{a} {shown(f'test_return_mean/{a}')}" for a in parts.info.agents)
-    lines = [
-        f"{parts.runner.t_env} environment steps, {parts.runner.episodes} episodes, {updates} updates",
-        f"test return {shown('test_return_mean')} ({agents})",
-    ]
-    if "vae_recon_loss" in latest:
-        lines.append(
-            f"VAE: reconstruction {shown('vae_recon_loss')}, KL {shown('vae_kl_loss')}, alpha {shown('vae_alpha')}, "
-            f"{shown('test_vae_explained_variance')} of held-out variance explained, "
-            f"{shown('vae_active_units')} active units"
-        )
-    else:
-        lines.append(f"loss {shown('loss')}, gradient norm {shown('grad_norm')}")
-    return lines
-
-
 def picture(directory: Path) -> str:
     """Draws the curves and says where; a disk that is full must not hide what ended the run."""
     try:
@@ -382,7 +324,8 @@ def train(values: Mapping[str, Any], logger: Logger, directory: Path | None) -> 
     finally:
         parts.close()
         if training is not None:
-            for line in summary(parts, training.updates):
+            runner = parts.runner
+            for line in summary(logger.latest, parts.info.agents, runner.t_env, runner.episodes, training.updates):
                 say(line)
         if directory is not None:
             say(picture(directory))
