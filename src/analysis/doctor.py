@@ -7,7 +7,6 @@ in ``doctor_rules`` and ``doctor_rules_motion``.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -17,15 +16,13 @@ from typing import Any
 import numpy as np
 
 from ..config.schema import key
-from ..types import ConfigError, OmarlError
+from ..types import ConfigError
 from .doctor_input import canonical, how_it_ended, read_series, require_some_loss, translated
 from .doctor_rules import MIN_UPDATES, RULES_OF_CAUSES, rounded, share
 from .doctor_rules_motion import RULES_OF_MOTION
 from .doctor_types import EXPLAINS, SYMPTOMS, Diagnosis, Facts, Finding
 from .runs import Series, read_config
 from .symptoms import DRIFT, Motion, first_of, mean_of, measured_window, motion
-
-log = logging.getLogger(__name__)
 
 __all__ = ["SYMPTOMS", "DiagnoseConfig", "Diagnosis", "Finding", "diagnose", "examine", "format_findings"]
 
@@ -72,8 +69,10 @@ def examine(series: Mapping[str, Series], config: Mapping[str, Any], failure: st
         failure: the error that ended the run, if one did.
     """
     found = canonical(series)
-    facts = measure(found, translated(config), failure)
+    settings = translated(config)
+    facts = measure(found, settings, failure)
     findings = [finding for rule in (*RULES_OF_CAUSES, *RULES_OF_MOTION) if (finding := rule(facts)) is not None]
+    findings = [replace(f, remedy={k: v for k, v in f.remedy.items() if settings.get(k) != v}) for f in findings]
     return Diagnosis(tuple(ordered(findings)), tuple(_notes(facts)), _measured(facts), facts.window)
 
 
@@ -186,6 +185,11 @@ def _notes(facts: Facts) -> Iterable[str]:
             f"optim_alpha={facts.config['optim_alpha']} is RMSprop's smoothing constant; Adam does not read it, so "
             "it is neither a cause nor a cure (vae_betas is what Adam reads)."
         )
+    if facts.config.get("vae_log_var_bound") == "exp_clamp":
+        yield (
+            "vae_log_var_bound=exp_clamp is no KL where log_var is above ln 10: it pays for widening the posterior "
+            "without end there. tanh bounds log_var itself."
+        )
     if mean_of(facts.inside("vae_clipped_share")) == 0:
         yield "No update was clipped: raising grad_norm_clip would change nothing."
     if facts.kl.drift < -DRIFT and facts.kl.mean > 0.5:
@@ -215,11 +219,3 @@ def format_findings(diagnosis: Diagnosis) -> str:
     lines += ["", *(f"note: {note}" for note in diagnosis.notes)] if diagnosis.notes else []
     lines += ["", *(f"written: {file}" for file in diagnosis.files)] if diagnosis.files else []
     return "\n".join(lines)
-
-
-def safely(path: str) -> Path:
-    """A path that the user gave."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise OmarlError(f"{path}: {error}") from None

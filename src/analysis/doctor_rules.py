@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .doctor_types import Facts, Finding
+from .runs import Series
 from .symptoms import (
     OSCILLATION,
     first_of,
@@ -192,9 +193,8 @@ def gradient_clipping(f: Facts) -> Finding | None:
     """Updates that are mostly clipped."""
     norm, limit = f.inside("vae_grad_norm"), f.number("grad_norm_clip")
     clipped = mean_of(f.inside("vae_clipped_share"))
-    counted = math.isnan(clipped) and norm is not None and not math.isnan(limit)
-    if counted and norm is not None:
-        clipped = float(np.mean(norm.value[np.isfinite(norm.value)] > limit))
+    if math.isnan(clipped) and norm is not None and not math.isnan(limit):
+        clipped = mean_of(Series(norm.t, np.where(np.isfinite(norm.value), norm.value > limit, np.nan)))
     if not (f.started and clipped > 0.5):
         return None
     usual = float(np.nanquantile(norm.value, 0.95)) if norm is not None else 10.0

@@ -10,6 +10,8 @@ import pytest
 from omarl.analysis.doctor import SYMPTOMS, Diagnosis, examine, format_findings
 from omarl.analysis.runs import Series
 from omarl.config.load import CONFIG_DIR, read_yaml
+from omarl.config.schema import collect
+from omarl.run import RunConfig
 
 POINTS, UPDATES = 100, 2000
 CONFIG: dict[str, Any] = {
@@ -86,8 +88,8 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "limit 0.1": ({"vae_log_var_bound_share": 0.7}, {"vae_log_var_limit": 0.1}, "logvar_saturation"),
     "never learned": ({"vae_kl_loss": 0.12, "vae_recon_loss": 1.0 + 0.1 * X, "vae_explained_variance": -0.03,
                        "vae_active_units": 0.0}, {"vae_lr": 1e-6}, "reconstruction_plateau"),
-    "too narrow": ({"vae_kl_loss": 3.0, "vae_recon_loss": 0.8, "vae_explained_variance": 0.2, "vae_active_units": 2.0},
-                   {"vae_hidden_dim": 1}, "reconstruction_plateau"),
+    "too narrow": ({"vae_kl_loss": 3.0, "vae_recon_loss": 0.8, "vae_explained_variance": 0.2,
+                    "vae_active_units": 2.0}, {"vae_hidden_dim": 1}, "reconstruction_plateau"),
     "unsettled": ({"vae_recon_loss_std": 0.03, "vae_recon_loss": 0.2 + 0.05 * np.sin(40 * X)}, {"vae_lr": 0.02},
                   "learning_rate_too_high"),
     "dead at once": (DEAD | {"vae_kl_loss": 20 * np.exp(-40 * X), "vae_recon_loss": 1 + np.exp(-60 * X)},
@@ -186,9 +188,6 @@ def test_the_remedies_numbers_come_from_the_run():
 @pytest.mark.parametrize("case", CASES)
 def test_remedies_are_keys_of_ours_and_change_something(case):
     changed, config, _ = CASES[case]
-    from omarl.config.schema import collect
-    from omarl.run import RunConfig
-
     known = collect(RunConfig, read_yaml(CONFIG_DIR / "default.yaml") | {"learner": "omg_vae_learner"})
     for finding in examine(run(**changed), CONFIG | config).findings:
         for name, value in finding.remedy.items():

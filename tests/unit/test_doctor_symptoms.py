@@ -72,7 +72,9 @@ def test_known_noise_is_taken_out():
     slow = 0.8 * np.sin(np.arange(500) / 20)
     value, std = of(10 + slow + 0.5 * rng.standard_normal(500)), of(np.full(500, 2.0))
     m = motion(value, std, updates_per_point=16)  # 2 / sqrt(16) = 0.5
-    assert m.noise == pytest.approx(0.05) and m.oscillation == pytest.approx(0.8 * np.sqrt(0.5) / 10, rel=0.1)
+    assert m.noise == pytest.approx(0.05, rel=0.01) and m.oscillation == pytest.approx(
+        0.8 * np.sqrt(0.5) / 10, rel=0.1
+    )
     assert motion(of(10 + 0.5 * rng.standard_normal(500)), std, 16).is_noise
 
 

@@ -1,0 +1,215 @@
+"""Diagnosing a run's directory, ours or a fork's: what is read, what is written, what is said when it cannot be."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from omarl.analysis.doctor import DiagnoseConfig, Diagnosis, diagnose
+from omarl.analysis.doctor_input import read_series
+from omarl.config.load import CONFIG_DIR, complete, from_files, read_yaml
+from omarl.run import RunConfig
+from omarl.types import OmarlError
+
+N = 60
+X = np.linspace(0, 1, N)
+FILES = {"diagnosis.json", "diagnosis.md", "diagnosis.png", "suggested.yaml"}
+
+
+def fork(folder: Path, config: dict[str, Any] | None = None, **values: Any) -> Path:
+    """A fork's run: Sacred's metrics.json and config.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = {"kld_loss": 17 + 3 * np.sin(30 * X), "recons_loss": 0.15 + 0.8 * np.exp(-9 * X)} | values
+    steps = list(range(10_000, 10_000 * N + 1, 10_000))
+    metrics = {
+        n: {"steps": steps[: len(v)], "values": list(v), "timestamps": ["2025-01-01T00:00:00"] * len(v)}
+        for n, v in kept.items()
+    }
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    settings = {"vae_lr": 5e-4, "omg_vae_alpha": 0.001, "optim_alpha": 0.9, "grad_norm_clip": 5, "latent_dim": 32}
+    (folder / "config.json").write_text(json.dumps(settings if config is None else config))
+    return folder
+
+
+def ours(folder: Path, alpha: float = 1e-6, **changed: Any) -> Path:
+    """A run of this package whose KL weight is far too small."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = complete(from_files("omg_vae", "simple_tag"), RunConfig).values
+    config |= {"seed": 7, "omg_vae_alpha": alpha, "vae_alpha_ramp": 0, "local_results_path": "/gone"} | changed
+    (folder / "config.json").write_text(json.dumps(config))
+    records = [
+        {"t_env": 1000 * (i + 1), "vae_kl_loss": 150 + i / 10, "vae_kl_loss_std": 1.0, "vae_recon_loss": 0.07,
+         "vae_alpha": alpha, "vae_explained_variance": 0.94, "vae_active_units": 16, "vae_clipped_share": 0.0,
+         "updates": 20 * (i + 1), "vae_grad_norm": 0.5}
+        for i in range(N)
+    ]  # fmt: skip
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    return folder
+
+
+def said(run: Path | str, out: str = "", **named: str) -> Diagnosis:
+    return diagnose(DiagnoseConfig(run=str(run), out=out, diagnose=named))
+
+
+def test_four_files_in_the_runs_directory(tmp_path):
+    diagnosis = said(ours(tmp_path / "1"))
+    assert {Path(f).name for f in diagnosis.files} == FILES and all(Path(f).is_file() for f in diagnosis.files)
+    report = json.loads((tmp_path / "1" / "diagnosis.json").read_text())
+    assert report["healthy"] is False
+    (finding,) = report["findings"]
+    assert finding["symptom"] == "kl_weight_too_small" and finding["remedy"].keys() == {"omg_vae_alpha"}
+    assert finding["evidence"]["kl_weight"] == 1e-6 and 0 <= finding["confidence"] <= 1
+    text = (tmp_path / "1" / "diagnosis.md").read_text()
+    assert "kl_weight_too_small" in text and "omg_vae_alpha" in text
+    assert (tmp_path / "1" / "diagnosis.png").read_bytes().startswith(b"\x89PNG")
+    assert not [p for p in (tmp_path / "1").iterdir() if p.name.endswith(".tmp")]
+
+
+def suggested(path: Path) -> dict[str, Any]:
+    """The file as a run would read it, checked key by key."""
+    return complete(from_files(str(path), "simple_tag"), RunConfig).values
+
+
+def test_the_suggestion_is_the_run_again_with_the_remedy(tmp_path):
+    said(ours(tmp_path / "1", env_args={"key": "mpe2.simple_spread_v3", "max_cycles": 30}, buffer_size=77))
+    path = tmp_path / "1" / "suggested.yaml"
+    values, raw = suggested(path), read_yaml(path)
+    assert values["omg_vae_alpha"] > 1e-5 and values["buffer_size"] == 77 and values["vae_alpha_ramp"] == 0
+    assert values["env_args"] == {"key": "mpe2.simple_spread_v3", "max_cycles": 30}
+    assert not {"seed", "checkpoint_path", "local_results_path"} & raw.keys()
+    assert "# kl_weight_too_small: was 1.0e-06" in path.read_text()
+
+
+def test_the_suggestion_names_the_environments_file_where_arguments_would_mix(tmp_path):
+    said(ours(tmp_path / "1", env="gymnasium", env_args={"key": "lbforaging:Foraging-8x8-2p-3f-v3"}))
+    assert "--env-config=foraging" in (tmp_path / "1" / "suggested.yaml").read_text()
+
+
+def test_a_forks_run_becomes_a_configuration_of_ours(tmp_path):
+    diagnosis = said(fork(tmp_path / "3"))
+    assert diagnosis.findings[0].symptom == "kl_oscillation"
+    values = suggested(tmp_path / "3" / "suggested.yaml")
+    assert values["vae_alpha_schedule"] == "pi" and values["vae_kl_target"] == pytest.approx(17, abs=1)
+    assert (values["vae_lr"], values["vae_latent_dim"], values["grad_norm_clip"]) == (5e-4, 32, 5)
+    assert values["omg_vae_alpha"] == 0.001 and values["learner"] == "omg_vae_learner"
+
+
+def test_a_forks_nonsense_does_not_reach_the_suggestion(tmp_path):
+    config = {"vae_lr": "fast", "latent_dim": -3, "optim_alpha": 7, "grad_norm_clip": None, "omg_vae_alpha": "1e-3"}
+    said(fork(tmp_path / "3", config))
+    values, defaults = suggested(tmp_path / "3" / "suggested.yaml"), read_yaml(CONFIG_DIR / "algs" / "omg_vae.yaml")
+    assert values["vae_lr"] == defaults["vae_lr"] and values["optim_alpha"] == 0.9 and values["omg_vae_alpha"] == 1e-3
+
+
+def test_other_names_are_mapped(tmp_path):
+    run = fork(tmp_path / "4", kld_loss=[1.0] * N)
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics = {"divergence": metrics["kld_loss"], "train/recons_loss": metrics["recons_loss"]}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    assert any("No KL" in note for note in said(run).notes)
+    assert said(run, kl="divergence").measured["kl_mean"] == 1.0
+    with pytest.raises(OmarlError, match=r"diagnose\.kl: .*did you mean 'divergence'"):
+        said(run, kl="divergense")
+    with pytest.raises(OmarlError, match=r"diagnose\.kll: no such series; there are kl, recon"):
+        said(run, kll="divergence")
+
+
+def test_nan_and_jsonpickled_numbers(tmp_path):
+    numpy = {"py/object": "numpy.float32", "dtype": "float32", "value": 17.0}
+    run = fork(tmp_path / "5", kld_loss=[numpy] * (N - 2) + [float("nan"), None])
+    series = read_series(run)["kld_loss"]
+    assert series.value[0] == 17 and np.isnan(series.value[-2:]).all() and len(series) == N
+    diagnosis = said(run)
+    assert diagnosis.findings[0].symptom == "non_finite"
+    assert diagnosis.findings[0].evidence["points_not_finite"] == {"vae_kl_loss": 2}
+    json.loads((run / "diagnosis.json").read_text(), parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+
+
+def test_unequal_lengths_and_tensors_are_survived(tmp_path):
+    tensor = {"py/reduce": [{"py/function": "torch._utils._rebuild_tensor_v2"}]}
+    diagnosis = said(fork(tmp_path / "6", recons_loss=list(np.full(20, 0.2)), vae_grad_norm=[tensor] * N))
+    assert any("unequally often (20, 60 points)" in note for note in diagnosis.notes)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "holds neither metrics.jsonl nor metrics.json"),
+        ("", "cut off"),
+        ('{"kld_loss": {"steps": [1, 2], "val', "cut off"),
+        ("[1, 2]", "not one of Sacred's"),
+        ('{"kld_loss": {"steps": 3, "values": 4}}', "not one of Sacred's"),
+        ("{}", "nothing has been logged yet"),
+        ('{"return_mean": {"steps": [1], "values": [2]}}', "It logs return_mean"),
+    ],
+)
+def test_what_is_no_run_is_said_in_one_line(tmp_path, content, words):
+    if content is not None:
+        (tmp_path / "metrics.json").write_text(content)
+    with pytest.raises(OmarlError, match=words) as caught:
+        said(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_directory_and_no_word(tmp_path):
+    with pytest.raises(OmarlError, match="no such directory"):
+        said(tmp_path / "nowhere")
+    with pytest.raises(OmarlError, match="run=DIRECTORY"):
+        said("")
+
+
+def test_a_run_that_is_still_being_written(tmp_path):
+    run = ours(tmp_path / "1")
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"t_env": 61000, "vae_kl_')
+    (run / "run.json").write_text('{"status": "RUNNING"}')
+    assert any("still being written" in note for note in said(run).notes)
+    (run / "metrics.jsonl").write_text("")
+    with pytest.raises(OmarlError, match="nothing has been logged yet"):
+        said(run)
+
+
+def test_a_run_that_failed_on_what_was_not_finite(tmp_path):
+    run = ours(tmp_path / "1")
+    trace = ["Traceback", "omarl.types.TrainingError: the VAE is not finite at step 3"]
+    (run / "run.json").write_text(json.dumps({"status": "FAILED", "fail_trace": trace}))
+    diagnosis = said(run)
+    assert diagnosis.findings[0].symptom == "non_finite" and any("FAILED" in note for note in diagnosis.notes)
+
+
+def test_another_folder(tmp_path):
+    said(ours(tmp_path / "1"), out=str(tmp_path / "a" / "b"))
+    assert {p.name for p in (tmp_path / "a" / "b").iterdir()} == FILES
+    assert not FILES & {p.name for p in (tmp_path / "1").iterdir()}
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OmarlError, match="out: cannot write into"):
+        said(tmp_path / "1", out=str(tmp_path / "file"))
+
+
+def test_a_run_that_takes_no_files_is_diagnosed_all_the_same(tmp_path, monkeypatch):
+    run = ours(tmp_path / "1")
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    diagnosis = said(run)
+    assert diagnosis.findings and not diagnosis.files
+    assert any("Nothing was written" in note and "out=DIR" in note for note in diagnosis.notes)
+
+
+def test_a_million_points_take_less_than_five_seconds(tmp_path):
+    n = 1_000_000
+    values = {"steps": list(range(n)), "values": [17.5] * n, "timestamps": ["2025-01-01T00:00:00.000000"] * n}
+    (tmp_path / "metrics.json").write_text(
+        json.dumps({"kld_loss": values, "recons_loss": values | {"values": [0.2] * n}})
+    )
+    load = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    begin = time.perf_counter()
+    said(tmp_path)
+    assert time.perf_counter() - begin < 5 * load

@@ -1,0 +1,75 @@
+import pytest
+import torch
+from fakes import RecordingLogger
+from omarl.analysis.doctor_types import Finding
+from omarl.learners import vae_watch
+from omarl.learners.vae_trainer import VAEConfig, VAETrainer
+from omarl.learners.vae_watch import FIRST_LOOK, VAEWatch
+
+
+class Verdict:
+    """Stands in for the doctor's answer."""
+
+    def __init__(self, *findings):
+        self.findings = findings
+
+
+def finding(symptom="kl_oscillation", confidence=0.9, **remedy):
+    return Finding(symptom, {}, "because", remedy, confidence)
+
+
+def watched(monkeypatch, acts, *findings):
+    monkeypatch.setattr(vae_watch, "examine", lambda series, config: Verdict(*findings))
+    logger = RecordingLogger()
+    trainer = VAETrainer(3, VAEConfig(vae_alpha_schedule="constant"))
+    return VAEWatch(trainer, logger, acts), trainer, logger
+
+
+def look(watch, times, kl=5.0):
+    for i in range(times):
+        watch.look({"vae_kl_loss": kl, "vae_recon_loss": 0.2}, 100 * i)
+
+
+def test_nothing_is_said_of_a_trainings_start(monkeypatch, caplog):
+    watch, _, _ = watched(monkeypatch, True, finding(vae_lr=1e-4))
+    look(watch, FIRST_LOOK - 1)
+    assert not caplog.text
+
+
+def test_a_finding_is_told_once(monkeypatch, caplog):
+    watch, trainer, _ = watched(monkeypatch, False, finding(vae_lr=1e-4))
+    look(watch, FIRST_LOOK + 20)
+    assert caplog.text.count("kl_oscillation") == 1 and "try vae_lr=0.0001" in caplog.text
+    assert trainer.lr == 3e-4  # warn does not act
+
+
+@pytest.mark.parametrize("quiet", [finding("sampling_noise"), finding("too_short"), finding(confidence=0.3)])
+def test_what_is_no_fault_or_not_sure_is_kept_quiet(monkeypatch, caplog, quiet):
+    watch, _, _ = watched(monkeypatch, True, quiet)
+    look(watch, FIRST_LOOK + 5)
+    assert not caplog.text
+
+
+def test_act_lowers_the_learning_rate_and_then_waits(monkeypatch, caplog):
+    watch, trainer, logger = watched(monkeypatch, True, finding("learning_rate_too_high", vae_lr=1e-4))
+    look(watch, FIRST_LOOK)
+    assert trainer.lr == 1e-4
+    assert "acted on learning_rate_too_high: vae_lr 0.0003 -> 0.0001" in caplog.text
+    assert logger.series("vae_watch_actions") == [(100 * (FIRST_LOOK - 1), 1.0)]
+    look(watch, FIRST_LOOK + 5)  # the same advice again: nothing lower to go to
+    assert watch.actions == 1
+    trainer.update(torch.randn(8, 3))
+    assert trainer.optimiser.param_groups[0]["lr"] == 1e-4
+
+
+def test_act_hands_the_kl_weight_over_without_a_jump(monkeypatch):
+    watch, trainer, _ = watched(monkeypatch, True, finding(vae_alpha_schedule="pi", vae_kl_target=7.0))
+    before = trainer.alpha
+    look(watch, FIRST_LOOK)
+    assert trainer.controller is not None and trainer.controller.target == 7.0 and trainer.alpha == before
+
+
+def test_act_leaves_alone_what_is_not_safe(monkeypatch):
+    watch, trainer, _ = watched(monkeypatch, True, finding("latent_oversized", vae_latent_dim=8), finding(vae_lr=1.0))
+    look(watch, FIRST_LOOK + 3)
+    assert watch.actions == 0 and trainer.lr == 3e-4 and trainer.controller is None
