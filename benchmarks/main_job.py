@@ -121,9 +121,6 @@ def report(data: dict[str, Any], command: str) -> str:
         f"Explained variance of held-out states (greedy test episodes): {shown(explained)}, "
         f"smallest of the seeds {min(explained):.3f}.",
         "",
-        f"Seconds from the command to the end of the run: median {np.median(data['seconds']):.0f} "
-        f"({min(data['seconds']):.0f} to {max(data['seconds']):.0f}).",
-        "",
         f"Machine: {data['machine']}.",
     ]
     return "\n".join(lines) + "\n"

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,8 @@ SETTINGS["CAPTURE_MODE"] = "sys"  # keeps the terminal's own width and colours f
 DEFAULT_CONFIG = "omg_vae"
 DEFAULT_ENV_CONFIG = "simple_tag"
 OPTIONS = ("--config", "--env-config")
+COMMANDS = ("train", "evaluate", "ablate", "diagnose", "help", "print_config", "print_dependencies",
+            "print_named_configs", "save_config")  # fmt: skip
 ROOTS: dict[str, type] = {"ablate": AblateConfig, "diagnose": DiagnoseConfig}  # the rest read run.RunConfig
 
 
@@ -52,14 +57,16 @@ def take_option(argv: list[str], option: str) -> str | None:
             return value
         if word.startswith(option + "="):
             del argv[i]
+            if word == option + "=":
+                raise ConfigError(f"{option}: a name or a path must follow")
             return word.split("=", 1)[1]
     return None
 
 
 def command_of(argv: Sequence[str]) -> str:
     """Sacred's command in ``argv``; train where there is none."""
-    words = [word for word in argv[1:] if not word.startswith("-")]
-    return words[0] if words and words[0] != "with" else "train"
+    before = argv[1 : list(argv).index("with")] if "with" in argv else argv[1:]
+    return next((word for word in before if word in COMMANDS), "train")
 
 
 def updates_of(argv: Sequence[str]) -> dict[str, Any]:
@@ -85,14 +92,16 @@ def configuration(argv: list[str]) -> Layers:
     root = ROOTS.get(command_of(argv), run.RunConfig)
     if not issubclass(root, run.RunConfig):  # a command that runs nothing has keys of its own alone
         return complete(Layers(updates, dict.fromkeys(updates, COMMAND_LINE)), root)
-    checkpoint = updates.get("checkpoint_path")
-    if checkpoint and config is None and env_config is None:
-        folder = find_checkpoint(str(checkpoint), int(updates.get("load_step", 0)))
-        layers = from_checkpoint(folder)
+    start = {name: updates[name] for name in ("checkpoint_path", "load_step") if name in updates}
+    given = read(run.RunConfig, start)
+    if given.checkpoint_path and config is None and env_config is None:
+        layers = from_checkpoint(find_checkpoint(given.checkpoint_path, given.load_step))
     else:
         layers = from_files(config or DEFAULT_CONFIG, env_config or DEFAULT_ENV_CONFIG)
     layers.add(updates, COMMAND_LINE)
     full = complete(layers, root)
+    if (command_of(argv) == "evaluate" or full.values["evaluate"]) and not full.values["checkpoint_path"]:
+        raise ConfigError("checkpoint_path: evaluate needs one; give a run's directory")
     if "seed" not in layers.values:
         del full.values["seed"]
     return full
@@ -204,8 +213,12 @@ def main(argv: Sequence[str] | None = None, started: float | None = None) -> Non
         started: ``time.time()`` when the command began.
     """
     words = list(sys.argv if argv is None else argv)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's end is as orderly as Ctrl-C
 
     def body() -> Experiment:
+        if any(word == "-m" or word.startswith("--mongo_db") for word in words) and not find_spec("pymongo"):
+            raise ConfigError("-m: Sacred's MongoDB observer needs a package that is missing; pip install pymongo")
         layers = configuration(words)
         if command_of(words) == "train" and not layers.values["evaluate"]:
             check_writable(layers.values)

@@ -72,9 +72,12 @@ def load(target: str, what: str) -> Any:
     except ImportError as error:
         raise ConfigError(f"{what}: cannot import {module_name!r} ({error})") from error
     try:
-        return getattr(module, attribute)
+        found = getattr(module, attribute)
     except AttributeError:
         names = [n for n in vars(module) if not n.startswith("_")]
         near = get_close_matches(attribute, names, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"{what}: module {module_name!r} has no {attribute!r}{hint}") from None
+    if not callable(found):
+        raise ConfigError(f"{what}: {target!r} is no class or function")
+    return found

@@ -21,7 +21,7 @@ from .controllers.pymarl_controller import PyMARLController
 from .envs.make import make_vec_env
 from .registry import resolve
 from .runners.episode_runner import Stopwatch
-from .types import ConfigError, EnvInfo, VecEnv
+from .types import ConfigError, EnvError, EnvInfo, OmarlError, VecEnv
 from .utils.checkpoints import find_checkpoint, load_checkpoint, save_checkpoint
 from .utils.console import headline, live, progress_bar, summary
 from .utils.metrics import Grid, Logger
@@ -35,7 +35,7 @@ TRAIN_STREAM, TEST_STREAM, REPLAY_STREAM = range(3)
 class RunConfig:
     """Keys of the run itself; each part named here declares its own."""
 
-    name: str = key("omarl", help="the run's name: a folder of the results")
+    name: str = key("omarl", pattern=r"[^/\\]*[^/\\.][^/\\]*", help="the run's name: a folder of the results")
     label: str = key("", help="a free text, kept with the run")
     runner: str = key("episode", component="runner", help="environments and controller to episodes")
     mac: str = key("basic_mac", component="mac", help="the agents' controller")
@@ -47,7 +47,7 @@ class RunConfig:
     t_max: int = key(100_000, low=1, help="environment steps, over all copies")
     batch_size_run: int = key(8, low=1, help="copies of the environment")
     env_workers: int | Literal["auto"] = key("auto", low=0, help="processes; 0 steps copies in this one")
-    env_steps_per_update: int = key(50, low=1, help="environment steps for each learner update")
+    env_steps_per_update: int = key(25, low=1, help="environment steps for each learner update")
     batch_size: int = key(32, low=1, help="episodes in a learner's batch")
     buffer_size: int = key(5000, low=1, help="episodes kept for replay")
     test_interval: int = key(10_000, low=0, help="environment steps between tests; 0 never tests")
@@ -57,7 +57,7 @@ class RunConfig:
     use_tensorboard: bool = key(True, help="TensorBoard events in the run's folder")
     save_model: bool = key(True, help="checkpoints in the run's folder")
     save_model_interval: int = key(50_000, low=1, help="environment steps between checkpoints")
-    save_buffer: bool = key(False, help="the replay buffer in each checkpoint, for an exact resumption")
+    save_buffer: bool = key(False, help="the replay buffer in each checkpoint: a resumed run need not refill it")
     checkpoint_path: str = key("", help="a run's folder or a checkpoint to go on from")
     load_step: int = key(0, low=0, help="which checkpoint, by environment steps; 0: the last")
     evaluate: bool = key(False, help="test the checkpoint and stop")
@@ -65,7 +65,7 @@ class RunConfig:
     use_cuda: bool = key(False, help="train on the GPU")
     buffer_cpu_only: bool = key(True, help="keep the replay buffer in main memory")
     torch_threads: int = key(1, low=1, help="more pay for large networks on an idle machine alone")
-    seed: int = key(0, low=0, help="of everything random; Sacred draws one where it is not given")
+    seed: int = key(0, low=0, high=2**32 - 1, help="of everything random; Sacred draws one where it is not given")
 
 
 @dataclass
@@ -99,9 +99,17 @@ def n_workers(config: RunConfig, n_envs: int) -> int:
     return min(int(config.env_workers), n_envs)
 
 
+def resumed_at(config: RunConfig) -> int:
+    """The step that the run goes on from: its environments must not repeat their first episodes."""
+    if not config.checkpoint_path or config.evaluate:
+        return 0
+    name = find_checkpoint(config.checkpoint_path, config.load_step).name
+    return int(name) if name.isdigit() else 0
+
+
 def make_env(config: RunConfig, n_envs: int, stream: int) -> VecEnv:
     """``n_envs`` copies whose seeds come from the run's seed and ``stream``."""
-    seed = stream_seed(config.seed, stream)
+    seed = stream_seed(config.seed, stream, resumed_at(config))
     return make_vec_env(config.env, config.env_args, n_envs, n_workers(config, n_envs), seed)
 
 
@@ -116,14 +124,33 @@ def device_of(config: RunConfig) -> str:
     return "cuda" if config.use_cuda else "cpu"
 
 
+def check_sizes(config: RunConfig) -> None:
+    """Numbers that are each in range and do not go together.
+
+    Raises:
+        ConfigError: naming both.
+    """
+    for name in ("batch_size", "batch_size_run"):
+        if getattr(config, name) > config.buffer_size:
+            raise ConfigError(
+                f"buffer_size: {config.buffer_size} episodes are fewer than {name}={getattr(config, name)}; "
+                "raise the one or lower the other"
+            )
+
+
 def build(values: Mapping[str, Any], logger: Logger) -> Parts:
     """Makes every object of a run from its configuration."""
     config = read(RunConfig, values)
+    check_sizes(config)
     device = device_of(config)
     torch.set_num_threads(config.torch_threads)
     seed_everything(config.seed)
     env = make_env(config, config.batch_size_run, TRAIN_STREAM)
-    test_env = make_env(config, min(config.batch_size_run, config.test_nepisode), TEST_STREAM)
+    try:
+        test_env = make_env(config, min(config.batch_size_run, config.test_nepisode), TEST_STREAM)
+    except BaseException:
+        env.close()
+        raise
     try:
         info = env.info
         scheme, groups = make_scheme(info, config.common_reward)
@@ -182,8 +209,8 @@ class Training:
         limit = parts.info.episode_limit
         self.buffer = ReplayBuffer(parts.scheme, parts.groups, c.buffer_size, limit, rng, device)
         self.updates = 0
-        self.learning_since: int | None = None
-        self.saved_at = -1
+        self.next_update: int | None = None  # the step that the next update is due at, once learning has begun
+        self.saved_at = self.tested_at = -1
         self._resume()
         t_env = parts.runner.t_env
         self.tests = Grid(c.test_interval, t_env)
@@ -197,13 +224,16 @@ class Training:
             return
         folder = find_checkpoint(self.config.checkpoint_path, self.config.load_step)
         state = load_checkpoint(folder, self.parts.learner, self.parts.args.device)
-        self.updates, self.learning_since = state["updates"], state["learning_since"]
+        if state["t_env"] >= self.config.t_max:
+            raise ConfigError(f"t_max: {folder} stands at step {state['t_env']} already; give a larger t_max")
+        self.updates = state["updates"]
         self.parts.runner.t_env, self.parts.runner.episodes = state["t_env"], state["episodes"]
         set_rng_state(state["rng"])
         self.buffer.rng.bit_generator.state = json.loads(state["replay_rng"])
         say = self.parts.logger.console_logger.info
         if state.get("buffer") is not None:
             self.buffer.load_state_dict(state["buffer"])
+            self.next_update = state["next_update"]
         else:
             say("the checkpoint holds no replay buffer (save_buffer): learning goes on when it is refilled")
         say(f"resumed from {folder}")
@@ -216,7 +246,7 @@ class Training:
         state = {
             "episodes": runner.episodes,
             "updates": self.updates,
-            "learning_since": self.learning_since,
+            "next_update": self.next_update,
             "rng": rng_state(),
             "replay_rng": json.dumps(self.buffer.rng.bit_generator.state),
             "buffer": self.buffer.state_dict() if self.config.save_buffer else None,
@@ -229,19 +259,20 @@ class Training:
         t_env = self.parts.runner.t_env
         if not self.buffer.can_sample(self.config.batch_size):
             return
-        if self.learning_since is None:
-            self.learning_since = t_env - self.config.env_steps_per_update
-        while self.updates < (t_env - self.learning_since) // self.config.env_steps_per_update:
+        if self.next_update is None:
+            self.next_update = t_env
+        while t_env >= self.next_update:
+            self.next_update += self.config.env_steps_per_update
             batch = self.buffer.sample(self.config.batch_size)
             if str(batch.device) != self.parts.args.device:
                 batch = batch.to(self.parts.args.device)
             self.parts.learner.train(batch, t_env, self.parts.runner.episodes)
             self.updates += 1
 
-    def log(self) -> None:
-        """What is due at the present step."""
+    def log(self, last: bool = False) -> None:
+        """What is due at the present step; at the last one, whatever has not been logged."""
         parts, t_env = self.parts, self.parts.runner.t_env
-        if self.runner_logs.due(t_env):
+        if self.runner_logs.due(t_env) or (last and parts.runner.stats.lengths):
             parts.runner.stats.log(parts.logger, parts.info.agents, t_env)
             if hasattr(parts.runner.mac, "exploration"):
                 for name, value in parts.runner.mac.exploration(t_env).items():
@@ -252,8 +283,9 @@ class Training:
 
     def test(self) -> None:
         """A greedy test in environments of its own, logged at the present step."""
-        if self.config.test_interval:
-            log_test(self.parts, self.parts.runner.t_env)
+        if self.config.test_interval and self.tested_at != self.parts.runner.t_env:
+            self.tested_at = self.parts.runner.t_env
+            log_test(self.parts, self.tested_at)
 
     def run(self) -> None:
         """Trains until ``t_max``, with a test before the first step and after the last."""
@@ -272,6 +304,7 @@ class Training:
                     self.parts.logger.console_logger.info(headline(self.parts.logger.latest, runner.t_env))
                 bar.set_postfix_str(live(self.parts.logger.latest), refresh=False)
                 bar.update(runner.t_env - bar.n)
+        self.log(last=True)
         self.test()
 
 
@@ -290,8 +323,8 @@ def picture(directory: Path) -> str:
     """Draws the curves and says where; a disk that is full must not hide what ended the run."""
     try:
         return f"curves: {draw_curves(directory)}"
-    except OSError as error:
-        return f"curves.png not drawn ({error.strerror or error})"
+    except (OSError, OmarlError) as error:
+        return f"curves.png not drawn ({error})"
 
 
 def train(values: Mapping[str, Any], logger: Logger, directory: Path | None) -> float | None:
@@ -321,6 +354,10 @@ def train(values: Mapping[str, Any], logger: Logger, directory: Path | None) -> 
         if training is not None:
             training.save()
         raise
+    except EnvError:
+        if training is not None:
+            training.save()
+        raise
     finally:
         parts.close()
         if training is not None:
@@ -340,11 +377,9 @@ def evaluate(values: Mapping[str, Any], logger: Logger) -> dict[str, Any]:
         checkpoint, if it can be written).
 
     Raises:
-        ConfigError: no checkpoint is given, or it cannot be loaded.
+        ConfigError: there is no such checkpoint, or it cannot be loaded.
     """
     config = read(RunConfig, values)
-    if not config.checkpoint_path:
-        raise ConfigError("checkpoint_path: evaluate needs one; give a run's directory")
     folder = find_checkpoint(config.checkpoint_path, config.load_step)
     parts = build(values, logger)
     try:

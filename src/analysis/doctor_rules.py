@@ -48,11 +48,19 @@ def latents(f: Facts) -> float:
     return f.number("vae_latent_dim")
 
 
+def is_calibrated(f: Facts) -> bool:
+    """Whether the decoder finds its own scale, on which weight and squared error do not compare."""
+    return f.config.get("vae_decoder") == "calibrated"
+
+
+def is_heavy(f: Facts) -> bool:
+    """Whether the KL weight may be what keeps the latents shut."""
+    return not is_calibrated(f) and f.alpha > 0.05 * f.recon.mean
+
+
 def share(f: Facts) -> float:
     """alpha * KL over the reconstruction, at the weight that the run is heading for; mse decoder only."""
-    if f.config.get("vae_decoder") == "calibrated":
-        return float("nan")
-    return share_of_loss(f.kl.mean, f.recon.mean, f.alpha)
+    return math.nan if is_calibrated(f) else share_of_loss(f.kl.mean, f.recon.mean, f.alpha)
 
 
 def is_dead(f: Facts) -> bool:
@@ -146,7 +154,7 @@ def posterior_collapse(f: Facts) -> Finding | None:
         reconstruction=f.recon.mean,
     )  # fmt: skip
     sure = 0.95 if f.is_explained_known else 0.7
-    if f.alpha > 0.05 * f.recon.mean:
+    if is_heavy(f):
         cause = "the KL weight is too large: ignoring the latents is cheaper than using them"
         return Finding("posterior_collapse", evidence, cause, {"omg_vae_alpha": affordable(f)}, sure)
     ramp = int(max(1000, 2 * f.number("vae_alpha_ramp", 0)))
@@ -164,7 +172,7 @@ def kl_weight_too_large(f: Facts) -> Finding | None:
     """A KL weight heavy beside the reconstruction, while much of the state is left unexplained."""
     if not (f.started and f.is_explained_known and f.unexplained > 0.3) or is_dead(f):
         return None
-    if not f.alpha > 0.05 * f.recon.mean:
+    if not is_heavy(f):
         return None
     evidence = rounded(
         kl=f.kl.mean, kl_weight=f.alpha, weighted_kl_over_reconstruction=share(f), unexplained=f.unexplained,

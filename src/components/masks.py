@@ -27,13 +27,13 @@ def transition_mask(batch: Any) -> Tensor:
     A step counts until the one that ended the episode, that one included; the final observation and the
     padding after it do not.
     """
-    mask = batch["filled"][:, :-1].squeeze(-1).float()
+    mask = batch["filled"][:, :-1].squeeze(-1).float().clone()  # a host's may be float already: not ours to change
     mask[:, 1:] = mask[:, 1:] * (ended(batch)[:, :-2].cumsum(dim=1) == 0)
     return mask
 
 
 def alive_mask(batch: Any, n_agents: int) -> Tensor:
-    """1 where an agent is alive: float [B, T+1, N]; all ones where the batch does not say."""
+    """1 where an agent is alive: float [B, T+1, N]; all that is filled where the batch does not say."""
     if has_key(batch, "agent_mask"):
         return batch["agent_mask"].float()
     return batch["filled"].float().expand(-1, -1, n_agents)

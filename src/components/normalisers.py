@@ -15,12 +15,12 @@ class RunningMeanStd:
 
     Args:
         shape: size of a vector.
-        epsilon: smallest standard deviation that divides.
+        epsilon: smallest standard deviation that counts as one.
     """
 
     def __init__(self, shape: int, epsilon: float = 1e-4) -> None:
-        self.mean = torch.zeros(shape)
-        self.var = torch.ones(shape)
+        self.mean = torch.zeros(shape, dtype=torch.float64)
+        self.var = torch.ones(shape, dtype=torch.float64)
         self.count = torch.zeros((), dtype=torch.float64)
         self.epsilon = epsilon
 
@@ -34,23 +34,25 @@ class RunningMeanStd:
         """Takes in rows [M, shape]; none changes nothing."""
         if rows.shape[0] == 0:
             return
+        rows = rows.double()  # a large constant feature must not seem to vary by rounding
         batch_mean = rows.mean(dim=0)
         batch_var = rows.var(dim=0, unbiased=False)
         count = self.count + rows.shape[0]
         delta = batch_mean - self.mean
-        share = (rows.shape[0] / count).to(batch_mean.dtype)
+        share = rows.shape[0] / count
         self.var = (1 - share) * self.var + share * batch_var + share * (1 - share) * delta.square()
         self.mean = self.mean + delta * share
         self.count = count
 
     @property
     def std(self) -> Tensor:
-        """Standard deviation, at least epsilon."""
-        return self.var.sqrt().clamp(min=self.epsilon)
+        """Standard deviation; 1 where it is below epsilon, so that what never varied is not blown up."""
+        std = self.var.sqrt()
+        return torch.where(std < self.epsilon, torch.ones_like(std), std)
 
     def normalise(self, rows: Tensor, clip: float = torch.inf) -> Tensor:
         """(rows - mean) / std, clipped to [-clip, clip]."""
-        return ((rows - self.mean) / self.std).clamp(-clip, clip)
+        return ((rows - self.mean) / self.std).clamp(-clip, clip).float()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Mean, variance and count."""

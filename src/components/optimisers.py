@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -23,6 +23,14 @@ def make_optimiser(
     if name == "adam":
         return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=eps)
     return torch.optim.RMSprop(parameters, lr=lr, alpha=alpha, eps=eps)
+
+
+def load_optimiser(optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Takes the moments from ``state`` and keeps the present hyperparameters: a resumed run may have another lr."""
+    own = [{name: value for name, value in group.items() if name != "params"} for group in optimiser.param_groups]
+    optimiser.load_state_dict(dict(state))
+    for group, hyperparameters in zip(optimiser.param_groups, own, strict=True):
+        group.update(hyperparameters)
 
 
 def optimiser_step(

@@ -108,14 +108,21 @@ class ReplayBuffer:
         return {
             "data": held,
             "steps": torch.from_numpy(self.steps[: self.n_episodes].copy()),
-            "next_slot": self.next_slot,
+            "oldest": self.next_slot if self.n_episodes == self.capacity else 0,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up the episodes of ``state_dict``; a smaller buffer keeps as many as fit."""
-        n = min(len(state["steps"]), self.capacity)
+        """Takes up the episodes of ``state_dict``, the newest ones where not all fit.
+
+        Raises:
+            ConfigError: they are of another environment or another length.
+        """
+        held = len(state["steps"])
+        newest = [(int(state["oldest"]) + i) % held for i in range(held)][-self.capacity :]
         for name, tensor in state["data"].items():
-            self.data[name][:n] = tensor[:n]
-        self.steps[:n] = state["steps"][:n].numpy()
-        self.n_episodes = n
-        self.next_slot = int(state["next_slot"]) % self.capacity if n == len(state["steps"]) else 0
+            if name not in self.data or tensor.shape[1:] != self.data[name].shape[1:]:
+                raise ConfigError("checkpoint_path: its replay buffer holds episodes of another shape")
+            self.data[name][: len(newest)] = tensor[newest].to(self.data[name].device)
+        self.steps[: len(newest)] = state["steps"].numpy()[newest]
+        self.n_episodes = len(newest)
+        self.next_slot = len(newest) % self.capacity

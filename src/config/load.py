@@ -22,7 +22,7 @@ from .schema import Schema, collect, owners_elsewhere
 
 CONFIG_DIR = Path(__file__).parent
 COMMAND_LINE = "command line"
-SACRED_KEYS = {"seed", "__doc__"}
+SACRED_KEYS = {"__doc__"}
 
 
 class _Loader(yaml.SafeLoader):
@@ -52,7 +52,12 @@ class Layers:
     source: dict[str, str] = field(default_factory=dict)
 
     def add(self, values: Mapping[str, Any], source: str) -> None:
-        """Lays ``values`` on top; mappings merge, everything else replaces."""
+        """Lays ``values`` on top; mappings merge, everything else replaces.
+
+        Another environment does not inherit the arguments of the one below: ``max_cycles`` may mean nothing to it.
+        """
+        if "env" in values or "key" in (values.get("env_args") or {}):
+            self.values.pop("env_args", None)
         merge(self.values, values)
         self.source.update({name: source for name in values})
 
@@ -116,7 +121,13 @@ def from_checkpoint(path: Path) -> Layers:
     """default.yaml < the configuration that a checkpoint was made with."""
     layers = Layers()
     layers.add(read_yaml(CONFIG_DIR / "default.yaml"), "default.yaml")
-    layers.add(json.loads((path / "config.json").read_text(encoding="utf-8")), str(path / "config.json"))
+    file = path / "config.json"
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"checkpoint_path: {file} cannot be read ({error})") from None
+    # where that run began is not where this one begins
+    layers.add({k: v for k, v in stored.items() if k not in ("checkpoint_path", "load_step", "evaluate")}, str(file))
     return layers
 
 

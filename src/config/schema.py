@@ -13,6 +13,7 @@ host. ``collect`` walks the parts that a configuration names and gathers every k
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -33,6 +34,8 @@ def key(
     low: float | None = None,
     high: float | None = None,
     above: float | None = None,
+    length: int | None = None,
+    pattern: str = "",
     component: str = "",
     help: str = "",
 ) -> Any:
@@ -42,10 +45,13 @@ def key(
         default: used where the configuration does not name the key (a host's, mostly).
         low, high: the closed range of a number, or of each number of a list.
         above: an open lower bound.
+        length: how many values a list holds.
+        pattern: regular expression that a text matches as a whole.
         component: the value names a part of this registry kind, whose own keys join the run's.
         help: one line for the reader.
     """
-    metadata = {"low": low, "high": high, "above": above, "component": component, "help": help}
+    metadata = {"low": low, "high": high, "above": above, "length": length, "pattern": pattern,
+                "component": component, "help": help}  # fmt: skip
     if isinstance(default, list | dict):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -90,6 +96,11 @@ def check(config: type, spec: Field[Any], value: Any) -> Any:
         typed = _convert(value, hint)
     except ValueError:
         raise ConfigError(f"{spec.name}: {value!r} is not {_describe(hint)}") from None
+    length, pattern = spec.metadata["length"], spec.metadata["pattern"]
+    if length is not None and len(typed) != length:
+        raise ConfigError(f"{spec.name}: {value!r} has {len(typed)} values, it needs {length}")
+    if pattern and not re.fullmatch(pattern, typed):  # what is a name here names a folder
+        raise ConfigError(f"{spec.name}: {value!r} cannot be a folder's name")
     for number in typed if isinstance(typed, list) else [typed]:
         if isinstance(number, int | float) and not isinstance(number, bool):
             _check_range(spec, number)

@@ -71,7 +71,7 @@ class OMGVAELearner:
         """One update of the agents, then one of the VAE on the batch's real states.
 
         Raises:
-            TrainingError: a loss is not finite.
+            TrainingError: a logged loss, or the VAE itself at a log, is not finite.
         """
         self.base.train(batch, t_env, episode_num)
         states = self.real_states(batch)

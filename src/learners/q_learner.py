@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..components.masks import alive_mask, transition_mask
 from ..components.normalisers import RunningMeanStd
-from ..components.optimisers import make_optimiser, optimiser_step
+from ..components.optimisers import load_optimiser, make_optimiser, optimiser_step
 from ..components.unroll import unroll
 from ..config.schema import key, read
 from ..modules.losses import masked_mean
@@ -29,7 +29,7 @@ class QLearnerConfig:
     gamma: float = key(0.99, low=0, high=1, help="discount")
     double_q: bool = key(True, help="the online network chooses the target's action (van Hasselt 2016)")
     target_update_interval_or_tau: float = key(
-        200, above=0, help="> 1: hard copy after so many updates; <= 1: soft update at each"
+        200, above=0, help="> 1: hard copy after so many (whole) updates; <= 1: soft update at each"
     )
     optimiser: Literal["adam", "rmsprop"] = key("adam", help="optim_alpha is read by rmsprop alone")
     optim_alpha: float = key(0.99, low=0, high=1, help="RMSprop's smoothing constant")
@@ -53,7 +53,7 @@ class QLearner:
 
     Args:
         mac: a controller, ours or a host's.
-        scheme: unused but for its shape; PyMARL hands it in.
+        scheme: not used; PyMARL hands it in.
         logger: ``log_stat(key, value, t)``.
         args: namespace or mapping with ``n_agents`` and the keys of ``QLearnerConfig``.
     """
@@ -77,7 +77,7 @@ class QLearner:
         """One update on ``batch``.
 
         Raises:
-            TrainingError: the loss is not finite.
+            TrainingError: the loss of a logged update is not finite.
         """
         mask = transition_mask(batch)[..., None]  # [B, T, 1]
         alive = alive_mask(batch, self.n_agents)  # [B, T+1, N]
@@ -91,7 +91,7 @@ class QLearner:
             alive[:, 1:],
             self.config.gamma,
         )
-        td_error = taken - target.detach()
+        td_error = taken - target
         loss = masked_mean(td_error.square(), agent_mask)
         grad_norm = optimiser_step(self.optimiser, loss, self.parameters, self.config.grad_norm_clip)
         self.updates += 1
@@ -113,7 +113,7 @@ class QLearner:
         if self.reward_stats is not None:
             valid = mask.expand_as(reward) > 0
             self.reward_stats.update(reward[valid].unsqueeze(-1))
-            reward = reward / self.reward_stats.std
+            reward = reward / self.reward_stats.std.float()
         return reward
 
     @torch.no_grad()
@@ -128,7 +128,7 @@ class QLearner:
     def _update_target(self) -> None:
         rate = self.config.target_update_interval_or_tau
         if rate > 1:
-            if self.updates % int(rate) == 0:
+            if self.updates % round(rate) == 0:
                 self.target_mac.load_state(self.mac)
             return
         with torch.no_grad():
@@ -160,7 +160,7 @@ class QLearner:
         self.mac.load_models(path)
         self.target_mac.load_state(self.mac)
         device = self.parameters[0].device
-        self.optimiser.load_state_dict(torch.load(Path(path) / "opt.th", map_location=device, weights_only=True))
+        load_optimiser(self.optimiser, torch.load(Path(path) / "opt.th", map_location=device, weights_only=True))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the next update depends on."""
@@ -178,7 +178,7 @@ class QLearner:
             for mac, saved in ((self.mac, state["mac"]), (self.target_mac, state["target"])):
                 for parameter, value in zip(mac.parameters(), saved, strict=True):
                     parameter.copy_(value)
-        self.optimiser.load_state_dict(state["optimiser"])
+        load_optimiser(self.optimiser, state["optimiser"])
         self.updates = state["updates"]
         if self.reward_stats is not None and state["rewards"] is not None:
             self.reward_stats.load_state_dict(state["rewards"])

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..components.normalisers import RunningMeanStd
-from ..components.optimisers import make_optimiser, optimiser_step
+from ..components.optimisers import load_optimiser, make_optimiser, optimiser_step
 from ..components.schedules import PIController, cyclical, linear, sigmoid
 from ..config.schema import key
 from ..modules.losses import (
@@ -41,7 +41,7 @@ class VAEConfig:
     vae_lr: float = key(3e-4, above=0, help="learning rate of the VAE")
     vae_lr_warmup: int = key(0, low=0, help="updates over which the learning rate rises from 0")
     vae_optimiser: Literal["adam", "rmsprop"] = key("adam", help="optimiser of the VAE")
-    vae_betas: list[float] = key([0.5, 0.999], low=0, high=0.999999, help="Adam's")
+    vae_betas: list[float] = key([0.5, 0.999], low=0, high=0.999999, length=2, help="Adam's")
     optim_alpha: float = key(0.9, low=0, high=1, help="RMSprop's smoothing constant: Adam has none")
     optim_eps: float = key(1e-5, above=0, help="the optimiser's epsilon")
     grad_norm_clip: float = key(10.0, above=0, help="largest gradient norm")
@@ -73,7 +73,8 @@ class VAETrainer:
     The loss, per state and then averaged over the batch's states:
     ``mean_S (s - s_hat)^2  +  alpha_t * sum_Z KL(q(z|s) || N(0, 1))  +  vae_mu_l2 * sum_Z mu^2``,
     with states standardised by running statistics that are part of the model.
-    ``vae_decoder: calibrated`` puts ``losses.calibrated_nll`` in the first term's place.
+    ``vae_free_bits`` counts each latent's KL above that many nats alone; ``vae_decoder: calibrated`` puts
+    ``losses.calibrated_nll`` in the first term's place.
 
     Args:
         state_dim: S.
@@ -93,7 +94,7 @@ class VAETrainer:
             alpha=c.optim_alpha,
             eps=c.optim_eps,
         )
-        self.lr = c.vae_lr
+        self.lr_scale = 1.0  # of vae_lr: what watching the training has taken from it
         self.updates = 0
         self.controller = self._controller(c.vae_kl_target) if c.vae_alpha_schedule == "pi" else None
 
@@ -116,6 +117,11 @@ class VAETrainer:
                 "on the scale of a sum over the state"
             )
         return lines
+
+    @property
+    def lr(self) -> float:
+        """The learning rate after the warm-up."""
+        return self.config.vae_lr * self.lr_scale
 
     @property
     def alpha(self) -> float:
@@ -239,16 +245,16 @@ class VAETrainer:
             "optimiser": copy.deepcopy(self.optimiser.state_dict()),
             "normaliser": self.normaliser.state_dict(),
             "updates": self.updates,
-            "lr": self.lr,
+            "lr_scale": self.lr_scale,
             "controller": None if self.controller is None else self.controller.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes up ``state_dict``."""
         self.vae.load_state_dict(state["vae"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        load_optimiser(self.optimiser, state["optimiser"])
         self.normaliser.load_state_dict(state["normaliser"])
-        self.updates, self.lr = state["updates"], state["lr"]
+        self.updates, self.lr_scale = state["updates"], state["lr_scale"]
         if state["controller"] is not None:
             self.controller = self._controller(state["controller"]["target"])
             self.controller.load_state_dict(state["controller"])

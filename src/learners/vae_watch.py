@@ -71,7 +71,7 @@ class VAEWatch:
         trainer, remedy, done = self.trainer, finding.remedy, ""
         if "vae_lr" in remedy and remedy["vae_lr"] < trainer.lr:
             done = f"vae_lr {trainer.lr:g} -> {remedy['vae_lr']:g}"
-            trainer.lr = float(remedy["vae_lr"])
+            trainer.lr_scale = float(remedy["vae_lr"]) / trainer.config.vae_lr
         elif remedy.get("vae_alpha_schedule") == "pi" and trainer.controller is None:
             target = float(remedy.get("vae_kl_target", self.values["vae_kl_loss"][-1]))
             done = f"the KL weight, {trainer.alpha:.3g}, goes to the PI controller with target {target:.3g} nats"

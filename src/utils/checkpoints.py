@@ -45,7 +45,7 @@ def save_checkpoint(
         draft.rename(folder)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         shutil.rmtree(draft, ignore_errors=True)
-        raise TrainingError(f"cannot write the checkpoint {folder}: {error}") from error
+        raise TrainingError(f"cannot write the checkpoint {folder} (is the disk full?): {error}") from error
     return folder
 
 
@@ -76,16 +76,22 @@ def load_checkpoint(folder: Path, learner: Any, device: Any) -> dict[str, Any]:
     """Puts a checkpoint into ``learner`` and returns the rest of the run's state.
 
     Raises:
-        ConfigError: the files are damaged, or belong to other networks.
+        ConfigError: the files are damaged, or belong to another learner or other networks.
     """
     try:
         # written by save_checkpoint: tensors and plain containers only
         state = torch.load(folder / RUN_FILE, map_location=device, weights_only=True)
-        if "learner" in state and hasattr(learner, "load_state_dict"):
-            learner.load_state_dict(state["learner"])
+        saved = state.get("learner")
+    except Exception as error:  # torch and pickle raise every kind on damaged files
+        raise ConfigError(f"checkpoint_path: {folder / RUN_FILE} is damaged") from error
+    try:
+        if saved is not None and hasattr(learner, "load_state_dict"):
+            learner.load_state_dict(saved)
         else:
             learner.load_models(str(folder))
-    except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
-        line = str(error).strip().splitlines()[0]
-        raise ConfigError(f"checkpoint_path: {folder} cannot be loaded ({line})") from error
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"checkpoint_path: {folder} belongs to another learner, environment or size of network ({reason})"
+        ) from error
     return state

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -137,9 +137,18 @@ class Logger:
         for key, value in self._pending.items():
             if self.sacred_run is not None and math.isfinite(value):
                 self.sacred_run.log_scalar(key, value, self._t_env)
-            if self._tensorboard is not None:
-                self._tensorboard.add_scalar(key, value, self._t_env)
+        self._to_tensorboard(lambda board: [board.add_scalar(k, v, self._t_env) for k, v in self._pending.items()])
         self._pending = {}
+
+    def _to_tensorboard(self, write: Callable[[Any], Any]) -> None:
+        """A mirror that cannot be written is given up, and stops nothing."""
+        if self._tensorboard is None:
+            return
+        try:
+            write(self._tensorboard)
+        except OSError as error:
+            self._tensorboard = None
+            self.console_logger.warning(f"TensorBoard is not written any more ({error.strerror or error})")
 
     def close(self) -> None:
         """Writes what is left and closes the files."""
@@ -147,6 +156,5 @@ class Logger:
         if self._file is not None:
             self._file.close()
             self._file = None
-        if self._tensorboard is not None:
-            self._tensorboard.close()
-            self._tensorboard = None
+        self._to_tensorboard(lambda board: board.close())
+        self._tensorboard = None

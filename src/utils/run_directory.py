@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,12 @@ def check_writable(config: Mapping[str, Any]) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes all of it or nothing: an interrupt leaves the file as it was."""
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, sort_keys=True, indent=2), encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(json.dumps(value, sort_keys=True, indent=2), encoding="utf-8")
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 class RunDirectory(FileStorageObserver):
@@ -114,22 +118,26 @@ class RunDirectory(FileStorageObserver):
 
     def heartbeat_event(self, info: Any, captured_out: str, beat_time: Any, result: Any) -> None:
         """Sacred's, surviving a write that fails."""
-        try:
-            super().heartbeat_event(info, captured_out, beat_time, result)
-        except OSError as error:
-            print(f"run.json not written ({error.strerror})")
+        self._tolerate(lambda: super(RunDirectory, self).heartbeat_event(info, captured_out, beat_time, result))
 
     def completed_event(self, stop_time: Any, result: Any) -> None:
         """The last metrics, then Sacred's."""
         self._write_metrics()
-        super().completed_event(stop_time, result)
+        self._tolerate(lambda: super(RunDirectory, self).completed_event(stop_time, result))
 
     def interrupted_event(self, interrupt_time: Any, status: Any) -> None:
         """The last metrics, then Sacred's."""
         self._write_metrics()
-        super().interrupted_event(interrupt_time, status)
+        self._tolerate(lambda: super(RunDirectory, self).interrupted_event(interrupt_time, status))
 
     def failed_event(self, fail_time: Any, fail_trace: Any) -> None:
         """The last metrics, then Sacred's."""
         self._write_metrics()
-        super().failed_event(fail_time, fail_trace)
+        self._tolerate(lambda: super(RunDirectory, self).failed_event(fail_time, fail_trace))
+
+    @staticmethod
+    def _tolerate(write: Callable[[], None]) -> None:
+        try:
+            write()
+        except OSError as error:
+            print(f"run.json not written ({error.strerror})")

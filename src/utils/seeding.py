@@ -16,13 +16,17 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def stream_seed(seed: int, stream: int) -> int:
-    """A seed for a part of the run (its environments, its tests, its replay), independent of the others."""
-    return int(np.random.SeedSequence([seed, stream]).generate_state(1)[0])
+def stream_seed(seed: int, stream: int, t_env: int = 0) -> int:
+    """A seed for a part of the run (its environments, its tests, its replay), independent of the others.
+
+    ``t_env`` is the step that a resumed run goes on from.
+    """
+    entropy = [seed, stream, t_env] if t_env else [seed, stream]
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
 
 def rng_state() -> dict[str, Any]:
-    """The state of every global generator."""
+    """The state of torch's generators (the only global ones that a training draws from)."""
     state: dict[str, Any] = {"torch": torch.get_rng_state()}
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state_all()

@@ -50,9 +50,22 @@ def test_what_is_not_there_or_broken_is_one_line(tmp_path):
         find_checkpoint(str(tmp_path))
     folder = save_checkpoint(tmp_path, 5, Learner(), {}, {})
     (folder / "run.th").write_bytes(b"half a file")
-    with pytest.raises(ConfigError, match=r"cannot be loaded \(.*\)") as error:
-        load_checkpoint(folder, Learner(), "cpu")
-    assert "\n" not in str(error.value)
+    for damaged in (b"half a file", b"", (folder / "config.json").read_bytes()):
+        (folder / "run.th").write_bytes(damaged)
+        with pytest.raises(ConfigError, match=r"run.th is damaged$"):
+            load_checkpoint(folder, Learner(), "cpu")
+
+
+def test_a_checkpoint_of_another_learner_is_told(tmp_path):
+    class Other(Resumable):
+        def load_state_dict(self, state):
+            self.weight = state["networks"]
+
+    folder = save_checkpoint(tmp_path, 5, Resumable(), {}, {})
+    with pytest.raises(
+        ConfigError, match=r"belongs to another learner, environment or size of network \('networks'\)"
+    ):
+        load_checkpoint(folder, Other(), "cpu")
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_no_half_of_it(tmp_path, monkeypatch):

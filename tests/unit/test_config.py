@@ -66,6 +66,11 @@ def test_with_reaches_into_env_args_and_keeps_the_rest():
     assert c["env_args"] == {"key": "mpe2.simple_tag_v3", "max_cycles": 7, "num_good": 2}
 
 
+def test_another_environment_does_not_inherit_the_arguments_of_the_files():
+    c = configured("with", "env_args.key=pettingzoo.classic.tictactoe_v3", "env_args.episode_limit=10")
+    assert c["env_args"] == {"key": "pettingzoo.classic.tictactoe_v3", "episode_limit": 10}
+
+
 def test_numbers_as_people_write_them(tmp_path):
     (tmp_path / "a.yaml").write_text(
         "learner: omg_vae_learner\nvae_lr: 1e-4\nt_max: 2e4\nomg_vae_alpha: 1\noptim_eps: 1E-05\n"
@@ -98,6 +103,15 @@ def test_numbers_as_people_write_them(tmp_path):
          "learner: module 'omarl.learners.q_learner' has no 'QLerner'; did you mean 'QLearner'?"),
         (["--config=omg_va"],
          "--config=omg_va: no such configuration; did you mean 'omg_vae'? (there is: iql, omg_vae)"),
+        (["with", "seed=-1"], "seed: -1 is out of range, it must be at least 0 (command line)"),
+        (["with", "seed=abc"], "seed: 'abc' is not a whole number (command line)"),
+        (["with", "vae_betas=[0.9]"], "vae_betas: [0.9] has 1 values, it needs 2 (command line)"),
+        (["with", "name=../x"], "name: '../x' cannot be a folder's name (command line)"),
+        (["with", "learner=os:path"], "learner: 'os:path' is no class or function"),
+        (["with", "load_step=abc"], "load_step: 'abc' is not a whole number"),
+        (["evaluate"], "checkpoint_path: evaluate needs one; give a run's directory"),
+        (["with", "evaluate=True"], "checkpoint_path: evaluate needs one; give a run's directory"),
+        (["--config="], "--config: a name or a path must follow"),
         (["--config"], "--config: a name or a path must follow"),
         (["--config=./nothing.yaml"], "no configuration file ./nothing.yaml"),
         (["with", "vae_lr"], "with: 'vae_lr' is not KEY=VALUE"),

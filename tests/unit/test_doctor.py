@@ -131,6 +131,10 @@ LOOKALIKES: dict[str, tuple[dict[str, Series], dict[str, Any]]] = {
     "a low total loss": (run(vae_loss=1e-4), {}),
     "the KL falls at the beginning": (run(vae_kl_loss=17 + 200 * np.exp(-20 * X)), {}),
     "the KL still falls": (run(vae_kl_loss=17 + 40 * np.exp(-3 * X)), {}),
+    "the KL falls late and steeply": (run(vae_kl_loss=17 + 60 * np.exp(-6 * LATE)), {}),
+    "the reconstruction is poor but improves": (
+        run(vae_recon_loss=0.9 - 0.3 * X, vae_explained_variance=0.1 + 0.3 * X, vae_kl_loss=5 + 3 * X,
+            vae_kl_loss_std=0.1, vae_active_units=12.0), {}),
     "the KL steps down as the weight ramps": (
         run(vae_kl_loss=35 - 18 * np.minimum(1, 2 * np.floor(X * 20) / 20),
             vae_alpha=0.01 * np.minimum(1, 2 * np.floor(X * 20) / 20)), {}),
@@ -168,9 +172,31 @@ def test_interval_statistics_tell_noise_from_swings_of_the_same_size():
     assert first(examine(unexplained, CONFIG)) == "kl_oscillation"
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_as_much_scatter_as_the_batches_give_is_noise(seed):
+    wiggle = 5.0 * np.random.default_rng(seed).standard_normal(POINTS)
+    assert examine(run(vae_kl_loss=20 + wiggle, vae_kl_loss_std=5.0 * np.sqrt(UPDATES / POINTS)), CONFIG).healthy
+
+
 def test_oscillation_is_handed_to_the_controller_at_the_present_kl():
     remedy = examine(run(vae_kl_loss=17 + SWING), CONFIG).findings[0].remedy
     assert remedy == {"vae_alpha_schedule": "pi", "vae_kl_target": pytest.approx(17, abs=0.6)}
+
+
+def test_a_weight_that_moves_on_purpose_is_told_to_stay():
+    changed, config, _ = CASES["cyclical"]
+    for given in (config, {"vae_alpha_schedule": "constant"}):  # a fork's weight may move without our key
+        remedy = examine(run(**changed), CONFIG | given).findings[0].remedy
+        assert remedy == {"vae_alpha_schedule": "linear"}
+    still = examine(run(vae_kl_loss=17 + SWING), CONFIG | {"vae_alpha_schedule": "pi"}).findings[0]
+    assert list(still.remedy) == ["vae_pi_ki"]
+
+
+def test_a_calibrated_decoders_weight_of_one_is_not_too_large():
+    poor = run(vae_alpha=1.0, vae_explained_variance=0.6, vae_recon_loss=0.5)
+    plain = CONFIG | {"omg_vae_alpha": 1.0, "vae_alpha_ramp": 0}
+    assert first(examine(poor, plain)) == "kl_weight_too_large"
+    assert examine(poor, plain | {"vae_decoder": "calibrated"}).healthy
 
 
 def test_the_remedies_numbers_come_from_the_run():

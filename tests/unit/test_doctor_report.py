@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omarl.analysis.doctor import DiagnoseConfig, Diagnosis, diagnose
+from omarl.analysis.diagnosis_report import write_report
+from omarl.analysis.doctor import DiagnoseConfig, Diagnosis, Finding, diagnose
 from omarl.analysis.doctor_input import read_series
 from omarl.config.load import CONFIG_DIR, complete, from_files, read_yaml
 from omarl.run import RunConfig
@@ -128,6 +129,18 @@ def test_nan_and_jsonpickled_numbers(tmp_path):
     assert diagnosis.findings[0].symptom == "non_finite"
     assert diagnosis.findings[0].evidence["points_not_finite"] == {"vae_kl_loss": 2}
     json.loads((run / "diagnosis.json").read_text(), parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+
+
+def test_words_among_the_numbers_are_gaps(tmp_path):
+    series = read_series(fork(tmp_path / "5", kld_loss=[17.0, "a lot", "NaN"] + [17.0] * (N - 3)))["kld_loss"]
+    assert np.isnan(series.value[1:3]).all() and (series.value[3:] == 17).all()
+
+
+def test_json_has_neither_nan_nor_infinity(tmp_path):
+    finding = Finding("kl_explosion", {"kl_peak": float("inf"), "kl_median": [float("nan")]}, "", {}, 0.5)
+    write_report(Diagnosis((finding,)), tmp_path, "", read_series(ours(tmp_path)), {})
+    evidence = json.loads((tmp_path / "diagnosis.json").read_text())["findings"][0]["evidence"]
+    assert evidence == {"kl_peak": None, "kl_median": [None]}
 
 
 def test_unequal_lengths_and_tensors_are_survived(tmp_path):

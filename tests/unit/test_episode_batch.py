@@ -84,6 +84,27 @@ def test_a_buffer_that_does_not_fit_is_refused_with_one_that_does(monkeypatch):
     assert buffer_of(fitting).bytes <= 1_000_000
 
 
+@pytest.mark.parametrize("capacity", [2, 4, 6])
+def test_a_full_ring_keeps_its_newest_episodes_in_a_buffer_of_any_size(capacity):
+    ring, other = buffer_of(4), buffer_of(capacity)
+    for seed in range(6):
+        ring.insert(random_batch(env_info(), [3], seed=seed))
+    other.load_state_dict(ring.state_dict())
+    newest = range(2, 6)[-capacity:]
+    expected = [random_batch(env_info(), [3], seed=s)["state"][0, 0, 0].item() for s in newest]
+    assert other.data["state"][: other.n_episodes, 0, 0].tolist() == expected
+    assert (other.steps[: other.n_episodes] == 4).all()
+    other.insert(random_batch(env_info(), [3], seed=9))  # over the oldest
+    assert expected[0] not in other.data["state"][:, 0, 0].tolist() or capacity == 6
+
+
+def test_a_buffer_of_other_episodes_is_refused():
+    ring = buffer_of(4)
+    ring.insert(random_batch(env_info(), [3]))
+    with pytest.raises(ConfigError, match="another shape"):
+        buffer_of(4, env_info(episode_limit=9)).load_state_dict(ring.state_dict())
+
+
 def test_state_dict_restores_episodes_and_place():
     buffer, other = buffer_of(4), buffer_of(4)
     buffer.insert(random_batch(env_info(), [3, 5], seed=1))

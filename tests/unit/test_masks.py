@@ -22,5 +22,13 @@ def test_a_batch_without_our_keys_is_read_too():
     assert alive_mask(batch, 2)[0].tolist() == [[1, 1], [1, 1], [1, 1], [0, 0]]
 
 
+def test_a_hosts_batch_is_left_as_it_was():
+    batch = random_batch(env_info(), [2, 4])
+    batch.data["filled"] = batch.data["filled"].float()
+    before = batch["filled"].clone()
+    transition_mask(batch)
+    assert torch.equal(batch["filled"], before)
+
+
 def test_one_step_episodes():
     assert torch.equal(transition_mask(random_batch(env_info(), [1, 1])), torch.ones(2, 1))

@@ -53,13 +53,13 @@ def test_what_is_no_fault_or_not_sure_is_kept_quiet(monkeypatch, caplog, quiet):
 def test_act_lowers_the_learning_rate_and_then_waits(monkeypatch, caplog):
     watch, trainer, logger = watched(monkeypatch, True, finding("learning_rate_too_high", vae_lr=1e-4))
     look(watch, FIRST_LOOK)
-    assert trainer.lr == 1e-4
+    assert trainer.lr == pytest.approx(1e-4)
     assert "acted on learning_rate_too_high: vae_lr 0.0003 -> 0.0001" in caplog.text
     assert logger.series("vae_watch_actions") == [(100 * (FIRST_LOOK - 1), 1.0)]
     look(watch, FIRST_LOOK + 5)  # the same advice again: nothing lower to go to
     assert watch.actions == 1
     trainer.update(torch.randn(8, 3))
-    assert trainer.optimiser.param_groups[0]["lr"] == 1e-4
+    assert trainer.optimiser.param_groups[0]["lr"] == pytest.approx(1e-4)
 
 
 def test_act_hands_the_kl_weight_over_without_a_jump(monkeypatch):

@@ -1,0 +1,103 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+from fakes import args_for, env_info, random_batch
+from omarl.components.action_selectors import EpsilonGreedy
+from omarl.controllers.basic_controller import BasicMAC
+from omarl.controllers.pymarl_controller import PyMARLController
+from omarl.learners.vae_trainer import VAEConfig, VAETrainer
+from omarl.types import Observation, TrainingError
+from unit.test_omg_vae_learner import learner_of
+
+MIXED = env_info(agents=("h_0", "p_0", "h_1"), agent_types=("h", "p", "h"), obs_sizes=(3,) * 3, action_sizes=(2,) * 3)
+
+
+@pytest.mark.parametrize("hosted", [False, True])
+def test_acting_step_by_step_sees_the_values_that_the_learner_unrolls(hosted):
+    """Last action, recurrent state and agent order are the same in the runner and in the learner."""
+    torch.manual_seed(0)
+    batch = random_batch(MIXED, [6, 6], seed=3)
+    mac = BasicMAC(batch.scheme, batch.groups, args_for(MIXED, epsilon_start=0.0, epsilon_finish=0.0))
+    with torch.no_grad():
+        for p in mac.parameters():
+            p.mul_(3.0)  # so that memory and last action matter
+    actor = PyMARLController(mac, batch.scheme, batch.groups, "cpu") if hosted else mac
+    expected = mac.unroll(batch).detach()
+    seen = []
+    select = mac.action_selector.select_action
+    mac.action_selector.select_action = lambda q, *a, **k: (seen.append(q.clone()), select(q, *a, **k))[1]
+    carry, last = actor.initial_carry(2), torch.zeros(2, 3, 2)
+    for t in range(7):
+        now = Observation(*(batch[n][:, t].numpy() for n in ("obs", "state", "avail_actions", "agent_mask")))
+        _, carry = actor.act(now, last, carry, 0, False)
+        mac.init_hidden(2)  # a learner at work in between disturbs nothing
+        last = batch["actions_onehot"][:, t]
+    torch.testing.assert_close(torch.stack(seen, dim=1), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 1.0])
+def test_unavailable_actions_are_never_chosen(epsilon):
+    selector = EpsilonGreedy(SimpleNamespace(epsilon_start=epsilon, epsilon_finish=epsilon))
+    values = torch.tensor([5.0, -1.0, -2.0]).expand(500, 2, 3)
+    avail = torch.tensor([0, 1, 1]).expand(500, 2, 3)
+    assert (selector.select_action(values, avail, 0) > 0).all()
+
+
+def test_select_actions_answers_for_the_rows_asked_for():
+    batch = random_batch(MIXED, [4, 4, 4])
+    mac = BasicMAC(batch.scheme, batch.groups, args_for(MIXED))
+    mac.init_hidden(3)
+    assert mac.select_actions(batch, 0, 0, bs=[0, 2], test_mode=True).shape == (2, 3)
+
+
+def test_a_rare_outlier_is_clipped_in_training():
+    trainer = VAETrainer(2, VAEConfig(vae_hidden_dim=8))
+    states = torch.randn(5000, 2)
+    trainer.update(states)
+    states[0, 0] = 1e6
+    trainer.normaliser.update = lambda rows: None
+    assert float(trainer.update(states)["vae_recon_loss"]) < 5
+
+
+def test_explained_variance_compares_each_dimension_with_its_own_mean():
+    """Statistics gathered elsewhere leave the states off centre: their offset is no variance to be explained."""
+    trainer = VAETrainer(2, VAEConfig(vae_hidden_dim=8))
+    with torch.no_grad():
+        for p in trainer.parameters:
+            p.zero_()
+    states = torch.randn(2000, 2) + torch.tensor([2.0, -2.0])
+    described = trainer.describe(states)  # decodes to 0: error 1 + 4, variance 1
+    assert described["vae_explained_variance"] == pytest.approx(-4.0, abs=0.5)
+
+
+def test_a_latent_is_active_by_its_variance_not_its_deviation():
+    trainer = VAETrainer(1, VAEConfig(vae_hidden_dim=4, vae_latent_dim=1))
+    with torch.no_grad():
+        for p in trainer.parameters:
+            p.zero_()
+        for i, weight in ((0, 1.0), (2, 1.0), (4, 0.05)):
+            trainer.vae.encoder[i].weight[0, 0] = weight
+    states = torch.linspace(0, 3, 1000)[:, None]  # mu in 0..0.15: std 0.043 >= 0.01, variance 0.0019 < 0.01
+    assert trainer.describe(states)["vae_active_units"] == 0
+
+
+def test_evaluate_looks_at_every_batch():
+    info = env_info()
+    learner = learner_of()
+    a, b = random_batch(info, [3], seed=1), random_batch(info, [5], seed=2)
+    seen = []
+    learner.trainer.describe = lambda states: (
+        seen.append(len(states))
+        or dict.fromkeys(("vae_explained_variance", "vae_active_units", "vae_recon_loss", "vae_kl_loss"), 0.0)
+    )
+    learner.evaluate([a, b])
+    assert seen == [10]
+
+
+def test_a_vae_that_is_not_finite_stops_the_run():
+    learner = learner_of(learner_log_interval=1)
+    with torch.no_grad():
+        learner.trainer.parameters[0].fill_(torch.nan)
+    with pytest.raises(TrainingError, match="VAE is not finite"):
+        learner.train(random_batch(env_info(), [3]), 1, 0)

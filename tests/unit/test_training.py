@@ -1,0 +1,131 @@
+"""The training loop, with the real parts on a small environment in this process."""
+
+import logging
+
+import pytest
+import torch
+from omarl import run
+from omarl.experiment import configuration
+from omarl.types import ConfigError
+from omarl.utils.metrics import Logger
+
+SMALL = ["env_workers=0", "batch_size_run=2", "batch_size=4", "hidden_dim=8", "test_nepisode=2", "seed=1"]
+
+
+@pytest.fixture
+def corridor(tmp_path):
+    path = tmp_path / "corridor.yaml"
+    path.write_text("env: tests.outside:Corridor\n")
+    return f"--env-config={path}"
+
+
+@pytest.fixture
+def training(corridor, tmp_path):
+    """Makes a ``Training`` from words; closes what it made."""
+    made = []
+
+    def make(*words):
+        known = [w for w in words if w.startswith("checkpoint_path")]
+        argv = ["main.py", "--config=iql", corridor, "with", *SMALL, *words]
+        values = configuration([w for w in argv if not known or not w.startswith("--")]).values
+        parts = run.build(values, Logger(logging.getLogger("test")))
+        made.append(parts)
+        return run.Training(parts, values, tmp_path)
+
+    yield make
+    for parts in made:
+        parts.close()
+
+
+@pytest.mark.parametrize("copies", [1, 2, 4])
+def test_updates_follow_environment_steps_whatever_the_number_of_copies(training, copies):
+    one = training("t_max=960", "env_steps_per_update=48", f"batch_size_run={copies}", "test_interval=0")
+    one.run()
+    # 4 episodes of 12 steps come first: the first update is due at step 48, the last at 960
+    assert one.parts.runner.t_env == 960
+    assert one.updates == (960 - 48) // 48 + 1
+
+
+def test_no_step_is_tested_twice(training, monkeypatch):
+    tested = []
+    monkeypatch.setattr(run, "log_test", lambda parts, t_env: tested.append(t_env))
+    training("t_max=480", "test_interval=240").run()
+    assert tested == [0, 240, 480]
+
+
+def test_what_is_not_yet_logged_is_logged_at_the_end(training):
+    one = training("t_max=240", "runner_log_interval=1000", "test_interval=0")
+    one.run()
+    assert "return_mean" in one.parts.logger.latest
+
+
+def test_a_resumed_run_takes_up_counters_generators_buffer_and_learner(training, tmp_path):
+    one = training("t_max=480", "save_buffer=True", "test_interval=0")
+    one.run()
+    one.save()
+    state, replay = torch.get_rng_state(), one.buffer.rng.bit_generator.state
+    torch.manual_seed(0)
+    other = training(f"checkpoint_path={tmp_path}", "t_max=960")
+    assert (other.updates, other.next_update) == (one.updates, one.next_update)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert other.buffer.rng.bit_generator.state == replay
+    assert other.parts.runner.t_env == 480 and other.parts.runner.episodes == one.parts.runner.episodes
+    assert torch.equal(
+        other.buffer.data["obs"][: other.buffer.n_episodes], one.buffer.data["obs"][: one.buffer.n_episodes]
+    )
+    # the same update comes of both
+    for each in (one, other):
+        torch.set_rng_state(state)
+        each.parts.learner.train(each.buffer.sample(4), 480, 0)
+    pairs = zip(one.parts.learner.mac.parameters(), other.parts.learner.mac.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_a_resumed_runs_environments_do_not_repeat_the_first_episodes(training, tmp_path):
+    one = training("t_max=48", "test_interval=0")
+    first = one.parts.runner.run()["obs"]
+    one.parts.runner.run()
+    one.save()
+    other = training(f"checkpoint_path={tmp_path}", "t_max=960")
+    assert not torch.equal(other.parts.runner.run()["obs"][:, 0], first[:, 0])
+
+
+@pytest.mark.parametrize("n", [12, 96])
+def test_another_update_ratio_holds_from_the_resumption_on(training, tmp_path, n):
+    one = training("t_max=480", "env_steps_per_update=48", "save_buffer=True", "test_interval=0")
+    one.run()
+    one.save()
+    other = training(f"checkpoint_path={tmp_path}", "t_max=1440", f"env_steps_per_update={n}")
+    other.run()
+    assert abs((other.updates - one.updates) - 960 / n) <= 4
+
+
+def test_another_learning_rate_holds_from_the_resumption_on(training, tmp_path):
+    one = training("t_max=96", "test_interval=0")
+    one.run()
+    one.save()
+    other = training(f"checkpoint_path={tmp_path}", "t_max=960", "lr=1e-5")
+    assert other.parts.learner.optimiser.param_groups[0]["lr"] == 1e-5
+    assert other.parts.learner.optimiser.state  # its moments are the old ones
+
+
+def test_where_a_run_began_is_not_where_its_successor_is_found(training, tmp_path):
+    one = training("t_max=48", "test_interval=0", "load_step=3")
+    one.run()
+    one.save()
+    values = configuration(["main.py", "evaluate", "with", f"checkpoint_path={tmp_path}"]).values
+    assert values["load_step"] == 0
+
+
+def test_a_run_that_is_over_says_so(training, tmp_path):
+    one = training("t_max=48", "test_interval=0")
+    one.run()
+    one.save()
+    with pytest.raises(ConfigError, match=r"t_max: .* stands at step 48 already; give a larger t_max"):
+        training(f"checkpoint_path={tmp_path}")
+
+
+@pytest.mark.parametrize("words", [["buffer_size=3"], ["batch_size_run=9", "buffer_size=8"]])
+def test_a_buffer_smaller_than_what_goes_in_or_out_is_refused(training, words):
+    with pytest.raises(ConfigError, match=r"^buffer_size: \d episodes are fewer than batch_size"):
+        training(*words)

@@ -1,0 +1,59 @@
+import math
+
+import pytest
+import torch
+from omarl.learners.vae_trainer import VAEConfig, VAETrainer
+from omarl.modules.losses import calibrated_nll, kl_exp_clamped
+
+
+def trainer_of(**keys):
+    torch.manual_seed(0)
+    return VAETrainer(4, VAEConfig(vae_hidden_dim=8, vae_latent_dim=3, **{"vae_alpha_schedule": "constant", **keys}))
+
+
+def with_log_var(trainer, *values):
+    """Encoder that answers mu = 0 and these raw log-variances whatever it sees."""
+    with torch.no_grad():
+        for p in trainer.vae.encoder.parameters():
+            p.zero_()
+        trainer.vae.encoder[-1].bias[3:] = torch.tensor(values)
+    return trainer
+
+
+def test_the_vaes_gradient_is_clipped_and_its_optimiser_has_its_keys():
+    trainer = trainer_of(grad_norm_clip=1e-4, optim_eps=1e-2)
+    trainer.update(torch.randn(20, 4))
+    assert torch.stack([p.grad.norm() for p in trainer.parameters]).norm() == pytest.approx(1e-4, rel=1e-3)
+    assert trainer.optimiser.param_groups[0]["eps"] == 1e-2
+
+
+def test_free_bits_charge_the_sum_over_latents():
+    trainer = trainer_of(omg_vae_alpha=1.0, vae_free_bits=2.0)  # nothing exceeds 2 nats at the start
+    out = trainer.update(torch.randn(50, 4))
+    assert float(out["vae_loss"] - out["vae_recon_loss"]) == pytest.approx(3 * 2.0, rel=1e-4)
+
+
+def test_the_calibrated_decoder_is_the_loss():
+    trainer = trainer_of(omg_vae_alpha=0.0, vae_decoder="calibrated")
+    states = torch.randn(50, 4)
+    trainer.normaliser.update(states)
+    target = trainer.normaliser.normalise(states)
+    torch.manual_seed(1)
+    expected = float(calibrated_nll(trainer.vae(target).recon, target))
+    torch.manual_seed(1)
+    assert float(trainer.update(states)["vae_loss"]) == pytest.approx(expected, rel=1e-3)
+
+
+def test_exp_clamp_counts_the_clamped_kl():
+    trainer = with_log_var(trainer_of(vae_log_var_bound="exp_clamp"), 4.0, 4.0, 4.0)
+    kl = trainer.describe(torch.randn(10, 4))["vae_kl_loss"]
+    assert kl == pytest.approx(3 * float(kl_exp_clamped(torch.tensor(0.0), torch.tensor(4.0))), rel=1e-4)
+
+
+def test_where_log_var_stands_in_closed_form():
+    trainer = with_log_var(trainer_of(vae_log_var_limit=2.0), -100.0, 100.0, 0.0)
+    told = trainer.describe(torch.randn(10, 4))
+    assert told["vae_log_var_max"] == pytest.approx(2.0, abs=1e-3)  # the configured limit
+    assert told["vae_log_var_bound_share"] == pytest.approx(2 / 3)  # at either bound
+    kl = [0.5 * (math.exp(v) - 1 - v) for v in (-2.0, 2.0)]
+    assert told["vae_kl_top_share"] == pytest.approx(max(kl) / sum(kl), rel=1e-3)  # a quarter of 3 latents: one
