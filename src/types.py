@@ -36,7 +36,8 @@ class OmarlError(Exception):
 
 
 class ConfigError(OmarlError):
-    """A key, a name or a value that cannot run. Raised before anything is started or written."""
+    """A key, a name or a value that cannot run. Keys are checked before anything is started; what only the
+    environment, the machine's memory or a checkpoint can tell is checked before the first step."""
 
 
 class EnvError(OmarlError):

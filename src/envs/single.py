@@ -29,7 +29,10 @@ def make_single(target: Any, name: str, env_args: Mapping[str, Any], state_size:
         EnvError: the environment cannot be made.
     """
     arguments = dict(env_args)
-    limit = _given_limit(arguments.pop("episode_limit", None))
+    limit = _steps("episode_limit", arguments.pop("episode_limit", None))
+    _steps("max_cycles", arguments.get("max_cycles"))
+    if not isinstance(arguments.get("key", ""), str):
+        raise ConfigError(f"env_args.key: {arguments['key']!r} is not a text")
     key = str(arguments.get("key", name))
     env = lean(construct(target, key, arguments))
     kind = _kind(env, key)
@@ -85,10 +88,10 @@ def _kind(env: Any, key: str) -> type[ParallelAdapter] | type[AECAdapter] | type
     )
 
 
-def _given_limit(value: Any) -> int | None:
+def _steps(name: str, value: Any) -> int | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
         return value
-    raise ConfigError(f"env_args.episode_limit: {value!r} is not a positive number of steps")
+    raise ConfigError(f"env_args.{name}: {value!r} is not a positive number of steps")
 
 
 def _own_limit(env: Any) -> int | None:

@@ -66,6 +66,8 @@ def test_the_vae_learner_composes_a_base_learner_and_a_controller_from_outside(t
         (["env_args.key=no_such_package.thing_v0"], "no_such_package"),
         (["env_args.key=pettingzoo.mpe.simple_tag_v3"], "mpe2"),
         (["env_args.colour=red"], "env_args.colour"),
+        (["env_args.max_cycles=abc"], "env_args.max_cycles: 'abc' is not a positive number of steps"),
+        (["env_args.key=5"], "env_args.key: 5 is not a text"),
         (["env_args.continuous_actions=True"], "continuous"),
     ],
 )
