@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 import signal
 import subprocess
 import time
@@ -155,7 +156,8 @@ def test_unobserved_runs_leave_no_files(tmp_path):
     assert not list(tmp_path.glob("sacred/*/*/*"))
 
 
-def test_ctrl_c_keeps_what_was_logged_and_draws_it(tmp_path):
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_a_schedulers_end_keep_what_was_logged_and_draw_it(ending, tmp_path):
     line = command(["--config=omg_vae", "with", *SMALL, "t_max=1000000"], tmp_path)
     process = subprocess.Popen(line, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
     deadline = time.time() + 120
@@ -164,7 +166,7 @@ def test_ctrl_c_keeps_what_was_logged_and_draws_it(tmp_path):
         if files and len(files[0].read_text().splitlines()) >= 5:
             break
         time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(ending)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err and "interrupted at step" in err
@@ -174,6 +176,33 @@ def test_ctrl_c_keeps_what_was_logged_and_draws_it(tmp_path):
     assert list((run / "checkpoints").iterdir())
     for text in (run / "metrics.jsonl").read_text().splitlines():
         json.loads(text)
+
+
+@pytest.mark.parametrize("after", [0.3, 1.5])
+def test_ctrl_c_before_the_run_has_begun_is_quiet(after, tmp_path):
+    line = command(["--config=omg_vae", "with", *SMALL], tmp_path)
+    process = subprocess.Popen(line, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
+    time.sleep(after)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode in (130, -signal.SIGINT) and "omarl" not in err.replace(str(ROOT), ""), err
+
+
+def test_a_full_disk_is_one_line_and_keeps_what_fitted(tmp_path):
+    def small_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (25_000, 25_000))
+
+    result = main(["--config=omg_vae", "with", *SMALL, "use_tensorboard=False"], tmp_path, preexec_fn=small_files)
+    assert "cannot write" in error_of(result)
+    lines = result.lines()  # every one of them whole
+    assert lines and not list(result.run.rglob("*.tmp"))
+
+
+def test_a_place_that_cannot_be_written_starts_nothing(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "local_results_path: cannot write into" in error_of(
+        main(["--config=iql", "-c", "note"], tmp_path / "file")
+    )
 
 
 def test_missing_package_says_what_to_install(tmp_path):
