@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 MAX_POINTS = 1000  # drawn per line, about two a pixel: more cannot be seen
 MAX_AGENTS = 6  # that one panel can tell apart
-LOG_SPAN = 100  # a loss that falls further than this is drawn on a log axis
+LOG_SPAN = 100  # a loss that stood this far above its median is drawn on a log axis
 
 # Okabe & Ito (2008), told apart with every common colour blindness; yellow left out, too pale on white.
 BLUE, GREEN, VERMILLION = "#0072B2", "#009E73", "#D55E00"
@@ -243,7 +243,7 @@ def _alone(values: Floats) -> NDArray[np.bool_]:
 
 def _spans_decades(mean: Floats) -> bool:
     finite = mean[np.isfinite(mean)]
-    return bool(len(finite) and finite.min() > 0 and finite.max() > LOG_SPAN * finite.min())
+    return bool(len(finite) and finite.min() > 0 and finite.max() > LOG_SPAN * np.median(finite))
 
 
 def _caption(series: Series, curve: Curve) -> str:

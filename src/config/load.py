@@ -22,7 +22,7 @@ from .schema import Schema, collect, owners_elsewhere
 
 CONFIG_DIR = Path(__file__).parent
 COMMAND_LINE = "command line"
-SACRED_KEYS = {"__doc__"}
+SACRED_KEYS = {"__doc__", "seed"}
 
 
 class _Loader(yaml.SafeLoader):
@@ -145,10 +145,10 @@ def complete(layers: Layers, root: type) -> Layers:
     full = Layers(schema.defaults())
     full.source.update(layers.source)
     for name, value in layers.values.items():
-        if name in SACRED_KEYS:
-            full.values[name] = value
-        elif name in schema.declarations:
+        if name in schema.declarations:
             full.values[name] = _checked(schema, name, value, layers.source[name])
+        elif name in SACRED_KEYS:
+            full.values[name] = value
         elif _is_unknown(name, layers.source[name], schema):
             raise ConfigError(_unknown(name, layers.source[name], schema))
         else:

@@ -41,9 +41,9 @@ class Result:
         return [{k: v for k, v in line.items() if k not in VOLATILE} for line in self.lines()]
 
 
-def command(words: list[str], results: Path) -> list[str]:
+def command(words: list[str], results: Path, results_key: bool = True) -> list[str]:
     """The command line, with results under ``results``."""
-    asks = words[0] in ("help", "-h", "--help")
+    asks = words[0] in ("help", "-h", "--help") or not results_key
     tail = [] if asks else [*([] if "with" in words else ["with"]), f"local_results_path={results}"]
     return [sys.executable, "main.py", *words, *tail]
 
@@ -52,9 +52,9 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 
 
-def main(words: list[str], results: Path, cwd: Path = ROOT, **more: Any) -> Result:
+def main(words: list[str], results: Path, cwd: Path = ROOT, results_key: bool = True, **more: Any) -> Result:
     """Runs it to its end."""
-    line = command(words, results)
+    line = command(words, results, results_key)
     line[1] = str(ROOT / "main.py")
     done = subprocess.run(
         line, cwd=cwd, capture_output=True, text=True, timeout=240, env=environment(), check=False, **more

@@ -216,3 +216,26 @@ def test_missing_package_says_what_to_install(tmp_path):
 
 def test_error_of_reads_errors(tmp_path):
     assert error_of(main(["--config=nothing"], tmp_path)).startswith("error: --config=nothing: no such configuration")
+
+
+def test_diagnose_reads_a_run_and_suggests_one_that_runs(default_run, tmp_path):
+    result = main(["diagnose", "with", f"run={default_run.run}", f"out={tmp_path}/d"], tmp_path, results_key=False)
+    assert result.code == 0, result.err
+    verdict = json.loads((tmp_path / "d" / "diagnosis.json").read_text())
+    assert verdict["findings"][0]["symptom"] == "too_short" and verdict["healthy"] is False
+    assert "too_short" in result.out
+    for name in ("diagnosis.md", "diagnosis.png", "suggested.yaml"):
+        assert (tmp_path / "d" / name).stat().st_size > 0, name
+    again = main(
+        [f"--config={tmp_path}/d/suggested.yaml", "with", "t_max=400", "test_interval=0"], tmp_path / "again"
+    )
+    assert again.code == 0, again.err
+    assert "not a run" in error_of(main(["diagnose", "with", f"run={tmp_path}/none"], tmp_path, results_key=False))
+
+
+def test_ablate_writes_its_table_and_picture(tmp_path):
+    words = ["ablate", "--config=omg_vae", "with", *SMALL, "t_max=3000", "env_steps_per_update=10", "ablate_seeds=2"]
+    result = main([*words, "test_interval=0", "ablate_states=16", f"out={tmp_path}/a"], tmp_path)
+    assert result.code == 0, result.err
+    assert "| our default |" in (tmp_path / "a" / "ablation.md").read_text()
+    assert {p.name for p in (tmp_path / "a").iterdir()} == {"ablation.json", "ablation.md", "ablation.png"}
