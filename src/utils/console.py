@@ -18,7 +18,7 @@ def progress_bar(t_max: int, t_env: int) -> tqdm:
         dynamic_ncols=True,
         mininterval=0.5,
         disable=None,
-        bar_format="{n_fmt}/{total_fmt} {bar:20} {rate_fmt} {remaining} left {postfix}",
+        bar_format="{n_fmt}/{total_fmt} {bar:20} {rate_fmt} {remaining} left{postfix}",
     )
 
 
