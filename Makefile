@@ -10,7 +10,7 @@ run: $(VENV)/.run
 	$(BIN)/python main.py --config=omg_vae $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
