@@ -156,10 +156,21 @@ def test_unobserved_runs_leave_no_files(tmp_path):
     assert not list(tmp_path.glob("sacred/*/*/*"))
 
 
+def start(line):
+    """A command in the foreground, wherever the tests run: a shell's background jobs ignore SIGINT."""
+
+    def foreground():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    return subprocess.Popen(
+        line, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True, preexec_fn=foreground
+    )
+
+
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_a_schedulers_end_keep_what_was_logged_and_draw_it(ending, tmp_path):
     line = command(["--config=omg_vae", "with", *SMALL, "t_max=1000000"], tmp_path)
-    process = subprocess.Popen(line, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
+    process = start(line)
     deadline = time.time() + 120
     while time.time() < deadline:
         files = list(tmp_path.glob("sacred/*/*/1/metrics.jsonl"))
@@ -181,7 +192,7 @@ def test_ctrl_c_and_a_schedulers_end_keep_what_was_logged_and_draw_it(ending, tm
 @pytest.mark.parametrize("after", [0.3, 1.5])
 def test_ctrl_c_before_the_run_has_begun_is_quiet(after, tmp_path):
     line = command(["--config=omg_vae", "with", *SMALL], tmp_path)
-    process = subprocess.Popen(line, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
+    process = start(line)
     time.sleep(after)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
