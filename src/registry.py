@@ -30,11 +30,6 @@ REGISTRY: dict[str, dict[str, Any]] = {
 }
 
 
-def register(kind: str, name: str, target: Any) -> None:
-    """Adds ``name`` to the registry of ``kind``; ``target`` is a class or a lazy string."""
-    REGISTRY[kind][name] = target
-
-
 def suggest(name: str, known: list[str]) -> str:
     """A help for a misspelt name: the nearest known one, and the list where it is short."""
     near = get_close_matches(name, known, n=1)

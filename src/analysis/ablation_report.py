@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .statistics import Interval, mean_interval
+from .statistics import mean_interval
 from .symptoms import DRIFT, OSCILLATION
 
 COLUMNS = (
@@ -22,11 +22,6 @@ COLUMNS = (
     ("clipped_share", "clipped share"),
 )
 SHARES = ("kl_drift", "kl_oscillation", "clipped_share")
-
-
-def interval_of(results: list[Mapping[str, Any]], name: str) -> Interval:
-    """Mean over seeds with its 95% interval; of the absolute value where the sign says nothing (drift has one)."""
-    return mean_interval(np.array([result[name] for result in results], dtype=float))
 
 
 def holds(results: list[Mapping[str, Any]]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -51,12 +52,19 @@ class VAEWatch:
             for name, column in self.values.items()
             if len(column) == len(t)
         }
-        for finding in examine(series, vars(self.trainer.config)).findings:
+        for finding in examine(series, self._settings()).findings:
             if finding.symptom in NOT_WORTH_TELLING or finding.confidence < SURE_ENOUGH:
                 continue
             self._tell(finding, t_env)
             if self.acts and self._act(finding, t_env):
                 break
+
+    def _settings(self) -> dict[str, Any]:
+        """The configuration as it stands now, after what was done to it: advice must start from there."""
+        now = {**vars(self.trainer.config), "vae_lr": self.trainer.lr}
+        if self.trainer.controller is not None:
+            now |= {"vae_alpha_schedule": "pi", "vae_kl_target": self.trainer.controller.target}
+        return now
 
     def _tell(self, finding: Finding, t_env: int) -> None:
         if finding.symptom in self.told:

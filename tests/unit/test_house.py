@@ -97,6 +97,14 @@ def test_workers_start_without_torch():
     assert result.stdout.strip() == "[]"
 
 
+def test_the_command_line_starts_without_what_only_some_commands_need():
+    """And without any environment's package: one that is missing must stop nobody who does not ask for it."""
+    heavy = ("matplotlib", "scipy.stats", "tensorboard", "pettingzoo", "mpe2", "lbforaging", "pygame", "pymongo")
+    code = f"import sys, omarl.experiment; print([m for m in {heavy!r} if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
 def test_the_wheel_holds_one_package_with_its_yaml(tmp_path):
     code = (
         "import os, sys; from setuptools import build_meta; os.chdir(sys.argv[1]);"

@@ -62,6 +62,23 @@ def test_act_lowers_the_learning_rate_and_then_waits(monkeypatch, caplog):
     assert trainer.optimiser.param_groups[0]["lr"] == pytest.approx(1e-4)
 
 
+def test_advice_after_an_action_starts_from_what_was_done(monkeypatch):
+    """The doctor divides the learning rate that it is told: told the configured one, it could not lower it twice."""
+    watch, trainer, _ = watched(monkeypatch, True)
+    seen = []
+
+    def a_third_of_what_it_is(series, config):
+        seen.append(config["vae_alpha_schedule"])
+        return Verdict(finding("learning_rate_too_high", vae_lr=config["vae_lr"] / 3))
+
+    monkeypatch.setattr(vae_watch, "examine", a_third_of_what_it_is)
+    look(watch, 2 * FIRST_LOOK)
+    assert watch.actions == 2 and trainer.lr == pytest.approx(3e-4 / 9)
+    trainer.hand_alpha_to_controller(5.0)
+    look(watch, FIRST_LOOK)
+    assert seen == ["constant", "constant", "pi"]
+
+
 def test_act_hands_the_kl_weight_over_without_a_jump(monkeypatch):
     watch, trainer, _ = watched(monkeypatch, True, finding(vae_alpha_schedule="pi", vae_kl_target=7.0))
     before = trainer.alpha
