@@ -101,20 +101,20 @@ def draw_curves(run_dir: PathLike, out: PathLike | None = None) -> Path:
     else:
         text = "nothing logged yet" if not metrics else "nothing logged that is drawn here"
         figure.text(0.5, 0.45, text, ha="center", fontsize=13, color=MUTED)
-    return _save(figure, target)
+    return save_figure(figure, target)
 
 
 def _drawings(metrics: dict[str, Series]) -> list[Callable[[Any], None]]:
     """What to draw into each place, in order."""
     first, last = (
-        [partial(_draw_panel, panel=panel, metrics=metrics) for panel in panels if panel.metric in metrics]
+        [partial(draw_panel, panel=panel, metrics=metrics) for panel in panels if panel.metric in metrics]
         for panels in (PANELS, LAST_PANELS)
     )
     agents = _agents(metrics)
     return [*first, *([partial(_draw_agents, agents=agents)] if agents else []), *last]
 
 
-def _save(figure: Any, target: Path) -> Path:
+def save_figure(figure: Any, target: Path) -> Path:
     """Writes beside the target, then moves: whenever it is cut off, no half picture is left in its place."""
     kind = target.suffix[1:].lower() or "png"
     known = sorted(figure.canvas.get_supported_filetypes())
@@ -191,7 +191,7 @@ def _mean(rows: Floats) -> Floats:
     return np.where(count > 0, np.nansum(rows, axis=1) / np.maximum(count, 1), np.nan)
 
 
-def _draw_panel(ax: Any, panel: Panel, metrics: dict[str, Series]) -> None:
+def draw_panel(ax: Any, panel: Panel, metrics: dict[str, Series]) -> None:
     """One metric: its line, the band of one standard deviation, the paler one from least to greatest."""
     curve = _curve(metrics, panel.metric)
     floor = -np.inf

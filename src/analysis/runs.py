@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
@@ -72,12 +73,12 @@ def _read_lines(path: Path) -> dict[str, Series]:
     for record in _records(path):
         t = float(record.pop("t_env"))
         for name, raw in record.items():
-            value = raw if type(raw) is float else _number(raw)
+            value = raw if type(raw) is float else number_of(raw)
             if value is not None:
                 steps, values = columns.setdefault(name, ([], []))
                 steps.append(t)
                 values.append(value)
-    return {name: _series(steps, values) for name, (steps, values) in columns.items()}
+    return {name: series_of(steps, values) for name, (steps, values) in columns.items()}
 
 
 def _records(path: Path) -> Iterable[dict[str, Any]]:
@@ -118,22 +119,37 @@ def _is_record(record: Any) -> bool:
 
 
 def _read_sacred(path: Path) -> dict[str, Series]:
-    """Reads Sacred's ``{name: {"steps": [...], "values": [...], "timestamps": [...]}}``."""
+    """Reads Sacred's ``{name: {"steps": [...], "values": [...], "timestamps": [...]}}``, millions of points too."""
     try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-        pairs = {name: list(zip(m["steps"], m["values"], strict=False)) for name, m in metrics.items()}
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        text = re.sub(rb'"timestamps":\s*\[[^\]]*\]', b'"timestamps":[]', path.read_bytes())
+        found = {name: _of_sacred(m["steps"], m["values"]) for name, m in json.loads(text).items()}
+    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
         raise OmarlError(f"{path} is not one of Sacred's metrics files, or is cut off: {error}") from error
-    result = {}
-    for name, raw in pairs.items():
-        read = [(_number(step), _number(value)) for step, value in raw]
-        points = [(step, value) for step, value in read if step is not None and value is not None]
-        if points:
-            result[name] = _series(*zip(*points, strict=True))
-    return result
+    return {name: series for name, series in found.items() if len(series)}
 
 
-def _number(raw: Any) -> float | None:
+def _of_sacred(steps: list[Any], values: list[Any]) -> Series:
+    """One metric; steps without a value and values without a step are left out."""
+    n = min(len(steps), len(values))
+    (t, has_step), (value, has_value) = _column(steps[:n]), _column(values[:n])
+    there = has_step & has_value & np.isfinite(t)
+    return series_of(t[there], value[there])
+
+
+def _column(raws: list[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Numbers as float64, null as NaN; and which of them are numbers or null."""
+    try:
+        column = np.array(raws, dtype=np.float64)  # quick, and right where nothing else is among them
+        if column.ndim == 1 and not any(isinstance(raw, str) for raw in raws):
+            return column, np.ones(len(column), bool)
+    except (TypeError, ValueError):
+        pass
+    numbers = [number_of(raw) for raw in raws]
+    column = np.array([np.nan if number is None else number for number in numbers], dtype=np.float64)
+    return column, np.array([number is not None for number in numbers], dtype=bool)
+
+
+def number_of(raw: Any) -> float | None:
     """A float; NaN for null; None for what is no number.
 
     Sacred's jsonpickle writes NumPy scalars as ``{"py/object": ..., "dtype": ..., "value": x}``.
@@ -142,10 +158,10 @@ def _number(raw: Any) -> float | None:
         return np.nan
     if isinstance(raw, int | float):
         return float(raw)
-    return _number(raw["value"]) if isinstance(raw, dict) and "value" in raw else None
+    return number_of(raw["value"]) if isinstance(raw, dict) and "value" in raw else None
 
 
-def _series(steps: Iterable[float], values: Iterable[float]) -> Series:
+def series_of(steps: Iterable[float], values: Iterable[float]) -> Series:
     """Sorts by step; of equal steps the one that was written last stays."""
     t = np.asarray(steps, dtype=np.float64)
     value = np.asarray(values, dtype=np.float64)

@@ -63,6 +63,7 @@ class VAEConfig:
         "tanh", help="what keeps log_var in bounds; exp_clamp is for comparison only"
     )
     vae_log_var_limit: float = key(5.0, above=0, help="bound of |log_var|, of tanh and clamp")
+    vae_log_var_init: float = key(0.0, help="where log_var starts, before its bound: above 0 a wide posterior")
     vae_mu_l2: float = key(0.0, low=0, help="weight of the mean over the batch of sum_z mu^2")
     vae_decoder: Literal["mse", "calibrated"] = key("mse", help="calibrated: sigma-VAE; set omg_vae_alpha=1")
 
@@ -83,7 +84,14 @@ class VAETrainer:
 
     def __init__(self, state_dim: int, config: VAEConfig) -> None:
         c = self.config = config
-        self.vae = StateVAE(state_dim, c.vae_latent_dim, c.vae_hidden_dim, c.vae_log_var_bound, c.vae_log_var_limit)
+        self.vae = StateVAE(
+            state_dim,
+            c.vae_latent_dim,
+            c.vae_hidden_dim,
+            c.vae_log_var_bound,
+            c.vae_log_var_limit,
+            c.vae_log_var_init,
+        )
         self.normaliser = RunningMeanStd(state_dim)
         self.parameters = list(self.vae.parameters())
         self.optimiser = make_optimiser(

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..analysis.doctor import examine
-from ..analysis.doctor_types import Finding
+from ..analysis.doctor import Finding, examine
 from ..analysis.runs import Series
 from ..types import MetricLogger
 from .vae_trainer import VAETrainer

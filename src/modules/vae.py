@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from .losses import clamp_bound, sample_gaussian, softplus_bound, tanh_bound
@@ -42,13 +43,20 @@ class StateVAE(nn.Module):
         bound: what keeps log_var in bounds: ``tanh`` | ``clamp`` (both at ``limit``) | ``softplus`` | ``none``;
             ``exp_clamp`` leaves it alone too, its loss clamps. See ``losses``.
         limit: bound of |log_var|.
+        log_var_init: the log_var that the posterior starts around, before its bound.
     """
 
-    def __init__(self, state_dim: int, latent_dim: int, hidden_dim: int, bound: str, limit: float) -> None:
+    def __init__(
+        self, state_dim: int, latent_dim: int, hidden_dim: int, bound: str, limit: float, log_var_init: float = 0.0
+    ) -> None:
         super().__init__()
         self.latent_dim, self.bound, self.limit = latent_dim, bound, limit
         self.encoder = mlp([state_dim, hidden_dim, hidden_dim, 2 * latent_dim])
         self.decoder = mlp([latent_dim, hidden_dim, hidden_dim, state_dim])
+        head = self.encoder[-1]
+        assert isinstance(head, nn.Linear)
+        with torch.no_grad():
+            head.bias[latent_dim:] += log_var_init
 
     def encode(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """States [..., S] to the posterior's ``mu`` and bounded ``log_var``, both [..., Z]."""

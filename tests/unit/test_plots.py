@@ -30,7 +30,7 @@ def figure_of(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def draw(run: Path) -> Any:
         figures: list[Any] = []
-        monkeypatch.setattr(plots, "_save", lambda figure, target: figures.append(figure))
+        monkeypatch.setattr(plots, "save_figure", lambda figure, target: figures.append(figure))
         draw_curves(run)
         figures[0].canvas.draw()
         return figures[0]

@@ -57,3 +57,11 @@ def test_where_log_var_stands_in_closed_form():
     assert told["vae_log_var_bound_share"] == pytest.approx(2 / 3)  # at either bound
     kl = [0.5 * (math.exp(v) - 1 - v) for v in (-2.0, 2.0)]
     assert told["vae_kl_top_share"] == pytest.approx(max(kl) / sum(kl), rel=1e-3)  # a quarter of 3 latents: one
+
+
+def test_the_posterior_starts_as_wide_as_it_is_told():
+    torch.manual_seed(0)
+    plain = trainer_of(vae_log_var_bound="none").describe(torch.zeros(10, 4))["vae_log_var_mean"]
+    torch.manual_seed(0)
+    wide = trainer_of(vae_log_var_bound="none", vae_log_var_init=6.0).describe(torch.zeros(10, 4))
+    assert wide["vae_log_var_mean"] == pytest.approx(plain + 6.0, abs=1e-4)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from fakes import RecordingLogger
-from omarl.analysis.doctor_types import Finding
+from omarl.analysis.doctor import Finding
 from omarl.learners import vae_watch
 from omarl.learners.vae_trainer import VAEConfig, VAETrainer
 from omarl.learners.vae_watch import FIRST_LOOK, VAEWatch

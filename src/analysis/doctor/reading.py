@@ -1,4 +1,4 @@
-"""Reading any run of the PyMARL family: whose metrics are called what, and large files fast."""
+"""Reading any run of the PyMARL family: whose metrics are called what, whose keys mean what."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ..types import ConfigError, OmarlError
-from .runs import METRICS, SACRED_METRICS, Series, _number, _series, read_metrics
+from ...types import ConfigError
+from ..runs import Series
 
 # role -> our name, then those that forks log it under
 ROLES: Mapping[str, tuple[str, ...]] = {
@@ -50,36 +48,6 @@ KEYS: Mapping[str, tuple[str, ...]] = {
 def is_ours(config: Mapping[str, Any]) -> bool:
     """Whether a configuration is one of this package's, so that every key of it runs again."""
     return "base_learner" in config and "vae_latent_dim" in config
-
-
-def read_series(run: Path) -> dict[str, Series]:
-    """``runs.read_metrics``, with a way through ``metrics.json`` that takes millions of points."""
-    if not run.is_dir() or (run / METRICS).is_file() or not (run / SACRED_METRICS).is_file():
-        return read_metrics(run)
-    path = run / SACRED_METRICS
-    try:
-        text = re.sub(rb'"timestamps":\s*\[[^\]]*\]', b'"timestamps":[]', path.read_bytes())
-        metrics = json.loads(text)
-        found = {name: _of_sacred(m["steps"], m["values"]) for name, m in metrics.items()}
-    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
-        raise OmarlError(f"{path} is not one of Sacred's metrics files, or is cut off: {error}") from None
-    return {name: series for name, series in found.items() if len(series)}
-
-
-def _of_sacred(steps: list[Any], values: list[Any]) -> Series:
-    """One metric; steps without a value and values without a step are left out."""
-    n = min(len(steps), len(values))
-    columns = []
-    for column in (steps[:n], values[:n]):
-        try:
-            columns.append(np.array(column, dtype=np.float64))
-        except (TypeError, ValueError):  # Sacred's jsonpickle writes NumPy's scalars as objects
-            numbers = [_number(raw) if not isinstance(raw, str) else None for raw in column]
-            columns.append(np.array([np.inf if x is None else x for x in numbers]))
-            gone = np.array([x is None for x in numbers])
-            columns[-1][gone] = np.nan
-    there = np.isfinite(columns[0])
-    return _series(columns[0][there], columns[1][there])
 
 
 def canonical(series: Mapping[str, Series], named: Mapping[str, Any] | None = None) -> dict[str, Series]:

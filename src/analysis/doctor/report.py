@@ -11,11 +11,11 @@ from typing import Any
 
 import yaml
 
-from ..config.load import CONFIG_DIR, read_yaml
-from ..types import OmarlError
-from .doctor_input import is_ours, translated
-from .doctor_types import Diagnosis
-from .runs import Series
+from ...config.load import CONFIG_DIR, read_yaml
+from ...types import OmarlError
+from ..runs import Series
+from .findings import Diagnosis
+from .reading import is_ours, translated
 
 # What belongs to one run and not to the next: where it lay, what it went on from, how it drew.
 NOT_REPEATED = ("seed", "checkpoint_path", "load_step", "evaluate", "local_results_path", "__doc__")
@@ -49,7 +49,7 @@ def write_report(
 def _write_all(
     diagnosis: Diagnosis, run: Path, folder: Path, series: Mapping[str, Series], config: Mapping[str, Any]
 ) -> list[Path]:
-    from .doctor_picture import draw_diagnosis
+    from .picture import draw_diagnosis
 
     suggestion = suggested_yaml(diagnosis, config, run, folder / "suggested.yaml")
     texts = {

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .doctor_types import Facts, Finding
-from .runs import Series
-from .symptoms import (
+from ..runs import Series
+from ..symptoms import (
     OSCILLATION,
     first_of,
     lowest_of,
@@ -22,6 +21,7 @@ from .symptoms import (
     share_of_loss,
     upheaval,
 )
+from .findings import Facts, Finding
 
 MIN_POINTS = 8  # logged points in the window, below which nothing is said of a motion
 MIN_UPDATES = 200  # below which nothing need have been learned

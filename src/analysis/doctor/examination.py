@@ -1,8 +1,8 @@
-"""The doctor: reads a run of any PyMARL fork, says what its VAE suffers from, why, and which keys help.
+"""From a run to a verdict.
 
 ``examine`` looks at series in memory and is quick enough for a running training; ``diagnose`` reads a run's
 directory and writes what was found. What each number means stands in ``symptoms``; what is concluded from it,
-in ``doctor_rules`` and ``doctor_rules_motion``.
+in ``rules_of_causes`` and ``rules_of_motion``.
 """
 
 from __future__ import annotations
@@ -15,16 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from ..config.schema import key
-from ..types import ConfigError
-from .doctor_input import canonical, how_it_ended, read_series, require_some_loss, translated
-from .doctor_rules import MIN_UPDATES, RULES_OF_CAUSES, rounded, share
-from .doctor_rules_motion import RULES_OF_MOTION
-from .doctor_types import EXPLAINS, SYMPTOMS, Diagnosis, Facts, Finding
-from .runs import Series, read_config
-from .symptoms import DRIFT, Motion, first_of, mean_of, measured_window, motion
-
-__all__ = ["SYMPTOMS", "DiagnoseConfig", "Diagnosis", "Finding", "diagnose", "examine", "format_findings"]
+from ...config.schema import key
+from ...types import ConfigError
+from ..runs import Series, read_config, read_metrics
+from ..symptoms import DRIFT, Motion, first_of, mean_of, measured_window, motion
+from .findings import EXPLAINS, SYMPTOMS, Diagnosis, Facts, Finding
+from .reading import canonical, how_it_ended, require_some_loss, translated
+from .rules_of_causes import MIN_UPDATES, RULES_OF_CAUSES, rounded, share
+from .rules_of_motion import RULES_OF_MOTION
 
 
 @dataclass(frozen=True)
@@ -42,12 +40,12 @@ def diagnose(config: DiagnoseConfig) -> Diagnosis:
     Raises:
         ConfigError, OmarlError: not a run, nothing logged, nothing of a VAE, or ``out`` cannot be written.
     """
-    from .diagnosis_report import write_report
+    from .report import write_report
 
     if not config.run:
         raise ConfigError("run: say which run, run=DIRECTORY (the folder that holds metrics.jsonl or metrics.json)")
     run = Path(config.run)
-    logged = read_series(run)
+    logged = read_metrics(run)
     found = canonical(logged, config.diagnose)
     require_some_loss(found, logged)
     status, failure = how_it_ended(run)

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from .doctor_rules import DEAD_NATS
-from .doctor_types import Diagnosis, Finding
-from .plots import BLUE, GREEN, INK, MUTED, PURPLE, VERMILLION, Panel, _draw_panel, _save
-from .runs import Series
-from .symptoms import straight_line
+from ..plots import BLUE, GREEN, INK, MUTED, PURPLE, VERMILLION, Panel, draw_panel, save_figure
+from ..runs import Series
+from ..symptoms import straight_line
+from .findings import Diagnosis, Finding
+from .rules_of_causes import DEAD_NATS
 
 SHADE = "#F1F4F7"
 TOP = Panel("vae_kl_loss", "KL divergence", BLUE, loss=True)
@@ -57,14 +57,14 @@ def draw_diagnosis(diagnosis: Diagnosis, series: Mapping[str, Series], target: P
             legend.remove()  # the first panel's serves them all
     figure.supxlabel("environment steps  ·  shaded: the window that was measured", y=0.14 / height, va="bottom",
                      fontsize=8, color=MUTED)  # fmt: skip
-    return _save(figure, target)
+    return save_figure(figure, target)
 
 
 def _draw(ax: Any, panel: Panel, series: Mapping[str, Series], diagnosis: Diagnosis) -> None:
     """A metric over the shaded window."""
     window = diagnosis.window
     if panel.metric in series and len(series[panel.metric]):
-        _draw_panel(ax, panel, dict(series))
+        draw_panel(ax, panel, dict(series))
     else:
         ax.text(0.5, 0.5, f"{panel.title}: not logged", ha="center", transform=ax.transAxes, color=MUTED)
         ax.set_axis_off()

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .runs import Series
-from .symptoms import NOTHING, Motion, Window
+from ..runs import Series
+from ..symptoms import NOTHING, Motion, Window
 
 # Causes before what they bring about: of two findings the one further up is named first.
 SYMPTOMS = (
-    "non_finite",
     "negative_kl",
+    "non_finite",
     "learning_rate_too_high",
     "posterior_collapse",
     "kl_weight_too_large",
@@ -31,7 +31,13 @@ SYMPTOMS = (
 
 # What a finding brings about, and so is not found a second time.
 EXPLAINS: Mapping[str, tuple[str, ...]] = {
-    "negative_kl": ("kl_explosion", "kl_growth", "kl_oscillation", "kl_weight_too_small", "logvar_saturation"),
+    "negative_kl": (
+        "non_finite", "posterior_collapse", "kl_explosion", "kl_growth", "kl_oscillation", "kl_weight_too_small",
+        "logvar_saturation", "gradient_clipping", "reconstruction_plateau", "too_short", "sampling_noise",
+    ),
+    "non_finite": (
+        "posterior_collapse", "gradient_clipping", "reconstruction_plateau", "too_short", "sampling_noise",
+    ),
     "learning_rate_too_high": (
         "posterior_collapse", "kl_weight_too_large", "kl_explosion", "kl_oscillation", "kl_growth",
         "gradient_clipping", "reconstruction_plateau", "sampling_noise", "latent_oversized", "logvar_saturation",

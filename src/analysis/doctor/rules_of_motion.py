@@ -1,6 +1,6 @@
 """The rules about how KL and reconstruction move, about the latent space, and about what cannot be told.
 
-See ``doctor_rules``, whose findings come first.
+See ``rules_of_causes``, whose findings come first.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from .doctor_rules import (
+from ..symptoms import DRIFT, OSCILLATION, mean_of, motion, peak_of, units_in_use
+from .findings import Facts, Finding
+from .rules_of_causes import (
     DEAD_NATS,
     MIN_POINTS,
     MIN_UPDATES,
@@ -22,8 +24,6 @@ from .doctor_rules import (
     rounded,
     share,
 )
-from .doctor_types import Facts, Finding
-from .symptoms import DRIFT, OSCILLATION, mean_of, motion, peak_of, units_in_use
 
 BATCH_SCATTER = 0.15  # standard deviation of single updates over the mean: 0.03 at 32 episodes a batch
 EXPLOSION = 10.0  # times the window's median
