@@ -167,5 +167,5 @@ def series_of(steps: Iterable[float], values: Iterable[float]) -> Series:
     value = np.asarray(values, dtype=np.float64)
     order = np.argsort(t, kind="stable")
     t, value = t[order], value[order]
-    keep = np.append(t[1:] != t[:-1], True)
+    keep = np.append(t[1:] != t[:-1], True)[: len(t)]
     return Series(t[keep], value[keep])
