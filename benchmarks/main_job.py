@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from omarl import run
+from omarl import run, training
 from omarl.analysis.statistics import intervals_apart, mean_interval
 from omarl.experiment import configuration
 from omarl.utils.checkpoints import find_checkpoint, load_checkpoint
@@ -70,7 +70,7 @@ def play(folder: Path, seed: int, episodes: int, random: list[int]) -> dict[str,
     try:
         load_checkpoint(find_checkpoint(str(folder)), parts.learner, "cpu")
         parts.tester.mac = RandomIn(parts.tester.mac, random)
-        run.log_test(parts, 0)
+        training.log_test(parts, 0)
     finally:
         parts.close()
     latest = parts.logger.latest

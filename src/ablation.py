@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from . import run
+from . import run, training
 from .analysis.ablation_report import write_report
 from .analysis.runs import Series
 from .analysis.symptoms import measured_window, motion
@@ -124,7 +124,7 @@ def record(values: Mapping[str, Any], folder: Path) -> VAEConfig:
             return update(states)
 
         learner.trainer.update = keep  # type: ignore[method-assign]
-        run.Training(parts, values, None).run()
+        training.Training(parts, values, None).run()
         batches = parts.tester.collect(config.test_nepisode)
         held_out = torch.cat([learner.real_states(batch) for batch in batches]).numpy()
     finally:

@@ -24,7 +24,7 @@ from sacred.arg_parser import get_config_updates
 from sacred.utils import apply_backspaces_and_linefeeds
 from tqdm import tqdm
 
-from . import run
+from . import run, training
 from .ablation import AblateConfig
 from .ablation import ablate as run_ablation
 from .analysis.doctor import DiagnoseConfig, format_findings
@@ -145,11 +145,11 @@ def add_train(experiment: Experiment, layers: Layers, started: float) -> None:
         def body() -> Any:
             config = typed(_config, layers)
             if config["evaluate"]:
-                return run.evaluate(config, Logger(experiment.logger, started=started))
+                return training.evaluate(config, Logger(experiment.logger, started=started))
             observed = any(observer is directory for observer in _run.observers)
             folder = directory.path if observed else None
             logger = Logger(experiment.logger, folder, _run, config["use_tensorboard"], started)
-            return run.train(config, logger, folder)
+            return training.train(config, logger, folder)
 
         return said_in_one_line(body)
 
@@ -162,7 +162,7 @@ def add_unobserved_commands(experiment: Experiment, layers: Layers, started: flo
         """Tests a checkpoint's agents and VAE: evaluate with checkpoint_path=RUN_DIRECTORY."""
 
         def body() -> None:
-            result = run.evaluate(typed(_config, layers), Logger(experiment.logger, started=started))
+            result = training.evaluate(typed(_config, layers), Logger(experiment.logger, started=started))
             for name in sorted(n for n in result if n.startswith("test_")):
                 print(f"{name:32} {result[name]:.4g}")
             print(f"written to {result.get('file', 'nowhere')}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..types import ConfigError, EnvError, EnvInfo, OmarlError
 from .adapter import Adapter
@@ -55,14 +55,25 @@ def make_single(target: Any, name: str, env_args: Mapping[str, Any], state_size:
     return adapter
 
 
-def look_at(target: Any, name: str, env_args: Mapping[str, Any]) -> tuple[EnvInfo, int]:
+class Look(NamedTuple):
+    """What all copies have in common.
+
+    Attributes:
+        info: names and sizes.
+        state_size: of the environment's own state, 0 for none.
+        original: a copy, unwrapped and closed: its settings can be read.
+    """
+
+    info: EnvInfo
+    state_size: int
+    original: Any
+
+
+def look_at(target: Any, name: str, env_args: Mapping[str, Any]) -> Look:
     """Makes a copy only to look at it.
 
     Args, Raises:
         as ``make_single``.
-
-    Returns:
-        What all copies have in common, and the size of the environment's own state: 0 for none.
     """
     adapter = make_single(target, name, env_args, 0)
     try:
@@ -73,7 +84,7 @@ def look_at(target: Any, name: str, env_args: Mapping[str, Any]) -> tuple[EnvInf
     finally:
         adapter.close()
     adapter.use_state(state_size)
-    return adapter.info, state_size
+    return Look(adapter.info, state_size, getattr(adapter.env, "unwrapped", adapter.env))
 
 
 def _kind(env: Any, key: str) -> type[ParallelAdapter] | type[AECAdapter] | type[GymAdapter]:

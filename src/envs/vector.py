@@ -23,10 +23,13 @@ class VectorEnv:
     """A ``VecEnv`` over a backend that reads and writes ``arrays``.
 
     After an error or an interrupt inside a call it is closed: copies may then be out of step.
+
+    Attributes:
+        how: how the copies are stepped, in a few words.
     """
 
-    def __init__(self, info: EnvInfo, n_envs: int, arrays: Arrays, backend: Backend) -> None:
-        self.info = info
+    def __init__(self, info: EnvInfo, n_envs: int, arrays: Arrays, backend: Backend, how: str = "") -> None:
+        self.info, self.how = info, how
         self.n_envs = n_envs
         self._arrays = arrays
         self._backend: Backend | None = backend

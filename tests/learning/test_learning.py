@@ -6,7 +6,7 @@ import logging
 
 import pytest
 import torch
-from omarl import run
+from omarl import training
 from omarl.experiment import configuration
 from omarl.learners.vae_trainer import VAEConfig, VAETrainer
 from omarl.utils.metrics import Logger
@@ -16,7 +16,7 @@ def train(*words: str) -> Logger:
     """Trains in this process and returns the logger with its latest numbers."""
     values = {**configuration(["main.py", *words]).values, "seed": 1}
     logger = Logger(logging.getLogger("test"))
-    run.train(values, logger, None)
+    training.train(values, logger, None)
     return logger
 
 

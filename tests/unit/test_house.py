@@ -20,6 +20,7 @@ FLOORS = [
     ["controllers", "opponents", "envs", "analysis"],
     ["runners", "learners"],
     ["run"],
+    ["training"],
     ["ablation"],
     ["experiment"],
     ["__main__"],

@@ -6,6 +6,7 @@ import pytest
 import torch
 from omarl import run
 from omarl.experiment import configuration
+from omarl.training import Training
 from omarl.types import ConfigError
 from omarl.utils.metrics import Logger
 
@@ -30,7 +31,7 @@ def training(corridor, tmp_path):
         values = configuration([w for w in argv if not known or not w.startswith("--")]).values
         parts = run.build(values, Logger(logging.getLogger("test")))
         made.append(parts)
-        return run.Training(parts, values, tmp_path)
+        return Training(parts, values, tmp_path)
 
     yield make
     for parts in made:
@@ -48,7 +49,7 @@ def test_updates_follow_environment_steps_whatever_the_number_of_copies(training
 
 def test_no_step_is_tested_twice(training, monkeypatch):
     tested = []
-    monkeypatch.setattr(run, "log_test", lambda parts, t_env: tested.append(t_env))
+    monkeypatch.setattr("omarl.training.log_test", lambda parts, t_env: tested.append(t_env))
     training("t_max=480", "test_interval=240").run()
     assert tested == [0, 240, 480]
 

@@ -16,7 +16,9 @@ def make() -> Iterator[Callable[..., Any]]:
     made = []
 
     def make_and_keep(env: str, n_envs: int = 1, n_workers: int = 0, seed: int = 0, **env_args: Any) -> Any:
-        name = env if env in ("pettingzoo", "gymnasium") else f"toy_envs:{env}"
+        packaged = env in ("pettingzoo", "gymnasium")
+        name = env if packaged else f"toy_envs:{env}"
+        env_args = {"backend": "pettingzoo", **env_args} if packaged else env_args  # arrays have tests of their own
         made.append(make_vec_env(name, env_args, n_envs, n_workers, seed))
         return made[-1]
 

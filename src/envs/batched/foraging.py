@@ -1,0 +1,311 @@
+"""Level-based foraging (lbforaging 2.x; Christianos, Schäfer and Albrecht 2020), E copies at once.
+
+The rules are the package's, its peculiarities included: a player may walk onto one who has just failed to move;
+a player near the border sees others further away than food; players not yet placed in a new episode block their
+cells of the last one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from ...types import EnvInfo
+from ..arrays import Arrays
+from .random import generators, integer, shuffle
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+NORTH, SOUTH, WEST, EAST, LOAD = 1, 2, 3, 4, 5
+ATTEMPTS = 1000  # at placing players or food before the package gives up
+
+
+class Foraging:
+    """A backend of ``VectorEnv``.
+
+    Args:
+        original: a ``ForagingEnv``, for its settings.
+        info: what the copies show.
+        arrays: where they show it.
+        seed: of all copies.
+
+    Attributes:
+        field: int64 [E, R, C], food levels.
+        position: int64 [E, N, 2], row and column.
+        level: int64 [E, N].
+        clock: int64 [E], steps of the episode.
+        spawned: int64 [E], food levels that the episode began with.
+    """
+
+    def __init__(self, original: Any, info: EnvInfo, arrays: Arrays, seed: int) -> None:
+        n_envs, n = len(arrays.actions), info.n_agents
+        rows, columns = original.field.shape
+        self.arrays = arrays
+        self.field = np.zeros((n_envs, rows, columns), np.int64)
+        self.position = np.full((n_envs, n, 2), -1, np.int64)
+        self.level = np.zeros((n_envs, n), np.int64)
+        self.clock = np.zeros(n_envs, np.int64)
+        self.spawned = np.zeros(n_envs, np.int64)
+        self.random = generators(seed, n_envs)
+        by_players = original.max_food_level is None  # a food may need as much as three players together
+        low = original.min_food_level
+        high = low if by_players else original.max_food_level
+        self._begin_settings = (
+            np.stack([original.min_player_level, original.max_player_level]).astype(np.int64),
+            np.stack([low, high]).astype(np.int64),
+            bool(by_players),
+            bool(original.force_coop),
+        )
+        self._seen = (int(original.max_num_food), int(original.sight), bool(original._observe_agent_levels))
+        self._step_settings = (
+            int(original._max_episode_steps),
+            int(info.episode_limit),
+            float(original.penalty),
+            bool(original._normalize_reward),
+        )
+        for frame in (arrays.final, arrays.first):  # nothing is masked, and nobody dies
+            frame.avail[...] = 1
+            frame.agent_mask[...] = 1
+            frame.acting[...] = 1
+
+    @staticmethod
+    def unknown_setting(original: Any) -> str:
+        """The setting that is not known here, or nothing."""
+        return "grid_observation" if original._grid_observation else ""
+
+    def reset(self) -> None:
+        """Begins an episode in every copy."""
+        first = self.arrays.first
+        _reset(*self._world(), first.obs, first.state, *self._begin_settings, *self._seen)
+
+    def step(self) -> None:
+        """Steps every copy with ``actions``."""
+        a = self.arrays
+        _step(
+            *self._world(), a.actions, a.reward, a.terminated, a.truncated, a.final.obs, a.final.state,
+            a.final.acting, a.first.obs, a.first.state, *self._step_settings, *self._begin_settings, *self._seen,
+        )  # fmt: skip
+
+    def _world(self) -> tuple[NDArray[Any], ...]:
+        return self.field, self.position, self.level, self.clock, self.spawned, self.random
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+@njit(cache=True)
+def _is_open(field: Ints, row: int, column: int) -> bool:
+    """Whether a player may want to go there: players do not count, food does."""
+    return 0 <= row < field.shape[0] and 0 <= column < field.shape[1] and field[row, column] == 0
+
+
+@njit(cache=True)
+def _food_beside(field: Ints, row: int, column: int) -> tuple[int, int]:
+    """Where the food beside a cell is, north, south, west or east of it; (-1, -1) for none.
+
+    Food is spawned so far apart that there is never more than one.
+    """
+    if row > 0 and field[row - 1, column] > 0:
+        return row - 1, column
+    if row < field.shape[0] - 1 and field[row + 1, column] > 0:
+        return row + 1, column
+    if column > 0 and field[row, column - 1] > 0:
+        return row, column - 1
+    if column < field.shape[1] - 1 and field[row, column + 1] > 0:
+        return row, column + 1
+    return -1, -1
+
+
+@njit(cache=True)
+def _step(
+    fields, positions, levels, clock, spawned, random, actions, rewards, terminated, truncated, obs, state, acting,
+    first_obs, first_state, max_steps, limit, penalty, normalised, player_levels, food_levels, by_players, coop,
+    n_food, sight, shows_levels,
+):  # fmt: skip
+    n = positions.shape[1]
+    wanted = np.empty((n, 2), np.int64)
+    loads = np.empty(n, np.bool_)
+    for e in range(len(fields)):
+        field, position, level, reward = fields[e], positions[e], levels[e], rewards[e]
+        clock[e] += 1
+        _move(field, position, actions[e], wanted, loads)
+        eaten = _load(field, position, level, loads, reward, spawned[e], penalty, normalised)
+        left = True
+        if eaten:
+            left = bool(np.any(field))
+        terminated[e] = not left
+        truncated[e] = left and (clock[e] >= max_steps or clock[e] >= limit)
+        _show(field, position, level, obs[e], state[e], n_food, sight, shows_levels)
+        ended = terminated[e] or truncated[e]
+        acting[e] = 0 if ended else 1
+        if ended:
+            _begin(e, fields, positions, levels, clock, spawned, random, player_levels, food_levels, by_players, coop)
+            _show(field, position, level, first_obs[e], first_state[e], n_food, sight, shows_levels)
+
+
+@njit(cache=True)
+def _move(field, position, action, wanted, loads):
+    """Who wants a cell alone goes there; notes in ``loads`` who loads."""
+    n = len(position)
+    for i in range(n):
+        row, column = position[i]
+        wanted[i] = position[i]
+        loads[i] = False
+        a = action[i]
+        if a == NORTH and _is_open(field, row - 1, column):
+            wanted[i, 0] = row - 1
+        elif a == SOUTH and _is_open(field, row + 1, column):
+            wanted[i, 0] = row + 1
+        elif a == WEST and _is_open(field, row, column - 1):
+            wanted[i, 1] = column - 1
+        elif a == EAST and _is_open(field, row, column + 1):
+            wanted[i, 1] = column + 1
+        elif a == LOAD:
+            loads[i] = _food_beside(field, row, column)[0] >= 0
+    for i in range(n):
+        alone = True
+        for j in range(n):
+            if j != i and wanted[i, 0] == wanted[j, 0] and wanted[i, 1] == wanted[j, 1]:
+                alone = False
+        if alone:
+            position[i, 0], position[i, 1] = wanted[i, 0], wanted[i, 1]
+
+
+@njit(cache=True)
+def _load(field, position, level, loads, reward, spawned, penalty, normalised):
+    """All who load the same food do it together; whether any was eaten."""
+    n = len(position)
+    eaten = False
+    reward[:] = 0.0
+    for i in range(n):
+        if not loads[i]:
+            continue
+        row, column = _food_beside(field, position[i, 0], position[i, 1])
+        food, strength = field[row, column], 0
+        for j in range(i, n):
+            if loads[j] and abs(position[j, 0] - row) + abs(position[j, 1] - column) == 1:
+                strength += level[j]
+        for j in range(i, n):
+            if loads[j] and abs(position[j, 0] - row) + abs(position[j, 1] - column) == 1:
+                loads[j] = False
+                if strength < food:
+                    reward[j] -= penalty
+                else:
+                    share = float(level[j] * food)
+                    reward[j] = share / float(strength * spawned) if normalised else share
+        if strength >= food:
+            field[row, column] = 0
+            eaten = True
+    return eaten
+
+
+@njit(cache=True)
+def _show(field, position, level, obs, state, n_food, sight, shows_levels):
+    """What each player sees: the food in sight from the north-west on, then itself, then the others in sight."""
+    n, width = obs.shape
+    per_player = 3 if shows_levels else 2
+    for i in range(n):
+        row, column = position[i]
+        top, left = max(row - sight, 0), max(column - sight, 0)
+        at = 0
+        for r in range(top, min(row + sight + 1, field.shape[0])):
+            for c in range(left, min(column + sight + 1, field.shape[1])):
+                if field[r, c] != 0:
+                    obs[i, at] = r - top
+                    obs[i, at + 1] = c - left
+                    obs[i, at + 2] = field[r, c]
+                    at += 3
+        while at < 3 * n_food:
+            obs[i, at] = -1.0
+            obs[i, at + 1] = -1.0
+            obs[i, at + 2] = 0.0
+            at += 3
+        for turn in range(n):
+            j = i if turn == 0 else (turn - 1 if turn <= i else turn)
+            y = position[j, 0] - row + min(sight, row)
+            x = position[j, 1] - column + min(sight, column)
+            if min(y, x) < 0 or max(y, x) > 2 * sight:
+                continue
+            obs[i, at] = y
+            obs[i, at + 1] = x
+            if shows_levels:
+                obs[i, at + 2] = level[j]
+            at += per_player
+        while at < width:
+            obs[i, at] = -1.0
+            obs[i, at + 1] = -1.0
+            if shows_levels:
+                obs[i, at + 2] = 0.0
+            at += per_player
+        state[i * width : (i + 1) * width] = obs[i]
+
+
+@njit(cache=True)
+def _reset(
+    fields, positions, levels, clock, spawned, random, obs, state, player_levels, food_levels, by_players, coop,
+    n_food, sight, shows_levels,
+):  # fmt: skip
+    for e in range(len(fields)):
+        _begin(e, fields, positions, levels, clock, spawned, random, player_levels, food_levels, by_players, coop)
+        _show(fields[e], positions[e], levels[e], obs[e], state[e], n_food, sight, shows_levels)
+
+
+@njit(cache=True)
+def _begin(e, fields, positions, levels, clock, spawned, random, player_levels, food_levels, by_players, coop):
+    """Places players and food for a new episode of copy ``e``."""
+    field, position, level = fields[e], positions[e], levels[e]
+    field[...] = 0
+    clock[e] = 0
+    order = np.empty(len(position), np.int64)
+    shuffle(random, e, order)
+    for i in range(len(position)):
+        for _ in range(ATTEMPTS):
+            row, column = integer(random, e, 0, field.shape[0]), integer(random, e, 0, field.shape[1])
+            if not _is_taken(position, row, column):
+                position[i, 0], position[i, 1] = row, column
+                level[i] = integer(random, e, player_levels[0, order[i]], player_levels[1, order[i]] + 1)
+                break
+    strongest = np.sort(level)[:3].sum()  # the package's word for it: the three lowest levels
+    _grow(e, field, position, random, food_levels, strongest if by_players else -1, coop)
+    spawned[e] = field.sum()
+
+
+@njit(cache=True)
+def _is_taken(position, row, column):
+    for i in range(len(position)):
+        if position[i, 0] == row and position[i, 1] == column:
+            return True
+    return False
+
+
+@njit(cache=True)
+def _grow(e, field, position, random, food_levels, highest, coop):
+    """Food inside the border, none beside another, of random levels up to ``highest``, or up to its own if -1."""
+    order = np.empty(food_levels.shape[1], np.int64)
+    shuffle(random, e, order)
+    placed = 0
+    for _ in range(ATTEMPTS):
+        if placed == len(order):
+            break
+        row, column = integer(random, e, 1, field.shape[0] - 1), integer(random, e, 1, field.shape[1] - 1)
+        if _is_taken(position, row, column) or _is_near_food(field, row, column):
+            continue
+        high = highest if highest >= 0 else food_levels[1, order[placed]]
+        low = high if coop else food_levels[0, order[placed]]
+        field[row, column] = low if low == high else integer(random, e, low, high + 1)
+        placed += 1
+
+
+@njit(cache=True)
+def _is_near_food(field, row, column):
+    """Food in the eight cells around, or two away straight up, down, left or right."""
+    for r in range(max(row - 2, 0), min(row + 3, field.shape[0])):
+        for c in range(max(column - 2, 0), min(column + 3, field.shape[1])):
+            near = (abs(r - row) <= 1 and abs(c - column) <= 1) or r == row or c == column
+            if near and field[r, c] > 0:
+                return True
+    return False

@@ -1,0 +1,234 @@
+"""The training loop: collect episodes, keep them, learn, test, log, save."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .analysis.plots import draw_curves
+from .components.episode_batch import EpisodeBatch
+from .components.replay_buffer import ReplayBuffer
+from .config.schema import read
+from .run import REPLAY_STREAM, Parts, RunConfig, build, describe
+from .runners.episode_runner import Stopwatch
+from .types import ConfigError, EnvError, OmarlError
+from .utils.checkpoints import find_checkpoint, load_checkpoint, save_checkpoint
+from .utils.console import headline, live, progress_bar, summary
+from .utils.metrics import Grid, Logger
+from .utils.run_directory import write_json
+from .utils.seeding import rng_state, set_rng_state, stream_seed
+
+
+class Training:
+    """The loop: collect episodes, keep them, learn so many times, test, log, save.
+
+    Args:
+        parts: the run's objects.
+        values: the whole configuration, kept with the checkpoints.
+        directory: the run's folder; None keeps nothing.
+    """
+
+    def __init__(self, parts: Parts, values: Mapping[str, Any], directory: Path | None) -> None:
+        self.parts, self.values, self.directory = parts, values, directory
+        c = self.config = parts.config
+        device = "cpu" if c.buffer_cpu_only else parts.args.device
+        rng = np.random.default_rng(stream_seed(c.seed, REPLAY_STREAM))
+        limit = parts.info.episode_limit
+        self.buffer = ReplayBuffer(parts.scheme, parts.groups, c.buffer_size, limit, rng, device)
+        self.updates = 0
+        self.next_update: int | None = None  # the step that the next update is due at, once learning has begun
+        self.saved_at = self.tested_at = -1
+        self._resume()
+        t_env = parts.runner.t_env
+        self.tests = Grid(c.test_interval, t_env)
+        self.runner_logs = Grid(c.runner_log_interval, t_env)
+        self.console_logs = Grid(c.log_interval, t_env)
+        self.saves = Grid(c.save_model_interval, t_env)
+        self.stopwatch = Stopwatch(t_env)
+
+    def _resume(self) -> None:
+        if not self.config.checkpoint_path:
+            return
+        folder = find_checkpoint(self.config.checkpoint_path, self.config.load_step)
+        state = load_checkpoint(folder, self.parts.learner, self.parts.args.device)
+        if state["t_env"] >= self.config.t_max:
+            raise ConfigError(f"t_max: {folder} stands at step {state['t_env']} already; give a larger t_max")
+        self.updates = state["updates"]
+        self.parts.runner.t_env, self.parts.runner.episodes = state["t_env"], state["episodes"]
+        set_rng_state(state["rng"])
+        self.buffer.rng.bit_generator.state = json.loads(state["replay_rng"])
+        say = self.parts.logger.console_logger.info
+        if state.get("buffer") is not None:
+            self.buffer.load_state_dict(state["buffer"])
+            self.next_update = state["next_update"]
+        else:
+            say("the checkpoint holds no replay buffer (save_buffer): learning goes on when it is refilled")
+        say(f"resumed from {folder}")
+
+    def save(self) -> None:
+        """A checkpoint at the present step."""
+        runner = self.parts.runner
+        if self.directory is None or not self.config.save_model or self.saved_at == runner.t_env:
+            return
+        state = {
+            "episodes": runner.episodes,
+            "updates": self.updates,
+            "next_update": self.next_update,
+            "rng": rng_state(),
+            "replay_rng": json.dumps(self.buffer.rng.bit_generator.state),
+            "buffer": self.buffer.state_dict() if self.config.save_buffer else None,
+        }
+        save_checkpoint(self.directory, runner.t_env, self.parts.learner, self.values, state)
+        self.saved_at = runner.t_env
+
+    def learn(self) -> None:
+        """The updates that the environment steps taken so far call for."""
+        t_env = self.parts.runner.t_env
+        if not self.buffer.can_sample(self.config.batch_size):
+            return
+        if self.next_update is None:
+            self.next_update = t_env
+        while t_env >= self.next_update:
+            self.next_update += self.config.env_steps_per_update
+            batch = self.buffer.sample(self.config.batch_size)
+            if str(batch.device) != self.parts.args.device:
+                batch = batch.to(self.parts.args.device)
+            self.parts.learner.train(batch, t_env, self.parts.runner.episodes)
+            self.updates += 1
+
+    def log(self, last: bool = False) -> None:
+        """What is due at the present step; at the last one, whatever has not been logged."""
+        parts, t_env = self.parts, self.parts.runner.t_env
+        if self.runner_logs.due(t_env) or (last and parts.runner.stats.lengths):
+            parts.runner.stats.log(parts.logger, parts.info.agents, t_env)
+            if hasattr(parts.runner.mac, "exploration"):
+                for name, value in parts.runner.mac.exploration(t_env).items():
+                    parts.logger.log_stat(name, value, t_env)
+            parts.logger.log_stat("steps_per_second", self.stopwatch.rate(t_env), t_env)
+            parts.logger.log_stat("episode", parts.runner.episodes, t_env)
+            parts.logger.log_stat("updates", self.updates, t_env)
+
+    def test(self) -> None:
+        """A greedy test in environments of its own, logged at the present step."""
+        if self.config.test_interval and self.tested_at != self.parts.runner.t_env:
+            self.tested_at = self.parts.runner.t_env
+            log_test(self.parts, self.tested_at)
+
+    def run(self) -> None:
+        """Trains until ``t_max``, with a test before the first step and after the last."""
+        runner, config = self.parts.runner, self.config
+        self.test()
+        with progress_bar(config.t_max, runner.t_env) as bar:
+            while runner.t_env < config.t_max:
+                self.buffer.insert(runner.run())
+                self.learn()
+                self.log()
+                if self.tests.due(runner.t_env) and runner.t_env < config.t_max:
+                    self.test()
+                if self.saves.due(runner.t_env):
+                    self.save()
+                if self.console_logs.due(runner.t_env) and bar.disable:
+                    self.parts.logger.console_logger.info(headline(self.parts.logger.latest, runner.t_env))
+                bar.set_postfix_str(live(self.parts.logger.latest), refresh=False)
+                bar.update(runner.t_env - bar.n)
+        self.log(last=True)
+        self.test()
+
+
+def log_test(parts: Parts, t_env: int) -> list[EpisodeBatch]:
+    """Plays ``test_nepisode`` greedy episodes and logs what they were like, the VAE's held-out fit included."""
+    batches = parts.tester.collect(parts.config.test_nepisode)
+    parts.tester.stats.log(parts.logger, parts.info.agents, t_env, prefix="test_")
+    if hasattr(parts.learner, "evaluate"):
+        on_device = [batch.to(parts.args.device) for batch in batches]
+        for name, value in parts.learner.evaluate(on_device).items():
+            parts.logger.log_stat(f"test_{name}", value, t_env)
+    return batches
+
+
+def picture(directory: Path) -> str:
+    """Draws the curves and says where; a disk that is full must not hide what ended the run."""
+    try:
+        return f"curves: {draw_curves(directory)}"
+    except (OSError, OmarlError) as error:
+        return f"curves.png not drawn ({error})"
+
+
+def train(values: Mapping[str, Any], logger: Logger, directory: Path | None) -> float | None:
+    """The whole run. Whatever ends it, what was logged stays and the picture is drawn.
+
+    Args:
+        values: the complete configuration.
+        logger: where numbers go.
+        directory: the run's folder, or None.
+
+    Returns:
+        The last test's ``test_return_mean``, where there was a test.
+    """
+    say = logger.console_logger.info
+    parts = build(values, logger)
+    training: Training | None = None
+    try:
+        training = Training(parts, values, directory)
+        say(describe(parts))
+        say(f"replay buffer: {parts.config.buffer_size} episodes, at most {training.buffer.bytes / 2**30:.2f} GiB")
+        if directory is not None:
+            say(f"run directory: {directory}")
+        training.run()
+        training.save()
+    except KeyboardInterrupt:
+        say(f"interrupted at step {parts.runner.t_env}")
+        if training is not None:
+            training.save()
+        raise
+    except EnvError:
+        if training is not None:
+            training.save()
+        raise
+    finally:
+        parts.close()
+        if training is not None:
+            runner = parts.runner
+            for line in summary(logger.latest, parts.info.agents, runner.t_env, runner.episodes, training.updates):
+                say(line)
+        if directory is not None:
+            say(picture(directory))
+    return logger.latest.get("test_return_mean")
+
+
+def evaluate(values: Mapping[str, Any], logger: Logger) -> dict[str, Any]:
+    """Tests a checkpoint's agents and its VAE on fresh episodes.
+
+    Returns:
+        The means, each episode's return and length, and where they were written (``evaluation.json`` in the
+        checkpoint, if it can be written).
+
+    Raises:
+        ConfigError: there is no such checkpoint, or it cannot be loaded.
+    """
+    config = read(RunConfig, values)
+    folder = find_checkpoint(config.checkpoint_path, config.load_step)
+    parts = build(values, logger)
+    try:
+        state = load_checkpoint(folder, parts.learner, parts.args.device)
+        batches = log_test(parts, state["t_env"])
+    finally:
+        parts.close()
+    result: dict[str, Any] = dict(logger.latest)
+    result["t_env"] = state["t_env"]
+    result["episode_returns"] = [r for batch in batches for r in episode_returns(batch)]
+    try:
+        write_json(folder / "evaluation.json", result)
+        result["file"] = str(folder / "evaluation.json")
+    except OSError as error:
+        logger.console_logger.warning(f"{folder}/evaluation.json not written ({error.strerror})")
+    return result
+
+
+def episode_returns(batch: EpisodeBatch) -> list[list[float]]:
+    """Each episode's undiscounted return for each agent (one number where the reward is shared)."""
+    return batch["reward"].sum(dim=1).tolist()
