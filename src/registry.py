@@ -17,11 +17,15 @@ from .types import ConfigError
 REGISTRY: dict[str, dict[str, Any]] = {
     "learner": {
         "q_learner": ".learners.q_learner:QLearner",
+        "pqn_learner": ".learners.pqn_learner:PQNLearner",
         "omg_vae_learner": ".learners.omg_vae_learner:OMGVAELearner",
     },
     "mac": {"basic_mac": ".controllers.basic_controller:BasicMAC"},
     "agent": {"rnn": ".modules.agents.rnn_agent:RNNAgent"},
-    "runner": {"episode": ".runners.episode_runner:EpisodeRunner"},
+    "runner": {
+        "episode": ".runners.episode_runner:EpisodeRunner",
+        "rollout": ".runners.rollout_runner:RolloutRunner",
+    },
     "action_selector": {"epsilon_greedy": ".components.action_selectors:EpsilonGreedy"},
     "env": {
         "pettingzoo": ".envs.factories:make_pettingzoo",

@@ -15,6 +15,7 @@ from .config.schema import key, read
 from .controllers.pymarl_controller import PyMARLController
 from .envs.make import PACKAGED, make_vec_env
 from .registry import resolve
+from .runners.episode_runner import EpisodeRunner
 from .types import ConfigError, EnvInfo, VecEnv
 from .utils.checkpoints import find_checkpoint
 from .utils.metrics import Logger
@@ -170,7 +171,7 @@ def build(values: Mapping[str, Any], logger: Logger) -> Parts:
         actor = mac if hasattr(mac, "act") else PyMARLController(mac, scheme, groups, device)
         runner_class = resolve("runner", config.runner)
         runner = runner_class(env, actor, scheme, groups, args)
-        tester = runner_class(test_env, actor, scheme, groups, args, test_mode=True)
+        tester = EpisodeRunner(test_env, actor, scheme, groups, args, test_mode=True)
     except BaseException:
         env.close()
         test_env.close()

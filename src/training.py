@@ -14,7 +14,7 @@ from .components.episode_batch import EpisodeBatch
 from .components.replay_buffer import ReplayBuffer
 from .config.schema import read
 from .run import REPLAY_STREAM, Parts, RunConfig, build, describe
-from .runners.episode_runner import Stopwatch
+from .runners.player import Stopwatch
 from .types import ConfigError, EnvError, OmarlError
 from .utils.checkpoints import find_checkpoint, load_checkpoint, save_checkpoint
 from .utils.console import headline, live, progress_bar, summary
@@ -23,8 +23,33 @@ from .utils.run_directory import write_json
 from .utils.seeding import rng_state, set_rng_state, stream_seed
 
 
+def is_on_policy(parts: Parts) -> bool:
+    """Whether the learner trains on each rollout once it is there, and on nothing else.
+
+    Raises:
+        ConfigError: learner and runner do not go together.
+    """
+    wanted = bool(getattr(parts.learner, "on_policy", False))
+    if wanted != bool(getattr(parts.runner, "on_policy", False)):
+        needs = "rollout" if wanted else "episode"
+        raise ConfigError(f"runner: learner {parts.config.learner} does not learn from {parts.config.runner}s; "
+                          f"set runner={needs}")  # fmt: skip
+    return wanted
+
+
+def replay_buffer(parts: Parts) -> ReplayBuffer:
+    """The buffer that the configuration asks for."""
+    c = parts.config
+    rng = np.random.default_rng(stream_seed(c.seed, REPLAY_STREAM))
+    device = "cpu" if c.buffer_cpu_only else parts.args.device
+    return ReplayBuffer(parts.scheme, parts.groups, c.buffer_size, parts.info.episode_limit, rng, device)
+
+
 class Training:
-    """The loop: collect episodes, keep them, learn so many times, test, log, save.
+    """The loop: collect, learn, test, log, save.
+
+    An off-policy learner gets batches of episodes from a replay buffer, one for so many environment steps; an
+    on-policy one each rollout, once.
 
     Args:
         parts: the run's objects.
@@ -35,10 +60,8 @@ class Training:
     def __init__(self, parts: Parts, values: Mapping[str, Any], directory: Path | None) -> None:
         self.parts, self.values, self.directory = parts, values, directory
         c = self.config = parts.config
-        device = "cpu" if c.buffer_cpu_only else parts.args.device
-        rng = np.random.default_rng(stream_seed(c.seed, REPLAY_STREAM))
-        limit = parts.info.episode_limit
-        self.buffer = ReplayBuffer(parts.scheme, parts.groups, c.buffer_size, limit, rng, device)
+        self.on_policy = is_on_policy(parts)
+        self.buffer = None if self.on_policy else replay_buffer(parts)
         self.updates = 0
         self.next_update: int | None = None  # the step that the next update is due at, once learning has begun
         self.saved_at = self.tested_at = -1
@@ -60,41 +83,53 @@ class Training:
         self.updates = state["updates"]
         self.parts.runner.t_env, self.parts.runner.episodes = state["t_env"], state["episodes"]
         set_rng_state(state["rng"])
-        self.buffer.rng.bit_generator.state = json.loads(state["replay_rng"])
         say = self.parts.logger.console_logger.info
+        say(f"resumed from {folder}")
+        if self.buffer is None:
+            return
+        self.buffer.rng.bit_generator.state = json.loads(state["replay_rng"])
         if state.get("buffer") is not None:
             self.buffer.load_state_dict(state["buffer"])
             self.next_update = state["next_update"]
         else:
             say("the checkpoint holds no replay buffer (save_buffer): learning goes on when it is refilled")
-        say(f"resumed from {folder}")
 
     def save(self) -> None:
         """A checkpoint at the present step."""
         runner = self.parts.runner
         if self.directory is None or not self.config.save_model or self.saved_at == runner.t_env:
             return
-        state = {
+        state: dict[str, Any] = {
             "episodes": runner.episodes,
             "updates": self.updates,
             "next_update": self.next_update,
             "rng": rng_state(),
-            "replay_rng": json.dumps(self.buffer.rng.bit_generator.state),
-            "buffer": self.buffer.state_dict() if self.config.save_buffer else None,
         }
+        if self.buffer is not None:
+            state["replay_rng"] = json.dumps(self.buffer.rng.bit_generator.state)
+            state["buffer"] = self.buffer.state_dict() if self.config.save_buffer else None
         save_checkpoint(self.directory, runner.t_env, self.parts.learner, self.values, state)
         self.saved_at = runner.t_env
 
-    def learn(self) -> None:
-        """The updates that the environment steps taken so far call for."""
-        t_env = self.parts.runner.t_env
-        if not self.buffer.can_sample(self.config.batch_size):
+    def collect_and_learn(self) -> None:
+        """The next episodes or the next rollout, and the updates that the environment steps so far call for."""
+        runner = self.parts.runner
+        collected = runner.run()
+        if self.buffer is None:
+            self.parts.learner.train(collected, runner.t_env, runner.episodes)
+            self.updates += 1
+        else:
+            self.buffer.insert(collected)
+            self._replay(self.buffer, runner.t_env)
+
+    def _replay(self, buffer: ReplayBuffer, t_env: int) -> None:
+        if not buffer.can_sample(self.config.batch_size):
             return
         if self.next_update is None:
             self.next_update = t_env
         while t_env >= self.next_update:
             self.next_update += self.config.env_steps_per_update
-            batch = self.buffer.sample(self.config.batch_size)
+            batch = buffer.sample(self.config.batch_size)
             if str(batch.device) != self.parts.args.device:
                 batch = batch.to(self.parts.args.device)
             self.parts.learner.train(batch, t_env, self.parts.runner.episodes)
@@ -124,8 +159,7 @@ class Training:
         self.test()
         with progress_bar(config.t_max, runner.t_env) as bar:
             while runner.t_env < config.t_max:
-                self.buffer.insert(runner.run())
-                self.learn()
+                self.collect_and_learn()
                 self.log()
                 if self.tests.due(runner.t_env) and runner.t_env < config.t_max:
                     self.test()
@@ -175,7 +209,10 @@ def train(values: Mapping[str, Any], logger: Logger, directory: Path | None) -> 
     try:
         training = Training(parts, values, directory)
         say(describe(parts))
-        say(f"replay buffer: {parts.config.buffer_size} episodes, at most {training.buffer.bytes / 2**30:.2f} GiB")
+        if training.buffer is not None:
+            say(
+                f"replay buffer: {parts.config.buffer_size} episodes, at most {training.buffer.bytes / 2**30:.2f} GiB"
+            )
         if directory is not None:
             say(f"run directory: {directory}")
         training.run()

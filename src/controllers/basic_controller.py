@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ..components.rollout import Rollout
 from ..config.schema import key, read
 from ..registry import resolve
 from ..types import Observation, PathLike
@@ -129,29 +130,36 @@ class BasicMAC(nn.Module):
         outputs, carry = self._step(self._inputs(obs, last_actions), carry)
         return self.action_selector.select_action(outputs, avail, t_env, test_mode=test_mode), carry
 
+    def evaluate(self, obs: Tensor, last_actions: Tensor, carry: Tensor) -> Tensor:
+        """Outputs [K, N, U] for observations [K, N, O], one-hot last actions [K, N, U] and carry [K, N, H]."""
+        return self._step(self._inputs(torch.as_tensor(obs), last_actions), carry)[0]
+
     def unroll(self, batch: Any) -> Tensor:
-        """Outputs [B, T+1, N, U] along the episodes of ``batch``, from the initial recurrent state."""
-        last_actions = torch.zeros_like(batch["actions_onehot"])
-        last_actions[:, 1:] = batch["actions_onehot"][:, :-1]
+        """Outputs [B, T+1, N, U] along the episodes of ``batch``, or along the rows of a ``Rollout``."""
+        if isinstance(batch, Rollout):
+            last_actions = batch.previous_actions() if self.config.obs_last_action else batch.last_actions
+            carry: Tensor | None = batch.carry
+            begins: Tensor | None = batch["begins"]
+        else:
+            last_actions = torch.zeros_like(batch["actions_onehot"])
+            last_actions[:, 1:] = batch["actions_onehot"][:, :-1]
+            carry = begins = None
         inputs = self._inputs(batch["obs"], last_actions)
         episodes = inputs.shape[0]
         outputs = []
-        for members, agent in zip(self.members, self.agents, strict=True):
+        pairs: Any = zip(self.members, self.agents, strict=True)
+        for members, agent in pairs:
             rows = inputs[:, :, members].transpose(1, 2).flatten(0, 1)  # [B*n, T+1, I]
-            out = self._unroll_agent(agent, rows)
+            if carry is None:
+                hidden = agent.init_hidden().expand(rows.shape[0], -1)
+            else:
+                hidden = carry[:, members].flatten(0, 1)
+            if begins is not None and getattr(agent, "is_recurrent", True):
+                out = _unroll_restarting(agent, rows, hidden, begins.repeat_interleave(len(members), dim=0))
+            else:
+                out = _unroll_agent(agent, rows, hidden)
             outputs.append(out.unflatten(0, (episodes, -1)).transpose(1, 2))  # [B, T+1, n, U]
         return self._in_agent_order(outputs, 2)
-
-    @staticmethod
-    def _unroll_agent(agent: Any, rows: Tensor) -> Tensor:
-        hidden = agent.init_hidden().expand(rows.shape[0], -1)
-        if hasattr(agent, "unroll"):
-            return agent.unroll(rows, hidden)[0]
-        outputs = []
-        for t in range(rows.shape[1]):  # an agent of PyMARL's kind steps only
-            out, hidden = agent(rows[:, t], hidden)
-            outputs.append(out)
-        return torch.stack(outputs, dim=1)
 
     def init_hidden(self, batch_size: int) -> None:
         """PyMARL's: begins ``batch_size`` episodes for ``forward``."""
@@ -195,3 +203,38 @@ class BasicMAC(nn.Module):
         """Reads ``agent.th`` from the folder ``path``."""
         device = next(self.parameters()).device
         self.agents.load_state_dict(torch.load(Path(path) / "agent.th", map_location=device, weights_only=True))
+
+
+def _unroll_agent(agent: Any, rows: Tensor, hidden: Tensor) -> Tensor:
+    """Outputs [M, T, U] along inputs [M, T, I], from hidden [M, H]."""
+    if hasattr(agent, "unroll"):
+        return agent.unroll(rows, hidden)[0]
+    outputs = []
+    for t in range(rows.shape[1]):  # an agent of PyMARL's kind steps only
+        out, hidden = agent(rows[:, t], hidden)
+        outputs.append(out)
+    return torch.stack(outputs, dim=1)
+
+
+def _unroll_restarting(agent: Any, rows: Tensor, hidden: Tensor, begins: Tensor) -> Tensor:
+    """As ``_unroll_agent``, forgetting where ``begins`` [M, T, 1] is 1.
+
+    Each episode's part becomes a row of its own, so that the recurrent network still runs in one call.
+    """
+    m, steps = rows.shape[:2]
+    starts = begins.squeeze(-1) > 0
+    starts[:, 0] = False  # the carry there is right as it is
+    if not starts.any():
+        return _unroll_agent(agent, rows, hidden)
+    part = starts.long().cumsum(dim=1)  # [M, T]: which part of its row a step belongs to
+    first_part = torch.cat([part.new_zeros(1), (part[:, -1] + 1).cumsum(dim=0)[:-1]])
+    segment = part + first_part[:, None]  # [M, T]: numbered over all rows
+    n_segments = int(segment[-1, -1]) + 1
+    clock = torch.arange(steps, device=rows.device).expand(m, -1)
+    began = torch.where(starts, clock, torch.zeros_like(clock)).cummax(dim=1).values
+    place = clock - began  # [M, T]: the step within its part
+    longest = int(place.max()) + 1
+    padded = rows.new_zeros(n_segments, longest, rows.shape[2]).index_put((segment, place), rows)
+    fresh = agent.init_hidden().expand(n_segments, -1)
+    begun = fresh.index_copy(0, first_part, hidden.to(fresh.dtype)) if len(first_part) else fresh
+    return _unroll_agent(agent, padded, begun)[segment, place]

@@ -59,6 +59,7 @@ class OMGVAELearner:
         self.config = read(OMGVAEConfig, args)
         self.logger = logger
         self.base = resolve("learner", self.config.base_learner)(mac, scheme, logger, args)
+        self.on_policy = bool(getattr(self.base, "on_policy", False))
         vshape = scheme["state"]["vshape"]
         self.trainer = VAETrainer(vshape if isinstance(vshape, int) else math.prod(vshape), self.config)
         self.stats = IntervalStats()

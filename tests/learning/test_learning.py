@@ -46,6 +46,17 @@ def test_common_reward_learns_too(corridor):
     assert latest["test_return_mean"] > 12
 
 
+@pytest.mark.parametrize(
+    "changes", [["mixer=none"], ["mixer=vdn"], ["use_rnn=True"], ["mixer=vdn", "common_reward=True"]]
+)
+def test_pqn_walks_down_the_corridor(corridor, changes):
+    """As above: 14 on average is best."""
+    words = ["t_max=24000", "epsilon_anneal_time=8000", "batch_size_run=16", "rollout_steps=8", "hidden_dim=32",
+             "test_interval=24000", "test_nepisode=64", "env_workers=0", "lr=3e-3", "td_lambda=0.9"]  # fmt: skip
+    latest = train("--config=pqn", corridor, "with", *words, *changes).latest
+    assert 12.6 < latest["test_return_mean"] <= 16
+
+
 def test_the_vae_finds_the_factors_behind_linear_states():
     """States of S=12 are noisy images of 3 factors. The best linear code explains 1 - noise; with three factors
     at work the rest of eight latents must stay closed under a KL weight that prices them."""

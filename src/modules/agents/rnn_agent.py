@@ -18,6 +18,7 @@ class RNNAgentConfig:
 
     hidden_dim: int = key(64, low=1, help="H, the width of the agent's layers")
     use_rnn: bool = key(True, help="False: a second linear layer takes the GRU's place")
+    layer_norm: bool = key(False, help="normalise each hidden layer (Ba et al. 2016), before its activation")
     duelling: bool = key(True, help="value and advantage heads (Wang et al. 2016)")
 
 
@@ -39,7 +40,10 @@ class RNNAgent(nn.Module):
         config = read(RNNAgentConfig, args)
         n_actions = args["n_actions"] if isinstance(args, dict) else args.n_actions
         self.hidden_dim = config.hidden_dim
+        self.is_recurrent = config.use_rnn
         self.fc1 = nn.Linear(input_shape, config.hidden_dim)
+        self.norm1 = nn.LayerNorm(config.hidden_dim) if config.layer_norm else nn.Identity()
+        self.norm2 = nn.LayerNorm(config.hidden_dim) if config.layer_norm else nn.Identity()
         self.rnn = (
             nn.GRU(config.hidden_dim, config.hidden_dim, batch_first=True)
             if config.use_rnn
@@ -59,12 +63,12 @@ class RNNAgent(nn.Module):
 
     def unroll(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """A sequence: inputs [M, T, I], hidden [M, H] -> Q [M, T, U], the last hidden [M, H]."""
-        features = F.relu(self.fc1(inputs))
+        features = F.relu(self.norm1(self.fc1(inputs)))
         if isinstance(self.rnn, nn.GRU):
             features, last = self.rnn(features, hidden.unsqueeze(0).contiguous())
-            hidden = last.squeeze(0)
+            features, hidden = self.norm2(features), last.squeeze(0)
         else:
-            features = F.relu(self.rnn(features))
+            features = F.relu(self.norm2(self.rnn(features)))
         q = self.fc2(features)
         if self.value is not None:
             q = self.value(features) + q - torch.mean(q, dim=-1, keepdim=True)

@@ -1,0 +1,143 @@
+"""The acting side of every runner: copies of an environment, who plays in them, and what episodes were like."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from ..components.episode_batch import Scheme
+from ..types import MetricLogger, Observation, Step, VecEnv
+
+
+@dataclass
+class EpisodeStats:
+    """What finished episodes were like, whatever the learner's reward.
+
+    Attributes:
+        returns: [N] each: every agent's undiscounted return.
+        lengths: transitions of each episode.
+    """
+
+    returns: list[NDArray[np.float64]] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+
+    def log(self, logger: MetricLogger, agents: tuple[str, ...], t_env: int, prefix: str = "") -> None:
+        """Logs the means, where there is an episode, and forgets the episodes.
+
+        ``return_mean`` is the mean over episodes of the sum over agents.
+        """
+        if not self.lengths:
+            return
+        returns = np.stack(self.returns)
+        joint = returns.sum(axis=1)
+        logger.log_stat(f"{prefix}return_mean", float(joint.mean()), t_env)
+        logger.log_stat(f"{prefix}return_std", float(joint.std()), t_env)
+        logger.log_stat(f"{prefix}return_min", float(joint.min()), t_env)
+        logger.log_stat(f"{prefix}return_max", float(joint.max()), t_env)
+        for i, agent in enumerate(agents):
+            logger.log_stat(f"{prefix}return_mean/{agent}", float(returns[:, i].mean()), t_env)
+        logger.log_stat(f"{prefix}ep_length_mean", float(np.mean(self.lengths)), t_env)
+        self.returns.clear()
+        self.lengths.clear()
+
+
+class Player:
+    """What every runner is: a controller at work in E copies, its recurrent state and last actions, and counters.
+
+    Args:
+        env: E copies.
+        mac: what ``initial_carry`` and ``act`` are asked of.
+        scheme, groups: see ``components.episode_batch.make_scheme``.
+        args: namespace with ``common_reward``, ``reward_scalarisation``, ``device``.
+        test_mode: no exploration, and steps do not count.
+
+    Attributes:
+        observation: what to act on next.
+        carry: the controller's recurrent state, [E, ...].
+        last_actions: one-hot [E, N, U], zeros where an episode begins.
+        t_env: environment steps taken, over all copies.
+        episodes: episodes finished.
+        stats: what those were like.
+    """
+
+    def __init__(
+        self,
+        env: VecEnv,
+        mac: Any,
+        scheme: Scheme,
+        groups: dict[str, int],
+        args: Any,
+        test_mode: bool = False,
+    ) -> None:
+        self.env, self.mac, self.scheme, self.groups = env, mac, scheme, groups
+        self.common_reward, self.device = args.common_reward, args.device
+        self.scalarise: Any = np.mean if args.reward_scalarisation == "mean" else np.sum
+        self.test_mode = test_mode
+        self.t_env = self.episodes = 0
+        self.stats = EpisodeStats()
+        self.observation: Observation | None = None
+        self.carry = self.fresh_carry = self.last_actions = torch.zeros(0)
+        self.t = np.zeros(env.n_envs, dtype=np.int64)  # steps of each copy's episode
+        self.returns = np.zeros((env.n_envs, env.info.n_agents))
+
+    def begin(self) -> Observation:
+        """New episodes in every copy."""
+        n_envs, info = self.env.n_envs, self.env.info
+        self.t[:] = 0
+        self.returns[:] = 0.0
+        self.carry = self.mac.initial_carry(n_envs)
+        self.fresh_carry = self.carry.clone()
+        self.last_actions = torch.zeros(n_envs, info.n_agents, info.n_actions, device=self.device)
+        self.observation = self.env.reset()
+        return self.observation
+
+    def step(self) -> tuple[NDArray[np.int64], Step]:
+        """One decision in every copy: the actions [E, N] and what came of them. ``restart`` those that ended."""
+        assert self.observation is not None
+        actions, self.carry = self.mac.act(
+            self.observation, self.last_actions, self.carry, self.t_env, self.test_mode
+        )
+        chosen = actions.cpu().numpy()
+        step = self.env.step(chosen)
+        self.returns += step.reward
+        self.t += 1
+        self.last_actions = F.one_hot(actions, self.env.info.n_actions).float()
+        self.observation = step.observation
+        if not self.test_mode:
+            self.t_env += self.env.n_envs
+        return chosen, step
+
+    def learners_reward(self, step: Step) -> NDArray[np.float32]:
+        """What the learner is to see: [E, N], or [E, 1] where agents share one reward."""
+        return self.scalarise(step.reward, axis=1, keepdims=True) if self.common_reward else step.reward
+
+    def restart(self, ended: NDArray[np.int64]) -> None:
+        """Notes the episodes that have ended in copies ``ended``, and forgets what their players remember."""
+        self.stats.returns.extend(self.returns[ended].copy())
+        self.stats.lengths.extend(int(length) for length in self.t[ended])
+        self.episodes += len(ended)
+        self.t[ended] = 0
+        self.returns[ended] = 0.0
+        rows = torch.from_numpy(ended).to(self.carry.device)
+        self.carry = self.carry.index_copy(0, rows, self.fresh_carry[rows])
+        self.last_actions[rows.to(self.last_actions.device)] = 0.0
+
+
+class Stopwatch:
+    """Environment steps per second since the last look."""
+
+    def __init__(self, t_env: int = 0) -> None:
+        self.t_env, self.then = t_env, time.perf_counter()
+
+    def rate(self, t_env: int) -> float:
+        """Steps per second since the last call."""
+        now = time.perf_counter()
+        rate = (t_env - self.t_env) / max(now - self.then, 1e-9)
+        self.t_env, self.then = t_env, now
+        return rate

@@ -1,0 +1,108 @@
+"""Environments and a controller to rollouts: the same number of steps from every copy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..components.episode_batch import Scheme, step_shape, stored_keys
+from ..components.rollout import Ends, Rollout
+from ..config.schema import key, read
+from ..types import Observation, Step, VecEnv
+from .episode_runner import NUMPY_TYPES
+from .player import Player
+
+SHOWN = ("obs", "state", "avail_actions", "agent_mask")  # an ``Observation``'s arrays, as batches call them
+
+
+@dataclass(frozen=True)
+class RolloutConfig:
+    """Keys of ``runner: rollout``."""
+
+    rollout_steps: int = key(32, low=1, help="T, the steps that every copy takes between updates")
+
+
+class RolloutRunner(Player):
+    """Steps E copies T times and hands that out; episodes go on from one rollout to the next.
+
+    The rollout lies in memory that the next one overwrites. Arguments: see ``Player``.
+    """
+
+    Config = RolloutConfig
+    on_policy = True
+
+    def __init__(
+        self,
+        env: VecEnv,
+        mac: Any,
+        scheme: Scheme,
+        groups: dict[str, int],
+        args: Any,
+        test_mode: bool = False,
+    ) -> None:
+        super().__init__(env, mac, scheme, groups, args, test_mode)
+        self.length = read(RolloutConfig, args).rollout_steps
+        self.scheme = {**scheme, "begins": {"vshape": (1,), "dtype": torch.uint8}}
+        self.store: dict[str, NDArray[Any]] = {
+            name: np.zeros(
+                (self.length + 1, env.n_envs, *step_shape(self.scheme, groups, name)),
+                NUMPY_TYPES[self.scheme[name]["dtype"]],
+            )
+            for name in stored_keys(self.scheme)
+        }
+        self.store["filled"][...] = 1
+
+    def begin(self) -> Observation:
+        """New episodes in every copy."""
+        observation = super().begin()
+        self._show(observation, 0)
+        self.store["begins"][0] = 1
+        return observation
+
+    def _show(self, observation: Observation, t: int) -> None:
+        for name, array in zip(SHOWN, observation, strict=True):
+            self.store[name][t] = array
+
+    def run(self) -> Rollout:
+        """The next T steps of every copy."""
+        if self.observation is None:
+            self.begin()
+        else:  # the last observation of the rollout before is the first of this one
+            for name in (*SHOWN, "begins"):
+                self.store[name][0] = self.store[name][self.length]
+        carry, last_actions = self.carry, self.last_actions.clone()
+        ends: list[Ends] = []
+        for t in range(self.length):
+            chosen, step = self.step()
+            self.store["actions"][t, ..., 0] = chosen
+            self.store["reward"][t] = self.learners_reward(step)
+            self.store["terminated"][t, :, 0] = step.terminated
+            self.store["truncated"][t, :, 0] = step.truncated
+            self._show(step.observation, t + 1)
+            over = step.terminated | step.truncated
+            self.store["begins"][t + 1, :, 0] = over
+            if over.any():
+                ended = np.flatnonzero(over)
+                ends.append(self._end(ended, t, step))
+                self.restart(ended)
+        data: dict[str, Tensor] = {
+            name: torch.from_numpy(array).transpose(0, 1) for name, array in self.store.items()
+        }
+        rollout = Rollout(self.scheme, self.groups, data, carry, last_actions, _joined(ends))
+        return rollout if str(self.device) == "cpu" else rollout.to(self.device)
+
+    def _end(self, ended: NDArray[np.int64], t: int, step: Step) -> Ends:
+        rows = torch.from_numpy(ended)
+        shown = [torch.from_numpy(array[ended]) for array in step.final]
+        return Ends._make([rows, torch.full_like(rows, t), *shown, self.last_actions[rows], self.carry[rows]])
+
+
+def _joined(ends: list[Ends]) -> Ends | None:
+    if len(ends) <= 1:
+        return ends[0] if ends else None
+    return Ends._make(torch.cat(tensors) for tensors in zip(*ends, strict=True))

@@ -1,0 +1,44 @@
+"""Returns against sums worked by hand."""
+
+import pytest
+import torch
+from omarl.components.returns import lambda_returns
+
+
+def column(*values):
+    return torch.tensor(values, dtype=torch.float32).reshape(1, -1, 1)
+
+
+def test_lambda_zero_is_one_step():
+    g = lambda_returns(column(1, 2, 3), column(10, 20, 30), column(0, 0, 0), 0.5, 0.0)
+    assert g.flatten().tolist() == [1 + 5, 2 + 10, 3 + 15]
+
+
+def test_lambda_one_is_the_discounted_sum():
+    g = lambda_returns(column(1, 2, 3), column(10, 20, 30), column(0, 0, 0), 0.5, 1.0)
+    assert g.flatten().tolist() == [1 + 0.5 * (2 + 0.5 * 18), 2 + 0.5 * 18, 18]
+
+
+def test_in_between_by_hand():
+    g = lambda_returns(column(1, 2), column(10, 20), column(0, 0), 0.9, 0.25)
+    last = 2 + 0.9 * 20
+    assert g.flatten().tolist() == pytest.approx([1 + 0.9 * (0.75 * 10 + 0.25 * last), last])
+
+
+def test_nothing_passes_an_episodes_end():
+    """A termination counts what was handed in for it, 0; a truncation its last observation's value."""
+    reward, value = column(1, 2, 3, 4), column(10, 0, 30, 40)
+    g = lambda_returns(reward, value, column(0, 1, 0, 0), 0.5, 1.0)
+    last = 4 + 20
+    assert g.flatten().tolist() == [1 + 0.5 * 2, 2, 3 + 0.5 * last, last]
+    g = lambda_returns(reward, column(10, 7, 30, 40), column(0, 1, 0, 0), 0.5, 1.0)
+    assert g.flatten().tolist()[:2] == [1 + 0.5 * (2 + 3.5), 2 + 3.5]
+
+
+def test_rows_and_columns_are_apart_and_no_gradient_flows():
+    reward = torch.randn(3, 4, 2, requires_grad=True)
+    value, ended = torch.randn(3, 4, 2), (torch.rand(3, 4, 1) < 0.3).float()
+    g = lambda_returns(reward, value, ended, 0.9, 0.7)
+    assert not g.requires_grad
+    alone = lambda_returns(reward[1:2, :, 1:], value[1:2, :, 1:], ended[1:2], 0.9, 0.7)
+    torch.testing.assert_close(g[1:2, :, 1:], alone)
