@@ -97,7 +97,8 @@ def test_numbers_as_people_write_them(tmp_path):
         (["--config=iql", "with", "vae_lr=1e-4"],
          "vae_lr: no part of this run reads it; it is a key of omg_vae_learner (command line)"),
         (["with", "learner=q_lerner"],
-         "learner: unknown name 'q_lerner'; did you mean 'q_learner'? (there is: omg_vae_learner, pqn_learner, q_learner)"),
+         "learner: unknown name 'q_lerner'; did you mean 'q_learner'? "
+         "(there is: omg_vae_learner, pqn_learner, q_learner)"),
         (["with", "learner=no.such:Thing"], "learner: cannot import 'no.such' (No module named 'no')"),
         (["with", "learner=omarl.learners.q_learner:QLerner"],
          "learner: module 'omarl.learners.q_learner' has no 'QLerner'; did you mean 'QLearner'?"),

@@ -202,7 +202,7 @@ def test_a_calibrated_decoders_weight_of_one_is_not_too_large():
 def test_the_remedies_numbers_come_from_the_run():
     changed, config, _ = CASES["weight 1e-6"]
     alpha = examine(run(**changed), CONFIG | config).findings[0].remedy["omg_vae_alpha"]
-    assert 0.1 <= alpha * 170 / 0.07 <= 0.6
+    assert 0.05 <= alpha * 16 / (0.07 / 0.03) <= 0.3  # a nat in each of 16 latents, beside the states' variance
     changed, config, _ = CASES["128 latents"]
     assert examine(run(**changed), CONFIG | config).findings[0].remedy == {"vae_latent_dim": 36}
     changed, config, _ = CASES["dead at once"]
@@ -291,3 +291,41 @@ def test_the_console_says_everything():
     text = format_findings(examine(run(**changed), CONFIG | config))
     for part in ("not healthy: latent_oversized", "units_in_use=35", "cause:", "vae_latent_dim=36", "sure: 90%"):
         assert part in text
+
+
+def test_a_posterior_that_starts_beyond_its_bound_is_sent_back():
+    wild = {"vae_log_var_bound": "none", "vae_log_var_init": 100.0}
+    broken = examine(run(vae_kl_loss=np.nan, vae_recon_loss=np.nan), CONFIG | wild).findings[0]
+    assert broken.remedy == {"vae_log_var_bound": "tanh", "vae_log_var_init": 0.0}
+    stuck = examine(run(vae_log_var_bound_share=1.0, vae_explained_variance=0.0, vae_recon_loss=1.0),
+                    CONFIG | {"vae_log_var_init": 100.0}).findings[0]  # fmt: skip
+    assert (stuck.symptom, stuck.remedy) == ("logvar_saturation", {"vae_log_var_init": 0.0})
+
+
+def test_a_negative_kl_comes_before_the_nan_that_it_ends_in():
+    kl = np.where(X < 0.8, -50 * X, np.nan)
+    found = examine(run(vae_kl_loss=kl), CONFIG | {"vae_log_var_bound": "exp_clamp"}).findings
+    assert found[0].symptom == "negative_kl" and "non_finite" in found[0].explains
+    assert all(f.symptom != "too_short" for f in found)
+
+
+def test_too_narrow_networks_are_told_from_a_collapse():
+    dead = run(vae_kl_loss=0.1, vae_recon_loss=1.0 + 0.2 * np.exp(-20 * X), vae_explained_variance=-0.1,
+               vae_active_units=0.0)  # fmt: skip
+    finding = examine(dead, CONFIG | {"vae_hidden_dim": 1}).findings[0]
+    assert finding.remedy == {"vae_hidden_dim": 128}
+
+
+def test_a_ramp_is_not_lengthened_beyond_the_run():
+    dead = run(vae_kl_loss=5 * np.exp(-9 * X), vae_recon_loss=0.98 + 0.2 * np.exp(-20 * X),
+               vae_explained_variance=0.0, vae_active_units=0.0)  # fmt: skip
+    finding = examine(dead, CONFIG).findings[0]
+    assert finding.symptom == "posterior_collapse"
+    assert finding.remedy.get("vae_alpha_ramp", 0) <= 0.4 * UPDATES
+
+
+def test_a_crawling_learning_rate_is_not_called_a_collapse():
+    crawl = run(vae_kl_loss=0.15 - 0.1 * X, vae_recon_loss=1.2 - 0.2 * X, vae_explained_variance=-0.03,
+                vae_active_units=0.0)  # fmt: skip
+    finding = examine(crawl, CONFIG | {"vae_lr": 1e-6}).findings[0]
+    assert (finding.symptom, finding.remedy) == ("reconstruction_plateau", {"vae_lr": 3e-4})

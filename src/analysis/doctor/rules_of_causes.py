@@ -28,6 +28,8 @@ MIN_UPDATES = 200  # below which nothing need have been learned
 DEAD_NATS = 0.5  # a KL that carries nothing
 FAST_LR = 2e-3  # above this a learning rate is a suspect, for Adam and RMSprop alike
 SLOW_LR = 1e-5
+NARROW = 32  # hidden units, below which the networks are a suspect
+FAIR_SHARE = 0.15  # of the states' variance, that one nat in every latent may cost
 
 Rule = Callable[[Facts], Finding | None]
 
@@ -71,11 +73,19 @@ def is_dead(f: Facts) -> bool:
 
 
 def never_moved(f: Facts) -> bool:
-    """Whether KL and reconstruction stand where they began."""
+    """Whether KL and reconstruction stand where they began; at a crawling learning rate, whether little is told."""
+    if f.number("vae_lr") <= SLOW_LR and f.is_explained_known:
+        return f.unexplained > 0.9
     kl = f.series.get("vae_kl_loss")
     recon = f.series.get("vae_recon_loss")
     still = kl is None or (f.kl.mean / max(first_of(kl), 1e-12) > 0.5 and peak_of(kl) < 2 * first_of(kl))
     return still and lowest_of(recon) > 0.9 * first_of(recon)
+
+
+def bounded(f: Facts) -> dict[str, Any]:
+    """The keys that keep log_var in bounds, and start it inside them."""
+    remedy: dict[str, Any] = {"vae_log_var_bound": "tanh", "vae_log_var_limit": 5.0}
+    return remedy | ({"vae_log_var_init": 0.0} if abs(f.number("vae_log_var_init", 0.0)) > 1 else {})
 
 
 def non_finite(f: Facts) -> Finding | None:
@@ -95,7 +105,7 @@ def non_finite(f: Facts) -> Finding | None:
     lr = f.number("vae_lr", 3e-4)
     if bound in ("none", "exp_clamp"):
         cause = "exp(log_var) overflows where nothing bounds log_var; one such update spoils every weight"
-        return Finding("non_finite", evidence, cause, {"vae_log_var_bound": "tanh", "vae_log_var_limit": 5.0}, 0.9)
+        return Finding("non_finite", evidence, cause, bounded(f), 0.9)
     cause = "an update was too large for the weights to survive; once not finite, they stay so"
     return Finding("non_finite", evidence, cause, {"vae_lr": nice(lr / 10), "grad_norm_clip": 1.0}, 0.9)
 
@@ -106,12 +116,11 @@ def negative_kl(f: Facts) -> Finding | None:
     if not lowest < -1e-3:
         return None
     evidence = rounded(lowest_kl=float(lowest), log_var_max=peak_of(f.series.get("vae_log_var_max")))
-    remedy = {"vae_log_var_bound": "tanh", "vae_log_var_limit": 5.0}
     cause = (
         "a KL divergence is never negative: the formula is not one. exp(log_var) clamped inside the KL does this: "
         "beyond the clamp the loss pays for ever wider posteriors. Bound log_var itself, for sample and KL alike"
     )
-    return Finding("negative_kl", evidence, cause, remedy, 0.97)
+    return Finding("negative_kl", evidence, cause, bounded(f), 0.97)
 
 
 def learning_rate_too_high(f: Facts) -> Finding | None:
@@ -157,9 +166,17 @@ def posterior_collapse(f: Facts) -> Finding | None:
     if is_heavy(f):
         cause = "the KL weight is too large: ignoring the latents is cheaper than using them"
         return Finding("posterior_collapse", evidence, cause, {"omg_vae_alpha": affordable(f)}, sure)
-    ramp = int(max(1000, 2 * f.number("vae_alpha_ramp", 0)))
+    hidden = f.number("vae_hidden_dim")
+    if hidden < NARROW:
+        cause = "the networks are too narrow to learn a code at all"
+        evidence |= rounded(vae_hidden_dim=hidden)
+        return Finding("posterior_collapse", evidence, cause, {"vae_hidden_dim": 128}, 0.85)
+    remedy: dict[str, Any] = {"vae_free_bits": 0.1}
+    ramp = int(np.fmin(max(1000, 2 * f.number("vae_alpha_ramp", 0)), 0.4 * f.updates))  # over well before the end
+    if ramp > f.number("vae_alpha_ramp", 0):
+        remedy["vae_alpha_ramp"] = ramp
     cause = "the latents were shut before the decoder had learned to use them; give them some nats for nothing"
-    return Finding("posterior_collapse", evidence, cause, {"vae_free_bits": 0.1, "vae_alpha_ramp": ramp}, 0.8)
+    return Finding("posterior_collapse", evidence, cause, remedy, 0.8)
 
 
 def affordable(f: Facts) -> float:
@@ -188,7 +205,9 @@ def kl_weight_too_small(f: Facts) -> Finding | None:
     per_latent = f.kl.mean / latents(f) if latents(f) > 0 else f.kl.mean / 16
     if not f.started or not (part < 0.02 and per_latent > 3):
         return None
-    new = nice(max(0.5 * f.recon.mean / f.kl.mean, 3 * f.alpha))
+    variance = f.recon.mean / f.unexplained if f.unexplained > 0 else f.recon.mean
+    z = latents(f) if latents(f) > 0 else 16.0
+    new = nice(max(FAIR_SHARE * variance / z, 0.5 * f.recon.mean / f.kl.mean, 3 * f.alpha))
     evidence = rounded(
         kl=f.kl.mean, nats_per_latent=per_latent if latents(f) > 0 else None, kl_weight=f.alpha,
         weighted_kl_over_reconstruction=part, kl_drift=f.kl.drift,

@@ -16,6 +16,7 @@ from .rules_of_causes import (
     DEAD_NATS,
     MIN_POINTS,
     MIN_UPDATES,
+    NARROW,
     SLOW_LR,
     Rule,
     latents,
@@ -44,6 +45,9 @@ def logvar_saturation(f: Facts) -> Finding | None:
     if bound == "exp_clamp":
         cause = "log_var is beyond the clamp, where the KL has no gradient that would bring it back"
         return Finding("logvar_saturation", evidence, cause, {"vae_log_var_bound": "tanh"}, 0.95)
+    if abs(f.number("vae_log_var_init", 0.0)) >= limit:
+        cause = "log_var starts beyond its bound, where its gradient is gone"
+        return Finding("logvar_saturation", evidence, cause, {"vae_log_var_init": 0.0}, 0.95)
     if limit < 3:
         cause = f"log_var may only move within {limit:g} of 0: the posterior can neither be sharp nor wide"
         return Finding("logvar_saturation", evidence, cause, {"vae_log_var_limit": 5.0}, 0.6 if unmeasured else 0.95)
@@ -143,8 +147,10 @@ def kl_growth(f: Facts) -> Finding | None:
 def reconstruction_plateau(f: Facts) -> Finding | None:
     """A reconstruction that stands still far from done."""
     recon = f.recon
-    if not f.started or recon.points < MIN_POINTS or not f.unexplained > 0.5 or recon.drift < -0.05:
+    if not f.started or recon.points < MIN_POINTS or not f.unexplained > 0.5:
         return None
+    if recon.drift < -0.05 and not never_moved(f):
+        return None  # on its way
     if not f.is_explained_known and not (never_moved(f) and f.kl.mean < DEAD_NATS):
         return None  # the first loss that was logged may be one that was learned already
     lr, hidden, z = f.number("vae_lr"), f.number("vae_hidden_dim"), latents(f)
@@ -153,7 +159,7 @@ def reconstruction_plateau(f: Facts) -> Finding | None:
     if never_moved(f) or lr <= SLOW_LR:
         remedy: dict[str, Any] = {"vae_lr": 3e-4 if not lr > 1e-4 else nice(3 * lr)}
         cause = "nothing has been learned: the learning rate is too low for this many updates"
-    elif hidden < 32:
+    elif hidden < NARROW:
         remedy, cause = {"vae_hidden_dim": 128}, "the networks are too narrow for the state"
     elif z > 0 and f.kl.mean > 2 * z:
         remedy, cause = {"vae_latent_dim": int(2 * z)}, "every latent is full: the code is too small for the state"
