@@ -17,6 +17,7 @@ from .envs.make import PACKAGED, make_vec_env
 from .registry import resolve
 from .runners.episode_runner import EpisodeRunner
 from .types import ConfigError, EnvInfo, VecEnv
+from .utils.allocator import keep_freed_memory
 from .utils.checkpoints import find_checkpoint
 from .utils.metrics import Logger
 from .utils.seeding import seed_everything, stream_seed
@@ -143,6 +144,7 @@ def build(values: Mapping[str, Any], logger: Logger) -> Parts:
     check_sizes(config)
     device = device_of(config)
     torch.set_num_threads(config.torch_threads)
+    keep_freed_memory()
     seed_everything(config.seed)
     env = make_env(config, config.batch_size_run, TRAIN_STREAM)
     try:

@@ -42,12 +42,10 @@ class EpsilonGreedy:
     ) -> Tensor:
         """Actions [E, N] from values [E, N, U] and availability [E, N, U]."""
         epsilon = self.epsilon(t_env, test_mode)
-        available = avail_actions > 0
-        greedy = agent_inputs.masked_fill(~available, -torch.inf).argmax(dim=-1)
+        unavailable = avail_actions == 0
         if epsilon == 0.0:
-            return greedy
+            return agent_inputs.masked_fill(unavailable, -torch.inf).argmax(dim=-1)
         # The largest of independent uniforms over the available actions is a uniform choice among them.
-        uniforms = torch.rand(agent_inputs.shape, device=agent_inputs.device)
-        random = uniforms.masked_fill(~available, -1.0).argmax(dim=-1)
-        explore = torch.rand(greedy.shape, device=greedy.device) < epsilon
-        return torch.where(explore, random, greedy)
+        uniforms = torch.rand(*agent_inputs.shape[:-1], agent_inputs.shape[-1] + 1, device=agent_inputs.device)
+        scores = torch.where(uniforms[..., -1:] < epsilon, uniforms[..., :-1], agent_inputs)
+        return scores.masked_fill(unavailable, -torch.inf).argmax(dim=-1)

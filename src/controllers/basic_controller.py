@@ -42,6 +42,12 @@ def sharing_groups(share: str, agent_types: list[str]) -> list[list[int]]:
     return [[i for i, kind in enumerate(agent_types) if kind == wanted] for wanted in kinds]
 
 
+def _as_slice(indices: list[int]) -> slice | list[int]:
+    """The same selection as a slice, which copies nothing, where indices follow each other."""
+    first, last = indices[0], indices[-1]
+    return slice(first, last + 1) if indices == list(range(first, last + 1)) else indices
+
+
 class BasicMAC(nn.Module):
     """A controller with PyMARL's interface and two of its own.
 
@@ -61,14 +67,17 @@ class BasicMAC(nn.Module):
         self.config = read(BasicMACConfig, args)
         self.n_agents, self.n_actions = args.n_agents, args.n_actions
         agent_types = list(getattr(args, "agent_types", ["agent"] * self.n_agents))
-        self.members = sharing_groups(self.config.share_parameters, agent_types)
-        order = [i for group in self.members for i in group]
+        groups = sharing_groups(self.config.share_parameters, agent_types)
+        self.sizes = [len(group) for group in groups]
+        self.members = [_as_slice(group) for group in groups]  # views where agents of a kind stand together
+        order = [i for group in groups for i in group]
         self.positions = None if order == sorted(order) else [order.index(i) for i in range(self.n_agents)]
         agent = resolve("agent", self.config.agent)
         input_shape = self._input_shape(scheme)
         self.agents = nn.ModuleList(agent(input_shape, args) for _ in self.members)
         self.action_selector = resolve("action_selector", self.config.action_selector)(args)
         self.hidden_states = torch.zeros(0)
+        self.identity = torch.eye(self.n_agents)
 
     def _input_shape(self, scheme: Any) -> int:
         vshape = scheme["obs"]["vshape"]
@@ -82,9 +91,10 @@ class BasicMAC(nn.Module):
         if self.config.obs_last_action:
             parts.append(last_actions)
         if self.config.obs_agent_id:
-            identity = torch.eye(self.n_agents, device=obs.device)
-            parts.append(identity.expand(*obs.shape[:-2], -1, -1))
-        return torch.cat(parts, dim=-1)
+            if self.identity.device != obs.device:
+                self.identity = self.identity.to(obs.device)
+            parts.append(self.identity.expand(*obs.shape[:-2], -1, -1))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
     def _in_agent_order(self, outputs: list[Tensor], dim: int) -> Tensor:
         joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=dim)
@@ -96,17 +106,17 @@ class BasicMAC(nn.Module):
         """One step: inputs [E, N, I], hidden [E, N, H] -> outputs [E, N, U], hidden [E, N, H]."""
         copies = inputs.shape[0]
         outputs, states = [], []
-        for members, agent in zip(self.members, self.agents, strict=True):
+        for size, members, agent in zip(self.sizes, self.members, self.agents, strict=True):
             rows = inputs[:, members].flatten(0, 1)
             out, state = agent(rows, hidden[:, members].flatten(0, 1))
-            outputs.append(out.unflatten(0, (copies, -1)))
-            states.append(state.reshape(copies, len(members), -1))
+            outputs.append(out.view(copies, size, -1))
+            states.append(state.reshape(copies, size, -1))
         return self._in_agent_order(outputs, 1), self._in_agent_order(states, 1)
 
     def initial_carry(self, n: int) -> Tensor:
         """The recurrent state at an episode's start, [n, N, H]."""
-        pairs: Any = zip(self.members, self.agents, strict=True)
-        hidden = [agent.init_hidden().expand(len(members), -1) for members, agent in pairs]
+        pairs: Any = zip(self.sizes, self.agents, strict=True)
+        hidden = [agent.init_hidden().expand(size, -1) for size, agent in pairs]
         return self._in_agent_order(hidden, 0).unsqueeze(0).expand(n, -1, -1).contiguous()
 
     @torch.no_grad()
@@ -147,15 +157,15 @@ class BasicMAC(nn.Module):
         inputs = self._inputs(batch["obs"], last_actions)
         episodes = inputs.shape[0]
         outputs = []
-        pairs: Any = zip(self.members, self.agents, strict=True)
-        for members, agent in pairs:
+        parts: Any = zip(self.sizes, self.members, self.agents, strict=True)
+        for size, members, agent in parts:
             rows = inputs[:, :, members].transpose(1, 2).flatten(0, 1)  # [B*n, T+1, I]
             if carry is None:
                 hidden = agent.init_hidden().expand(rows.shape[0], -1)
             else:
                 hidden = carry[:, members].flatten(0, 1)
             if begins is not None and getattr(agent, "is_recurrent", True):
-                out = _unroll_restarting(agent, rows, hidden, begins.repeat_interleave(len(members), dim=0))
+                out = _unroll_restarting(agent, rows, hidden, begins.repeat_interleave(size, dim=0))
             else:
                 out = _unroll_agent(agent, rows, hidden)
             outputs.append(out.unflatten(0, (episodes, -1)).transpose(1, 2))  # [B, T+1, n, U]

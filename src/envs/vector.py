@@ -34,8 +34,7 @@ class VectorEnv:
         self._arrays = arrays
         self._backend: Backend | None = backend
         self._current: Frame | None = None
-        self._copy_rows = np.arange(n_envs)[:, None]  # [E, 1]
-        self._agent_columns = np.arange(info.n_agents)  # [N]
+        self._rows = np.arange(n_envs * info.n_agents).reshape(n_envs, -1) * info.n_actions  # of avail, flattened
 
     def reset(self) -> Observation:
         """Begins a new episode in every copy.
@@ -96,11 +95,13 @@ class VectorEnv:
         if np.shape(actions) != expected:
             raise EnvError(f"actions have shape {np.shape(actions)}; they must be [E, N] = {expected}")
         chosen = np.where(self._current.acting, actions, 0)
-        inside = (chosen >= 0) & (chosen < self.info.n_actions)
-        available = self._current.avail[self._copy_rows, self._agent_columns, np.where(inside, chosen, 0)]
-        allowed = inside & (available != 0)
+        allowed: NDArray[Any]
+        if chosen.min() < 0 or chosen.max() >= self.info.n_actions:
+            allowed = (chosen >= 0) & (chosen < self.info.n_actions)
+        else:
+            allowed = self._current.avail.reshape(-1).take(self._rows + chosen)
         if not allowed.all():
-            copy, agent = np.argwhere(~allowed)[0]
+            copy, agent = np.argwhere(allowed == 0)[0]
             raise EnvError(
                 f"environment {self.info.key} (copy {copy}): action {chosen[copy, agent]} is not available "
                 f"to {self.info.agents[agent]}"

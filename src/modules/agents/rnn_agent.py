@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config.schema import key, read
+from ..gru import GRU
+from ..linear import Linear
 
 
 @dataclass(frozen=True)
@@ -41,16 +42,16 @@ class RNNAgent(nn.Module):
         n_actions = args["n_actions"] if isinstance(args, dict) else args.n_actions
         self.hidden_dim = config.hidden_dim
         self.is_recurrent = config.use_rnn
-        self.fc1 = nn.Linear(input_shape, config.hidden_dim)
+        self.fc1 = Linear(input_shape, config.hidden_dim)
         self.norm1 = nn.LayerNorm(config.hidden_dim) if config.layer_norm else nn.Identity()
         self.norm2 = nn.LayerNorm(config.hidden_dim) if config.layer_norm else nn.Identity()
         self.rnn = (
-            nn.GRU(config.hidden_dim, config.hidden_dim, batch_first=True)
+            GRU(config.hidden_dim, config.hidden_dim)
             if config.use_rnn
-            else nn.Linear(config.hidden_dim, config.hidden_dim)
+            else Linear(config.hidden_dim, config.hidden_dim)
         )
-        self.fc2 = nn.Linear(config.hidden_dim, n_actions)
-        self.value = nn.Linear(config.hidden_dim, 1) if config.duelling else None
+        self.fc2 = Linear(config.hidden_dim, n_actions)
+        self.value = Linear(config.hidden_dim, 1) if config.duelling else None
 
     def init_hidden(self) -> Tensor:
         """Zeros, [1, H], on the agent's device."""
@@ -58,18 +59,23 @@ class RNNAgent(nn.Module):
 
     def forward(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """One step: inputs [M, I], hidden reshapeable to [M, H] -> Q [M, U], hidden [M, H]."""
-        q, hidden = self.unroll(inputs.unsqueeze(1), hidden.reshape(-1, self.hidden_dim))
-        return q.squeeze(1), hidden
+        features = F.relu(self.norm1(self.fc1(inputs)))
+        hidden = hidden.reshape(-1, self.hidden_dim)
+        if isinstance(self.rnn, GRU):
+            hidden = self.rnn.step(features, hidden)
+            return self._head(self.norm2(hidden)), hidden
+        return self._head(F.relu(self.norm2(self.rnn(features)))), hidden
 
     def unroll(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """A sequence: inputs [M, T, I], hidden [M, H] -> Q [M, T, U], the last hidden [M, H]."""
         features = F.relu(self.norm1(self.fc1(inputs)))
-        if isinstance(self.rnn, nn.GRU):
+        if isinstance(self.rnn, GRU):
             features, last = self.rnn(features, hidden.unsqueeze(0).contiguous())
             features, hidden = self.norm2(features), last.squeeze(0)
         else:
             features = F.relu(self.norm2(self.rnn(features)))
+        return self._head(features), hidden
+
+    def _head(self, features: Tensor) -> Tensor:
         q = self.fc2(features)
-        if self.value is not None:
-            q = self.value(features) + q - torch.mean(q, dim=-1, keepdim=True)
-        return q, hidden
+        return q if self.value is None else self.value(features) + q - q.mean(dim=-1, keepdim=True)

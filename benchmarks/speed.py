@@ -1,0 +1,299 @@
+"""Speed, side by side: raw environments, training beside EPyMARL, time to a trained team, the VAE's share.
+
+    python benchmarks/speed.py [raw] [spread] [return] [vae] [--repeats 5] [--epymarl CHECKOUT]
+
+Whatever is compared runs in turn, repeatedly, on the same cores; tables give medians, ratios and their range. Writes
+``benchmarks/speed/<part>.md`` for the parts that were asked for (all of them by default). EPyMARL is not part of
+this repository: give a checkout (github.com/uoe-agents/epymarl, tried at cbc38c0) and its packages; a copy of it is
+made that starts with today's PettingZoo.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from omarl.envs.make import make_vec_env
+from omarl.learners.vae_trainer import VAEConfig, VAETrainer
+from omarl.utils.allocator import keep_freed_memory
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+FORAGING = ("gymnasium", "lbforaging:Foraging-8x8-2p-3f-v3")
+TAG, SPREAD = ("pettingzoo", "mpe2.simple_tag_v3"), ("pettingzoo", "mpe2.simple_spread_v3")
+
+
+def machine() -> str:
+    """What the figures were taken on."""
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "numba", "mpe2", "lbforaging"))
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.processor(),
+    )
+    return f"{os.cpu_count()} cores of {model}, Python {platform.python_version()}, {packages}"
+
+
+def table(header: list[str], rows: list[list[str]]) -> list[str]:
+    """Markdown."""
+    return ["| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows)]
+
+
+def spread_of(values: list[float], digits: int = 0) -> str:
+    """Median and range."""
+    return f"{statistics.median(values):,.{digits}f} [{min(values):,.{digits}f}, {max(values):,.{digits}f}]"
+
+
+def raw_rate(env: tuple[str, str], backend: str, n_envs: int, seconds: float = 1.0) -> float:
+    """Joint steps a second of random play in this process, observations and masks included."""
+    with make_vec_env(env[0], {"key": env[1], "backend": backend}, n_envs, 0, 1) as copies:
+        rng = np.random.default_rng(0)
+        shape = (n_envs, copies.info.n_agents)
+        actions = [rng.integers(0, copies.info.n_actions, shape) for _ in range(64)]
+        copies.reset()
+        copies.step(actions[0])
+        steps, begun = 0, time.perf_counter()
+        while time.perf_counter() - begun < seconds:
+            for joint in actions:
+                copies.step(joint)
+            steps += len(actions) * n_envs
+        return steps / (time.perf_counter() - begun)
+
+
+def raw(repeats: int) -> list[str]:
+    """Environments alone."""
+    rows = []
+    for env in (FORAGING, TAG, SPREAD):
+        rates: dict[tuple[str, int], list[float]] = {}
+        for _ in range(repeats):
+            for kind in (("batched", 1024), ("batched", 8), ("pettingzoo", 8)):
+                rates.setdefault(kind, []).append(raw_rate(env, *kind))
+        ratio = statistics.median(rates["batched", 1024]) / statistics.median(rates["pettingzoo", 8])
+        rows.append([env[1], *(spread_of(values) for values in rates.values()), f"{ratio:,.0f}"])
+    header = ["environment", "arrays, 1,024 copies", "arrays, 8 copies", "the package, 8 copies", "ratio"]
+    note = "Joint steps a second in one process, random actions, observations, states and masks included."
+    return ["# Environments alone", "", note, "", *table(header, rows)]
+
+
+def our_rate(words: list[str], from_step: int = 5000) -> float:
+    """Steps a second of a run through ``main.py``, from step ``from_step`` to its end."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "main.py", *words, f"local_results_path={folder}"]
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+        (metrics,) = Path(folder).glob("sacred/*/*/*/metrics.jsonl")
+        lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    points = [(line["t_env"], line["wall_s"]) for line in lines if line["t_env"] >= from_step]
+    return (points[-1][0] - points[0][0]) / (points[-1][1] - points[0][1])
+
+
+def epymarl_copy(checkout: Path, folder: Path) -> Path:
+    """A copy of EPyMARL that starts today: smaclite may be missing, MPE has moved to mpe2."""
+    copy = folder / "epymarl"
+    shutil.copytree(checkout, copy, ignore=shutil.ignore_patterns(".git", "results"))
+    init, wrapper = copy / "src/envs/__init__.py", copy / "src/envs/pz_wrapper.py"
+    text = init.read_text()
+    init.write_text(text.replace("from .smaclite_wrapper import SMACliteWrapper", "SMACliteWrapper = None"))
+    text = wrapper.read_text().replace('f"pettingzoo.{lib_name}.{env_name}"', 'f"{lib_name}.{env_name}"')
+    text = text.replace("import pettingzoo\n", "import mpe2\n").replace("pettingzoo.__path__", "mpe2.__path__")
+    wrapper.write_text(text)
+    return copy
+
+
+def epymarl_rate(copy: Path, words: list[str], from_step: int = 5000) -> float:
+    """EPyMARL's steps a second, told by when its console says where it stands."""
+    command = [sys.executable, "-u", "src/main.py", *words]
+    process = subprocess.Popen(command, cwd=copy, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    points, tail = [], []
+    assert process.stdout is not None
+    for line in process.stdout:
+        tail = [*tail[-20:], line]
+        found = re.search(r"t_env: (\d+) / \d+", line)
+        if found and int(found[1]) >= from_step:
+            points.append((int(found[1]), time.perf_counter()))
+    if process.wait() or len(points) < 2:
+        raise SystemExit("EPyMARL did not run:\n" + "".join(tail))
+    return (points[-1][0] - points[0][0]) / (points[-1][1] - points[0][1])
+
+
+def spread(repeats: int, checkout: Path | None) -> list[str]:
+    """IQL with a GRU of 64 on simple_spread: 8 copies, one update of 32 episodes for 200 steps."""
+    ours = ["--config=iql", "--env-config=simple_spread", "with", "t_max=60000", "batch_size_run=8", "hidden_dim=64",
+            "env_steps_per_update=200", "test_interval=0", "save_model=False", "use_tensorboard=False", "seed=1"]  # fmt: skip
+    theirs = ["--config=iql", "--env-config=gymma", "with", "env_args.time_limit=25",
+              "env_args.key=pz-mpe2-simple-spread-v3", "t_max=25000", "runner=parallel", "batch_size_run=8",
+              "hidden_dim=64", "use_cuda=False", "test_interval=1000000", "test_nepisode=8", "log_interval=5000",
+              "common_reward=False"]  # fmt: skip
+    package = [*ours, "env_args.backend=pettingzoo"]
+    rates: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        runs: dict[str, Callable[[], float]] = {
+            "omarl": lambda: our_rate(ours),
+            "omarl, mpe2's own code": lambda: our_rate(package),
+        }
+        if checkout is not None:
+            copy = epymarl_copy(checkout, Path(folder))
+            runs["EPyMARL"] = lambda: epymarl_rate(copy, theirs)
+        for _ in range(repeats):
+            for name, run in runs.items():
+                rates.setdefault(name, []).append(run())
+                print(name, f"{rates[name][-1]:,.0f} steps/s", flush=True)
+    against = rates.get("EPyMARL")
+    rows = []
+    for name, values in rates.items():
+        pairs = [ours / theirs for ours, theirs in zip(values, against, strict=True)] if against else []
+        rows.append([name, spread_of(values), spread_of(pairs, 1) if pairs else ""])
+    note = (
+        "simple_spread, IQL, GRU of 64, 8 copies, one update on 32 episodes for 200 environment steps; environment "
+        "steps a second from step 5,000 to the end, medians and range, run in turn."
+    )
+    commands = [f"`python main.py {' '.join(ours)}`", "", f"`python src/main.py {' '.join(theirs)}` in EPyMARL"]
+    return ["# Training beside EPyMARL", "", note, "", *table(["", "steps/s", "times EPyMARL"], rows), "", *commands]
+
+
+RETURN = ["--config=pqn_vdn", "--env-config=simple_spread", "with", "log_interval=1", "save_model=False"]
+
+
+def time_to_return(seed: int, thresholds: tuple[float, ...]) -> tuple[dict[float, float], list[float]]:
+    """Seconds from typing the command to the first test at each threshold, and all test returns."""
+    with tempfile.TemporaryDirectory() as folder:
+        begun, hit, tests = time.perf_counter(), {}, []
+        command = [sys.executable, "-u", "main.py", *RETURN, f"seed={seed}", f"local_results_path={folder}"]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert process.stdout is not None
+        last = ""
+        for line in process.stdout:
+            found = re.match(r"t_env \d+: .*test (-?[\d.]+)", line)
+            if not found or found[1] == last:
+                continue
+            last = found[1]
+            tests.append(float(last))
+            for threshold in thresholds:
+                if tests[-1] >= threshold:
+                    hit.setdefault(threshold, time.perf_counter() - begun)
+        process.wait()
+    return hit, tests
+
+
+def returns(repeats: int) -> list[str]:
+    """From typing the command to a team on simple_spread."""
+    rows, times = [], {-65.0: [], -60.0: []}
+    for seed in range(1, repeats + 1):
+        hit, tests = time_to_return(seed, tuple(times))
+        for threshold, values in times.items():
+            values.append(hit.get(threshold, float("inf")))
+        later = tests[len(tests) // 2 :]
+        rows.append([str(seed), *(f"{values[-1]:.1f}" for values in times.values()), f"{statistics.mean(later):.1f}",
+                     f"{min(later):.1f}"])  # fmt: skip
+        print(*rows[-1], flush=True)
+    medians = [f"{statistics.median(values):.1f}" for values in times.values()]
+    rows.append(["**median**", *medians, "", ""])
+    header = ["seed", "seconds to -65", "to -60", "mean of the later half of tests", "worst of them"]
+    note = (
+        f"`python main.py {' '.join(RETURN[:3])} seed=...`: wall clock from typing the command, start-up included, to the "
+        "first test return (64 greedy episodes of 25 steps in mpe2's own simple_spread_v3, sum over agents); and what "
+        "the return is in the later half of the run's million steps."
+    )
+    return ["# Time to a trained team", "", note, "", *table(header, rows)]
+
+
+def vae_costs(repeats: int) -> list[str]:
+    """What the VAE adds to a run, and an update beside its bare matrix products."""
+    with_vae, without = [], []
+    words = ["with", "t_max=40000", "test_interval=0", "save_model=False", "use_tensorboard=False", "seed=1"]
+    for _ in range(repeats):
+        with_vae.append(our_rate(["--config=omg_vae", *words]))
+        without.append(our_rate(["--config=iql", "--env-config=simple_tag", *words]))
+    added = [100 * (b / a - 1) for a, b in zip(with_vae, without, strict=True)]
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    states, config = torch.randn(832, 62), VAEConfig()
+    trainer = VAETrainer(62, config)
+    ratios = []
+    for _ in range(repeats):
+        update = timed(lambda: trainer.update(states))
+        bare = timed(lambda: bare_products(832, 62, config.vae_hidden_dim, config.vae_latent_dim))
+        ratios.append(update / bare)
+    rows = [
+        ["omg_vae on simple_tag, steps/s", spread_of(with_vae)],
+        ["the same without the VAE (iql)", spread_of(without)],
+        ["time that the VAE adds, %", spread_of(added, 1)],
+        ["a VAE update over its bare matrix products (832 states of 62)", spread_of(ratios, 2)],
+    ]
+    return ["# What the VAE costs", "", *table(["", "median [range]"], rows)]
+
+
+def timed(call: Callable[[], object], times: int = 100) -> float:
+    """Seconds, median."""
+    for _ in range(10):
+        call()
+    spans = []
+    for _ in range(times):
+        begun = time.perf_counter()
+        call()
+        spans.append(time.perf_counter() - begun)
+    return statistics.median(spans)
+
+
+_weights: dict[tuple[int, int], torch.Tensor] = {}
+
+
+def bare_products(rows: int, state: int, hidden: int, latent: int) -> None:
+    """The matrix products of an update and nothing else: each layer forward, its inputs and its weights backward."""
+    sizes = [
+        (state, hidden),
+        (hidden, hidden),
+        (hidden, 2 * latent),
+        (latent, hidden),
+        (hidden, hidden),
+        (hidden, state),
+    ]
+    for i, (inputs, outputs) in enumerate(sizes):
+        x = _weights.setdefault((rows, inputs), torch.randn(rows, inputs))
+        w = _weights.setdefault((inputs, outputs), torch.randn(inputs, outputs))
+        y = x @ w
+        x.t() @ y
+        if i:
+            y @ w.t()
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=["raw", "spread", "return", "vae", []], default=[])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--epymarl", type=Path, help="a checkout of EPyMARL, timed in turn with ours")
+    args = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    parts: dict[str, Callable[[], list[str]]] = {
+        "raw": lambda: raw(args.repeats),
+        "spread": lambda: spread(args.repeats, args.epymarl),
+        "return": lambda: returns(args.repeats),
+        "vae": lambda: vae_costs(args.repeats),
+    }
+    (HERE / "speed").mkdir(exist_ok=True)
+    for name in args.parts or parts:
+        lines = [*parts[name](), "", f"{machine()}; median [lowest, highest] of {args.repeats}; "
+                 f"`python benchmarks/speed.py {name}`.", ""]  # fmt: skip
+        print("\n".join(lines))
+        (HERE / "speed" / f"{name}.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""The fast layers are torch's own, number for number: forward, gradients, files."""
+
+import copy
+
+import pytest
+import torch
+from omarl.modules import gru as gru_module
+from omarl.modules import linear as linear_module
+from omarl.modules.gru import GRU
+from omarl.modules.linear import Linear
+from torch import nn
+
+
+def gradients(module, inputs, outputs):
+    torch.manual_seed(7)
+    (outputs * torch.randn_like(outputs)).sum().backward()
+    found = [p.grad.clone() for p in module.parameters()] + [x.grad.clone() for x in inputs]
+    for tensor in (*module.parameters(), *inputs):
+        tensor.grad = None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("rows", "sizes"), [(4, (64, 32)), (600, (64, 32)), (600, (21, 64)), (600, (64, 192)), (600, (64, 1))]
+)
+def test_linear_is_torchs(rows, sizes):
+    ours = Linear(*sizes)
+    theirs = nn.Linear(*sizes)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(rows // 2, 2, sizes[0], requires_grad=True)
+    a, b = ours(x), theirs(x)
+    torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+    for got, expected in zip(gradients(ours, [x], ours(x)), gradients(theirs, [x], theirs(x)), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_linear_needs_no_gradient_of_its_input():
+    layer = Linear(32, 32)
+    layer(torch.randn(500, 32)).sum().backward()
+    assert layer.weight.grad is not None
+
+
+def test_linear_without_onednn_is_torchs(monkeypatch):
+    monkeypatch.setattr(linear_module, "_product", None)
+    layer, x = Linear(32, 32), torch.randn(500, 32)
+    assert torch.equal(layer(x), nn.functional.linear(x, layer.weight, layer.bias))
+    assert torch.equal(linear_module.product(x, layer.weight), x @ layer.weight.T)
+
+
+@pytest.mark.parametrize(
+    ("rows", "steps", "size", "width"), [(5, 26, 7, 8), (96, 26, 64, 64), (1, 2, 3, 4), (300, 9, 40, 33)]
+)
+def test_gru_is_torchs(rows, steps, size, width):
+    assert gru_module.kernels() is not None
+    ours, theirs = GRU(size, width), nn.GRU(size, width, batch_first=True)
+    theirs.load_state_dict(ours.state_dict())
+    x = (3 * torch.randn(rows, steps, size)).requires_grad_()
+    h = torch.randn(1, rows, width).requires_grad_()
+    (a, last_a), (b, last_b) = ours(x, h), theirs(x, h)
+    torch.testing.assert_close(a, b, rtol=1e-5, atol=2e-6)
+    torch.testing.assert_close(last_a, last_b, rtol=1e-5, atol=2e-6)
+    for got, expected in zip(
+        gradients(ours, [x, h], ours(x, h)[0]), gradients(theirs, [x, h], theirs(x, h)[0]), strict=True
+    ):
+        scale = expected.abs().max().clamp(min=1.0)
+        torch.testing.assert_close(got / scale, expected / scale, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_of_the_gru_are_those_of_finite_differences():
+    torch.manual_seed(0)
+    layer = GRU(3, 4)
+    x, h = torch.randn(2, 5, 3), torch.zeros(1, 2, 4)
+    weights = torch.randn(2, 5, 4)
+    (layer(x, h)[0] * weights).sum().backward()
+    for parameter in layer.parameters():
+        for index in (0, parameter.numel() // 2, parameter.numel() - 1):
+            flat = parameter.data.view(-1)
+            ends = []
+            for change in (1e-2, -1e-2):
+                flat[index] += change
+                ends.append(float((layer(x, h)[0] * weights).sum()))
+                flat[index] -= change
+            slope = (ends[0] - ends[1]) / 2e-2
+            assert float(parameter.grad.view(-1)[index]) == pytest.approx(slope, abs=5e-3)
+
+
+def test_saturated_gates_stay_finite():
+    layer = GRU(3, 4)
+    x = torch.tensor([1e4, -1e4, 1e30]).expand(2, 5, 3).clone().requires_grad_()
+    out, _ = layer(x, torch.zeros(1, 2, 4))
+    out.sum().backward()
+    assert torch.isfinite(out).all() and out.abs().max() <= 1 and torch.isfinite(x.grad).all()
+
+
+def test_a_step_is_a_sequence_of_one():
+    layer = GRU(6, 8)
+    x, h = torch.randn(10, 6), torch.randn(10, 8)
+    torch.testing.assert_close(layer.step(x, h), layer(x.unsqueeze(1), h.unsqueeze(0))[0].squeeze(1))
+
+
+def test_without_numba_and_in_double_it_is_torchs(monkeypatch):
+    layer, x, h = GRU(6, 8), torch.randn(3, 5, 6), torch.zeros(1, 3, 8)
+    fast = layer(x, h)[0]
+    double = copy.deepcopy(layer).double()
+    torch.testing.assert_close(double(x.double(), h.double())[0].float(), fast, rtol=1e-5, atol=1e-6)
+    monkeypatch.setattr(gru_module, "kernels", lambda: None)
+    slow = layer(x, h)[0]
+    torch.testing.assert_close(slow, fast, rtol=1e-5, atol=1e-6)
