@@ -124,7 +124,7 @@ def epymarl_rate(copy: Path, words: list[str], from_step: int = 5000) -> float:
     assert process.stdout is not None
     for line in process.stdout:
         tail = [*tail[-20:], line]
-        found = re.search(r"t_env: (\d+) / \d+", line)
+        found = re.search(r"t_env:\s+(\d+)", line)
         if found and int(found[1]) >= from_step:
             points.append((int(found[1]), time.perf_counter()))
     if process.wait() or len(points) < 2:
@@ -135,7 +135,8 @@ def epymarl_rate(copy: Path, words: list[str], from_step: int = 5000) -> float:
 def spread(repeats: int, checkout: Path | None) -> list[str]:
     """IQL with a GRU of 64 on simple_spread: 8 copies, one update of 32 episodes for 200 steps."""
     ours = ["--config=iql", "--env-config=simple_spread", "with", "t_max=60000", "batch_size_run=8", "hidden_dim=64",
-            "env_steps_per_update=200", "test_interval=0", "save_model=False", "use_tensorboard=False", "seed=1"]  # fmt: skip
+            "env_steps_per_update=200", "test_interval=0", "save_model=False", "use_tensorboard=False",
+            "seed=1"]  # fmt: skip
     theirs = ["--config=iql", "--env-config=gymma", "with", "env_args.time_limit=25",
               "env_args.key=pz-mpe2-simple-spread-v3", "t_max=25000", "runner=parallel", "batch_size_run=8",
               "hidden_dim=64", "use_cuda=False", "test_interval=1000000", "test_nepisode=8", "log_interval=5000",
@@ -206,9 +207,9 @@ def returns(repeats: int) -> list[str]:
     rows.append(["**median**", *medians, "", ""])
     header = ["seed", "seconds to -65", "to -60", "mean of the later half of tests", "worst of them"]
     note = (
-        f"`python main.py {' '.join(RETURN[:3])} seed=...`: wall clock from typing the command, start-up included, to the "
-        "first test return (64 greedy episodes of 25 steps in mpe2's own simple_spread_v3, sum over agents); and what "
-        "the return is in the later half of the run's million steps."
+        f"`python main.py {' '.join(RETURN[:2])}`: wall clock from typing the command, start-up included, to the "
+        "first test return (64 greedy episodes of 25 steps in mpe2's own simple_spread_v3, sum over agents); and what the "
+        "return is in the later half of the run."
     )
     return ["# Time to a trained team", "", note, "", *table(header, rows)]
 

@@ -21,7 +21,7 @@ def make_optimiser(
 ) -> torch.optim.Optimizer:
     """``adam`` reads ``betas``; ``rmsprop`` reads ``alpha``, its smoothing constant; both read ``eps``."""
     if name == "adam":
-        return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=eps)
+        return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=eps, fused=True)
     return torch.optim.RMSprop(parameters, lr=lr, alpha=alpha, eps=eps)
 
 

@@ -76,6 +76,7 @@ class BasicMAC(nn.Module):
         input_shape = self._input_shape(scheme)
         self.agents = nn.ModuleList(agent(input_shape, args) for _ in self.members)
         self.action_selector = resolve("action_selector", self.config.action_selector)(args)
+        self.sees_last_actions = self.config.obs_last_action
         self.hidden_states = torch.zeros(0)
         self.identity = torch.eye(self.n_agents)
 

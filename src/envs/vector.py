@@ -94,7 +94,7 @@ class VectorEnv:
         expected = (self.n_envs, self.info.n_agents)
         if np.shape(actions) != expected:
             raise EnvError(f"actions have shape {np.shape(actions)}; they must be [E, N] = {expected}")
-        chosen = np.where(self._current.acting, actions, 0)
+        chosen = actions * self._current.acting
         allowed: NDArray[Any]
         if chosen.min() < 0 or chosen.max() >= self.info.n_actions:
             allowed = (chosen >= 0) & (chosen < self.info.n_actions)

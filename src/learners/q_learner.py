@@ -132,9 +132,7 @@ class QLearner:
                 self.target_mac.load_state(self.mac)
             return
         with torch.no_grad():
-            pairs = zip(self.target_mac.parameters(), self.mac.parameters(), strict=True)
-            for target, online in pairs:
-                target.lerp_(online, rate)
+            torch._foreach_lerp_(list(self.target_mac.parameters()), list(self.mac.parameters()), rate)
 
     def _log(self, t_env: int, loss: Tensor) -> None:
         if not self.log_grid.due(t_env):

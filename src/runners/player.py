@@ -60,7 +60,8 @@ class Player:
     Attributes:
         observation: what to act on next.
         carry: the controller's recurrent state, [E, ...].
-        last_actions: one-hot [E, N, U], zeros where an episode begins.
+        last_actions: one-hot [E, N, U], zeros where an episode begins; always zeros where the controller says that
+            it does not look (``sees_last_actions``).
         t_env: environment steps taken, over all copies.
         episodes: episodes finished.
         stats: what those were like.
@@ -79,6 +80,7 @@ class Player:
         self.common_reward, self.device = args.common_reward, args.device
         self.scalarise: Any = np.mean if args.reward_scalarisation == "mean" else np.sum
         self.test_mode = test_mode
+        self.shows_actions = getattr(mac, "sees_last_actions", True)
         self.t_env = self.episodes = 0
         self.stats = EpisodeStats()
         self.observation: Observation | None = None
@@ -107,7 +109,8 @@ class Player:
         step = self.env.step(chosen)
         self.returns += step.reward
         self.t += 1
-        self.last_actions = F.one_hot(actions, self.env.info.n_actions).float()
+        if self.shows_actions:
+            self.last_actions = F.one_hot(actions, self.env.info.n_actions).float()
         self.observation = step.observation
         if not self.test_mode:
             self.t_env += self.env.n_envs
@@ -126,7 +129,8 @@ class Player:
         self.returns[ended] = 0.0
         rows = torch.from_numpy(ended).to(self.carry.device)
         self.carry = self.carry.index_copy(0, rows, self.fresh_carry[rows])
-        self.last_actions[rows.to(self.last_actions.device)] = 0.0
+        if self.shows_actions:
+            self.last_actions[rows.to(self.last_actions.device)] = 0.0
 
 
 class Stopwatch:

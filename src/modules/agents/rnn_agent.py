@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ...config.schema import key, read
 from ..gru import GRU
-from ..linear import Linear
+from ..linear import Linear, linear
 
 
 @dataclass(frozen=True)
@@ -77,5 +77,9 @@ class RNNAgent(nn.Module):
         return self._head(features), hidden
 
     def _head(self, features: Tensor) -> Tensor:
-        q = self.fc2(features)
-        return q if self.value is None else self.value(features) + q - q.mean(dim=-1, keepdim=True)
+        """Q [..., U]; value plus advantage less its mean is linear in the features, and so one product."""
+        advantage, value = self.fc2, self.value
+        if value is None:
+            return advantage(features)
+        weight = advantage.weight - advantage.weight.mean(dim=0) + value.weight
+        return linear(features, weight, advantage.bias - advantage.bias.mean() + value.bias)
