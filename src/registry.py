@@ -18,6 +18,7 @@ REGISTRY: dict[str, dict[str, Any]] = {
     "learner": {
         "q_learner": ".learners.q_learner:QLearner",
         "pqn_learner": ".learners.pqn_learner:PQNLearner",
+        "ppo_learner": ".learners.ppo_learner:PPOLearner",
         "omg_vae_learner": ".learners.omg_vae_learner:OMGVAELearner",
     },
     "mac": {"basic_mac": ".controllers.basic_controller:BasicMAC"},
@@ -26,7 +27,11 @@ REGISTRY: dict[str, dict[str, Any]] = {
         "episode": ".runners.episode_runner:EpisodeRunner",
         "rollout": ".runners.rollout_runner:RolloutRunner",
     },
-    "action_selector": {"epsilon_greedy": ".components.action_selectors:EpsilonGreedy"},
+    "action_selector": {
+        "epsilon_greedy": ".components.action_selectors:EpsilonGreedy",
+        "softmax": ".components.action_selectors:Softmax",
+    },
+    "mixer": {"vdn": ".modules.mixers.vdn:VDNMixer", "qmix": ".modules.mixers.qmix:QMixer"},
     "env": {
         "pettingzoo": ".envs.factories:make_pettingzoo",
         "gymnasium": ".envs.factories:make_gymnasium",

@@ -27,7 +27,7 @@ class Corridor(ParallelEnv):
 
     @functools.cache  # noqa: B019
     def observation_space(self, agent):
-        return gymnasium.spaces.Box(0.0, 1.0, (2,), np.float32)
+        return gymnasium.gymnasium.spaces.Box(0.0, 1.0, (2,), np.float32)
 
     @functools.cache  # noqa: B019
     def action_space(self, agent):
@@ -141,3 +141,64 @@ class MemoryMAC:
     def load_models(self, path):
         for p, saved in zip(self.parameters(), torch.load(f"{path}/agent.th"), strict=True):
             p.data.copy_(saved)
+
+
+class Matrix(ParallelEnv):
+    """One decision of two players on a table of shared payoffs; what is paid, both get."""
+
+    metadata = {"name": "matrix"}  # noqa: RUF012
+    payoff = [[0.0]]  # noqa: RUF012
+
+    def __init__(self, render_mode=None):
+        self.possible_agents = ["agent_0", "agent_1"]
+        self.max_cycles = 2
+        self.stage = 0
+
+    def observation_space(self, agent):
+        return gymnasium.spaces.Box(0.0, 1.0, (3,), np.float32)
+
+    def action_space(self, agent):
+        return gymnasium.spaces.Discrete(len(self.payoff))
+
+    def _observe(self):
+        return {agent: np.eye(3, dtype=np.float32)[self.stage] for agent in self.possible_agents}
+
+    def state(self):
+        return np.eye(3, dtype=np.float32)[self.stage]
+
+    def reset(self, seed=None, options=None):
+        self.agents = list(self.possible_agents)
+        self.stage = 0
+        return self._observe(), {agent: {} for agent in self.agents}
+
+    def _over(self, reward):
+        seen, agents = self._observe(), self.agents
+        self.agents = []
+        flags = [dict.fromkeys(agents, value) for value in (reward, True, False)]
+        return seen, *flags, {agent: {} for agent in agents}
+
+    def step(self, actions):
+        return self._over(self.payoff[actions["agent_0"]][actions["agent_1"]])
+
+
+class Climbing(Matrix):
+    """Claus and Boutilier 1998: 11 for (0, 0), dear mistakes beside it, and a safe 5 that independents settle for."""
+
+    payoff = [[11.0, -30.0, 0.0], [-30.0, 7.0, 6.0], [0.0, 0.0, 5.0]]  # noqa: RUF012
+
+
+class TwoStep(Matrix):
+    """Rashid et al. 2018, section 5: the first player's first action chooses between a sure 7 and a game whose best
+    cell pays 8 and whose others pay 0 or 1."""
+
+    payoff = [[0.0, 1.0], [1.0, 8.0]]  # noqa: RUF012
+
+    def step(self, actions):
+        if self.stage == 0:
+            self.stage = 1 + actions["agent_0"]
+            still = dict.fromkeys(self.agents, False)
+            nothing = dict.fromkeys(self.agents, 0.0)
+            return self._observe(), nothing, still, still, {agent: {} for agent in self.agents}
+        if self.stage == 1:
+            return self._over(7.0)
+        return super().step(actions)

@@ -49,3 +49,29 @@ class EpsilonGreedy:
         uniforms = torch.rand(*agent_inputs.shape[:-1], agent_inputs.shape[-1] + 1, device=agent_inputs.device)
         scores = torch.where(uniforms[..., -1:] < epsilon, uniforms[..., :-1], agent_inputs)
         return scores.masked_fill(unavailable, -torch.inf).argmax(dim=-1)
+
+
+@dataclass(frozen=True)
+class SoftmaxConfig:
+    """Keys of ``action_selector: softmax``."""
+
+    test_greedy: bool = key(True, help="tests take the likeliest action; False: they sample too")
+
+
+class Softmax:
+    """An available action drawn by its probability: outputs are logits."""
+
+    Config = SoftmaxConfig
+
+    def __init__(self, args: Any) -> None:
+        self.config = read(SoftmaxConfig, args)
+
+    def select_action(
+        self, agent_inputs: Tensor, avail_actions: Tensor, t_env: int, test_mode: bool = False
+    ) -> Tensor:
+        """Actions [E, N] from logits [E, N, U] and availability [E, N, U]."""
+        logits = agent_inputs
+        if not (test_mode and self.config.test_greedy):
+            # The largest of logits plus Gumbel noise is a draw from their softmax (Gumbel 1954).
+            logits = logits - torch.empty_like(logits).exponential_().log()
+        return logits.masked_fill(avail_actions == 0, -torch.inf).argmax(dim=-1)

@@ -30,3 +30,28 @@ def lambda_returns(reward: Tensor, next_value: Tensor, ended: Tensor, gamma: flo
         mixed = next_value[:, t] + lambda_ * goes_on[:, t] * (ahead - next_value[:, t])
         ahead = returns[:, t] = reward[:, t] + gamma * mixed
     return returns
+
+
+def gae(
+    reward: Tensor, value: Tensor, next_value: Tensor, ended: Tensor, gamma: float, lambda_: float
+) -> tuple[Tensor, Tensor]:
+    """Generalised advantages and the returns that go with them (Schulman et al. 2016, equation 16).
+
+    ``A_t = d_t + gamma * lambda * A_{t+1}`` with ``d_t = r_t + gamma * V_{t+1} - V_t``, cut where an episode or the
+    rollout ends; ``G_t = A_t + V_t``.
+
+    Args:
+        reward, value: [E, T, K].
+        next_value, ended: as for ``lambda_returns``.
+        gamma, lambda_: in [0, 1].
+
+    Returns:
+        A and G, [E, T, K] each, without gradient.
+    """
+    delta = (reward + gamma * next_value - value).detach()
+    advantage = torch.empty_like(delta)
+    decay = gamma * lambda_ * (1.0 - ended)
+    ahead = torch.zeros_like(delta[:, 0])
+    for t in reversed(range(delta.shape[1])):
+        ahead = advantage[:, t] = delta[:, t] + decay[:, t] * ahead
+    return advantage, advantage + value.detach()

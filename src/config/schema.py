@@ -229,7 +229,7 @@ def collect(root: type, config: Mapping[str, Any]) -> Schema:
             if not kind:
                 continue
             name = config.get(spec.name, default_of(spec))
-            if (kind, str(name)) in seen:
+            if name is None or (kind, str(name)) in seen:
                 continue
             seen.add((kind, str(name)))
             chosen = resolve(kind, name)

@@ -10,7 +10,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from ..components.schedules import linear
 from ..components.unroll import unroll
 from ..config.schema import key, read
 from ..modules.losses import masked_mean
-from ..types import MetricLogger, PathLike, TrainingError
+from ..types import ConfigError, MetricLogger, PathLike, TrainingError
 from ..utils.metrics import Grid, IntervalStats
 
 
@@ -36,7 +36,7 @@ class PQNConfig:
     t_max: int = key(100_000, low=1, help="environment steps of the run")
     gamma: float = key(0.99, low=0, high=1, help="discount")
     td_lambda: float = key(0.65, low=0, high=1, help="lambda of the returns: 0 one step, 1 the whole rollout")
-    mixer: Literal["none", "vdn"] = key("none", help="vdn: learn the sum of the agents' values")
+    mixer: str | None = key(None, component="mixer", help="vdn: learn the sum of the agents' values")
     epochs: int = key(2, low=1, help="passes over each rollout")
     minibatches: int = key(4, low=1, help="updates of each pass, each on a part of the copies")
     optim_eps: float = key(1e-5, above=0, help="the optimiser's epsilon")
@@ -59,6 +59,8 @@ class PQNLearner:
 
     def __init__(self, mac: Any, scheme: Any, logger: MetricLogger, args: Any) -> None:
         c = self.config = read(PQNConfig, args)
+        if c.mixer not in (None, "vdn"):
+            raise ConfigError(f"mixer: pqn_learner knows vdn alone, not {c.mixer}")
         self.mac, self.logger = mac, logger
         self.n_agents = args["n_agents"] if isinstance(args, dict) else args.n_agents
         self.parameters = list(mac.parameters())
@@ -117,12 +119,10 @@ class PQNLearner:
             outputs = self.mac.evaluate(e.obs, e.last_actions, e.carry)
             last = self._joint(_greedy(outputs, e.avail), e.agent_mask.float())
             next_value[e.copy, e.step] = last * (1.0 - batch["terminated"][e.copy, e.step].float())
-        reward = batch["reward"][:, :-1]
-        if self.config.mixer == "vdn":
-            reward = reward.sum(dim=2, keepdim=True)
-        return lambda_returns(
-            reward.expand_as(next_value), next_value, ended, self.config.gamma, self.config.td_lambda
-        )
+        reward, c = batch["reward"][:, :-1], self.config
+        # Of one's own reward only what comes before one's death: what the others get later is not its own.
+        reward = reward.sum(dim=2, keepdim=True) if c.mixer == "vdn" else reward * alive[:, :-1]
+        return lambda_returns(reward, next_value, ended, c.gamma, c.td_lambda)
 
     def _joint(self, values: Tensor, alive: Tensor) -> Tensor:
         """Values [..., N] of living agents, or their sum [..., 1]."""

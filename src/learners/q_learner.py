@@ -1,8 +1,9 @@
-"""Independent Q-learning: double, on whole episodes, with a duelling recurrent agent."""
+"""Q-learning on whole episodes: double, with a target network; each agent for itself or mixed into a team."""
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ from ..components.optimisers import load_optimiser, make_optimiser, optimiser_st
 from ..components.unroll import unroll
 from ..config.schema import key, read
 from ..modules.losses import masked_mean
-from ..types import Batch, MetricLogger, PathLike, TrainingError
+from ..registry import resolve
+from ..types import Batch, ConfigError, MetricLogger, PathLike, TrainingError
 from ..utils.metrics import Grid, IntervalStats
 
 
@@ -35,6 +37,7 @@ class QLearnerConfig:
     optim_alpha: float = key(0.99, low=0, high=1, help="RMSprop's smoothing constant")
     optim_eps: float = key(1e-5, above=0, help="the optimisers' epsilon")
     grad_norm_clip: float = key(10.0, above=0, help="largest gradient norm")
+    mixer: str | None = key(None, component="mixer", help="vdn, qmix: learn the team's value; none: each its own")
     standardise_rewards: bool = key(False, help="divide rewards by their running standard deviation")
     learner_log_interval: int = key(1000, low=1, help="environment steps between logs")
 
@@ -49,7 +52,7 @@ def td_targets(reward: Tensor, next_value: Tensor, terminated: Tensor, next_aliv
 
 
 class QLearner:
-    """PyMARL's learner interface; one loss for each agent, summed over agents by sharing.
+    """PyMARL's learner interface; one loss for each agent, summed over agents by sharing, or one for the team.
 
     Args:
         mac: a controller, ours or a host's.
@@ -67,11 +70,23 @@ class QLearner:
         self.n_agents = args["n_agents"] if isinstance(args, dict) else args.n_agents
         self.parameters = list(mac.parameters())
         c = self.config
+        self.mixer = self._mixer(scheme, args) if c.mixer else None
+        self.target_mixer = copy.deepcopy(self.mixer)
+        if self.mixer is not None:
+            self.parameters += list(self.mixer.parameters())
         self.optimiser = make_optimiser(c.optimiser, self.parameters, c.lr, alpha=c.optim_alpha, eps=c.optim_eps)
         self.reward_stats = RunningMeanStd(1) if c.standardise_rewards else None
         self.updates = 0
         self.stats = IntervalStats()
         self.log_grid = Grid(c.learner_log_interval)
+
+    def _mixer(self, scheme: Any, args: Any) -> torch.nn.Module:
+        if math.prod(scheme["reward"]["vshape"]) != 1:
+            raise ConfigError(
+                f"common_reward: mixer {self.config.mixer} learns one value for the team and each agent has a reward "
+                "of its own; set common_reward=True"
+            )
+        return resolve("mixer", str(self.config.mixer))(math.prod(scheme["state"]["vshape"]), args)
 
     def train(self, batch: Batch, t_env: int, episode_num: int) -> None:
         """One update on ``batch``.
@@ -84,11 +99,18 @@ class QLearner:
         agent_mask = mask * alive[:, :-1]
         q = unroll(self.mac, batch)  # [B, T+1, N, U]
         taken = q[:, :-1].gather(3, batch["actions"][:, :-1]).squeeze(3)  # [B, T, N]
+        next_values, next_alive = self._next_values(q, batch), alive[:, 1:]
+        if self.mixer is not None and self.target_mixer is not None:
+            state = batch["state"].flatten(2)
+            taken = self.mixer(taken * alive[:, :-1], state[:, :-1])  # [B, T, 1]
+            with torch.no_grad():
+                next_values = self.target_mixer(next_values * next_alive, state[:, 1:])
+            agent_mask, next_alive = mask, next_alive.amax(dim=2, keepdim=True)
         target = td_targets(
             self._rewards(batch, mask),
-            self._next_values(q, batch),
+            next_values,
             batch["terminated"][:, :-1].float(),
-            alive[:, 1:],
+            next_alive,
             self.config.gamma,
         )
         td_error = taken - target
@@ -129,10 +151,20 @@ class QLearner:
         rate = self.config.target_update_interval_or_tau
         if rate > 1:
             if self.updates % round(rate) == 0:
-                self.target_mac.load_state(self.mac)
+                self._copy_to_target()
             return
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.target_mac.parameters()), list(self.mac.parameters()), rate)
+            torch._foreach_lerp_(self._target_parameters(), self.parameters, rate)
+
+    def _copy_to_target(self) -> None:
+        self.target_mac.load_state(self.mac)
+        if self.mixer is not None and self.target_mixer is not None:
+            self.target_mixer.load_state_dict(self.mixer.state_dict())
+
+    def _target_parameters(self) -> list[Tensor]:
+        """As ``self.parameters``, of the target."""
+        mixing = [] if self.target_mixer is None else list(self.target_mixer.parameters())
+        return [*self.target_mac.parameters(), *mixing]
 
     def _log(self, t_env: int, loss: Tensor) -> None:
         if not self.log_grid.due(t_env):
@@ -145,26 +177,34 @@ class QLearner:
         """Moves networks and statistics to the GPU."""
         self.mac.cuda()
         self.target_mac.cuda()
+        if self.mixer is not None and self.target_mixer is not None:
+            self.mixer.cuda()
+            self.target_mixer.cuda()
         if self.reward_stats is not None:
             self.reward_stats.to("cuda")
 
     def save_models(self, path: PathLike) -> None:
-        """PyMARL's files: the agents' networks and the optimiser."""
+        """PyMARL's files: the agents' networks, the mixer's, and the optimiser."""
         self.mac.save_models(path)
+        if self.mixer is not None:
+            torch.save(self.mixer.state_dict(), Path(path) / "mixer.th")
         torch.save(self.optimiser.state_dict(), Path(path) / "opt.th")
 
     def load_models(self, path: PathLike) -> None:
         """Reads PyMARL's files; the target becomes the loaded network (``load_state_dict`` keeps the true one)."""
         self.mac.load_models(path)
-        self.target_mac.load_state(self.mac)
         device = self.parameters[0].device
+        if self.mixer is not None:
+            saved = torch.load(Path(path) / "mixer.th", map_location=device, weights_only=True)
+            self.mixer.load_state_dict(saved)
+        self._copy_to_target()
         load_optimiser(self.optimiser, torch.load(Path(path) / "opt.th", map_location=device, weights_only=True))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the next update depends on."""
         return {
-            "mac": [p.detach().clone() for p in self.mac.parameters()],
-            "target": [p.detach().clone() for p in self.target_mac.parameters()],
+            "parameters": [p.detach().clone() for p in self.parameters],
+            "target": [p.detach().clone() for p in self._target_parameters()],
             "optimiser": copy.deepcopy(self.optimiser.state_dict()),
             "updates": self.updates,
             "rewards": None if self.reward_stats is None else self.reward_stats.state_dict(),
@@ -173,8 +213,9 @@ class QLearner:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes up ``state_dict``."""
         with torch.no_grad():
-            for mac, saved in ((self.mac, state["mac"]), (self.target_mac, state["target"])):
-                for parameter, value in zip(mac.parameters(), saved, strict=True):
+            pairs = ((self.parameters, state["parameters"]), (self._target_parameters(), state["target"]))
+            for parameters, saved in pairs:
+                for parameter, value in zip(parameters, saved, strict=True):
                     parameter.copy_(value)
         load_optimiser(self.optimiser, state["optimiser"])
         self.updates = state["updates"]

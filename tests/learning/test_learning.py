@@ -47,13 +47,23 @@ def test_common_reward_learns_too(corridor):
 
 
 @pytest.mark.parametrize(
-    "changes", [["mixer=none"], ["mixer=vdn"], ["use_rnn=True"], ["mixer=vdn", "common_reward=True"]]
+    "changes", [["mixer=None"], ["mixer=vdn"], ["use_rnn=True"], ["mixer=vdn", "common_reward=True"]]
 )
 def test_pqn_walks_down_the_corridor(corridor, changes):
     """As above: 14 on average is best."""
     words = ["t_max=24000", "epsilon_anneal_time=8000", "batch_size_run=16", "rollout_steps=8", "hidden_dim=32",
              "test_interval=24000", "test_nepisode=64", "env_workers=0", "lr=3e-3", "td_lambda=0.9"]  # fmt: skip
     latest = train("--config=pqn", corridor, "with", *words, *changes).latest
+    assert 12.6 < latest["test_return_mean"] <= 16
+
+
+@pytest.mark.parametrize("changes", [["--config=ippo"], ["--config=mappo"], ["--config=mappo", "common_reward=True"],
+                                     ["--config=ippo", "use_rnn=True"]])  # fmt: skip
+def test_ppo_walks_down_the_corridor(corridor, changes):
+    """As above: 14 on average is best."""
+    words = ["t_max=30000", "batch_size_run=16", "rollout_steps=12", "hidden_dim=32", "critic_hidden_dim=32",
+             "test_interval=30000", "test_nepisode=64", "env_workers=0", "lr=3e-3"]  # fmt: skip
+    latest = train(changes[0], corridor, "with", *words, *changes[1:]).latest
     assert 12.6 < latest["test_return_mean"] <= 16
 
 

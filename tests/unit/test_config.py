@@ -98,12 +98,13 @@ def test_numbers_as_people_write_them(tmp_path):
          "vae_lr: no part of this run reads it; it is a key of omg_vae_learner (command line)"),
         (["with", "learner=q_lerner"],
          "learner: unknown name 'q_lerner'; did you mean 'q_learner'? "
-         "(there is: omg_vae_learner, pqn_learner, q_learner)"),
+         "(there is: omg_vae_learner, ppo_learner, pqn_learner, q_learner)"),
         (["with", "learner=no.such:Thing"], "learner: cannot import 'no.such' (No module named 'no')"),
         (["with", "learner=omarl.learners.q_learner:QLerner"],
          "learner: module 'omarl.learners.q_learner' has no 'QLerner'; did you mean 'QLearner'?"),
         (["--config=omg_va"],
-         "--config=omg_va: no such configuration; did you mean 'omg_vae'? (there is: iql, omg_vae, pqn, pqn_vdn)"),
+         "--config=omg_va: no such configuration; did you mean 'omg_vae'? "
+         "(there is: ippo, iql, mappo, omg_vae, pqn, pqn_vdn, qmix, vdn)"),
         (["with", "seed=-1"], "seed: -1 is out of range, it must be at least 0 (command line)"),
         (["with", "seed=abc"], "seed: 'abc' is not a whole number (command line)"),
         (["with", "vae_betas=[0.9]"], "vae_betas: [0.9] has 1 values, it needs 2 (command line)"),
@@ -191,7 +192,7 @@ def test_mutable_defaults_are_not_shared():
 
 
 def test_find_lists_what_exists():
-    with pytest.raises(ConfigError, match="there is: iql, omg_vae"):
+    with pytest.raises(ConfigError, match="there is: ippo, iql, mappo, omg_vae"):
         find("algs", "zzz")
 
 

@@ -60,7 +60,7 @@ def test_the_dead_are_worth_nothing_and_teach_nothing():
     rollout["agent_mask"][:, 2:, 1] = 0
     values_are(learner, lambda stamp: stamp)
     assert learner._targets(rollout)[0, 1].tolist() == [1 + 0.5 * 2, 2 + 0.0]  # agent 1 is gone at step 2
-    runner, learner = made([[4]], epochs=1, minibatches=1, td_lambda=0.0)
+    runner, learner = made([[4]], epochs=1, minibatches=1)
     rollout = runner.run()
     rollout["agent_mask"][:, 2:, 1] = 0
     rollout["reward"][:, 2:, 1] = 1e6

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from omarl.components.returns import lambda_returns
+from omarl.components.returns import gae, lambda_returns
 
 
 def column(*values):
@@ -42,3 +42,32 @@ def test_rows_and_columns_are_apart_and_no_gradient_flows():
     assert not g.requires_grad
     alone = lambda_returns(reward[1:2, :, 1:], value[1:2, :, 1:], ended[1:2], 0.9, 0.7)
     torch.testing.assert_close(g[1:2, :, 1:], alone)
+
+
+def test_gae_by_hand():
+    reward, value, ahead = column(1, 2), column(10, 20), column(20, 30)
+    advantage, returns = gae(reward, value, ahead, column(0, 0), 0.5, 0.4)
+    second = 2 + 0.5 * 30 - 20
+    first = 1 + 0.5 * 20 - 10 + 0.5 * 0.4 * second
+    assert advantage.flatten().tolist() == pytest.approx([first, second])
+    assert returns.flatten().tolist() == pytest.approx([first + 10, second + 20])
+
+
+def test_gae_of_lambda_one_is_the_discounted_sum_less_the_value():
+    torch.manual_seed(0)
+    reward, value = torch.randn(2, 5, 3), torch.randn(2, 5, 3)
+    ahead = torch.cat([value[:, 1:], torch.randn(2, 1, 3)], dim=1)
+    advantage, returns = gae(reward, value, ahead, torch.zeros(2, 5, 1), 0.9, 1.0)
+    total = ahead[:, -1]
+    for t in reversed(range(5)):
+        total = reward[:, t] + 0.9 * total
+        torch.testing.assert_close(returns[:, t], total)
+        torch.testing.assert_close(advantage[:, t], total - value[:, t])
+
+
+def test_gae_stops_where_an_episode_ends():
+    reward, value, ahead = column(1, 2, 3), column(10, 20, 30), column(20, 0, 40)
+    advantage, _ = gae(reward, value, ahead, column(0, 1, 0), 0.5, 1.0)
+    third = 3 + 20 - 30
+    second = 2 - 20
+    assert advantage.flatten().tolist() == pytest.approx([1 + 10 - 10 + 0.5 * second, second, third])

@@ -1,0 +1,1 @@
+"""What a state is worth, for learners that act by a policy of its own."""

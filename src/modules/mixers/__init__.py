@@ -1,0 +1,1 @@
+"""From the agents' values to one value of the team."""

@@ -1,0 +1,18 @@
+"""VDN: the team's value is the sum of the agents' (Sunehag et al. 2018)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class VDNMixer(nn.Module):
+    """Args: ``state_shape`` and ``args`` are not used; every mixer is built alike."""
+
+    def __init__(self, state_shape: int, args: Any) -> None:
+        super().__init__()
+
+    def forward(self, values: Tensor, state: Tensor) -> Tensor:
+        """Values [..., N] and states [..., S] -> the team's value [..., 1]."""
+        return values.sum(dim=-1, keepdim=True)

@@ -1,0 +1,33 @@
+"""Games whose outcome is known from the papers: who finds what."""
+
+import pytest
+from test_learning import train
+
+# Full exploration throughout and no discount, as in the papers; rewards are the team's.
+GAME = ["t_max=16000", "epsilon_start=1.0", "epsilon_finish=1.0", "gamma=0.99", "env_steps_per_update=8",
+        "batch_size=32", "buffer_size=500", "lr=1e-3", "hidden_dim=64", "use_rnn=False", "duelling=False",
+        "env_workers=0",
+        "target_update_interval_or_tau=100", "test_interval=16000", "test_nepisode=8", "reward_scalarisation=mean",
+        "common_reward=True", "mixing_embed_dim=8"]  # fmt: skip
+
+
+def outcome(tmp_path, game: str, algorithm: str, *changes: str) -> float:
+    """The team's return of the greedy policy."""
+    path = tmp_path / "game.yaml"
+    path.write_text(f"env: tests.outside:{game}\n")
+    words = [word for word in GAME if algorithm == "qmix" or not word.startswith("mixing")]
+    return (
+        train(f"--config={algorithm}", f"--env-config={path}", "with", *words, *changes).latest["test_return_mean"]
+        / 2
+    )
+
+
+def test_vdn_settles_on_seven_and_qmix_finds_eight(tmp_path):
+    assert outcome(tmp_path, "TwoStep", "vdn") == 7
+    assert outcome(tmp_path, "TwoStep", "qmix") == 8
+
+
+@pytest.mark.parametrize("algorithm", ["iql", "vdn"])
+def test_independents_overgeneralise_in_the_climbing_game(tmp_path, algorithm):
+    """Played against a random partner, 0 and 1 look dear on average and 2 safe: not the 11 that is there."""
+    assert outcome(tmp_path, "Climbing", algorithm) in (5, 0, 6, 7)

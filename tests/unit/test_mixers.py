@@ -1,0 +1,113 @@
+"""Mixers: the sum, the monotonic mixture, and a learner that sees one value."""
+
+import pytest
+import torch
+from fakes import RecordingLogger, args_for, env_info, random_batch
+from omarl.components.episode_batch import make_scheme
+from omarl.controllers.basic_controller import BasicMAC
+from omarl.learners.q_learner import QLearner
+from omarl.modules.mixers.qmix import QMixer
+from omarl.modules.mixers.vdn import VDNMixer
+from omarl.types import ConfigError
+
+
+def test_vdn_is_the_sum():
+    values = torch.tensor([[[1.0, 2.0, -4.0]]])
+    assert VDNMixer(4, {})(values, torch.zeros(1, 1, 4)).tolist() == [[[-1.0]]]
+
+
+def qmixer(n_agents=3):
+    torch.manual_seed(0)
+    return QMixer(4, {"n_agents": n_agents, "mixing_embed_dim": 8, "hypernet_embed": 16})
+
+
+def test_qmix_grows_with_every_agents_value():
+    mixer, values, state = qmixer(), torch.randn(50, 7, 3, requires_grad=True), 3 * torch.randn(50, 7, 4)
+    mixer(values, state).sum().backward()
+    assert (values.grad >= 0).all() and (values.grad > 0).any()
+
+
+def test_qmix_by_hand():
+    """Layer by layer, with plain tensors."""
+    mixer, values, state = qmixer(2), torch.randn(1, 2), torch.randn(1, 4)
+    w1 = mixer.weight1(state).abs().view(2, 8)
+    hidden = values[0, 0] * w1[0] + values[0, 1] * w1[1] + mixer.bias1(state)[0]
+    hidden = torch.where(hidden > 0, hidden, hidden.exp() - 1)
+    expected = (hidden * mixer.weight2(state)[0].abs()).sum() + mixer.bias2(state)[0, 0]
+    torch.testing.assert_close(mixer(values, state)[0, 0], expected)
+
+
+def test_qmix_weighs_by_the_state():
+    mixer, values = qmixer(), torch.randn(1, 3)
+    assert not torch.equal(mixer(values, torch.zeros(1, 4)), mixer(values, torch.ones(1, 4)))
+
+
+def learner_of(mixer, **changes):
+    info = env_info()
+    args = args_for(info, common_reward=True, mixer=mixer, gamma=0.5, **changes)
+    scheme, groups = make_scheme(info, args.common_reward)
+    torch.manual_seed(0)
+    mac = BasicMAC(scheme, groups, args)
+    return QLearner(mac, scheme, RecordingLogger(), args), info
+
+
+def test_the_teams_target_by_hand():
+    learner, info = learner_of("vdn", double_q=False, learner_log_interval=1)
+    batch = random_batch(info, [3, 2], common_reward=True)
+    q = learner.mac.unroll(batch)
+    taken = q[:, :-1].gather(3, batch["actions"][:, :-1]).squeeze(3).sum(2)
+    best = q[:, 1:].amax(3).sum(2)
+    errors = []
+    for b, length in enumerate((3, 2)):
+        for t in range(length):
+            target = batch["reward"][b, t, 0] + (0.5 * best[b, t] if t < length - 1 else 0.0)
+            errors.append(float((taken[b, t] - target) ** 2))
+    learner.train(batch, 5, 2)
+    logged = {k: v for k, v, _ in learner.logger.rows}
+    assert logged["loss"] == pytest.approx(sum(errors) / 5, rel=1e-4)
+
+
+@pytest.mark.parametrize("mixer", ["vdn", "qmix"])
+def test_dead_agents_add_nothing(mixer):
+    learner, info = learner_of(mixer, learner_log_interval=1)
+    batch = random_batch(info, [4], common_reward=True)
+    batch["agent_mask"][:, 2:, 1] = 0
+    learner.train(batch, 1, 1)
+    first = {k: v for k, v, _ in learner.logger.rows}["loss"]
+    learner, info = learner_of(mixer, learner_log_interval=1)
+    batch["obs"][:, 2:, 1] = 99.0  # of no matter to a dead agent's value, which does not count
+    learner.train(batch, 1, 1)
+    assert {k: v for k, v, _ in learner.logger.rows}["loss"] == pytest.approx(first, rel=1e-5)
+
+
+def test_mixing_rewards_of_ones_own_is_refused():
+    info = env_info()
+    args = args_for(info, mixer="qmix")
+    scheme, groups = make_scheme(info, False)
+    with pytest.raises(ConfigError, match=r"common_reward: mixer qmix .*set common_reward=True"):
+        QLearner(BasicMAC(scheme, groups, args), scheme, RecordingLogger(), args)
+
+
+@pytest.mark.parametrize("rate", [0.3, 2])
+def test_the_target_mixes_too(rate, tmp_path):
+    learner, info = learner_of("qmix", target_update_interval_or_tau=rate, lr=0.05)
+    batch = random_batch(info, [4, 3], common_reward=True)
+    before = [p.clone() for p in learner.target_mixer.parameters()]
+    learner.train(batch, 1, 1)
+    after = list(learner.target_mixer.parameters())
+    online = list(learner.mixer.parameters())
+    if rate < 1:
+        for old, new, now in zip(before, after, online, strict=True):
+            torch.testing.assert_close(new, old + 0.3 * (now - old))
+    else:
+        assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+        learner.train(batch, 2, 2)
+        assert all(torch.equal(a, b) for a, b in zip(learner.target_mixer.parameters(), online, strict=True))
+    learner.save_models(tmp_path)
+    other, _ = learner_of("qmix")
+    other.load_models(tmp_path)
+    other.load_state_dict(learner.state_dict())
+    for a, b in zip(learner._target_parameters(), other._target_parameters(), strict=True):
+        assert torch.equal(a, b)
+    for a, b in zip(learner.parameters, other.parameters, strict=True):
+        assert torch.equal(a, b)

@@ -1,0 +1,155 @@
+"""PPO: its objective and targets by hand, whom it listens to, and what it keeps."""
+
+import math
+
+import pytest
+import torch
+from fakes import ClockEnv, RecordingLogger, args_for
+from omarl.components.action_selectors import Softmax
+from omarl.components.episode_batch import make_scheme
+from omarl.controllers.basic_controller import BasicMAC
+from omarl.learners.ppo_learner import PPOLearner, clipped_objective, log_probabilities
+from omarl.modules.critics.value_critic import ValueCritic
+from omarl.runners.rollout_runner import RolloutRunner
+
+
+def made(lengths, truncates=False, steps=4, **changes):
+    env = ClockEnv(lengths, truncates)
+    values = {"use_rnn": False, "duelling": False, "action_selector": "softmax", "gamma": 0.5, "lr_anneal": False,
+              "normalise_values": False, "normalise_advantages": False, **changes}  # fmt: skip
+    args = args_for(env.info, rollout_steps=steps, **values)
+    scheme, groups = make_scheme(env.info, args.common_reward)
+    torch.manual_seed(0)
+    mac = BasicMAC(scheme, groups, args)
+    learner = PPOLearner(mac, scheme, RecordingLogger(), args)
+    return RolloutRunner(env, mac, scheme, groups, args), learner
+
+
+def values_are(learner, value):
+    """The critic says ``value(stamp)`` for every agent; ClockEnv stamps observations."""
+    learner.critic.forward = lambda obs, state: value(obs[..., 0])
+
+
+def test_the_objective_by_hand():
+    ratio = torch.tensor([1.5, 1.5, 0.5, 0.5, 1.1])
+    advantage = torch.tensor([1.0, -1.0, 1.0, -1.0, 2.0])
+    assert clipped_objective(ratio, advantage, 0.2).tolist() == pytest.approx([1.2, -1.5, 0.5, -0.8, 2.2])
+
+
+def test_no_gradient_beyond_the_clip():
+    ratio = torch.tensor([1.5, 0.5], requires_grad=True)
+    clipped_objective(ratio, torch.tensor([1.0, -1.0]), 0.2).sum().backward()
+    assert ratio.grad.tolist() == [0, 0]
+
+
+def test_unavailable_actions_have_no_probability():
+    logs = log_probabilities(torch.tensor([0.0, 0.0, 9.0]), torch.tensor([1, 1, 0]))
+    assert logs[:2].exp().tolist() == pytest.approx([0.5, 0.5]) and logs[2].exp() == 0
+    entropy = -(logs.exp() * logs).sum()
+    assert entropy.item() == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize("truncates", [False, True])
+def test_advantages_by_hand(truncates):
+    """One copy, episodes of 3 steps, a rollout of 4; V(s) = s; rewards t + agent; lambda 0."""
+    runner, learner = made([[3]], truncates, gae_lambda=0.0)
+    rollout = runner.run()
+    values_are(learner, lambda stamp: stamp)
+    advantage, returns = learner._advantages(rollout)
+    last = 3.0 if truncates else 0.0
+    expected = [0 + 0.5 * 1 - 0, 1 + 0.5 * 2 - 1, 2 + 0.5 * last - 2, 0 + 0.5 * 11 - 10]
+    assert advantage[0, :, 0].tolist() == expected
+    assert returns[0, :, 0].tolist() == [e + v for e, v in zip(expected, (0, 1, 2, 10), strict=True)]
+
+
+def test_the_dead_are_left_out():
+    runner, learner = made([[4]], normalise_advantages=True, normalise_values=True, epochs=1, minibatches=1)
+    rollout = runner.run()
+    rollout["agent_mask"][:, 2:, 1] = 0
+    rollout["reward"][:, 2:, 1] = 1e6
+    advantage, _ = learner._advantages(rollout)
+    alive = rollout["agent_mask"][:, :-1] > 0
+    assert advantage[alive].mean().item() == pytest.approx(0, abs=1e-5)
+    assert advantage[alive].std(unbiased=False).item() == pytest.approx(1, rel=1e-4)
+    assert learner.return_stats.count.item() == 6 and learner.return_stats.mean.item() < 1e5
+
+
+def test_values_are_learned_normalised_and_used_as_they_are():
+    runner, learner = made([[4]], normalise_values=True, gae_lambda=0.0)
+    learner.return_stats.update(torch.tensor([[5.0], [15.0]]))  # mean 10, deviation 5
+    values_are(learner, lambda stamp: torch.ones_like(stamp))
+    rollout = runner.run()
+    mean, std = 10.0, 5.0
+    advantage, returns = learner._advantages(rollout)
+    value = mean + std
+    expected = [t + 0.5 * value * (t < 3) - value for t in range(4)]
+    assert advantage[0, :, 0].tolist() == pytest.approx(expected)
+    new_mean, new_std = learner.return_stats.mean.item(), learner.return_stats.std.item()
+    assert returns[0, 0, 0].item() == pytest.approx((expected[0] + value - new_mean) / new_std, rel=1e-4)
+
+
+def test_it_prefers_what_is_paid():
+    """Action 1 is paid, 0 is not: its probability rises, by no more than the clip allows in one pass."""
+    runner, learner = made([[9]], steps=64, epochs=1, minibatches=1, lr=1e-2, gamma=0.0, normalise_advantages=True)
+    rollout = runner.run()
+    rollout["reward"][:, :-1] = rollout["actions"][:, :-1, :, 0].float()
+    before = log_probabilities(learner.mac.unroll(rollout), rollout["avail_actions"])[..., 1].exp().mean()
+    learner.train(rollout, 64, 1)
+    after = log_probabilities(learner.mac.unroll(rollout), rollout["avail_actions"])[..., 1].exp().mean()
+    assert after > before + 0.01
+
+
+def test_the_first_pass_starts_from_a_ratio_of_one():
+    runner, learner = made([[4], [3]], epochs=1, minibatches=1, lr=1e-9)
+    learner.train(runner.run(), 10, 1)
+    logged = {k: v for k, v, _ in learner.logger.rows}
+    assert logged["ratio_clipped_share"] == 0 and abs(logged["approximate_kl"]) < 1e-6
+    assert 0 < logged["entropy"] <= math.log(2) + 1e-6
+
+
+def test_critics_see_what_they_are_told_to():
+    env = ClockEnv([[4]])
+    scheme, _ = make_scheme(env.info, False)
+    torch.manual_seed(0)
+    obs, state = torch.randn(5, 2, 3), torch.randn(5, 4)
+    own = ValueCritic(scheme, args_for(env.info))
+    central = ValueCritic(scheme, args_for(env.info, critic="central"))
+    assert own(obs, state).shape == central(obs, state).shape == (5, 2)
+    assert torch.equal(own(obs, state), own(obs, state + 1))
+    assert not torch.equal(central(obs, state), central(obs, state + 1))
+    same = obs[:, :1].expand(-1, 2, -1)
+    assert not torch.equal(own(same, state)[:, 0], own(same, state)[:, 1])  # agents are told apart
+
+
+def test_softmax_draws_by_probability_and_tests_greedily():
+    selector = Softmax(args_for(ClockEnv([[4]]).info))
+    torch.manual_seed(0)
+    logits = torch.tensor([0.7, 0.2, 0.1]).log().expand(1, 40_000, 3)
+    avail = torch.tensor([1, 1, 1]).expand(1, 40_000, 3)
+    shares = torch.bincount(selector.select_action(logits, avail, 0)[0], minlength=3) / 40_000
+    assert shares.tolist() == pytest.approx([0.7, 0.2, 0.1], abs=0.01)
+    masked = torch.tensor([0, 1, 1]).expand(1, 40_000, 3)
+    shares = torch.bincount(selector.select_action(logits, masked, 0)[0], minlength=3) / 40_000
+    assert shares.tolist() == pytest.approx([0, 2 / 3, 1 / 3], abs=0.01)
+    assert (selector.select_action(logits, masked, 0, test_mode=True) == 1).all()
+
+
+def test_state_goes_round(tmp_path):
+    runner, learner = made([[4], [3]], normalise_values=True, minibatches=2)
+    learner.train(runner.run(), 4, 1)
+    learner.save_models(tmp_path)
+    _, loaded = made([[4], [3]], normalise_values=True, minibatches=2)
+    loaded.load_models(tmp_path)
+    _, taken = made([[4], [3]], normalise_values=True, minibatches=2)
+    taken.load_state_dict(learner.state_dict())
+    rollout = runner.run()
+    for other in (loaded, taken):
+        torch.manual_seed(1)
+        copy_of = {k: v.clone() for k, v in learner.state_dict()["returns"].items()}
+        assert torch.equal(other.return_stats.mean, copy_of["mean"])
+        other.train(rollout, 8, 1)
+    torch.manual_seed(1)
+    learner.train(rollout, 8, 1)
+    for other in (loaded, taken):
+        for a, b in zip(learner.parameters, other.parameters, strict=True):
+            assert torch.equal(a, b)
