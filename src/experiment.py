@@ -27,6 +27,8 @@ from tqdm import tqdm
 from . import run, training
 from .ablation import AblateConfig
 from .ablation import ablate as run_ablation
+from .analysis.comparison import CompareConfig, format_rows
+from .analysis.comparison import compare as compare_runs
 from .analysis.doctor import DiagnoseConfig, format_findings
 from .analysis.doctor import diagnose as examine_run
 from .config.load import COMMAND_LINE, Layers, complete, from_checkpoint, from_files
@@ -41,9 +43,13 @@ SETTINGS["CAPTURE_MODE"] = "sys"  # keeps the terminal's own width and colours f
 DEFAULT_CONFIG = "omg_vae"
 DEFAULT_ENV_CONFIG = "simple_tag"
 OPTIONS = ("--config", "--env-config")
-COMMANDS = ("train", "evaluate", "ablate", "diagnose", "help", "print_config", "print_dependencies",
+COMMANDS = ("train", "evaluate", "ablate", "compare", "diagnose", "help", "print_config", "print_dependencies",
             "print_named_configs", "save_config")  # fmt: skip
-ROOTS: dict[str, type] = {"ablate": AblateConfig, "diagnose": DiagnoseConfig}  # the rest read run.RunConfig
+ROOTS: dict[str, type] = {
+    "ablate": AblateConfig,
+    "compare": CompareConfig,
+    "diagnose": DiagnoseConfig,
+}  # the rest read run.RunConfig
 
 
 def take_option(argv: list[str], option: str) -> str | None:
@@ -173,6 +179,15 @@ def add_unobserved_commands(experiment: Experiment, layers: Layers, started: flo
     def ablate(_config: Any) -> None:
         """Which remedy keeps the VAE's KL where it is: one recorded stream, every setting, many seeds."""
         said_in_one_line(lambda: run_ablation(typed(_config, layers, AblateConfig), experiment.logger))
+
+    @experiment.command(unobserved=True)
+    def compare(_config: Any) -> None:
+        """Learning curves of many runs with intervals over seeds: compare with runs=[DIRECTORY, ...]."""
+
+        def body() -> None:
+            print(format_rows(*compare_runs(read(CompareConfig, typed(_config, layers, CompareConfig)))))
+
+        said_in_one_line(body)
 
     @experiment.command(unobserved=True)
     def diagnose(_config: Any) -> None:

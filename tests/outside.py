@@ -27,7 +27,7 @@ class Corridor(ParallelEnv):
 
     @functools.cache  # noqa: B019
     def observation_space(self, agent):
-        return gymnasium.gymnasium.spaces.Box(0.0, 1.0, (2,), np.float32)
+        return gymnasium.spaces.Box(0.0, 1.0, (2,), np.float32)
 
     @functools.cache  # noqa: B019
     def action_space(self, agent):

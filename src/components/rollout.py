@@ -9,6 +9,8 @@ from torch import Tensor
 
 from .episode_batch import EpisodeBatch, Scheme
 
+FOR_UPDATES = ("obs", "state", "actions", "actions_onehot", "avail_actions", "agent_mask", "begins", "filled")
+
 
 class Ends(NamedTuple):
     """What copies showed last, where episodes ended inside a rollout: K of them, in no order.
@@ -64,8 +66,8 @@ class Rollout(EpisodeBatch):
         return self
 
     def copies(self, index: Tensor) -> Rollout:
-        """Some of the copies, without their ``ends``."""
-        data = {name: tensor[index] for name, tensor in self.data.items()}
+        """Some of the copies, for one more update: without rewards, flags and ``ends``, which targets are made of."""
+        data = {name: self.data[name][index] for name in FOR_UPDATES if name in self.data}
         return Rollout(self.scheme, self.groups, data, self.carry[index], self.last_actions[index], None)
 
     def previous_actions(self) -> Tensor:

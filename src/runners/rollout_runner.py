@@ -50,7 +50,7 @@ class RolloutRunner(Player):
         self.scheme = {**scheme, "begins": {"vshape": (1,), "dtype": torch.uint8}}
         self.store: dict[str, NDArray[Any]] = {
             name: np.zeros(
-                (self.length + 1, env.n_envs, *step_shape(self.scheme, groups, name)),
+                (env.n_envs, self.length + 1, *step_shape(self.scheme, groups, name)),
                 NUMPY_TYPES[self.scheme[name]["dtype"]],
             )
             for name in stored_keys(self.scheme)
@@ -61,12 +61,12 @@ class RolloutRunner(Player):
         """New episodes in every copy."""
         observation = super().begin()
         self._show(observation, 0)
-        self.store["begins"][0] = 1
+        self.store["begins"][:, 0] = 1
         return observation
 
     def _show(self, observation: Observation, t: int) -> None:
         for name, array in zip(SHOWN, observation, strict=True):
-            self.store[name][t] = array
+            self.store[name][:, t] = array
 
     def run(self) -> Rollout:
         """The next T steps of every copy."""
@@ -74,25 +74,23 @@ class RolloutRunner(Player):
             self.begin()
         else:  # the last observation of the rollout before is the first of this one
             for name in (*SHOWN, "begins"):
-                self.store[name][0] = self.store[name][self.length]
+                self.store[name][:, 0] = self.store[name][:, self.length]
         carry, last_actions = self.carry, self.last_actions.clone()
         ends: list[Ends] = []
         for t in range(self.length):
             chosen, step = self.step()
-            self.store["actions"][t, ..., 0] = chosen
-            self.store["reward"][t] = self.learners_reward(step)
-            self.store["terminated"][t, :, 0] = step.terminated
-            self.store["truncated"][t, :, 0] = step.truncated
+            self.store["actions"][:, t, :, 0] = chosen
+            self.store["reward"][:, t] = self.learners_reward(step)
+            self.store["terminated"][:, t, 0] = step.terminated
+            self.store["truncated"][:, t, 0] = step.truncated
             self._show(step.observation, t + 1)
             over = step.terminated | step.truncated
-            self.store["begins"][t + 1, :, 0] = over
+            self.store["begins"][:, t + 1, 0] = over
             if over.any():
                 ended = np.flatnonzero(over)
                 ends.append(self._end(ended, t, step))
                 self.restart(ended)
-        data: dict[str, Tensor] = {
-            name: torch.from_numpy(array).transpose(0, 1) for name, array in self.store.items()
-        }
+        data: dict[str, Tensor] = {name: torch.from_numpy(array) for name, array in self.store.items()}
         rollout = Rollout(self.scheme, self.groups, data, carry, last_actions, _joined(ends))
         return rollout if str(self.device) == "cpu" else rollout.to(self.device)
 

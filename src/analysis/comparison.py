@@ -1,0 +1,263 @@
+"""Many runs side by side: learning curves of any Sacred runs, ours or a PyMARL fork's, with intervals over seeds."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import io
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..config.schema import key
+from ..types import ConfigError, OmarlError
+from .plots import AGENT_COLOURS, INK, MUTED, save_figure
+from .runs import METRICS, SACRED_METRICS, Series, read_config, read_metrics
+from .statistics import Interval, stratified_bootstrap_interval
+
+Floats = NDArray[np.float64]
+
+# Ours first, then what forks call it.
+RETURNS = ("test_return_mean", "test_total_return_mean", "test_battle_won_mean", "return_mean", "total_return_mean")
+POINTS = 100  # of a curve's common grid
+LAST = 0.1  # share of a run whose mean is its final return
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """Keys of the command ``compare``."""
+
+    runs: list[str] | str = key("", help="[directories of runs, folders of runs, patterns with * and **]")
+    metric: str = key("", help="what to compare; the test return unless said")
+    by: list[str] | str = key("", help="[further keys that tell groups apart, such as lr]")
+    out: str = key("comparison", help="folder of the table and the picture")
+
+
+class Group(NamedTuple):
+    """Runs that differ in their seed alone.
+
+    Attributes:
+        task: the environment's key.
+        label: the algorithm.
+        curves: one a run.
+    """
+
+    task: str
+    label: str
+    curves: tuple[Series, ...]
+
+
+class Row(NamedTuple):
+    """One line of the table: a group's final return and the mean of its curve, with 95% intervals over seeds."""
+
+    task: str
+    label: str
+    seeds: int
+    steps: float
+    final: Interval
+    area: Interval
+
+
+def compare(config: CompareConfig) -> tuple[list[Row], list[Path]]:
+    """Reads the runs, groups them by environment and algorithm, writes comparison.md, .csv and .png.
+
+    Returns:
+        The table's rows and the files.
+
+    Raises:
+        ConfigError: no runs, or none that logged the metric.
+        OmarlError: the files cannot be written.
+    """
+    found = find_runs(words(config.runs))
+    groups = grouped([(run, read_config(run), read_metrics(run)) for run in found], config.metric, words(config.by))
+    rows = [row_of(group) for group in groups]
+    out = Path(config.out).expanduser()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        files = [_write(out / "comparison.md", markdown(rows, config)), _write(out / "comparison.csv", as_csv(rows))]
+    except OSError as error:
+        raise OmarlError(f"out: cannot write into {out} ({error.strerror or error})") from None
+    return rows, [*files, draw_comparison(groups, out / "comparison.png", config.metric or "test return")]
+
+
+def _write(path: Path, text: str) -> Path:
+    half = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        half.write_text(text, encoding="utf-8")
+        half.replace(path)
+    finally:
+        half.unlink(missing_ok=True)
+    return path
+
+
+def words(value: list[str] | str) -> list[str]:
+    """A list as it is, or one written without quotes: ``[a, b]``, ``a,b`` or ``a``."""
+    if not isinstance(value, str):
+        return value
+    return [word.strip() for word in value.strip().strip("[]").split(",") if word.strip()]
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds a run's metrics."""
+    return (folder / METRICS).is_file() or (folder / SACRED_METRICS).is_file()
+
+
+def find_runs(patterns: Sequence[str]) -> list[Path]:
+    """Every run below the folders that the patterns stand for, each once, in order."""
+    if not patterns:
+        raise ConfigError("runs: say which, runs=[DIRECTORY, ...]; a pattern such as results/**/iql/* will do")
+    runs: dict[Path, None] = {}
+    for pattern in patterns:
+        places = sorted(glob.glob(str(Path(pattern).expanduser()), recursive=True))  # noqa: PTH207  (absolute ones too)
+        below = [run for place in places for run in _runs_below(Path(place))]
+        if not below:
+            raise ConfigError(f"runs: {pattern} holds no run (a folder with {METRICS} or {SACRED_METRICS})")
+        runs |= dict.fromkeys(below)
+    return list(runs)
+
+
+def _runs_below(place: Path) -> list[Path]:
+    if not place.is_dir():
+        return []
+    if is_run(place):
+        return [place]
+    return sorted(Path(folder) for folder, _, _ in os.walk(place) if is_run(Path(folder)))
+
+
+def grouped(
+    runs: Sequence[tuple[Path, Mapping[str, Any], Mapping[str, Series]]], metric: str, by: Sequence[str]
+) -> list[Group]:
+    """Runs of one environment and one algorithm together. Where one name stands for several settings of ``by``,
+    they join its label."""
+    curves: dict[tuple[str, str], list[Series]] = {}
+    without = []
+    for run, config, metrics in runs:
+        name = metric if metric else next((name for name in RETURNS if name in metrics), "")
+        if name not in metrics:
+            without.append(run)
+            continue
+        settings = [f"{k}={config[k]}" for k in by if k in config]
+        label = " ".join([str(config.get("name") or run.parent.parent.name), *settings])
+        curves.setdefault((task_of(config, run), label), []).append(metrics[name])
+    if not curves:
+        wanted = metric or f"a return ({', '.join(RETURNS)})"
+        raise ConfigError(f"metric: none of the {len(without)} runs has logged {wanted}")
+    return [Group(task, label, tuple(found)) for (task, label), found in sorted(curves.items())]
+
+
+def task_of(config: Mapping[str, Any], run: Path) -> str:
+    """What was played; forks' names for MPE and lbforaging are ours without what stands before."""
+    env_args = config.get("env_args")
+    name = str(env_args.get("key") or env_args.get("map_name") or "") if isinstance(env_args, Mapping) else ""
+    name = name or str(config.get("env") or run.parent.name)
+    name = name.rpartition(":")[2].removeprefix("mpe2.")
+    return re.sub(r"^pz-mpe2?-", "", name).replace("-", "_") if name.startswith("pz-") else name
+
+
+def row_of(group: Group) -> Row:
+    """Every seed enters as one number; runs are compared as far as the shortest goes."""
+    end = min(float(curve.t[-1]) for curve in group.curves)
+    finals = [_mean_between(curve, (1 - LAST) * end, end) for curve in group.curves]
+    areas = [float(np.mean(on_grid(curve, (np.arange(POINTS) + 0.5) * end / POINTS))) for curve in group.curves]
+    return Row(
+        group.task, group.label, len(group.curves), end, stratified_bootstrap_interval(np.array(finals)),
+        stratified_bootstrap_interval(np.array(areas)),
+    )  # fmt: skip
+
+
+def _mean_between(curve: Series, low: float, high: float) -> float:
+    inside = curve.value[(curve.t >= low) & (curve.t <= high)]
+    inside = inside[np.isfinite(inside)]
+    return float(inside.mean()) if len(inside) else float(curve.value[np.isfinite(curve.value)][-1])
+
+
+def on_grid(curve: Series, grid: Floats) -> Floats:
+    """The curve between its points in straight lines, level before the first and after the last."""
+    finite = np.isfinite(curve.value)
+    return np.interp(grid, curve.t[finite], curve.value[finite])
+
+
+def _said(interval: Interval) -> str:
+    if not np.isfinite(interval.low):
+        return f"{interval.point:.4g}"
+    return f"{interval.point:.4g} [{interval.low:.4g}, {interval.high:.4g}]"
+
+
+def markdown(rows: Sequence[Row], config: CompareConfig) -> str:
+    """The table."""
+    lines = [
+        "# Comparison",
+        "",
+        f"{config.metric or 'Test return'}: interquartile mean over seeds with a 95% interval (stratified bootstrap, "
+        f"each seed one number). Final: the last {LAST:.0%} of the steps; curve: the mean over all of them.",
+        "",
+        "| environment | algorithm | seeds | steps | final | curve |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = (row.task, row.label, str(row.seeds), f"{row.steps:,.0f}", _said(row.final), _said(row.area))
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", "![curves](comparison.png)", ""])
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """The table for a spreadsheet; bounds are empty where one seed leaves none."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["environment", "algorithm", "seeds", "steps", "final", "final_low", "final_high", "curve",
+                     "curve_low", "curve_high"])  # fmt: skip
+    for row in rows:
+        numbers = [value if np.isfinite(value) else "" for value in (*row.final, *row.area)]
+        writer.writerow([row.task, row.label, row.seeds, int(row.steps), *numbers])
+    return text.getvalue()
+
+
+def draw_comparison(groups: Sequence[Group], target: Path, metric: str) -> Path:
+    """A panel for each environment, a line with its band for each algorithm."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    tasks = sorted({group.task for group in groups})
+    columns = min(len(tasks), 3)
+    rows = -(-len(tasks) // columns)
+    figure = Figure(figsize=(4.6 * columns + 0.6, 3.5 * rows), dpi=130, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False).flat
+    labels = sorted({group.label for group in groups})
+    colours = {label: AGENT_COLOURS[i % len(AGENT_COLOURS)] for i, label in enumerate(labels)}
+    for ax, task in zip(axes, tasks, strict=False):
+        for group in (g for g in groups if g.task == task):
+            grid = np.linspace(0, min(float(curve.t[-1]) for curve in group.curves), POINTS)
+            lines = np.stack([on_grid(curve, grid) for curve in group.curves])  # [seeds, points]
+            bounds = [stratified_bootstrap_interval(column, reps=300) for column in lines.T]
+            point, low, high = (np.array(values) for values in zip(*bounds, strict=True))
+            style = "-" if labels.index(group.label) < len(AGENT_COLOURS) else "--"
+            name = f"{group.label} ({len(group.curves)})"
+            ax.plot(grid, point, style, color=colours[group.label], lw=1.8, label=name)
+            if len(lines) > 1:
+                ax.fill_between(grid, low, high, color=colours[group.label], alpha=0.18, lw=0)
+        ax.set_title(task, fontsize=10, color=INK, loc="left")
+        ax.tick_params(labelsize=8, colors=MUTED)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k")
+        ax.legend(fontsize=8, frameon=False)
+    for ax in list(axes):
+        ax.set_visible(False)
+    figure.supylabel(metric, fontsize=9, color=MUTED)
+    figure.supxlabel("environment steps", fontsize=9, color=MUTED)
+    return save_figure(figure, target)
+
+
+def format_rows(rows: Sequence[Row], files: Sequence[Path]) -> str:
+    """For the console."""
+    lines = [
+        f"{row.task:32} {row.label:24} {row.seeds:2} seeds  final {_said(row.final):28} curve {_said(row.area)}"
+        for row in rows
+    ]
+    return "\n".join([*lines, *(f"written: {file}" for file in files)])

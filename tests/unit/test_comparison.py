@@ -1,0 +1,101 @@
+"""Comparing runs: who belongs together, what the numbers are, whose files can be read."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from omarl.analysis.comparison import CompareConfig, compare, find_runs, format_rows, words
+from omarl.types import ConfigError
+
+
+def ours(folder, name, seed, values, key="mpe2.simple_spread_v3", **config):
+    folder.mkdir(parents=True)
+    steps = np.linspace(0, 1000 * (len(values) - 1), len(values)).astype(int)
+    lines = [json.dumps({"t_env": int(t), "test_return_mean": v}) for t, v in zip(steps, values, strict=True)]
+    (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "config.json").write_text(json.dumps({"name": name, "seed": seed, "env_args": {"key": key}, **config}))
+    return folder
+
+
+def forks(folder, name, values):
+    """As EPyMARL's FileStorageObserver leaves it."""
+    folder.mkdir(parents=True)
+    metric = {"steps": list(range(0, 1000 * len(values), 1000)), "values": values, "timestamps": [""] * len(values)}
+    (folder / "metrics.json").write_text(json.dumps({"test_total_return_mean": metric}))
+    config = {"name": name, "env": "gymma", "env_args": {"key": "pz-mpe2-simple-spread-v3"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_finals_and_areas_by_hand(tmp_path):
+    rising = [0.0] * 10 + [10.0]
+    for seed, scale in enumerate((1.0, 2.0, 3.0)):
+        ours(tmp_path / "runs" / str(seed), "iql", seed, [scale * v for v in rising])
+    rows, files = compare(CompareConfig(runs=str(tmp_path / "runs"), out=str(tmp_path / "out")))
+    (row,) = rows
+    assert (row.task, row.label, row.seeds, row.steps) == ("simple_spread_v3", "iql", 3, 10_000)
+    # the last tenth holds the points at 9,000 and 10,000: 0 and 10, 20, 30
+    assert row.final.point == pytest.approx(10.0)
+    assert 5 <= row.final.low < 10 < row.final.high <= 15
+    assert row.area.point == pytest.approx(0.5 * 0.1 * 20, rel=0.06)
+    assert [file.name for file in files] == ["comparison.md", "comparison.csv", "comparison.png"]
+    assert all(file.stat().st_size > 100 for file in files)
+    table = list(csv.DictReader(files[1].open()))
+    assert float(table[0]["final"]) == pytest.approx(10.0) and table[0]["seeds"] == "3"
+    assert "iql" in format_rows(rows, files)
+
+
+def test_forks_stand_beside_ours(tmp_path):
+    ours(tmp_path / "a", "vdn", 1, [1.0, 2.0, 3.0], key="mpe2.simple_spread_v3")
+    forks(tmp_path / "b", "vdn_epymarl", [1.0, 2.0, 4.0])
+    rows, _ = compare(CompareConfig(runs=f"[{tmp_path}/a, {tmp_path}/b]", out=str(tmp_path / "out")))
+    assert [(row.task, row.label) for row in rows] == [
+        ("simple_spread_v3", "vdn"),
+        ("simple_spread_v3", "vdn_epymarl"),
+    ]
+    assert rows[1].final.point == 4 and not np.isfinite(rows[1].final.low)  # one seed leaves no interval
+
+
+def test_groups_are_told_apart_by_further_keys(tmp_path):
+    for seed, lr in enumerate((0.1, 0.1, 0.2)):
+        ours(tmp_path / "r" / str(seed), "iql", seed, [1.0, 2.0], lr=lr)
+    rows, _ = compare(CompareConfig(runs=[str(tmp_path / "r")], by=["lr"], out=str(tmp_path / "out")))
+    assert [(row.label, row.seeds) for row in rows] == [("iql lr=0.1", 2), ("iql lr=0.2", 1)]
+
+
+def test_a_longer_run_counts_as_far_as_the_shortest_goes(tmp_path):
+    ours(tmp_path / "r" / "1", "iql", 1, [0.0, 1.0, 1.0])
+    ours(tmp_path / "r" / "2", "iql", 2, [0.0, 1.0, 1.0, 99.0, 99.0])
+    rows, _ = compare(CompareConfig(runs=str(tmp_path / "r"), out=str(tmp_path / "out")))
+    assert rows[0].steps == 2000 and rows[0].final.point == 1.0
+
+
+def test_gaps_are_left_out(tmp_path):
+    ours(tmp_path / "r" / "1", "iql", 1, [0.0, None, 4.0, None])
+    rows, _ = compare(CompareConfig(runs=str(tmp_path / "r"), out=str(tmp_path / "out")))
+    assert rows[0].final.point == 4.0
+
+
+def test_patterns_and_folders_find_each_run_once(tmp_path):
+    for name in ("iql/1", "iql/2", "vdn/1"):
+        ours(tmp_path / name, "x", 1, [1.0])
+    assert len(find_runs([str(tmp_path)])) == 3
+    assert len(find_runs([str(tmp_path / "iql" / "*"), str(tmp_path / "**")])) == 3
+    assert words("[a, b]") == ["a", "b"] and words(["a,b"]) == ["a,b"] and words("") == []
+
+
+@pytest.mark.parametrize(
+    ("runs", "metric", "message"),
+    [
+        ("", "", "runs: say which"),
+        ("nowhere", "", "nowhere holds no run"),
+        ("here", "vae_kl_loss", "metric: none of the 1 runs has logged vae_kl_loss"),
+    ],
+)
+def test_what_cannot_be_compared_is_said(tmp_path, monkeypatch, runs, metric, message):
+    monkeypatch.chdir(tmp_path)
+    ours(tmp_path / "here", "iql", 1, [1.0])
+    with pytest.raises(ConfigError, match=message):
+        compare(CompareConfig(runs=runs, metric=metric, out="out"))
+    assert not (tmp_path / "out").exists()
