@@ -208,8 +208,8 @@ def returns(repeats: int) -> list[str]:
     header = ["seed", "seconds to -65", "to -60", "mean of the later half of tests", "worst of them"]
     note = (
         f"`python main.py {' '.join(RETURN[:2])}`: wall clock from typing the command, start-up included, to the "
-        "first test return (64 greedy episodes of 25 steps in mpe2's own simple_spread_v3, sum over agents); and what the "
-        "return is in the later half of the run."
+        "first test return (64 greedy episodes of 25 steps in mpe2's own simple_spread_v3, sum over agents); and "
+        "what the return is in the later half of the run."
     )
     return ["# Time to a trained team", "", note, "", *table(header, rows)]
 

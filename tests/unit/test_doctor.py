@@ -313,7 +313,11 @@ def test_too_narrow_networks_are_told_from_a_collapse():
     dead = run(vae_kl_loss=0.1, vae_recon_loss=1.0 + 0.2 * np.exp(-20 * X), vae_explained_variance=-0.1,
                vae_active_units=0.0)  # fmt: skip
     finding = examine(dead, CONFIG | {"vae_hidden_dim": 1}).findings[0]
-    assert finding.remedy == {"vae_hidden_dim": 128}
+    assert (finding.symptom, finding.remedy) == ("reconstruction_plateau", {"vae_hidden_dim": 128})
+    # A loss that falls because the states become easier, while nothing of them is explained, is no progress.
+    easier = run(vae_kl_loss=1.4, vae_recon_loss=1.3 - 0.4 * X, vae_explained_variance=-0.1, vae_active_units=1.0)
+    finding = examine(easier, CONFIG | {"vae_hidden_dim": 1}).findings[0]
+    assert (finding.symptom, finding.remedy) == ("reconstruction_plateau", {"vae_hidden_dim": 128})
 
 
 def test_a_ramp_is_not_lengthened_beyond_the_run():

@@ -155,8 +155,8 @@ def learning_rate_too_high(f: Facts) -> Finding | None:
 
 def posterior_collapse(f: Facts) -> Finding | None:
     """Latents that carry nothing though they once could have."""
-    if not is_dead(f) or never_moved(f):
-        return None
+    if not is_dead(f) or never_moved(f) or f.number("vae_hidden_dim") < NARROW:
+        return None  # networks that can code nothing have not collapsed: see reconstruction_plateau
     active, z = mean_of(f.inside("vae_active_units")), latents(f)
     evidence = rounded(
         kl=f.kl.mean, active_units=active, latent_dim=z, unexplained=f.unexplained, kl_weight=f.alpha,
@@ -166,11 +166,6 @@ def posterior_collapse(f: Facts) -> Finding | None:
     if is_heavy(f):
         cause = "the KL weight is too large: ignoring the latents is cheaper than using them"
         return Finding("posterior_collapse", evidence, cause, {"omg_vae_alpha": affordable(f)}, sure)
-    hidden = f.number("vae_hidden_dim")
-    if hidden < NARROW:
-        cause = "the networks are too narrow to learn a code at all"
-        evidence |= rounded(vae_hidden_dim=hidden)
-        return Finding("posterior_collapse", evidence, cause, {"vae_hidden_dim": 128}, 0.85)
     remedy: dict[str, Any] = {"vae_free_bits": 0.1}
     ramp = int(np.fmin(max(1000, 2 * f.number("vae_alpha_ramp", 0)), 0.4 * f.updates))  # over well before the end
     if ramp > f.number("vae_alpha_ramp", 0):

@@ -149,17 +149,19 @@ def reconstruction_plateau(f: Facts) -> Finding | None:
     recon = f.recon
     if not f.started or recon.points < MIN_POINTS or not f.unexplained > 0.5:
         return None
-    if recon.drift < -0.05 and not never_moved(f):
+    falling = f.unexplained_drift if f.is_explained_known else recon.drift  # the loss falls with easier states too
+    if falling < (-0.05 if f.unexplained < 0.9 else -0.3) and not never_moved(f):
         return None  # on its way
     if not f.is_explained_known and not (never_moved(f) and f.kl.mean < DEAD_NATS):
         return None  # the first loss that was logged may be one that was learned already
     lr, hidden, z = f.number("vae_lr"), f.number("vae_hidden_dim"), latents(f)
     evidence = rounded(unexplained=f.unexplained, recon_drift=recon.drift, reconstruction=recon.mean, kl=f.kl.mean,
                        vae_lr=lr, vae_hidden_dim=hidden, grad_norm=mean_of(f.inside("vae_grad_norm")))  # fmt: skip
-    if never_moved(f) or lr <= SLOW_LR:
+    is_narrow = hidden < NARROW and not lr <= SLOW_LR
+    if not is_narrow and (never_moved(f) or lr <= SLOW_LR):
         remedy: dict[str, Any] = {"vae_lr": 3e-4 if not lr > 1e-4 else nice(3 * lr)}
         cause = "nothing has been learned: the learning rate is too low for this many updates"
-    elif hidden < NARROW:
+    elif is_narrow:
         remedy, cause = {"vae_hidden_dim": 128}, "the networks are too narrow for the state"
     elif z > 0 and f.kl.mean > 2 * z:
         remedy, cause = {"vae_latent_dim": int(2 * z)}, "every latent is full: the code is too small for the state"
