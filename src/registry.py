@@ -22,7 +22,10 @@ REGISTRY: dict[str, dict[str, Any]] = {
         "omg_vae_learner": ".learners.omg_vae_learner:OMGVAELearner",
     },
     "mac": {"basic_mac": ".controllers.basic_controller:BasicMAC"},
-    "agent": {"rnn": ".modules.agents.rnn_agent:RNNAgent"},
+    "agent": {
+        "rnn": ".modules.agents.rnn_agent:RNNAgent",
+        "mingru": ".modules.agents.mingru_agent:MinGRUAgent",
+    },
     "runner": {
         "episode": ".runners.episode_runner:EpisodeRunner",
         "rollout": ".runners.rollout_runner:RolloutRunner",

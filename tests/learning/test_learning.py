@@ -32,7 +32,9 @@ CORRIDOR = ["with", "t_max=6000", "epsilon_anneal_time=3000", "env_steps_per_upd
             "env_workers=0"]  # fmt: skip
 
 
-@pytest.mark.parametrize("changes", [[], ["use_rnn=False"], ["share_parameters=none"], ["standardise_rewards=True"]])
+@pytest.mark.parametrize(
+    "changes", [[], ["use_rnn=False"], ["agent=mingru"], ["share_parameters=none"], ["standardise_rewards=True"]]
+)
 def test_iql_walks_down_the_corridor(corridor, changes):
     """Always right is best: from cell c in 0..4, 12 steps give 5 + c steps at the end, 7 on average, for each
     of two walkers. A random walker gets about 0.4. Learned must be within a tenth of the best."""
