@@ -268,3 +268,15 @@ def test_what_somebody_has_changed_is_left_to_them():
 def test_an_unknown_backend_is_named():
     with pytest.raises(ConfigError, match=r"env_args.backend: 'jax' is none of auto, batched, pettingzoo"):
         make_vec_env("pettingzoo", {"key": "mpe2.simple_tag_v3", "backend": "jax"}, 2, 0, 1)
+
+
+def test_time_runs_out_before_success_counts():
+    """As in mpe2: on the last step an episode is cut off, whatever has been reached."""
+    args = {"key": "mpe2.simple_spread_v3", "N": 1, "terminate_on_success": True, "max_cycles": 2}
+    env = make_vec_env("pettingzoo", {**args, "backend": "batched"}, 2, 0, 1)
+    env.reset()
+    game = env._backend
+    game.position[:], game.velocity[:] = 0.0, 0.0
+    game.clock[1] = 1
+    step = env.step(np.zeros((2, 1), np.int64))
+    assert step.terminated.tolist() == [True, False] and step.truncated.tolist() == [False, True]

@@ -111,3 +111,29 @@ def test_the_target_mixes_too(rate, tmp_path):
         assert torch.equal(a, b)
     for a, b in zip(learner.parameters, other.parameters, strict=True):
         assert torch.equal(a, b)
+
+
+class Weighed(torch.nn.Module):
+    """``a * sum + b * state[0]``, to tell who mixed what with which state."""
+
+    def __init__(self, a, b):
+        super().__init__()
+        self.a, self.b = torch.nn.Parameter(torch.tensor(a)), b
+
+    def forward(self, values, state):
+        return self.a * values.sum(-1, keepdim=True) + self.b * state[..., :1]
+
+
+def test_each_mixer_sees_its_own_step():
+    learner, info = learner_of("vdn", double_q=False, learner_log_interval=1)
+    learner.mixer, learner.target_mixer = Weighed(2.0, 3.0), Weighed(5.0, 7.0)
+    batch = random_batch(info, [3], common_reward=True)
+    q = learner.mac.unroll(batch)
+    taken = q[:, :-1].gather(3, batch["actions"][:, :-1]).squeeze(3).sum(2)[0]
+    best, state = q[:, 1:].amax(3).sum(2)[0], batch["state"][0, :, 0]
+    errors = []
+    for t in range(3):
+        ahead = 0.5 * (5 * best[t] + 7 * state[t + 1]) if t < 2 else 0.0
+        errors.append(float((2 * taken[t] + 3 * state[t] - batch["reward"][0, t, 0] - ahead) ** 2))
+    learner.train(batch, 5, 2)
+    assert {k: v for k, v, _ in learner.logger.rows}["loss"] == pytest.approx(sum(errors) / 3, rel=1e-4)

@@ -192,3 +192,19 @@ def test_state_dict_does_not_change_under_later_training():
     weights = {k: v.clone() for k, v in state["vae"]["vae"].items()}
     learner.train(random_batch(INFO, [4]), 0, 0)
     assert all(torch.equal(weights[k], state["vae"]["vae"][k]) for k in weights)
+
+
+def test_an_update_is_made_on_some_of_the_states_none_of_them_twice():
+    batch = random_batch(INFO, [30, 40])  # 31 and 41 states, final ones included
+    met = learner_of().real_states(batch)
+    assert len(met) == 72
+    learner = learner_of(vae_batch_states=20)
+    drawn = learner.drawn_states(batch)
+    assert drawn.shape == (20, INFO.state_shape)
+    rows = [(met == row).all(dim=1).nonzero() for row in drawn]
+    places = [int(row) for row in rows]  # fails where a state was not met
+    assert len(set(places)) == 20
+    assert not torch.equal(drawn, learner.drawn_states(batch))
+    for wanted in (0, 72, 500):
+        everything = learner_of(vae_batch_states=wanted).drawn_states(batch)
+        assert torch.equal(everything, met)

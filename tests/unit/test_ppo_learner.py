@@ -153,3 +153,17 @@ def test_state_goes_round(tmp_path):
     for other in (loaded, taken):
         for a, b in zip(learner.parameters, other.parameters, strict=True):
             assert torch.equal(a, b)
+
+
+def test_the_loss_by_hand():
+    """Values V(s) = s before any update: errors against returns, and the three parts with their signs."""
+    runner, learner = made([[9]], steps=4, gae_lambda=0.0, epochs=1, minibatches=1, value_coef=0.7, entropy_coef=0.3)
+    rollout = runner.run()
+    values_are(learner, lambda stamp: stamp + 0 * learner.critic.out.bias)
+    learner.train(rollout, 10, 1)
+    logged = {k: v for k, v, _ in learner.logger.rows}
+    errors = [t + agent + 0.5 * (t + 1) - t for t in range(4) for agent in range(2)]
+    assert logged["value_loss"] == pytest.approx(sum(e * e for e in errors) / 8, rel=1e-5)
+    assert logged["policy_loss"] == pytest.approx(-sum(errors) / 8, rel=1e-4)  # the ratio is 1
+    parts = logged["policy_loss"] + 0.7 * logged["value_loss"] - 0.3 * logged["entropy"]
+    assert logged["loss"] == pytest.approx(parts, rel=1e-5)
