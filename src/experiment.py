@@ -33,6 +33,8 @@ from .analysis.doctor import DiagnoseConfig, format_findings
 from .analysis.doctor import diagnose as examine_run
 from .config.load import COMMAND_LINE, Layers, complete, from_checkpoint, from_files
 from .config.schema import read
+from .plugin import PluginConfig
+from .plugin import plugin as plug_in
 from .types import ConfigError, OmarlError
 from .utils.checkpoints import find_checkpoint
 from .utils.metrics import Logger
@@ -43,12 +45,14 @@ SETTINGS["CAPTURE_MODE"] = "sys"  # keeps the terminal's own width and colours f
 DEFAULT_CONFIG = "omg_vae"
 DEFAULT_ENV_CONFIG = "simple_tag"
 OPTIONS = ("--config", "--env-config")
-COMMANDS = ("train", "evaluate", "ablate", "compare", "diagnose", "help", "print_config", "print_dependencies",
-            "print_named_configs", "save_config")  # fmt: skip
+COMMANDS = ("train", "evaluate", "ablate", "compare", "diagnose", "plugin", "help", "print_config",
+            "print_dependencies", "print_named_configs", "save_config")  # fmt: skip
+# Commands with keys of their own; the rest read run.RunConfig.
 ROOTS: dict[str, type] = {
     "ablate": AblateConfig,
     "compare": CompareConfig,
     "diagnose": DiagnoseConfig,
+    "plugin": PluginConfig,
 }  # the rest read run.RunConfig
 
 
@@ -198,6 +202,11 @@ def add_unobserved_commands(experiment: Experiment, layers: Layers, started: flo
             print(format_findings(examine_run(config)))
 
         said_in_one_line(body)
+
+    @experiment.command(unobserved=True)
+    def plugin(_config: Any) -> None:
+        """The learner in a PyMARL fork: plugin with host=/path/to/fork [apply=True | undo=True]."""
+        said_in_one_line(lambda: print(plug_in(read(PluginConfig, typed(_config, layers, PluginConfig)))))
 
 
 def _has_git() -> bool:

@@ -21,7 +21,7 @@ FLOORS = [
     ["runners", "learners"],
     ["run"],
     ["training"],
-    ["ablation"],
+    ["ablation", "plugin"],
     ["experiment"],
     ["__main__"],
 ]

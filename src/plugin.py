@@ -1,0 +1,230 @@
+"""The learner in a PyMARL fork: which lines to add to that fork, and adding them.
+
+Two lines in the host's ``learners/__init__.py`` and one YAML beside its own; nothing else of the host is touched.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from .config.schema import key
+from .types import ConfigError, OmarlError
+
+MARK = "# added by omarl"
+BACKUP = ".omarl-backup"
+LINES = (
+    f"from omarl.learners.omg_vae_learner import OMGVAELearner  {MARK}",
+    f'REGISTRY["omg_vae_learner"] = OMGVAELearner  {MARK}',
+)
+ALGORITHM = "omg_vae"
+PREFERRED = ("iql", "iql_ns", "vdn", "qmix")  # of the host's algorithms, to learn beside
+
+# The VAE's keys as they go into the host's YAML; the rest has its defaults beside its class.
+VAE_KEYS = """
+# --- the state VAE of OMG (omarl) ---
+vae_lr: 0.0003
+omg_vae_alpha: 0.01          # KL weight after the ramp
+vae_alpha_ramp: 1000         # learner updates over which it rises from 0
+vae_latent_dim: 16
+vae_watch: "off"             # warn: say what is wrong with the VAE when it shows; act: mend what is safe
+"""
+
+
+@dataclass(frozen=True)
+class PluginConfig:
+    """Keys of the command ``plugin``."""
+
+    host: str = key("", help="the fork's folder")
+    base: str = key("", help="the host's algorithm to learn beside, by its YAML's name; iql unless said")
+    apply: bool = key(False, help="make the changes")
+    undo: bool = key(False, help="take them back")
+
+
+class Host(NamedTuple):
+    """A PyMARL fork, as far as it is needed.
+
+    Attributes:
+        package: the folder that holds learners/ and config/.
+        registry: learners/__init__.py.
+        base: the YAML to learn beside.
+        base_learner: its learner's class as ``package.module:Class``.
+    """
+
+    package: Path
+    registry: Path
+    base: Path
+    base_learner: str
+
+    @property
+    def algorithm(self) -> Path:
+        """The YAML that is ours."""
+        return self.base.with_name(f"{ALGORITHM}.yaml")
+
+
+def plugin(config: PluginConfig) -> str:
+    """Says, makes or takes back the changes; returns what to print.
+
+    Raises:
+        ConfigError: not a PyMARL fork, or not one that is understood.
+        OmarlError: a file cannot be written.
+    """
+    if not config.host:
+        raise ConfigError("host: say which fork, host=/path/to/fork")
+    if config.apply and config.undo:
+        raise ConfigError("undo: apply=True and undo=True ask for opposite things; give one")
+    host = look_at(Path(config.host).expanduser(), config.base)
+    try:
+        if config.undo:
+            return _undone(host)
+        return _applied(host) if config.apply else _described(host)
+    except OSError as error:
+        raise OmarlError(f"host: {error.filename} cannot be written ({error.strerror})") from None
+
+
+def look_at(root: Path, base: str) -> Host:
+    """Finds the places in a fork that the changes go to."""
+    if not root.is_dir():
+        raise ConfigError(f"host: there is no folder {root}")
+    places = [p for p in (root / "src", root, root / root.name) if (p / "learners" / "__init__.py").is_file()]
+    if not places:
+        raise ConfigError(f"host: {root} is no PyMARL fork: neither it nor its src/ has learners/__init__.py")
+    package = places[0]
+    registry = package / "learners" / "__init__.py"
+    text = registry.read_text(encoding="utf-8")
+    if not re.search(r"^REGISTRY\b.*=", text, flags=re.MULTILINE):
+        raise ConfigError(f"host: {registry} has no REGISTRY; add the learner there by hand: {' / '.join(LINES)}")
+    path = _algorithm(package / "config" / "algs", base)
+    name = _read(path).get("learner")
+    return Host(package, registry, path, _class_of(text, str(name), registry))
+
+
+def _algorithm(folder: Path, wanted: str) -> Path:
+    there = sorted(p.stem for p in folder.glob("*.yaml") if p.stem != ALGORITHM) if folder.is_dir() else []
+    if not there:
+        raise ConfigError(f"host: {folder} holds no algorithm's YAML to learn beside")
+    if wanted and wanted not in there:
+        raise ConfigError(f"base: the host has no {wanted}.yaml (there is: {', '.join(there)})")
+    return folder / f"{wanted or next((name for name in PREFERRED if name in there), there[0])}.yaml"
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"base: {path} is not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(values, dict) or "learner" not in values:
+        raise ConfigError(f"base: {path} names no learner; choose another with base=NAME")
+    return values
+
+
+def _class_of(text: str, name: str, registry: Path) -> str:
+    """``learners.q_learner:QLearner`` from the host's registry, which is read and not run."""
+    entry = re.search(rf"^REGISTRY\[[\"']{re.escape(name)}[\"']\]\s*=\s*(\w+)", text, flags=re.MULTILINE)
+    if entry is None:
+        raise ConfigError(f"host: {registry} does not register the learner {name!r} in a line that can be read")
+    imported = re.search(
+        rf"^from\s+\.?([\w.]+)\s+import\s+(?:(\w+)\s+as\s+{entry[1]}|({entry[1]}))\b", text, flags=re.MULTILINE
+    )
+    if imported is None:
+        raise ConfigError(f"host: {registry} does not import {entry[1]} in a line that can be read")
+    module = imported[1].removeprefix("learners.")
+    return f"learners.{module}:{imported[2] or imported[3]}"
+
+
+def algorithm_of(host: Host) -> str:
+    """The YAML: the host's own keys of the base algorithm, the learner swapped, the VAE's keys behind."""
+    text = host.base.read_text(encoding="utf-8")
+    learner = f'learner: "omg_vae_learner"\nbase_learner: "{host.base_learner}"'
+    text, swapped = re.subn(r"^learner:.*$", learner, text, flags=re.MULTILINE)
+    text, named = re.subn(r"^name:.*$", f'name: "{ALGORITHM}"', text, flags=re.MULTILINE)
+    if swapped != 1:
+        raise ConfigError(f"base: {host.base} sets learner in a way that is not understood")
+    tail = "" if named else f'\nname: "{ALGORITHM}"\n'
+    return f"{MARK}: {host.base.name} with the OMG VAE learner beside it\n{text.rstrip()}\n{tail}{VAE_KEYS}"
+
+
+def _command(host: Host) -> str:
+    start = "python src/main.py" if host.package.name == "src" else "python main.py"
+    return f"{start} --config={ALGORITHM} --env-config=... with ..."
+
+
+def _described(host: Host) -> str:
+    lines = [
+        f"In {host.registry}, at the end:",
+        "",
+        *(f"    {line}" for line in LINES),
+        "",
+        f"As {host.algorithm}:",
+        "",
+        *(f"    {line}".rstrip() for line in algorithm_of(host).splitlines()),
+        "",
+        f"Then, in the host: {_command(host)}",
+        "apply=True makes these changes, undo=True takes them back.",
+    ]
+    return "\n".join(lines)
+
+
+def _applied(host: Host) -> str:
+    said: list[str] = []
+    text = host.registry.read_text(encoding="utf-8")
+    if all(line in text for line in LINES):
+        said.append(f"{host.registry}: already there")
+    else:
+        backup = host.registry.with_name(host.registry.name + BACKUP)
+        if not backup.exists():
+            _write(backup, text)
+        _write(host.registry, _without_ours(text).rstrip("\n") + "\n\n" + "\n".join(LINES) + "\n")
+        said.append(f"{host.registry}: two lines added (as it was: {backup.name})")
+    wanted = algorithm_of(host)
+    if host.algorithm.is_file() and not _is_ours(host.algorithm):
+        raise ConfigError(f"host: {host.algorithm} is there and is not from here; move it away first")
+    if host.algorithm.is_file() and host.algorithm.read_text(encoding="utf-8") != wanted:
+        said.append(f"{host.algorithm}: there, with changes of yours, and left alone")
+    else:
+        _write(host.algorithm, wanted)
+        said.append(f"{host.algorithm}: written, beside {host.base.stem} ({host.base_learner})")
+    return "\n".join([*said, f"Now, in the host: {_command(host)}"])
+
+
+def _undone(host: Host) -> str:
+    said: list[str] = []
+    text = host.registry.read_text(encoding="utf-8")
+    backup = host.registry.with_name(host.registry.name + BACKUP)
+    if MARK in text:
+        before = backup.read_text(encoding="utf-8") if backup.is_file() else ""
+        plain = _without_ours(text)
+        _write(host.registry, before if before.rstrip() == plain.rstrip() else plain.rstrip("\n") + "\n")
+        said.append(f"{host.registry}: as it was")
+    backup.unlink(missing_ok=True)
+    if host.algorithm.is_file() and _is_ours(host.algorithm):
+        if host.algorithm.read_text(encoding="utf-8") == algorithm_of(host):
+            host.algorithm.unlink()
+            said.append(f"{host.algorithm}: removed")
+        else:
+            said.append(f"{host.algorithm}: has changes of yours, and stays")
+    return "\n".join(said or ["nothing of omarl's is there"])
+
+
+def _is_ours(path: Path) -> bool:
+    return path.read_text(encoding="utf-8").startswith(MARK)
+
+
+def _without_ours(text: str) -> str:
+    kept: Sequence[str] = [line for line in text.splitlines(keepends=True) if MARK not in line]
+    return "".join(kept)
+
+
+def _write(path: Path, text: str) -> None:
+    half = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        half.write_text(text, encoding="utf-8")
+        half.replace(path)
+    finally:
+        half.unlink(missing_ok=True)

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# A real PyMARL fork, for real: plugs the learner in, trains, diagnoses the Sacred run, takes the changes back.
+#
+#   tests/hosts/try_host.sh CHECKOUT [ARGUMENTS OF THE HOST'S main.py]
+#   tests/hosts/try_host.sh ../epymarl --env-config=gymma with env_args.time_limit=50 \
+#       env_args.key=lbforaging:Foraging-8x8-2p-3f-v3 t_max=20000 use_cuda=False
+#
+# Needs the host's own packages and this one in the same Python (PYTHON=...).
+set -euo pipefail
+here=$(cd "$(dirname "$0")/../.." && pwd)
+host=$(cd "$1" && pwd)
+shift
+python=${PYTHON:-python}
+out=$(mktemp -d)
+
+"$python" "$here/main.py" plugin with host="$host" apply=True
+trap '"$python" "$here/main.py" plugin with host="$host" undo=True; git -C "$host" status --short' EXIT
+cd "$host"
+main=src/main.py
+[ -f "$main" ] || main=main.py
+touch "$out/begun"
+"$python" "$main" --config=omg_vae "$@" > "$out/console.txt" 2>&1 || { tail -30 "$out/console.txt"; exit 1; }
+run=$(find results -name metrics.json -newer "$out/begun" -printf '%h\n' | head -1)
+"$python" - "$host/$run" <<'EOF'
+import json, sys
+
+metrics = json.load(open(f"{sys.argv[1]}/metrics.json"))
+losses = [v if isinstance(v, float) else v.get("value") for v in metrics["vae_recon_loss"]["values"]]
+print(f"reconstruction {losses[0]:.3f} -> {losses[-1]:.3f} in {len(losses)} logs; {len(metrics)} metrics")
+assert losses[-1] < 0.8 * losses[0], "the reconstruction did not fall"
+EOF
+cd "$here"
+"$python" main.py diagnose with run="$host/$run" out="$out/diagnosis"

@@ -1,0 +1,160 @@
+"""The learner in a fork's files: which lines, how they come and go, and what is left alone."""
+
+import pytest
+import yaml
+from omarl.plugin import PluginConfig, plugin
+from omarl.types import ConfigError
+
+REGISTRY = """from .q_learner import QLearner
+from .qtran_learner import QLearner as QTranLearner
+from .coma_learner import COMALearner
+
+REGISTRY = {}
+
+REGISTRY["q_learner"] = QLearner
+REGISTRY["qtran_learner"] = QTranLearner
+REGISTRY["coma_learner"] = COMALearner
+"""
+IQL = """# --- IQL ---
+action_selector: "epsilon_greedy"
+epsilon_finish: 0.05
+runner: "episode"
+learner: "q_learner"
+double_q: True
+mixer: # none
+name: "iql"
+"""
+
+
+@pytest.fixture(params=["src", "", "pymarlzooplus"])
+def host(request, tmp_path):
+    """The three layouts there are: pymarl's and EPyMARL's src/, the root itself, a package of the host's name."""
+    root = tmp_path / "pymarlzooplus"
+    package = root / request.param if request.param else root
+    (package / "learners").mkdir(parents=True)
+    (package / "config" / "algs").mkdir(parents=True)
+    (package / "learners" / "__init__.py").write_text(REGISTRY)
+    (package / "config" / "algs" / "iql.yaml").write_text(IQL)
+    (package / "config" / "algs" / "qtran.yaml").write_text(IQL.replace("q_learner", "qtran_learner"))
+    return root, package
+
+
+def files(root):
+    return {str(p.relative_to(root)): p.read_text() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+def test_it_only_says_until_it_is_told(host):
+    root, package = host
+    before = files(root)
+    said = plugin(PluginConfig(host=str(root)))
+    assert files(root) == before
+    assert 'REGISTRY["omg_vae_learner"] = OMGVAELearner' in said and str(package / "learners" / "__init__.py") in said
+
+
+def test_two_lines_and_a_yaml(host):
+    root, package = host
+    plugin(PluginConfig(host=str(root), apply=True))
+    text = (package / "learners" / "__init__.py").read_text()
+    assert text.startswith(REGISTRY.rstrip()) and len(text.splitlines()) == len(REGISTRY.splitlines()) + 3
+    values = yaml.safe_load((package / "config" / "algs" / "omg_vae.yaml").read_text())
+    assert values["learner"] == "omg_vae_learner" and values["base_learner"] == "learners.q_learner:QLearner"
+    assert values["name"] == "omg_vae" and values["double_q"] is True and values["omg_vae_alpha"] == 0.01
+    assert values["mixer"] is None and values["vae_watch"] == "off"
+
+
+def test_once_is_enough_and_undone_is_undone(host):
+    root, _ = host
+    before = files(root)
+    plugin(PluginConfig(host=str(root), apply=True))
+    once = files(root)
+    assert "already there" in plugin(PluginConfig(host=str(root), apply=True))
+    assert files(root) == once != before
+    plugin(PluginConfig(host=str(root), undo=True))
+    assert files(root) == before
+    assert plugin(PluginConfig(host=str(root), undo=True)) == "nothing of omarl's is there"
+
+
+def test_an_import_under_another_name_is_followed(host):
+    root, package = host
+    plugin(PluginConfig(host=str(root), apply=True, base="qtran"))
+    values = yaml.safe_load((package / "config" / "algs" / "omg_vae.yaml").read_text())
+    assert values["base_learner"] == "learners.qtran_learner:QLearner"
+
+
+def test_what_the_user_changed_stays(host):
+    root, package = host
+    plugin(PluginConfig(host=str(root), apply=True))
+    ours = package / "config" / "algs" / "omg_vae.yaml"
+    ours.write_text(ours.read_text().replace("vae_lr: 0.0003", "vae_lr: 0.001"))
+    registry = package / "learners" / "__init__.py"
+    registry.write_text(registry.read_text() + 'REGISTRY["mine"] = QLearner\n')
+    assert "left alone" in plugin(PluginConfig(host=str(root), apply=True))
+    said = plugin(PluginConfig(host=str(root), undo=True))
+    assert "stays" in said and "vae_lr: 0.001" in ours.read_text()
+    text = registry.read_text()
+    assert 'REGISTRY["mine"]' in text and "omarl" not in text
+
+
+def test_a_yaml_of_somebody_elses_is_not_written_over(host):
+    root, package = host
+    theirs = package / "config" / "algs" / "omg_vae.yaml"
+    theirs.write_text("name: other\n")
+    with pytest.raises(ConfigError, match="is not from here"):
+        plugin(PluginConfig(host=str(root), apply=True))
+    assert theirs.read_text() == "name: other\n"
+
+
+def broken(package, what):
+    registry, iql = package / "learners" / "__init__.py", package / "config" / "algs" / "iql.yaml"
+    if what == "no registry":
+        registry.write_text("LEARNERS = {}\n")
+    if what == "not registered":
+        registry.write_text("REGISTRY = {}\n")
+    if what == "not imported":
+        registry.write_text('REGISTRY = {}\nREGISTRY["q_learner"] = QLearner\n')
+    if what == "no learner":
+        iql.write_text("name: iql\n")
+    if what == "no yaml":
+        iql.write_text("a: [\n")
+    if what == "no algorithms":
+        for path in iql.parent.iterdir():
+            path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("no registry", "has no REGISTRY"),
+        ("not registered", "does not register the learner 'q_learner'"),
+        ("not imported", "does not import QLearner"),
+        ("no learner", "names no learner"),
+        ("no yaml", "is not YAML"),
+        ("no algorithms", "holds no algorithm's YAML"),
+    ],
+)
+def test_what_is_not_understood_is_refused_and_left_as_it_is(host, what, message):
+    root, package = host
+    broken(package, what)
+    before = files(root)
+    with pytest.raises(ConfigError, match=message):
+        plugin(PluginConfig(host=str(root), apply=True))
+    assert files(root) == before
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (PluginConfig(), "host: say which fork"),
+        (PluginConfig(host="/nowhere"), "there is no folder"),
+        (PluginConfig(host="/tmp"), "is no PyMARL fork"),
+        (PluginConfig(host="/tmp", apply=True, undo=True), "ask for opposite things"),
+    ],
+)
+def test_wrong_words_are_said(config, message):
+    with pytest.raises(ConfigError, match=message):
+        plugin(config)
+
+
+def test_an_unknown_base_lists_what_is_there(host):
+    with pytest.raises(ConfigError, match=r"no qmix.yaml \(there is: iql, qtran\)"):
+        plugin(PluginConfig(host=str(host[0]), base="qmix"))
