@@ -51,12 +51,14 @@ class Host(NamedTuple):
     """A PyMARL fork, as far as it is needed.
 
     Attributes:
+        root: the fork's folder.
         package: the folder that holds learners/ and config/.
         registry: learners/__init__.py.
         base: the YAML to learn beside.
         base_learner: its learner's class as ``package.module:Class``.
     """
 
+    root: Path
     package: Path
     registry: Path
     base: Path
@@ -92,9 +94,10 @@ def look_at(root: Path, base: str) -> Host:
     """Finds the places in a fork that the changes go to."""
     if not root.is_dir():
         raise ConfigError(f"host: there is no folder {root}")
-    places = [p for p in (root / "src", root, root / root.name) if (p / "learners" / "__init__.py").is_file()]
+    inside = sorted(p.parents[1] for p in root.glob("*/learners/__init__.py"))
+    places = [p for p in (root / "src", root, *inside) if (p / "learners" / "__init__.py").is_file()]
     if not places:
-        raise ConfigError(f"host: {root} is no PyMARL fork: neither it nor its src/ has learners/__init__.py")
+        raise ConfigError(f"host: {root} is no PyMARL fork: neither it nor a folder in it has learners/__init__.py")
     package = places[0]
     registry = package / "learners" / "__init__.py"
     text = registry.read_text(encoding="utf-8")
@@ -102,7 +105,7 @@ def look_at(root: Path, base: str) -> Host:
         raise ConfigError(f"host: {registry} has no REGISTRY; add the learner there by hand: {' / '.join(LINES)}")
     path = _algorithm(package / "config" / "algs", base)
     name = _read(path).get("learner")
-    return Host(package, registry, path, _class_of(text, str(name), registry))
+    return Host(root, package, registry, path, _class_of(text, str(name), registry))
 
 
 def _algorithm(folder: Path, wanted: str) -> Path:
@@ -126,7 +129,8 @@ def _read(path: Path) -> dict[str, object]:
 
 def _class_of(text: str, name: str, registry: Path) -> str:
     """``learners.q_learner:QLearner`` from the host's registry, which is read and not run."""
-    entry = re.search(rf"^REGISTRY\[[\"']{re.escape(name)}[\"']\]\s*=\s*(\w+)", text, flags=re.MULTILINE)
+    quoted = rf"[\"']{re.escape(name)}[\"']"
+    entry = re.search(rf"^(?:REGISTRY\[{quoted}\]\s*=|\s*{quoted}\s*:)\s*(\w+)", text, flags=re.MULTILINE)
     if entry is None:
         raise ConfigError(f"host: {registry} does not register the learner {name!r} in a line that can be read")
     imported = re.search(
@@ -134,8 +138,11 @@ def _class_of(text: str, name: str, registry: Path) -> str:
     )
     if imported is None:
         raise ConfigError(f"host: {registry} does not import {entry[1]} in a line that can be read")
-    module = imported[1].removeprefix("learners.")
-    return f"learners.{module}:{imported[2] or imported[3]}"
+    package = registry.parents[1]
+    main = package / "main.py"  # a host that is installed as a package imports its own parts by that name
+    installed = main.is_file() and f"from {package.name}." in main.read_text(encoding="utf-8")
+    start = f"{package.name}.learners" if installed else "learners"
+    return f"{start}.{imported[1].rpartition('learners.')[2]}:{imported[2] or imported[3]}"
 
 
 def algorithm_of(host: Host) -> str:
@@ -151,8 +158,8 @@ def algorithm_of(host: Host) -> str:
 
 
 def _command(host: Host) -> str:
-    start = "python src/main.py" if host.package.name == "src" else "python main.py"
-    return f"{start} --config={ALGORITHM} --env-config=... with ..."
+    inside = "" if host.package == host.root else f"{host.package.name}/"
+    return f"python {inside}main.py --config={ALGORITHM} --env-config=... with ..."
 
 
 def _described(host: Host) -> str:

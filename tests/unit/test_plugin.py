@@ -158,3 +158,17 @@ def test_wrong_words_are_said(config, message):
 def test_an_unknown_base_lists_what_is_there(host):
     with pytest.raises(ConfigError, match=r"no qmix.yaml \(there is: iql, qtran\)"):
         plugin(PluginConfig(host=str(host[0]), base="qmix"))
+
+
+def test_a_registry_written_as_one_dictionary_in_an_installed_package(host):
+    """As pymarlzooplus has it."""
+    root, package = host
+    (package / "learners" / "__init__.py").write_text(
+        'from .q_learner import QLearner\n\nREGISTRY = {\n    "q_learner": QLearner,\n}\n'
+    )
+    (package / "main.py").write_text(f"from {package.name}.run import run\n")
+    said = plugin(PluginConfig(host=str(root), apply=True))
+    values = yaml.safe_load((package / "config" / "algs" / "omg_vae.yaml").read_text())
+    assert values["base_learner"] == f"{package.name}.learners.q_learner:QLearner"
+    inside = "" if package == root else f"{package.name}/"
+    assert f"python {inside}main.py --config=omg_vae" in said
