@@ -31,7 +31,7 @@ VAE_KEYS = """
 # --- the state VAE of OMG (omarl) ---
 vae_lr: 0.0003
 omg_vae_alpha: 0.01          # KL weight after the ramp
-vae_alpha_ramp: 1000         # learner updates over which it rises from 0
+vae_alpha_ramp: 200          # learner updates over which it rises from 0 (hosts make few: one for each collection)
 vae_latent_dim: 16
 vae_watch: "off"             # warn: say what is wrong with the VAE when it shows; act: mend what is safe
 """

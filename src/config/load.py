@@ -174,6 +174,8 @@ def _is_unknown(name: str, source: str, schema: Schema) -> bool:
     if source != COMMAND_LINE and owners_elsewhere(name):
         return False
     if schema.undeclared:
+        if owners_elsewhere(name):  # a learner from elsewhere may well read what ours do
+            return False
         return bool(get_close_matches(name, schema.declarations, n=1, cutoff=0.85))
     return True
 

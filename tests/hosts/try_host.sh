@@ -16,10 +16,10 @@ out=$(mktemp -d)
 "$python" "$here/main.py" plugin with host="$host" apply=True
 trap '"$python" "$here/main.py" plugin with host="$host" undo=True; git -C "$host" status --short' EXIT
 cd "$host"
-main=$(ls src/main.py main.py */main.py 2> /dev/null | head -1)
+for main in src/main.py main.py */main.py; do [ -f "$main" ] && break; done
 touch "$out/begun"
 "$python" "$main" --config=omg_vae "$@" > "$out/console.txt" 2>&1 || { tail -30 "$out/console.txt"; exit 1; }
-run=$(find . -name metrics.json -newer "$out/begun" -printf '%h\n' | head -1)
+run=$(find . -name metrics.json -newer "$out/begun" -printf '%h\n' -quit)
 "$python" - "$host/$run" <<'EOF'
 import json, sys
 

@@ -201,3 +201,11 @@ def test_complete_keeps_what_is_given():
     layers.add({"seed": 5}, COMMAND_LINE)
     assert complete(layers, RunConfig).values["seed"] == 5
     assert isinstance(layers, Layers)
+
+
+def test_a_part_that_declares_no_keys_may_read_any_of_ours():
+    words = ["main.py", "--config=iql", "with", "learner=tests.outside:CountingLearner", "lr=0.1", "mixer=None"]
+    values = configuration([*words, "learner_log_interval=500"]).values
+    assert (values["lr"], values["learner_log_interval"]) == (0.1, 500)
+    with pytest.raises(ConfigError, match="t_maxx: unknown key; did you mean 't_max'"):
+        configuration([*words, "t_maxx=5"])
