@@ -61,9 +61,9 @@ def spread_of(values: list[float], digits: int = 0) -> str:
     return f"{statistics.median(values):,.{digits}f} [{min(values):,.{digits}f}, {max(values):,.{digits}f}]"
 
 
-def raw_rate(env: tuple[str, str], backend: str, n_envs: int, seconds: float = 1.0) -> float:
-    """Joint steps a second of random play in this process, observations and masks included."""
-    with make_vec_env(env[0], {"key": env[1], "backend": backend}, n_envs, 0, 1) as copies:
+def raw_rate(env: tuple[str, str], backend: str, n_envs: int, workers: int = 0, seconds: float = 1.0) -> float:
+    """Joint steps a second of random play, observations and masks included."""
+    with make_vec_env(env[0], {"key": env[1], "backend": backend}, n_envs, workers, 1) as copies:
         rng = np.random.default_rng(0)
         shape = (n_envs, copies.info.n_agents)
         actions = [rng.integers(0, copies.info.n_actions, shape) for _ in range(64)]
@@ -89,7 +89,21 @@ def raw(repeats: int) -> list[str]:
         rows.append([env[1], *(spread_of(values) for values in rates.values()), f"{ratio:,.0f}"])
     header = ["environment", "arrays, 1,024 copies", "arrays, 8 copies", "the package, 8 copies", "ratio"]
     note = "Joint steps a second in one process, random actions, observations, states and masks included."
-    return ["# Environments alone", "", note, "", *table(header, rows)]
+    others = ["## Any other environment", "", "8 copies in this process, and in two worker processes.", ""]
+    return ["# Environments alone", "", note, "", *table(header, rows), "", *others, *by_workers(repeats)]
+
+
+def by_workers(repeats: int) -> list[str]:
+    """Environments without an array version, in this process and in two others."""
+    rows = []
+    for key in ("mpe2.simple_speaker_listener_v4", "sisl/pursuit-v5", "butterfly/knights_archers_zombies-v11"):
+        rates: dict[int, list[float]] = {0: [], 2: []}
+        for _ in range(repeats):
+            for workers, found in rates.items():
+                found.append(raw_rate(("pettingzoo", key), "pettingzoo", 8, workers, 2.0))
+        ratios = [two / one for one, two in zip(rates[0], rates[2], strict=True)]
+        rows.append([key, *(spread_of(values) for values in rates.values()), spread_of(ratios, 2)])
+    return table(["environment", "this process", "two workers", "ratio"], rows)
 
 
 def our_rate(words: list[str], from_step: int = 5000) -> float:
@@ -217,7 +231,7 @@ def returns(repeats: int) -> list[str]:
 def vae_costs(repeats: int) -> list[str]:
     """What the VAE adds to a run, and an update beside its bare matrix products."""
     with_vae, without = [], []
-    words = ["with", "t_max=40000", "test_interval=0", "save_model=False", "use_tensorboard=False", "seed=1"]
+    words = ["with", "t_max=20000", "test_interval=0", "save_model=False", "use_tensorboard=False", "seed=1"]
     for _ in range(repeats):
         with_vae.append(our_rate(["--config=omg_vae", *words]))
         without.append(our_rate(["--config=iql", "--env-config=simple_tag", *words]))
