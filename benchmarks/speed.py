@@ -150,12 +150,12 @@ def spread(repeats: int, checkout: Path | None) -> list[str]:
     """IQL with a GRU of 64 on simple_spread: 8 copies, one update of 32 episodes for 200 steps."""
     ours = ["--config=iql", "--env-config=simple_spread", "with", "t_max=60000", "batch_size_run=8", "hidden_dim=64",
             "env_steps_per_update=200", "test_interval=0", "save_model=False", "use_tensorboard=False",
-            "seed=1"]  # fmt: skip
+            "torch_threads=2", "learner_log_interval=10000", "runner_log_interval=10000", "seed=1"]  # fmt: skip
     theirs = ["--config=iql", "--env-config=gymma", "with", "env_args.time_limit=25",
               "env_args.key=pz-mpe2-simple-spread-v3", "t_max=25000", "runner=parallel", "batch_size_run=8",
               "hidden_dim=64", "use_cuda=False", "test_interval=1000000", "test_nepisode=8", "log_interval=5000",
               "common_reward=False"]  # fmt: skip
-    package = [*ours, "env_args.backend=pettingzoo"]
+    package = [*ours, "env_args.backend=pettingzoo", "t_max=30000"]
     rates: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         runs: dict[str, Callable[[], float]] = {
@@ -176,7 +176,8 @@ def spread(repeats: int, checkout: Path | None) -> list[str]:
         rows.append([name, spread_of(values), spread_of(pairs, 1) if pairs else ""])
     note = (
         "simple_spread, IQL, GRU of 64, 8 copies, one update on 32 episodes for 200 environment steps; environment "
-        "steps a second from step 5,000 to the end, medians and range, run in turn."
+        "steps a second from step 5,000 to the end, medians and range, run in turn. Both use both cores, and "
+        "log as often."
     )
     commands = [f"`python main.py {' '.join(ours)}`", "", f"`python src/main.py {' '.join(theirs)}` in EPyMARL"]
     return ["# Training beside EPyMARL", "", note, "", *table(["", "steps/s", "times EPyMARL"], rows), "", *commands]
