@@ -66,7 +66,7 @@ def raw_rate(env: tuple[str, str], backend: str, n_envs: int, workers: int = 0, 
     with make_vec_env(env[0], {"key": env[1], "backend": backend}, n_envs, workers, 1) as copies:
         rng = np.random.default_rng(0)
         shape = (n_envs, copies.info.n_agents)
-        actions = [rng.integers(0, copies.info.n_actions, shape) for _ in range(64)]
+        actions = [rng.integers(0, np.array(copies.info.action_sizes), shape) for _ in range(64)]
         copies.reset()
         copies.step(actions[0])
         steps, begun = 0, time.perf_counter()
