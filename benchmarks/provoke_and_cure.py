@@ -24,6 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from omarl.analysis.doctor import DiagnoseConfig, Diagnosis, diagnose
+from omarl.analysis.doctor.picture import draw_diagnosis
+from omarl.analysis.doctor.reading import canonical
+from omarl.analysis.runs import read_metrics
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -180,9 +183,9 @@ def keep_pictures(outcomes: list[Outcome], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for outcome in reversed(outcomes):
         if outcome.first == outcome.case.symptom:
-            png = next((Path(f) for f in outcome.provoked.files if f.endswith("diagnosis.png")), None)
-            if png is not None:
-                shutil.copyfile(png, folder / f"{outcome.first}.png")
+            run = Path(outcome.provoked.files[0]).parent
+            title = f"{outcome.env} with {outcome.case.settings}"
+            draw_diagnosis(outcome.provoked, canonical(read_metrics(run)), folder / f"{outcome.first}.png", title)
 
 
 def main() -> None:

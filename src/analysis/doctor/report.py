@@ -64,7 +64,7 @@ def _write_all(
             half.replace(folder / name)
         finally:
             half.unlink(missing_ok=True)
-    picture = draw_diagnosis(diagnosis, series, folder / "diagnosis.png", str(run))
+    picture = draw_diagnosis(diagnosis, series, folder / "diagnosis.png", "/".join(run.parts[-3:]))
     return [folder / "diagnosis.json", folder / "diagnosis.md", picture, folder / "suggested.yaml"]
 
 
