@@ -5,7 +5,6 @@ Two lines in the host's ``learners/__init__.py`` and one YAML beside its own; no
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import yaml
 
 from .config.schema import key
 from .types import ConfigError, OmarlError
+from .utils.files import write_whole
 
 MARK = "# added by omarl"
 BACKUP = ".omarl-backup"
@@ -91,7 +91,15 @@ def plugin(config: PluginConfig) -> str:
 
 
 def look_at(root: Path, base: str) -> Host:
-    """Finds the places in a fork that the changes go to."""
+    """Finds the places in a fork that the changes go to.
+
+    Args:
+        root: the fork's folder.
+        base: the algorithm to learn beside; where none is given, the one that the changes made before are for.
+
+    Raises:
+        ConfigError: not a PyMARL fork, or not one that is understood.
+    """
     if not root.is_dir():
         raise ConfigError(f"host: there is no folder {root}")
     inside = sorted(p.parents[1] for p in root.glob("*/learners/__init__.py"))
@@ -103,7 +111,8 @@ def look_at(root: Path, base: str) -> Host:
     text = registry.read_text(encoding="utf-8")
     if not re.search(r"^REGISTRY\b.*=", text, flags=re.MULTILINE):
         raise ConfigError(f"host: {registry} has no REGISTRY; add the learner there by hand: {' / '.join(LINES)}")
-    path = _algorithm(package / "config" / "algs", base)
+    algorithms = package / "config" / "algs"
+    path = _algorithm(algorithms, base or _base_of(algorithms / f"{ALGORITHM}.yaml"))
     name = _read(path).get("learner")
     return Host(root, package, registry, path, _class_of(text, str(name), registry))
 
@@ -115,6 +124,12 @@ def _algorithm(folder: Path, wanted: str) -> Path:
     if wanted and wanted not in there:
         raise ConfigError(f"base: the host has no {wanted}.yaml (there is: {', '.join(there)})")
     return folder / f"{wanted or next((name for name in PREFERRED if name in there), there[0])}.yaml"
+
+
+def _base_of(ours: Path) -> str:
+    """Which of the host's algorithms a YAML of ours was made from; nothing where it is not ours."""
+    made = re.match(rf"{MARK}: (\S+)\.yaml ", ours.read_text(encoding="utf-8")) if ours.is_file() else None
+    return made[1] if made else ""
 
 
 def _read(path: Path) -> dict[str, object]:
@@ -186,8 +201,8 @@ def _applied(host: Host) -> str:
     else:
         backup = host.registry.with_name(host.registry.name + BACKUP)
         if not backup.exists():
-            _write(backup, text)
-        _write(host.registry, _without_ours(text).rstrip("\n") + "\n\n" + "\n".join(LINES) + "\n")
+            write_whole(backup, text)
+        write_whole(host.registry, _without_ours(text).rstrip("\n") + "\n\n" + "\n".join(LINES) + "\n")
         said.append(f"{host.registry}: two lines added (as it was: {backup.name})")
     wanted = algorithm_of(host)
     if host.algorithm.is_file() and not _is_ours(host.algorithm):
@@ -195,7 +210,7 @@ def _applied(host: Host) -> str:
     if host.algorithm.is_file() and host.algorithm.read_text(encoding="utf-8") != wanted:
         said.append(f"{host.algorithm}: there, with changes of yours, and left alone")
     else:
-        _write(host.algorithm, wanted)
+        write_whole(host.algorithm, wanted)
         said.append(f"{host.algorithm}: written, beside {host.base.stem} ({host.base_learner})")
     return "\n".join([*said, f"Now, in the host: {_command(host)}"])
 
@@ -207,7 +222,7 @@ def _undone(host: Host) -> str:
     if MARK in text:
         before = backup.read_text(encoding="utf-8") if backup.is_file() else ""
         plain = _without_ours(text)
-        _write(host.registry, before if before.rstrip() == plain.rstrip() else plain.rstrip("\n") + "\n")
+        write_whole(host.registry, before if before.rstrip() == plain.rstrip() else plain.rstrip("\n") + "\n")
         said.append(f"{host.registry}: as it was")
     backup.unlink(missing_ok=True)
     if host.algorithm.is_file() and _is_ours(host.algorithm):
@@ -226,12 +241,3 @@ def _is_ours(path: Path) -> bool:
 def _without_ours(text: str) -> str:
     kept: Sequence[str] = [line for line in text.splitlines(keepends=True) if MARK not in line]
     return "".join(kept)
-
-
-def _write(path: Path, text: str) -> None:
-    half = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        half.write_text(text, encoding="utf-8")
-        half.replace(path)
-    finally:
-        half.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The training loop: collect episodes, keep them, learn, test, log, save."""
+"""The training loop, and a test alone."""
 
 from __future__ import annotations
 
@@ -60,8 +60,7 @@ class Training:
     def __init__(self, parts: Parts, values: Mapping[str, Any], directory: Path | None) -> None:
         self.parts, self.values, self.directory = parts, values, directory
         c = self.config = parts.config
-        self.on_policy = is_on_policy(parts)
-        self.buffer = None if self.on_policy else replay_buffer(parts)
+        self.buffer = None if is_on_policy(parts) else replay_buffer(parts)
         self.updates = 0
         self.next_update: int | None = None  # the step that the next update is due at, once learning has begun
         self.saved_at = self.tested_at = -1

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from omarl.components.episode_batch import EpisodeBatch, make_scheme
+from omarl.controllers.basic_controller import BasicMAC
+from omarl.runners.rollout_runner import RolloutRunner
 from omarl.types import EnvInfo, Observation, Step
 
 
@@ -128,3 +130,16 @@ class ClockEnv:
 
     def close(self) -> None:
         self.closed = True
+
+
+def rollouts_for(
+    learner: Any, lengths: list[list[int]], truncates: bool, steps: int, **values: Any
+) -> tuple[Any, Any]:
+    """A runner of rollouts over ``ClockEnv`` and a learner from them, without memory, discount 1/2, a steady lr."""
+    env = ClockEnv(lengths, truncates)
+    args = args_for(env.info, rollout_steps=steps, use_rnn=False, gamma=0.5, lr_anneal=False)
+    vars(args).update(values)
+    scheme, groups = make_scheme(env.info, args.common_reward)
+    torch.manual_seed(0)
+    mac = BasicMAC(scheme, groups, args)
+    return RolloutRunner(env, mac, scheme, groups, args), learner(mac, scheme, RecordingLogger(), args)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..config.schema import key
 from ..types import ConfigError, OmarlError
+from ..utils.files import write_whole
 from .plots import AGENT_COLOURS, INK, MUTED, save_figure
 from .runs import METRICS, SACRED_METRICS, Series, read_config, read_metrics
 from .statistics import Interval, stratified_bootstrap_interval
@@ -80,20 +81,11 @@ def compare(config: CompareConfig) -> tuple[list[Row], list[Path]]:
     out = Path(config.out).expanduser()
     try:
         out.mkdir(parents=True, exist_ok=True)
-        files = [_write(out / "comparison.md", markdown(rows, config)), _write(out / "comparison.csv", as_csv(rows))]
+        texts = {"comparison.md": markdown(rows, config), "comparison.csv": as_csv(rows)}
+        files = [write_whole(out / name, text) for name, text in texts.items()]
     except OSError as error:
         raise OmarlError(f"out: cannot write into {out} ({error.strerror or error})") from None
     return rows, [*files, draw_comparison(groups, out / "comparison.png", config.metric or "test return")]
-
-
-def _write(path: Path, text: str) -> Path:
-    half = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        half.write_text(text, encoding="utf-8")
-        half.replace(path)
-    finally:
-        half.unlink(missing_ok=True)
-    return path
 
 
 def words(value: list[str] | str) -> list[str]:
@@ -133,13 +125,16 @@ def _runs_below(place: Path) -> list[Path]:
 def grouped(
     runs: Sequence[tuple[Path, Mapping[str, Any], Mapping[str, Series]]], metric: str, by: Sequence[str]
 ) -> list[Group]:
-    """Runs of one environment and one algorithm together. Where one name stands for several settings of ``by``,
-    they join its label."""
+    """Runs of one environment and one algorithm together; the settings of ``by`` join the algorithm's label.
+
+    Raises:
+        ConfigError: none of the runs has a number of the metric.
+    """
     curves: dict[tuple[str, str], list[Series]] = {}
     without = []
     for run, config, metrics in runs:
         name = metric if metric else next((name for name in RETURNS if name in metrics), "")
-        if name not in metrics:
+        if name not in metrics or not np.isfinite(metrics[name].value).any():
             without.append(run)
             continue
         settings = [f"{k}={config[k]}" for k in by if k in config]

@@ -70,8 +70,8 @@ class QLearner:
         self.n_agents = args["n_agents"] if isinstance(args, dict) else args.n_agents
         self.parameters = list(mac.parameters())
         c = self.config
-        self.mixer = self._mixer(scheme, args) if c.mixer else None
-        self.target_mixer = copy.deepcopy(self.mixer)
+        self.mixer: Any = self._mixer(scheme, args) if c.mixer else None
+        self.target_mixer: Any = copy.deepcopy(self.mixer)
         if self.mixer is not None:
             self.parameters += list(self.mixer.parameters())
         self.optimiser = make_optimiser(c.optimiser, self.parameters, c.lr, alpha=c.optim_alpha, eps=c.optim_eps)
@@ -100,7 +100,7 @@ class QLearner:
         q = unroll(self.mac, batch)  # [B, T+1, N, U]
         taken = q[:, :-1].gather(3, batch["actions"][:, :-1]).squeeze(3)  # [B, T, N]
         next_values, next_alive = self._next_values(q, batch), alive[:, 1:]
-        if self.mixer is not None and self.target_mixer is not None:
+        if self.mixer is not None:
             state = batch["state"].flatten(2)
             taken = self.mixer(taken * alive[:, :-1], state[:, :-1])  # [B, T, 1]
             with torch.no_grad():
@@ -158,7 +158,7 @@ class QLearner:
 
     def _copy_to_target(self) -> None:
         self.target_mac.load_state(self.mac)
-        if self.mixer is not None and self.target_mixer is not None:
+        if self.mixer is not None:
             self.target_mixer.load_state_dict(self.mixer.state_dict())
 
     def _target_parameters(self) -> list[Tensor]:
@@ -177,7 +177,7 @@ class QLearner:
         """Moves networks and statistics to the GPU."""
         self.mac.cuda()
         self.target_mac.cuda()
-        if self.mixer is not None and self.target_mixer is not None:
+        if self.mixer is not None:
             self.mixer.cuda()
             self.target_mixer.cuda()
         if self.reward_stats is not None:

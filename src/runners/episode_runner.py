@@ -9,35 +9,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..components.episode_batch import EpisodeBatch, Scheme, step_shape, stored_keys
-from ..types import Observation, VecEnv
-from .player import EpisodeStats, Player
-
-NUMPY_TYPES = {torch.float32: np.float32, torch.long: np.int64, torch.uint8: np.uint8}
+from ..components.episode_batch import EpisodeBatch, stored_keys
+from ..types import Observation
+from .player import SHOWN, EpisodeStats, Player
 
 
 class EpisodeRunner(Player):
     """Steps E copies without a pause and hands out episodes as they finish. Arguments: see ``Player``."""
 
-    def __init__(
-        self,
-        env: VecEnv,
-        mac: Any,
-        scheme: Scheme,
-        groups: dict[str, int],
-        args: Any,
-        test_mode: bool = False,
-    ) -> None:
-        super().__init__(env, mac, scheme, groups, args, test_mode)
-        self.keys = [name for name in stored_keys(scheme) if name != "filled"]
-        length = env.info.episode_limit + 1
-        self.store = {
-            name: np.zeros(
-                (env.n_envs, length, *step_shape(scheme, groups, name)), NUMPY_TYPES[scheme[name]["dtype"]]
-            )
-            for name in self.keys
-        }
-        self.rows = np.arange(env.n_envs)
+    def prepare(self, args: Any) -> None:
+        """Room for one episode of each copy."""
+        self.keys = [name for name in stored_keys(self.scheme) if name != "filled"]
+        self.store = self.zeros(self.keys, self.env.info.episode_limit + 1)
+        self.rows = np.arange(self.env.n_envs)
 
     def begin(self) -> Observation:
         """New episodes in every copy."""
@@ -46,14 +30,8 @@ class EpisodeRunner(Player):
         return observation
 
     def _write(self, observation: Observation, rows: NDArray[np.int64], t: NDArray[np.int64]) -> None:
-        names = ("obs", "state", "avail_actions", "agent_mask")
-        arrays: tuple[NDArray[Any], ...] = (
-            observation.obs,
-            observation.state,
-            observation.avail,
-            observation.agent_mask,
-        )
-        for name, array in zip(names, arrays, strict=True):
+        arrays: tuple[NDArray[Any], ...] = observation
+        for name, array in zip(SHOWN, arrays, strict=True):
             self.store[name][rows, t] = array if len(rows) == self.env.n_envs else array[rows]
 
     def _step(self) -> NDArray[np.int64]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from ..components.episode_batch import Scheme
+from ..components.episode_batch import Scheme, step_shape
 from ..types import MetricLogger, Observation, Step, VecEnv
+
+NUMPY_TYPES = {torch.float32: np.float32, torch.long: np.int64, torch.uint8: np.uint8}
+SHOWN = ("obs", "state", "avail_actions", "agent_mask")  # an ``Observation``'s arrays, as batches call them
 
 
 @dataclass
@@ -87,6 +92,15 @@ class Player:
         self.carry = self.fresh_carry = self.last_actions = torch.zeros(0)
         self.t = np.zeros(env.n_envs, dtype=np.int64)  # steps of each copy's episode
         self.returns = np.zeros((env.n_envs, env.info.n_agents))
+        self.prepare(args)
+
+    def prepare(self, args: Any) -> None:
+        """Whatever a runner lays out once, at the end of its construction."""
+
+    def zeros(self, names: Iterable[str], steps: int) -> dict[str, NDArray[Any]]:
+        """Arrays [E, steps, ...] for keys of the scheme."""
+        shape, types = partial(step_shape, self.scheme, self.groups), {n: self.scheme[n]["dtype"] for n in names}
+        return {n: np.zeros((self.env.n_envs, steps, *shape(n)), NUMPY_TYPES[t]) for n, t in types.items()}
 
     def begin(self) -> Observation:
         """New episodes in every copy."""

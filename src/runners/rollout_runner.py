@@ -10,14 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..components.episode_batch import Scheme, step_shape, stored_keys
+from ..components.episode_batch import stored_keys
 from ..components.rollout import Ends, Rollout
 from ..config.schema import key, read
-from ..types import Observation, Step, VecEnv
-from .episode_runner import NUMPY_TYPES
-from .player import Player
-
-SHOWN = ("obs", "state", "avail_actions", "agent_mask")  # an ``Observation``'s arrays, as batches call them
+from ..types import Observation, Step
+from .player import SHOWN, Player
 
 
 @dataclass(frozen=True)
@@ -36,25 +33,11 @@ class RolloutRunner(Player):
     Config = RolloutConfig
     on_policy = True
 
-    def __init__(
-        self,
-        env: VecEnv,
-        mac: Any,
-        scheme: Scheme,
-        groups: dict[str, int],
-        args: Any,
-        test_mode: bool = False,
-    ) -> None:
-        super().__init__(env, mac, scheme, groups, args, test_mode)
+    def prepare(self, args: Any) -> None:
+        """Room for one rollout."""
         self.length = read(RolloutConfig, args).rollout_steps
-        self.scheme = {**scheme, "begins": {"vshape": (1,), "dtype": torch.uint8}}
-        self.store: dict[str, NDArray[Any]] = {
-            name: np.zeros(
-                (env.n_envs, self.length + 1, *step_shape(self.scheme, groups, name)),
-                NUMPY_TYPES[self.scheme[name]["dtype"]],
-            )
-            for name in stored_keys(self.scheme)
-        }
+        self.scheme = {**self.scheme, "begins": {"vshape": (1,), "dtype": torch.uint8}}
+        self.store = self.zeros(stored_keys(self.scheme), self.length + 1)
         self.store["filled"][...] = 1
 
     def begin(self) -> Observation:

@@ -13,6 +13,7 @@ from sacred.observers import FileStorageObserver
 from sacred.serializer import flatten
 
 from ..types import ConfigError
+from .files import write_whole
 
 
 def env_label(config: Mapping[str, Any]) -> str:
@@ -47,13 +48,7 @@ def check_writable(config: Mapping[str, Any]) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes all of it or nothing: an interrupt leaves the file as it was."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.write_text(json.dumps(value, sort_keys=True, indent=2), encoding="utf-8")
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_whole(path, json.dumps(value, sort_keys=True, indent=2))
 
 
 class RunDirectory(FileStorageObserver):

@@ -99,3 +99,12 @@ def test_what_cannot_be_compared_is_said(tmp_path, monkeypatch, runs, metric, me
     with pytest.raises(ConfigError, match=message):
         compare(CompareConfig(runs=runs, metric=metric, out="out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_logged_no_number_is_left_out(tmp_path):
+    ours(tmp_path / "r" / "1", "iql", 1, [None, None])
+    with pytest.raises(ConfigError, match="none of the 1 runs has logged"):
+        compare(CompareConfig(runs=str(tmp_path / "r"), out=str(tmp_path / "out")))
+    ours(tmp_path / "r" / "2", "iql", 2, [1.0, 2.0])
+    rows, _ = compare(CompareConfig(runs=str(tmp_path / "r"), out=str(tmp_path / "out")))
+    assert rows[0].seeds == 1

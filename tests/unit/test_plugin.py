@@ -172,3 +172,14 @@ def test_a_registry_written_as_one_dictionary_in_an_installed_package(host):
     assert values["base_learner"] == f"{package.name}.learners.q_learner:QLearner"
     inside = "" if package == root else f"{package.name}/"
     assert f"python {inside}main.py --config=omg_vae" in said
+
+
+def test_undoing_and_applying_again_know_what_it_was_made_beside(host):
+    root, _ = host
+    before = files(root)
+    plugin(PluginConfig(host=str(root), apply=True, base="qtran"))
+    once = files(root)
+    plugin(PluginConfig(host=str(root), apply=True))  # without saying it again
+    assert files(root) == once
+    plugin(PluginConfig(host=str(root), undo=True))
+    assert files(root) == before

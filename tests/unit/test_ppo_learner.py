@@ -4,25 +4,17 @@ import math
 
 import pytest
 import torch
-from fakes import ClockEnv, RecordingLogger, args_for
+from fakes import ClockEnv, args_for, rollouts_for
 from omarl.components.action_selectors import Softmax
 from omarl.components.episode_batch import make_scheme
-from omarl.controllers.basic_controller import BasicMAC
 from omarl.learners.ppo_learner import PPOLearner, clipped_objective, log_probabilities
 from omarl.modules.critics.value_critic import ValueCritic
-from omarl.runners.rollout_runner import RolloutRunner
 
 
 def made(lengths, truncates=False, steps=4, **changes):
-    env = ClockEnv(lengths, truncates)
-    values = {"use_rnn": False, "duelling": False, "action_selector": "softmax", "gamma": 0.5, "lr_anneal": False,
-              "normalise_values": False, "normalise_advantages": False, **changes}  # fmt: skip
-    args = args_for(env.info, rollout_steps=steps, **values)
-    scheme, groups = make_scheme(env.info, args.common_reward)
-    torch.manual_seed(0)
-    mac = BasicMAC(scheme, groups, args)
-    learner = PPOLearner(mac, scheme, RecordingLogger(), args)
-    return RolloutRunner(env, mac, scheme, groups, args), learner
+    values = {"duelling": False, "action_selector": "softmax", "normalise_values": False,
+              "normalise_advantages": False, **changes}  # fmt: skip
+    return rollouts_for(PPOLearner, lengths, truncates, steps, **values)
 
 
 def values_are(learner, value):

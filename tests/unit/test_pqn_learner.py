@@ -2,21 +2,12 @@
 
 import pytest
 import torch
-from fakes import ClockEnv, RecordingLogger, args_for
-from omarl.components.episode_batch import make_scheme
-from omarl.controllers.basic_controller import BasicMAC
+from fakes import rollouts_for
 from omarl.learners.pqn_learner import PQNLearner
-from omarl.runners.rollout_runner import RolloutRunner
 
 
 def made(lengths, truncates=False, steps=4, **changes):
-    env = ClockEnv(lengths, truncates)
-    args = args_for(env.info, rollout_steps=steps, use_rnn=False, gamma=0.5, lr_anneal=False, **changes)
-    scheme, groups = make_scheme(env.info, args.common_reward)
-    torch.manual_seed(0)
-    mac = BasicMAC(scheme, groups, args)
-    learner = PQNLearner(mac, scheme, RecordingLogger(), args)
-    return RolloutRunner(env, mac, scheme, groups, args), learner
+    return rollouts_for(PQNLearner, lengths, truncates, steps, **changes)
 
 
 def values_are(learner, value):
@@ -32,7 +23,7 @@ def test_targets_by_hand(truncates):
     runner, learner = made([[3]], truncates, td_lambda=0.0)
     rollout = runner.run()
     values_are(learner, lambda stamp: stamp)
-    target = learner._targets(rollout)[0]
+    target = learner.targets(rollout)[0][0]
     last = 3.0 if truncates else 0.0  # the final observation's stamp, or nothing
     assert target[:, 0].tolist() == [0 + 0.5 * 1, 1 + 0.5 * 2, 2 + 0.5 * last, 0 + 0.5 * 11]
     assert target[:, 1].tolist() == [1 + 0.5 * 1, 2 + 0.5 * 2, 3 + 0.5 * last, 1 + 0.5 * 11]
@@ -42,7 +33,7 @@ def test_vdn_sums_values_and_rewards():
     runner, learner = made([[3]], True, td_lambda=0.0, mixer="vdn")
     rollout = runner.run()
     values_are(learner, lambda stamp: stamp)
-    target = learner._targets(rollout)[0]
+    target = learner.targets(rollout)[0][0]
     assert target.shape == (4, 1)
     assert target[:, 0].tolist() == [1 + 0.5 * 2, 3 + 0.5 * 4, 5 + 0.5 * 6, 1 + 0.5 * 22]
 
@@ -51,7 +42,7 @@ def test_a_shared_reward_is_not_counted_once_an_agent():
     runner, learner = made([[3]], True, td_lambda=0.0, mixer="vdn", common_reward=True)
     rollout = runner.run()
     values_are(learner, torch.zeros_like)
-    assert learner._targets(rollout)[0, :, 0].tolist() == [1, 3, 5, 1]
+    assert learner.targets(rollout)[0][0, :, 0].tolist() == [1, 3, 5, 1]
 
 
 def test_the_dead_are_worth_nothing_and_teach_nothing():
@@ -59,7 +50,7 @@ def test_the_dead_are_worth_nothing_and_teach_nothing():
     rollout = runner.run()
     rollout["agent_mask"][:, 2:, 1] = 0
     values_are(learner, lambda stamp: stamp)
-    assert learner._targets(rollout)[0, 1].tolist() == [1 + 0.5 * 2, 2 + 0.0]  # agent 1 is gone at step 2
+    assert learner.targets(rollout)[0][0, 1].tolist() == [1 + 0.5 * 2, 2 + 0.0]  # agent 1 is gone at step 2
     runner, learner = made([[4]], epochs=1, minibatches=1)
     rollout = runner.run()
     rollout["agent_mask"][:, 2:, 1] = 0
@@ -74,7 +65,7 @@ def test_unavailable_actions_are_no_targets():
     rollout = runner.run()
     learner.mac.unroll = lambda batch: torch.tensor([5.0, 7.0]).expand(1, 5, 2, 2)
     rollout["avail_actions"][..., 1] = 0
-    assert learner._targets(rollout)[0, 0, 0].item() == 2.5
+    assert learner.targets(rollout)[0][0, 0, 0].item() == 2.5
 
 
 def test_the_learning_rate_falls_in_a_line():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import yaml
 
 from ...config.load import CONFIG_DIR, read_yaml
 from ...types import OmarlError
+from ...utils.files import write_whole
 from ..runs import Series
 from .findings import Diagnosis
 from .reading import is_ours, translated
@@ -58,12 +58,7 @@ def _write_all(
         "suggested.yaml": suggestion,
     }
     for name, text in texts.items():
-        half = folder / f".{name}.{os.getpid()}.tmp"
-        try:
-            half.write_text(text, encoding="utf-8")
-            half.replace(folder / name)
-        finally:
-            half.unlink(missing_ok=True)
+        write_whole(folder / name, text)
     picture = draw_diagnosis(diagnosis, series, folder / "diagnosis.png", "/".join(run.parts[-3:]))
     return [folder / "diagnosis.json", folder / "diagnosis.md", picture, folder / "suggested.yaml"]
 

@@ -150,11 +150,11 @@ def _collide(force, position, sizes, collides, contact_force, margin):
         for b in range(a + 1, len(position)):
             if not (collides[a] and collides[b]):
                 continue
-            dx, dy = position[a, 0] - position[b, 0], position[a, 1] - position[b, 1]
-            gap = (math.sqrt(dx * dx + dy * dy) - (sizes[a] + sizes[b])) / margin
+            distance = _distance(position, a, b)
+            gap = (distance - (sizes[a] + sizes[b])) / margin
             if gap > NO_CONTACT:
                 continue
-            distance = math.sqrt(dx * dx + dy * dy)
+            dx, dy = position[a, 0] - position[b, 0], position[a, 1] - position[b, 1]
             depth = (max(0.0, -gap) + math.log1p(math.exp(-abs(gap)))) * margin
             fx, fy = contact_force * dx / distance * depth, contact_force * dy / distance * depth
             force[a, 0] += fx

@@ -1,0 +1,134 @@
+"""What all learners from rollouts share: passes over minibatches of copies, the learning rate, logs, files."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..components.masks import ended
+from ..components.optimisers import load_optimiser, make_optimiser
+from ..components.rollout import Rollout
+from ..components.schedules import linear
+from ..config.schema import key
+from ..types import MetricLogger, PathLike, TrainingError
+from ..utils.metrics import Grid, IntervalStats
+
+
+@dataclass(frozen=True)
+class RolloutLearnerConfig:
+    """Keys of every learner from rollouts."""
+
+    lr: float = key(1e-3, above=0, help="learning rate")
+    lr_anneal: bool = key(True, help="let the learning rate fall to 0 at t_max, in a line")
+    t_max: int = key(100_000, low=1, help="environment steps of the run")
+    gamma: float = key(0.99, low=0, high=1, help="discount")
+    epochs: int = key(4, low=1, help="passes over each rollout")
+    minibatches: int = key(4, low=1, help="updates of each pass, each on a part of the copies")
+    optim_eps: float = key(1e-5, above=0, help="the optimiser's epsilon")
+    grad_norm_clip: float = key(10.0, above=0, help="largest gradient norm")
+    learner_log_interval: int = key(1000, low=1, help="environment steps between logs")
+
+
+class RolloutLearner(ABC):
+    """PyMARL's learner interface, fed with rollouts.
+
+    Args:
+        config: the learner's keys.
+        mac: a controller of ours.
+        logger: ``log_stat(key, value, t)``.
+        args: namespace or mapping with ``n_agents``.
+        parameters: what is optimised.
+    """
+
+    on_policy = True
+    config: RolloutLearnerConfig
+
+    def __init__(
+        self, config: RolloutLearnerConfig, mac: Any, logger: MetricLogger, args: Any, parameters: list[Tensor]
+    ) -> None:
+        self.config, self.mac, self.logger, self.parameters = config, mac, logger, parameters
+        self.n_agents = args["n_agents"] if isinstance(args, dict) else args.n_agents
+        self.optimiser = make_optimiser("adam", parameters, config.lr, eps=config.optim_eps)
+        self.stats = IntervalStats()
+        self.log_grid = Grid(config.learner_log_interval)
+
+    @abstractmethod
+    def targets(self, batch: Rollout) -> tuple[Tensor, ...]:
+        """What the updates on a rollout aim at, [E, ...] each, without gradient."""
+
+    @abstractmethod
+    def update(self, batch: Rollout, *targets: Tensor) -> Tensor:
+        """One update on some of the copies with their part of the targets; returns its loss, a detached scalar."""
+
+    def train(self, batch: Rollout, t_env: int, episode_num: int) -> None:
+        """``epochs`` passes over one rollout.
+
+        Raises:
+            TrainingError: the loss of a logged update is not finite.
+        """
+        c, copies = self.config, batch.batch_size
+        targets = self.targets(batch)
+        if c.lr_anneal:
+            for group in self.optimiser.param_groups:
+                group["lr"] = linear(c.lr, 0.0, c.t_max, t_env)
+        for _ in range(c.epochs):
+            for part in torch.randperm(copies, device=batch.device).chunk(min(c.minibatches, copies)):
+                loss = self.update(batch.copies(part), *(target[part] for target in targets))
+        if self.log_grid.due(t_env):
+            self.stats.flush(self.logger, t_env)
+            if not torch.isfinite(loss):
+                raise TrainingError(f"the agents' loss is not finite at step {t_env}: lower lr ({c.lr:g})")
+
+    def cuda(self) -> None:
+        """Moves the agents' networks to the GPU."""
+        self.mac.cuda()
+
+    def save_models(self, path: PathLike) -> None:
+        """PyMARL's files: the agents' networks and the optimiser."""
+        self.mac.save_models(path)
+        torch.save(self.optimiser.state_dict(), Path(path) / "opt.th")
+
+    def load_models(self, path: PathLike) -> None:
+        """Reads what ``save_models`` wrote."""
+        self.mac.load_models(path)
+        device = self.parameters[0].device
+        load_optimiser(self.optimiser, torch.load(Path(path) / "opt.th", map_location=device, weights_only=True))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the next update depends on."""
+        return {
+            "parameters": [p.detach().clone() for p in self.parameters],
+            "optimiser": copy.deepcopy(self.optimiser.state_dict()),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes up ``state_dict``."""
+        with torch.no_grad():
+            for parameter, value in zip(self.parameters, state["parameters"], strict=True):
+                parameter.copy_(value)
+        load_optimiser(self.optimiser, state["optimiser"])
+
+
+def values_ahead(batch: Rollout, values: Tensor, last: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The value of what each transition led to, and where episodes ended.
+
+    Args:
+        batch: a rollout.
+        values: [E, T+1, K], along its observations.
+        last: [ends, K], of the last observations of episodes that ended (``batch.ends``); None where none did.
+
+    Returns:
+        [E, T, K]: 0 after a termination, the last observation's value at a truncation; and [E, T, 1].
+    """
+    ahead = values[:, 1:].clone()
+    if batch.ends is not None and last is not None:
+        at = batch.ends.copy, batch.ends.step
+        ahead[at] = last * (1.0 - batch["terminated"][at].float())
+    return ahead, ended(batch)[:, :-1, None]
