@@ -1,6 +1,6 @@
 """Speed, side by side: raw environments, training beside EPyMARL, time to a trained team, the VAE's share.
 
-    python benchmarks/speed.py [raw] [spread] [return] [vae] [--repeats 5] [--epymarl CHECKOUT]
+    python benchmarks/speed.py [raw] [spread] [return] [ppo] [vae] [--repeats 5] [--epymarl CHECKOUT]
 
 Whatever is compared runs in turn, repeatedly, on the same cores; tables give medians, ratios and their range. Writes
 ``benchmarks/speed/<part>.md`` for the parts that were asked for (all of them by default). EPyMARL is not part of
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import re
@@ -24,6 +25,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,7 +91,9 @@ def raw(repeats: int) -> list[str]:
         rows.append([env[1], *(spread_of(values) for values in rates.values()), f"{ratio:,.0f}"])
     header = ["environment", "arrays, 1,024 copies", "arrays, 8 copies", "the package, 8 copies", "ratio"]
     note = "Joint steps a second in one process, random actions, observations, states and masks included."
-    others = ["## Any other environment", "", "8 copies in this process, and in two worker processes.", ""]
+    others = ["## Any other environment", "", "8 copies in this process, and in two worker processes "
+              "(`env_workers=2`) that wait for each other at every step; and what two cores have to give at that "
+              "moment: two processes of 4 copies that know nothing of each other.", ""]  # fmt: skip
     return ["# Environments alone", "", note, "", *table(header, rows), "", *others, *by_workers(repeats)]
 
 
@@ -97,13 +101,32 @@ def by_workers(repeats: int) -> list[str]:
     """Environments without an array version, in this process and in two others."""
     rows = []
     for key in ("mpe2.simple_speaker_listener_v4", "sisl/pursuit-v5", "butterfly/knights_archers_zombies-v11"):
-        rates: dict[int, list[float]] = {0: [], 2: []}
+        found = []
         for _ in range(repeats):
-            for workers, found in rates.items():
-                found.append(raw_rate(("pettingzoo", key), "pettingzoo", 8, workers, 2.0))
-        ratios = [two / one for one, two in zip(rates[0], rates[2], strict=True)]
-        rows.append([key, *(spread_of(values) for values in rates.values()), spread_of(ratios, 2)])
-    return table(["environment", "this process", "two workers", "ratio"], rows)
+            one = raw_rate(("pettingzoo", key), "pettingzoo", 8, 0, 2.0)
+            found.append((one, raw_rate(("pettingzoo", key), "pettingzoo", 8, 2, 2.0), apart(key)))
+        ones, twos, aparts = (list(values) for values in zip(*found, strict=True))
+        ratios, ceilings = [two / one for one, two, _ in found], [both / one for one, _, both in found]
+        rows.append([key, *map(spread_of, (ones, twos, aparts)), spread_of(ratios, 2), spread_of(ceilings, 2)])
+    return table(["environment", "one process", "two workers", "two apart", "workers / one", "apart / one"], rows)
+
+
+def apart(key: str) -> float:
+    """Joint steps a second of two processes together, which begin at once and never wait for each other."""
+    context = multiprocessing.get_context("spawn")
+    barrier, rates = context.Barrier(2), context.Queue()
+    both = [context.Process(target=_alone, args=(key, barrier, rates)) for _ in range(2)]
+    for process in both:
+        process.start()
+    total = sum(rates.get() for _ in both)
+    for process in both:
+        process.join()
+    return total
+
+
+def _alone(key: str, barrier: Any, rates: Any) -> None:
+    barrier.wait()
+    rates.put(raw_rate(("pettingzoo", key), "pettingzoo", 4, 0, 2.0))
 
 
 def our_rate(words: list[str], from_step: int = 5000) -> float:
@@ -267,6 +290,29 @@ def timed(call: Callable[[], object], times: int = 100) -> float:
     return statistics.median(spans)
 
 
+def ppo(repeats: int) -> list[str]:
+    """IPPO with two layers of 64 on simple_spread, from the command as it is."""
+    words = ["--config=ippo", "--env-config=simple_spread", "with", "t_max=600000", "save_model=False",
+             "test_nepisode=128", "test_interval=600000", "use_tensorboard=False"]  # fmt: skip
+    rates, finals = [], []
+    for seed in range(1, repeats + 1):
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "main.py", *words, f"seed={seed}", f"local_results_path={folder}"]
+            subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+            (metrics,) = Path(folder).glob("sacred/*/*/*/metrics.jsonl")
+            lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+        points = [(line["t_env"], line["wall_s"]) for line in lines if line["t_env"] < 600_000]
+        rates.append((points[-1][0] - points[0][0]) / (points[-1][1] - points[0][1]))
+        finals.append([line["test_return_mean"] for line in lines if "test_return_mean" in line][-1])
+        print(f"{rates[-1]:,.0f} steps/s, {finals[-1]:.1f}", flush=True)
+    header = ["", "median [range]"]
+    rows = [
+        ["environment steps a second", spread_of(rates)],
+        ["test return after 600,000 steps", spread_of(finals, 1)],
+    ]
+    return ["# PPO", "", f"`python main.py {' '.join(words)}`, one seed each.", "", *table(header, rows)]
+
+
 _weights: dict[tuple[int, int], torch.Tensor] = {}
 
 
@@ -292,7 +338,7 @@ def bare_products(rows: int, state: int, hidden: int, latent: int) -> None:
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=["raw", "spread", "return", "vae", []], default=[])
+    parser.add_argument("parts", nargs="*", choices=["raw", "spread", "return", "ppo", "vae", []], default=[])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--epymarl", type=Path, help="a checkout of EPyMARL, timed in turn with ours")
     args = parser.parse_args()
@@ -301,6 +347,7 @@ def main() -> None:
         "raw": lambda: raw(args.repeats),
         "spread": lambda: spread(args.repeats, args.epymarl),
         "return": lambda: returns(args.repeats),
+        "ppo": lambda: ppo(args.repeats),
         "vae": lambda: vae_costs(args.repeats),
     }
     (HERE / "speed").mkdir(exist_ok=True)

@@ -33,8 +33,10 @@ from .analysis.doctor import DiagnoseConfig, format_findings
 from .analysis.doctor import diagnose as examine_run
 from .config.load import COMMAND_LINE, Layers, complete, from_checkpoint, from_files
 from .config.schema import read
+from .opponents.results import format_opponent
 from .plugin import PluginConfig
 from .plugin import plugin as plug_in
+from .pooling import PoolConfig, describe_pool, make_pool
 from .types import ConfigError, OmarlError
 from .utils.checkpoints import find_checkpoint
 from .utils.metrics import Logger
@@ -45,7 +47,7 @@ SETTINGS["CAPTURE_MODE"] = "sys"  # keeps the terminal's own width and colours f
 DEFAULT_CONFIG = "omg_vae"
 DEFAULT_ENV_CONFIG = "simple_tag"
 OPTIONS = ("--config", "--env-config")
-COMMANDS = ("train", "evaluate", "ablate", "compare", "diagnose", "plugin", "help", "print_config",
+COMMANDS = ("train", "evaluate", "ablate", "compare", "diagnose", "plugin", "pool", "help", "print_config",
             "print_dependencies", "print_named_configs", "save_config")  # fmt: skip
 # Commands with keys of their own; the rest read run.RunConfig.
 ROOTS: dict[str, type] = {
@@ -53,6 +55,7 @@ ROOTS: dict[str, type] = {
     "compare": CompareConfig,
     "diagnose": DiagnoseConfig,
     "plugin": PluginConfig,
+    "pool": PoolConfig,
 }  # the rest read run.RunConfig
 
 
@@ -139,7 +142,8 @@ def make_experiment(layers: Layers, started: float) -> Experiment:
     experiment.add_config(layers.values)
     experiment.logger = _console()
     add_train(experiment, layers, started)
-    add_unobserved_commands(experiment, layers, started)
+    add_examinations(experiment, layers, started)
+    add_tools(experiment, layers)
     return experiment
 
 
@@ -164,8 +168,8 @@ def add_train(experiment: Experiment, layers: Layers, started: float) -> None:
         return said_in_one_line(body)
 
 
-def add_unobserved_commands(experiment: Experiment, layers: Layers, started: float) -> None:
-    """The commands that make no run."""
+def add_examinations(experiment: Experiment, layers: Layers, started: float) -> None:
+    """The commands that play or train without making a run."""
 
     @experiment.command(unobserved=True)
     def evaluate(_config: Any) -> None:
@@ -175,6 +179,8 @@ def add_unobserved_commands(experiment: Experiment, layers: Layers, started: flo
             result = training.evaluate(typed(_config, layers), Logger(experiment.logger, started=started))
             for name in sorted(n for n in result if n.startswith("test_")):
                 print(f"{name:32} {result[name]:.4g}")
+            for line in result.get("by_opponent", []):
+                print(format_opponent(line))
             print(f"written to {result.get('file', 'nowhere')}")
 
         said_in_one_line(body)
@@ -183,6 +189,10 @@ def add_unobserved_commands(experiment: Experiment, layers: Layers, started: flo
     def ablate(_config: Any) -> None:
         """Which remedy keeps the VAE's KL where it is: one recorded stream, every setting, many seeds."""
         said_in_one_line(lambda: run_ablation(typed(_config, layers, AblateConfig), experiment.logger))
+
+
+def add_tools(experiment: Experiment, layers: Layers) -> None:
+    """The commands that work on what runs have left."""
 
     @experiment.command(unobserved=True)
     def compare(_config: Any) -> None:
@@ -202,6 +212,11 @@ def add_unobserved_commands(experiment: Experiment, layers: Layers, started: flo
             print(format_findings(examine_run(config)))
 
         said_in_one_line(body)
+
+    @experiment.command(unobserved=True)
+    def pool(_config: Any) -> None:
+        """Opponents out of runs and scripts: pool with out=FOLDER runs=[...] scripts=[...] test_runs=[...] ..."""
+        said_in_one_line(lambda: print(describe_pool(make_pool(typed(_config, layers, PoolConfig)))))
 
     @experiment.command(unobserved=True)
     def plugin(_config: Any) -> None:

@@ -20,10 +20,20 @@ REGISTRY: dict[str, dict[str, Any]] = {
         "pqn_learner": ".learners.pqn_learner:PQNLearner",
         "ppo_learner": ".learners.ppo_learner:PPOLearner",
         "omg_vae_learner": ".learners.omg_vae_learner:OMGVAELearner",
+        "opponent_model_learner": ".learners.opponent_model_learner:OpponentModelLearner",
     },
-    "mac": {"basic_mac": ".controllers.basic_controller:BasicMAC"},
+    "mac": {
+        "basic_mac": ".controllers.basic_controller:BasicMAC",
+        "model_mac": ".controllers.model_controller:ModelMAC",
+    },
+    "opponent_model": {
+        "liam": ".modules.opponent_models.liam:LIAMModel",
+        "naive": ".modules.opponent_models.naive:NaiveModel",
+        "subgoal": ".modules.opponent_models.subgoal:SubgoalModel",
+    },
     "agent": {
         "rnn": ".modules.agents.rnn_agent:RNNAgent",
+        "features": ".modules.agents.feature_agent:FeatureAgent",
         "mingru": ".modules.agents.mingru_agent:MinGRUAgent",
     },
     "runner": {
@@ -35,6 +45,10 @@ REGISTRY: dict[str, dict[str, Any]] = {
         "softmax": ".components.action_selectors:Softmax",
     },
     "mixer": {"vdn": ".modules.mixers.vdn:VDNMixer", "qmix": ".modules.mixers.qmix:QMixer"},
+    "scripts": {
+        "foraging": ".opponents.foraging:ForagingScripts",
+        "simple_tag": ".opponents.tag:TagScripts",
+    },
     "env": {
         "pettingzoo": ".envs.factories:make_pettingzoo",
         "gymnasium": ".envs.factories:make_gymnasium",

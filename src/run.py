@@ -14,6 +14,8 @@ from .components.episode_batch import Scheme, make_scheme
 from .config.schema import key, read
 from .controllers.pymarl_controller import PyMARLController
 from .envs.make import PACKAGED, make_vec_env
+from .opponents.pool import read_pool
+from .opponents.pool_env import PoolEnv
 from .registry import resolve
 from .runners.episode_runner import EpisodeRunner
 from .types import ConfigError, EnvInfo, VecEnv
@@ -36,6 +38,14 @@ class RunConfig:
     learner: str = key("q_learner", component="learner", help="what one update does")
     env: str = key("pettingzoo", component="env", help="where environments come from")
     env_args: dict[str, Any] = key({}, help="key, episode_limit, and what the environment itself takes")
+    pool: str = key("", help="a pool's folder: its opponents play whom omg_learners does not name")
+    omg_learners: list[str] | str = key("*_0", help="names or patterns of the agents that learn, beside a pool")
+    opponents_told: list[Literal["actions", "goal", "belief", "next_actions", "offsets"]] = key(
+        ["actions"], help="what learners are told of opponents: their last actions, and more for oracles"
+    )
+    split: Literal["train", "validation", "test"] = key(
+        "train", help="the pool's opponents that tests are played with"
+    )
     common_reward: bool = key(False, help="agents share one reward")
     reward_scalarisation: Literal["sum", "mean"] = key("sum", help="of the agents' rewards, if shared")
     t_max: int = key(100_000, low=1, help="environment steps, over all copies")
@@ -110,7 +120,20 @@ def make_env(config: RunConfig, n_envs: int, stream: int) -> VecEnv:
     env_args = config.env_args
     if stream == TEST_STREAM and config.env in PACKAGED and env_args.get("backend", "auto") == "auto":
         env_args = {**env_args, "backend": "pettingzoo"}
-    return make_vec_env(config.env, env_args, n_envs, n_workers(config, n_envs), seed)
+    env = make_vec_env(config.env, env_args, n_envs, n_workers(config, n_envs), seed)
+    return with_opponents(env, config, stream, seed) if config.pool else env
+
+
+def with_opponents(env: VecEnv, config: RunConfig, stream: int, seed: int) -> VecEnv:
+    """The environment with the pool's opponents inside; tests meet each of them equally often."""
+    testing = stream == TEST_STREAM
+    learners = [config.omg_learners] if isinstance(config.omg_learners, str) else config.omg_learners
+    try:
+        return PoolEnv(env, read_pool(config.pool), config.split if testing else "train", learners,
+                       list(config.opponents_told), seed, in_turn=testing)  # fmt: skip
+    except BaseException:
+        env.close()
+        raise
 
 
 def device_of(config: RunConfig) -> str:
@@ -164,6 +187,7 @@ def build(values: Mapping[str, Any], logger: Logger) -> Parts:
             episode_limit=info.episode_limit,
             agent_names=info.agents,
             agent_types=info.agent_types,
+            env_info=info,
             device=device,
         )
         mac = resolve("mac", config.mac)(scheme, groups, args)

@@ -13,6 +13,8 @@ from .analysis.plots import draw_curves
 from .components.episode_batch import EpisodeBatch
 from .components.replay_buffer import ReplayBuffer
 from .config.schema import read
+from .opponents.pool_env import PoolEnv
+from .opponents.results import by_opponent, episode_record
 from .run import REPLAY_STREAM, Parts, RunConfig, build, describe
 from .runners.player import Stopwatch
 from .types import ConfigError, EnvError, OmarlError
@@ -256,6 +258,10 @@ def evaluate(values: Mapping[str, Any], logger: Logger) -> dict[str, Any]:
         parts.close()
     result: dict[str, Any] = dict(logger.latest)
     result["t_env"] = state["t_env"]
+    if isinstance(parts.test_env, PoolEnv):
+        met, members = parts.test_env.episodes, parts.test_env.members
+        result["by_opponent"] = by_opponent(met, members)
+        result["episodes"] = [episode_record(episode, members) for episode in met]
     result["episode_returns"] = [r for batch in batches for r in episode_returns(batch)]
     try:
         write_json(folder / "evaluation.json", result)

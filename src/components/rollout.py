@@ -9,7 +9,8 @@ from torch import Tensor
 
 from .episode_batch import EpisodeBatch, Scheme
 
-FOR_UPDATES = ("obs", "state", "actions", "actions_onehot", "avail_actions", "agent_mask", "begins", "filled")
+FOR_UPDATES = ("obs", "state", "actions", "actions_onehot", "avail_actions", "agent_mask", "begins", "filled",
+               "condition", "critic_condition")  # fmt: skip
 
 
 class Ends(NamedTuple):
@@ -43,7 +44,12 @@ class Rollout(EpisodeBatch):
         carry: the recurrent state at the first step, [E, ...].
         last_actions: one-hot before the first step, [E, N, U].
         ends: the last observations of episodes that ended; None where none did.
+        next_condition: float [E, T, N, D], what an opponent model has the next state judged with; None: no model.
+        ends_condition: float [K, N, D], the same for ``ends``.
     """
+
+    next_condition: Tensor | None = None
+    ends_condition: Tensor | None = None
 
     def __init__(
         self,

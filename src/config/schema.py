@@ -25,7 +25,7 @@ from ..types import ConfigError
 
 C = TypeVar("C")
 
-KINDS_WITH_KEYS = ("learner", "mac", "agent", "runner", "action_selector")
+KINDS_WITH_KEYS = ("learner", "mac", "agent", "runner", "action_selector", "opponent_model")
 
 
 def key(
@@ -125,6 +125,8 @@ def _convert(value: Any, hint: Any) -> Any:
     if origin is Literal:
         return _require(value, value in get_args(hint))
     if origin is list:
+        if isinstance(value, str) and value[:1] + value[-1:] == "[]":  # how a shell leaves [a, b]
+            value = [word.strip() for word in value[1:-1].split(",") if word.strip()]
         _require(value, isinstance(value, list | tuple))
         return [_convert(item, get_args(hint)[0]) for item in value]
     if hint is Any:
@@ -172,7 +174,8 @@ def _describe(hint: Any) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join("null" if o is type(None) else _describe(o) for o in get_args(hint))
     if origin is list:
-        return f"a list (of {get_args(hint)[0].__name__})"
+        (item,) = get_args(hint)
+        return f"a list (of {getattr(item, '__name__', '') or _describe(item)})"
     names = {
         bool: "True or False",
         int: "a whole number",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..components.rollout import Rollout
 from ..config.schema import key, read
+from ..modules.unrolling import unroll_rows
 from ..registry import resolve
 from ..types import Observation, PathLike
 
@@ -75,6 +76,8 @@ class BasicMAC(nn.Module):
         agent = resolve("agent", self.config.agent)
         input_shape = self._input_shape(scheme)
         self.agents = nn.ModuleList(agent(input_shape, args) for _ in self.members)
+        first: Any = self.agents[0]
+        self.width = int(first.init_hidden().shape[-1])
         self.action_selector = resolve("action_selector", self.config.action_selector)(args)
         self.sees_last_actions = self.config.obs_last_action
         self.hidden_states = torch.zeros(0)
@@ -114,6 +117,10 @@ class BasicMAC(nn.Module):
             states.append(state.reshape(copies, size, -1))
         return self._in_agent_order(outputs, 1), self._in_agent_order(states, 1)
 
+    def split_carry(self, carry: Tensor) -> tuple[Tensor, Tensor]:
+        """The agents' part of a recurrent state, and what a subclass adds behind it."""
+        return carry[..., : self.width], carry[..., self.width :]
+
     def initial_carry(self, n: int) -> Tensor:
         """The recurrent state at an episode's start, [n, N, H]."""
         pairs: Any = zip(self.sizes, self.agents, strict=True)
@@ -149,7 +156,7 @@ class BasicMAC(nn.Module):
         """Outputs [B, T+1, N, U] along the episodes of ``batch``, or along the rows of a ``Rollout``."""
         if isinstance(batch, Rollout):
             last_actions = batch.previous_actions() if self.config.obs_last_action else batch.last_actions
-            carry: Tensor | None = batch.carry
+            carry: Tensor | None = self.split_carry(batch.carry)[0]
             begins: Tensor | None = batch["begins"]
         else:
             last_actions = torch.zeros_like(batch["actions_onehot"])
@@ -165,10 +172,7 @@ class BasicMAC(nn.Module):
                 hidden = agent.init_hidden().expand(rows.shape[0], -1)
             else:
                 hidden = carry[:, members].flatten(0, 1)
-            if begins is not None and getattr(agent, "is_recurrent", True):
-                out = _unroll_restarting(agent, rows, hidden, begins.repeat_interleave(size, dim=0))
-            else:
-                out = _unroll_agent(agent, rows, hidden)
+            out = unroll_rows(agent, rows, hidden, None if begins is None else begins.repeat_interleave(size, dim=0))
             outputs.append(out.unflatten(0, (episodes, -1)).transpose(1, 2))  # [B, T+1, n, U]
         return self._in_agent_order(outputs, 2)
 
@@ -214,38 +218,3 @@ class BasicMAC(nn.Module):
         """Reads ``agent.th`` from the folder ``path``."""
         device = next(self.parameters()).device
         self.agents.load_state_dict(torch.load(Path(path) / "agent.th", map_location=device, weights_only=True))
-
-
-def _unroll_agent(agent: Any, rows: Tensor, hidden: Tensor) -> Tensor:
-    """Outputs [M, T, U] along inputs [M, T, I], from hidden [M, H]."""
-    if hasattr(agent, "unroll"):
-        return agent.unroll(rows, hidden)[0]
-    outputs = []
-    for t in range(rows.shape[1]):  # an agent of PyMARL's kind steps only
-        out, hidden = agent(rows[:, t], hidden)
-        outputs.append(out)
-    return torch.stack(outputs, dim=1)
-
-
-def _unroll_restarting(agent: Any, rows: Tensor, hidden: Tensor, begins: Tensor) -> Tensor:
-    """As ``_unroll_agent``, forgetting where ``begins`` [M, T, 1] is 1.
-
-    Each episode's part becomes a row of its own, so that the recurrent network still runs in one call.
-    """
-    m, steps = rows.shape[:2]
-    starts = begins.squeeze(-1) > 0
-    starts[:, 0] = False  # the carry there is right as it is
-    if not starts.any():
-        return _unroll_agent(agent, rows, hidden)
-    part = starts.long().cumsum(dim=1)  # [M, T]: which part of its row a step belongs to
-    first_part = torch.cat([part.new_zeros(1), (part[:, -1] + 1).cumsum(dim=0)[:-1]])
-    segment = part + first_part[:, None]  # [M, T]: numbered over all rows
-    n_segments = int(segment[-1, -1]) + 1
-    clock = torch.arange(steps, device=rows.device).expand(m, -1)
-    began = torch.where(starts, clock, torch.zeros_like(clock)).cummax(dim=1).values
-    place = clock - began  # [M, T]: the step within its part
-    longest = int(place.max()) + 1
-    padded = rows.new_zeros(n_segments, longest, rows.shape[2]).index_put((segment, place), rows)
-    fresh = agent.init_hidden().expand(n_segments, -1)
-    begun = fresh.index_copy(0, first_part, hidden.to(fresh.dtype)) if len(first_part) else fresh
-    return _unroll_agent(agent, padded, begun)[segment, place]

@@ -65,7 +65,7 @@ class PPOLearner(RolloutLearner):
 
     def __init__(self, mac: Any, scheme: Any, logger: MetricLogger, args: Any) -> None:
         c = read(PPOConfig, args)
-        self.critic = ValueCritic(scheme, args)
+        self.critic = ValueCritic(scheme, args, getattr(mac, "condition_dim", 0))
         self.return_stats = RunningMeanStd(1)
         super().__init__(c, mac, logger, args, [*mac.parameters(), *self.critic.parameters()])
 
@@ -106,7 +106,7 @@ class PPOLearner(RolloutLearner):
 
     def _values(self, batch: Rollout) -> Tensor:
         """The critic's output, normalised where values are, [E, T+1, N]."""
-        return self.critic(batch["obs"], batch["state"].flatten(2))
+        return self.critic(batch["obs"], batch["state"].flatten(2), batch.data.get("critic_condition"))
 
     def _unnormalised(self, values: Tensor) -> Tensor:
         if not self.config.normalise_values:
@@ -118,8 +118,10 @@ class PPOLearner(RolloutLearner):
         """Advantages, and returns as the critic is to learn them: [E, T, N] each."""
         c, alive, e = self.config, alive_mask(batch, self.n_agents), batch.ends
         values = self._unnormalised(self._values(batch)) * alive
-        last = None if e is None else self._unnormalised(self.critic(e.obs, e.state.flatten(1))) * e.agent_mask
-        ahead, over = values_ahead(batch, values, last)
+        last = None
+        if e is not None:
+            last = self._unnormalised(self.critic(e.obs, e.state.flatten(1), batch.ends_condition)) * e.agent_mask
+        ahead, over = values_ahead(batch, values[:, 1:], last)
         reward = batch["reward"][:, :-1] * alive[:, :-1]  # what the others get after a death is not its own
         advantage, returns = gae(reward, values[:, :-1], ahead, over, c.gamma, c.gae_lambda)
         valid = alive[:, :-1] > 0

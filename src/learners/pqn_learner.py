@@ -16,7 +16,7 @@ from ..components.masks import alive_mask
 from ..components.optimisers import optimiser_step
 from ..components.returns import lambda_returns
 from ..components.rollout import Rollout
-from ..components.unroll import unroll
+from ..components.unroll import unroll, unroll_ahead
 from ..config.schema import key, read
 from ..modules.losses import masked_mean
 from ..types import ConfigError, MetricLogger
@@ -77,10 +77,13 @@ class PQNLearner(RolloutLearner):
     def targets(self, batch: Rollout) -> tuple[Tensor, ...]:
         """lambda-returns from the greedy values of the network as it stands: [E, T, N], or [E, T, 1] where mixed."""
         c, alive, e = self.config, alive_mask(batch, self.n_agents), batch.ends
-        values = self._joint(_greedy(unroll(self.mac, batch), batch["avail_actions"]), alive)
+        outputs = unroll_ahead(self.mac, batch, unroll(self.mac, batch))
+        values = self._joint(_greedy(outputs, batch["avail_actions"][:, 1:]), alive[:, 1:])
         last = None
         if e is not None:
-            last = self._joint(_greedy(self.mac.evaluate(e.obs, e.last_actions, e.carry), e.avail), e.agent_mask)
+            given = () if batch.ends_condition is None else (batch.ends_condition,)
+            outputs = self.mac.evaluate(e.obs, e.last_actions, e.carry, *given)
+            last = self._joint(_greedy(outputs, e.avail), e.agent_mask)
         ahead, over = values_ahead(batch, values, last)
         reward = batch["reward"][:, :-1]
         # Of one's own reward only what comes before one's death: what the others get later is not its own.

@@ -116,18 +116,18 @@ class RolloutLearner(ABC):
         load_optimiser(self.optimiser, state["optimiser"])
 
 
-def values_ahead(batch: Rollout, values: Tensor, last: Tensor | None) -> tuple[Tensor, Tensor]:
+def values_ahead(batch: Rollout, next_values: Tensor, last: Tensor | None) -> tuple[Tensor, Tensor]:
     """The value of what each transition led to, and where episodes ended.
 
     Args:
         batch: a rollout.
-        values: [E, T+1, K], along its observations.
+        next_values: [E, T, K], of the observation after each step.
         last: [ends, K], of the last observations of episodes that ended (``batch.ends``); None where none did.
 
     Returns:
         [E, T, K]: 0 after a termination, the last observation's value at a truncation; and [E, T, 1].
     """
-    ahead = values[:, 1:].clone()
+    ahead = next_values.clone()
     if batch.ends is not None and last is not None:
         at = batch.ends.copy, batch.ends.step
         ahead[at] = last * (1.0 - batch["terminated"][at].float())

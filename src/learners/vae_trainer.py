@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..components.normalisers import RunningMeanStd
 from ..components.optimisers import load_optimiser, make_optimiser, optimiser_step
@@ -80,11 +80,12 @@ class VAETrainer:
     Args:
         state_dim: S.
         config: see ``VAEConfig``.
+        network: to be trained in the state VAE's place; its owner then calls ``descend`` with what it says.
     """
 
-    def __init__(self, state_dim: int, config: VAEConfig) -> None:
+    def __init__(self, state_dim: int, config: VAEConfig, network: nn.Module | None = None) -> None:
         c = self.config = config
-        self.vae = StateVAE(
+        self.vae: Any = network or StateVAE(
             state_dim,
             c.vae_latent_dim,
             c.vae_hidden_dim,
@@ -160,18 +161,21 @@ class VAETrainer:
         Returns:
             The update's numbers: see docs/metrics.md.
         """
-        c = self.config
         self.normaliser.update(states)
         target = self.normaliser.normalise(states, STATE_CLIP)
         out = self.vae(target)
-        recon = squared_error(out.recon, target).mean()
-        kl = self._kl(out.mu, out.log_var)  # [M, Z]
+        return self.descend(target, out.recon, out.mu, self._kl(out.mu, out.log_var))
+
+    def descend(self, target: Tensor, prediction: Tensor, mu: Tensor, kl: Tensor) -> dict[str, Tensor | float]:
+        """One update on targets and their reconstructions [M, S], the posterior's mean and its KL [M, Z]."""
+        c = self.config
+        recon = squared_error(prediction, target).mean()
         kl_loss = kl.sum(dim=-1).mean()
         alpha = self.alpha
-        fit = calibrated_nll(out.recon, target) if c.vae_decoder == "calibrated" else recon
+        fit = calibrated_nll(prediction, target) if c.vae_decoder == "calibrated" else recon
         loss = fit + alpha * (free_bits(kl, c.vae_free_bits).sum() if c.vae_free_bits else kl_loss)
         if c.vae_mu_l2:
-            loss = loss + c.vae_mu_l2 * out.mu.square().sum(dim=-1).mean()
+            loss = loss + c.vae_mu_l2 * mu.square().sum(dim=-1).mean()
         self._set_lr()
         grad_norm = optimiser_step(self.optimiser, loss, self.parameters, c.grad_norm_clip, c.vae_grad_skip)
         self.updates += 1

@@ -31,24 +31,28 @@ class ValueCritic(nn.Module):
     Args:
         scheme: PyMARL's, for the sizes of ``obs`` and ``state``.
         args: namespace or mapping with ``n_agents`` and the keys of ``ValueCriticConfig``.
+        condition_dim: D, of what an opponent model adds; 0 for none.
     """
 
-    def __init__(self, scheme: Any, args: Any) -> None:
+    def __init__(self, scheme: Any, args: Any, condition_dim: int = 0) -> None:
         super().__init__()
         config = read(ValueCriticConfig, args)
         n_agents = args["n_agents"] if isinstance(args, dict) else args.n_agents
         self.is_central, width = config.critic == "central", config.critic_hidden_dim
         size = _size(scheme, "obs") + (_size(scheme, "state") if self.is_central else 0) + n_agents
+        size += condition_dim
         self.identity = nn.Buffer(torch.eye(n_agents), persistent=False)
         self.fc1, self.fc2, self.out = Linear(size, width), Linear(width, width), Linear(width, 1)
         self.norm1 = nn.LayerNorm(width) if config.critic_layer_norm else nn.Identity()
         self.norm2 = nn.LayerNorm(width) if config.critic_layer_norm else nn.Identity()
 
-    def forward(self, obs: Tensor, state: Tensor) -> Tensor:
-        """Observations [..., N, O] and states [..., S] -> values [..., N]."""
+    def forward(self, obs: Tensor, state: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Observations [..., N, O], states [..., S] and conditions [..., N, D] -> values [..., N]."""
         parts = [obs, self.identity.expand(*obs.shape[:-1], -1)]
         if self.is_central:
             parts.append(state.unsqueeze(-2).expand(*obs.shape[:-1], -1))
+        if condition is not None:
+            parts.append(condition)
         hidden = F.relu(self.norm1(self.fc1(torch.cat(parts, dim=-1))))
         return self.out(F.relu(self.norm2(self.fc2(hidden)))).squeeze(-1)
 

@@ -1,0 +1,155 @@
+"""Learning curves beside EPyMARL: the same tasks, steps, networks, batches and updates, each framework's own code.
+
+    python benchmarks/learning_curves.py ours   [--tasks ...] [--algs ...] [--seeds 5] --results FOLDER
+    python benchmarks/learning_curves.py theirs --epymarl CHECKOUT [...]               --results FOLDER
+    python benchmarks/learning_curves.py table                                         --results FOLDER
+
+Runs that are already in the folder are not repeated, ``--jobs`` of them run at once. ``table`` draws each task with
+``python main.py compare`` and writes ``benchmarks/learning/<task>.{md,csv,png}``.
+
+What is the same: steps, copies, steps for each update, batch (episodes), network, learning rate, discount, epsilon,
+soft target, one common reward, episodes of a test. What is each framework's own: all else, such as EPyMARL's
+standardised rewards, 5-step returns in MAPPO, terminations where time is up, initial weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from speed import ROOT, epymarl_copy
+
+HERE = Path(__file__).parent
+ALGS = ("iql", "vdn", "qmix", "mappo")
+# EPyMARL's wrapper loses the last reward of a PettingZoo episode: its environments last a step longer than its
+# limit, so that none does.
+THEIR_TASKS = """
+for _name, _lib, _env in (("spread", "mpe2", "simple_spread_v3"), ("tag", "benchmarks", "tag_with_prey")):
+    gym.register(_name, entry_point="envs.pz_wrapper:PettingZooWrapper",
+                 kwargs={"lib_name": _lib, "env_name": _env, "max_cycles": 26})
+"""
+
+
+class Task(NamedTuple):
+    """One environment in both frameworks' words."""
+
+    ours: tuple[str, ...]
+    theirs: str
+    limit: int
+    steps: int
+    gamma: float
+    recurrent: bool
+
+
+TASKS = {
+    "simple_spread": Task(("env_args.key=mpe2.simple_spread_v3",), "spread", 25, 60_000, 0.9, True),
+    "simple_tag": Task(("env_args.key=benchmarks.tag_with_prey",), "tag", 25, 60_000, 0.9, True),
+    "foraging": Task(
+        ("env=gymnasium", "env_args.key=lbforaging:Foraging-8x8-2p-3f-v3"),
+        "lbforaging:Foraging-8x8-2p-3f-v3", 50, 100_000, 0.99, False),
+    "foraging_coop": Task(
+        ("env=gymnasium", "env_args.key=lbforaging:Foraging-5x5-2p-2f-coop-v3"),
+        "lbforaging:Foraging-5x5-2p-2f-coop-v3", 50, 100_000, 0.99, False),
+}  # fmt: skip
+
+
+def shared_words(task: Task, alg: str) -> list[str]:
+    """What both frameworks are told in the same words."""
+    words = [f"t_max={task.steps}", f"test_interval={task.steps // 10}", "test_nepisode=32", "common_reward=True",
+             f"gamma={task.gamma}", "lr=0.001", "hidden_dim=64", "use_cuda=False", "obs_last_action=False",
+             "log_interval=10000", "runner_log_interval=2000", "learner_log_interval=2000"]  # fmt: skip
+    if alg == "mappo":  # as the policies act, for both: an early policy taken at its likeliest runs in circles
+        return [*words, "use_rnn=False", "batch_size_run=10", "epochs=4", "entropy_coef=0.01", "test_greedy=False"]
+    return [*words, f"use_rnn={task.recurrent}", "batch_size_run=4", "batch_size=32", "buffer_size=5000",
+            "double_q=True", "target_update_interval_or_tau=0.01", "epsilon_start=1.0", "epsilon_finish=0.05",
+            "epsilon_anneal_time=30000"]  # fmt: skip
+
+
+def our_command(task: Task, alg: str, seed: int, results: Path) -> list[str]:
+    """Ours, from the repository's root."""
+    own = [f"rollout_steps={task.limit}", "minibatches=1"]
+    if alg != "mappo":
+        own = [f"env_steps_per_update={4 * task.limit}", "duelling=False"]
+    return [sys.executable, "main.py", f"--config={alg}", "with", *shared_words(task, alg), *own, *task.ours,
+            f"seed={seed}", "save_model=False", "use_tensorboard=False", f"local_results_path={results}"]  # fmt: skip
+
+
+def their_command(task: Task, alg: str, seed: int) -> list[str]:
+    """EPyMARL's, from a copy of its repository."""
+    own = ["batch_size=10", "buffer_size=10"] if alg == "mappo" else []
+    return [sys.executable, "src/main.py", f"--config={alg}", "--env-config=gymma", "with",
+            *shared_words(task, alg), *own, "runner=parallel", f"env_args.key={task.theirs}",
+            f"env_args.time_limit={task.limit}", f"seed={seed}"]  # fmt: skip
+
+
+def run(side: str, name: str, alg: str, seed: int, results: Path, checkout: Path | None) -> str:
+    """One run, unless its folder is there; a run that fails leaves its output and no folder."""
+    place = results / side / name / alg / str(seed)
+    if place.is_dir():
+        return f"{place}: there"
+    partial = place.with_name(f"{seed}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    command, cwd = our_command(TASKS[name], alg, seed, partial), ROOT
+    if side == "theirs":
+        assert checkout is not None
+        cwd = epymarl_copy(checkout, partial)
+        with (cwd / "src/envs/pz_wrapper.py").open("a", encoding="utf-8") as wrapper:
+            wrapper.write(THEIR_TASKS)
+        command = their_command(TASKS[name], alg, seed)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        (partial / "output.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
+        return f"{partial}: failed, see output.txt"
+    if side == "theirs":
+        shutil.move(cwd / "results/sacred", partial / "sacred")
+        shutil.rmtree(cwd)
+    partial.rename(place)
+    return f"{place}: done"
+
+
+def table(name: str, results: Path) -> None:
+    """One task's table and picture."""
+    out = HERE / "learning"
+    for metric, suffix in (("test_return_mean", ""), ("return_mean", "_training")):
+        there = results / f"comparison_{name}{suffix}"
+        runs = ",".join(str(results / side / name) for side in ("ours", "theirs"))
+        command = [sys.executable, "main.py", "compare", "with", f"runs=[{runs}]", f"metric={metric}", f"out={there}"]
+        subprocess.run(command, cwd=ROOT, check=True)
+        for kind in ("md", "csv", "png"):
+            shutil.copy(there / f"comparison.{kind}", out / f"{name}{suffix}.{kind}")
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["ours", "theirs", "table"])
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--algs", nargs="+", choices=ALGS, default=list(ALGS))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--epymarl", type=Path)
+    args = parser.parse_args()
+    if args.what == "theirs" and args.epymarl is None:
+        parser.error("--epymarl: say where a checkout of EPyMARL is")
+    results = args.results.resolve()
+    if args.what == "table":
+        for name in args.tasks:
+            table(name, results)
+        return
+    wanted = [(n, a, s) for n in args.tasks for s in range(1, args.seeds + 1) for a in args.algs]
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for said in pool.map(lambda one: run(args.what, *one, results, args.epymarl), wanted):
+            print(said, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""OMG and what it must beat: who learns how much against opponents never met, and how much there is to be learned.
+
+    python benchmarks/omg.py run   [--tasks ...] [--arms ...] [--seeds 10] [--jobs 2] --results FOLDER
+    python benchmarks/omg.py table [--tasks ...] --results FOLDER
+
+``run`` makes each task's pool and subgoal prior where they are missing, then one run for each arm and seed (those
+there already are not repeated); ``table`` writes ``benchmarks/omg/<task>.{md,csv,png}``: returns and lengths of
+episodes with the test opponents, means over seeds with 95% intervals.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+
+TRAIN_SCRIPTS = ("nearest", "farthest", "avoider", "west", "north_east", "clustered", "border", "lowest_level",
+                 "random", "isolated")  # fmt: skip
+TEST_SCRIPTS = ("second_nearest", "follower", "last", "east", "centre", "contested", "diagonal", "south_west", "first",
+                "highest_level", "random:0.1", "farthest:0.1", "avoider:0.1", "isolated:0.1", "east:0.1")  # fmt: skip
+TAG_TRAIN = ("chase+flee", "ambush+circle", "north+flee_all", "west+back", "guard+north_west", "circle+flee",
+             "inside+hide", "chase+circle", "ambush+flee_all", "north+centre")  # fmt: skip
+TAG_TEST = ("late+flee", "follow+circle", "centre+flee_all", "chase+opposite", "west+south_east", "ambush+hide",
+            "inside+back", "guard+circle", "circle+opposite", "late+hide", "north+flee", "chase+flee_all",
+            "centre+south_east", "follow+opposite", "ambush+flee")  # fmt: skip
+
+
+class Task(NamedTuple):
+    """An environment, its pool, and what its oracle is told."""
+
+    words: tuple[str, ...]
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    seen: str
+    oracle: str
+    has_filter: bool
+    mode: str
+    steps: int
+
+
+def foraging(key: str, mode: str, *words: str) -> Task:
+    """A foraging task."""
+    return Task(("env=gymnasium", f"env_args.key=lbforaging:{key}", "env_args.backend=batched", "gamma=0.97", *words),
+                TRAIN_SCRIPTS, TEST_SCRIPTS, "offsets,actions", "goal", True, mode, 1_000_000)  # fmt: skip
+
+
+TASKS = {
+    "coop_deadline": foraging("Foraging-8x8-2p-4f-coop-v3", "optimistic", "env_args.episode_limit=20"),
+    "foraging": foraging("Foraging-8x8-2p-3f-v3", "optimistic"),
+    "competitive": foraging("Foraging-8x8-2p-3f-v3", "conservative", "env_args.max_food_level=[1,1,1]"),
+    "predator_prey": Task(
+        ("env=pettingzoo", "env_args.key=mpe2.simple_tag_v3", "env_args.max_cycles=25", "env_args.backend=batched",
+         "omg_learners=adversary_0", "gamma=0.9"),
+        TAG_TRAIN, TAG_TEST, "actions", "goal", False, "optimistic", 1_000_000),
+}  # fmt: skip
+# What each arm is: the algorithm, and what it is told beside the history.
+ARMS = {
+    "base": ("ppo_history", "blind"),
+    "history": ("ppo_history", ""),
+    "liam": ("liam", ""),
+    "naive_om": ("naive_om", ""),
+    "omg": ("omg_ppo", ""),
+    "bayes": ("ppo_history", "belief"),
+    "next_actions": ("ppo_history", "next_actions"),
+    "oracle": ("ppo_history", "oracle"),
+}
+
+
+def main_py(*words: str, cwd: Path = ROOT) -> str:
+    """The output of a command, which must succeed."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "main.py", *words], cwd=cwd, env=environment, capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    if done.returncode:
+        raise SystemExit(f"main.py {' '.join(words)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def prepare(name: str, results: Path) -> Path:
+    """The task's pool: scripts to train and to test with, and a prior from a run of the base in their company."""
+    task, pool = TASKS[name], results / "pools" / name
+    if pool.is_dir():
+        return pool
+    bare = results / "pools" / f"{name}_bare"
+    shutil.rmtree(bare, ignore_errors=True)
+    lists = [f"scripts=[{','.join(task.train)}]", f"test_scripts=[{','.join(task.test)}]"]
+    main_py("pool", "with", *task.words, *lists, f"out={bare}")
+    prior = results / "priors" / name
+    shutil.rmtree(prior, ignore_errors=True)
+    main_py("--config=ppo_history", "with", *task.words, *told(task, ""), f"pool={bare}", "learner=omg_vae_learner",
+            "base_learner=ppo_learner", "t_max=400000", "seed=100", f"local_results_path={prior}")  # fmt: skip
+    (run,) = prior.glob("sacred/*/*/1")
+    main_py("pool", "with", *task.words, *lists, f"out={pool}", f"prior={run}")
+    return pool
+
+
+def told(task: Task, more: str) -> list[str]:
+    """What learners are told of their opponents."""
+    if more == "blind":
+        return [f"opponents_told=[{task.seen.replace('actions', '').strip(',')}]", "use_rnn=False"]
+    extra = {"": "", "oracle": f",{task.oracle}"}.get(more, f",{more}")
+    return [f"opponents_told=[{task.seen}{extra}]"]
+
+
+def run(name: str, arm: str, seed: int, results: Path) -> str:
+    """One run, unless its folder is there."""
+    place = results / name / arm / str(seed)
+    if place.is_dir():
+        return f"{place}: there"
+    task, (alg, more) = TASKS[name], ARMS[arm]
+    partial = place.with_name(f"{seed}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    extra = [f"omg_mode={task.mode}"] if arm == "omg" else []
+    main_py(f"--config={alg}", "with", *task.words, *told(task, more), *extra, f"pool={results / 'pools' / name}",
+            "split=test", f"t_max={task.steps}", f"test_interval={task.steps // 10}", "test_nepisode=1280",
+            "test_greedy=False", f"seed={seed}", f"label={arm}", "use_tensorboard=False",
+            f"local_results_path={partial}")  # fmt: skip
+    partial.rename(place)
+    return f"{place}: done"
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["run", "table"])
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--results", type=Path, required=True)
+    args = parser.parse_args()
+    results = args.results.resolve()
+    wanted = []
+    for name in args.tasks:
+        for seed in range(1, args.seeds + 1):
+            for arm in args.arms:
+                if arm != "bayes" or TASKS[name].has_filter:
+                    wanted.append((name, arm, seed))
+    if args.what == "run":
+        for name in args.tasks:
+            prepare(name, results)
+        with ThreadPoolExecutor(args.jobs) as workers:
+            for said in workers.map(lambda one: run(*one, results), wanted):
+                print(said, flush=True)
+        return
+    raise SystemExit("table: not yet")
+
+
+if __name__ == "__main__":
+    main()

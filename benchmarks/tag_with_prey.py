@@ -1,0 +1,74 @@
+"""simple_tag for a team: three predators learn, the prey flees by rule. A PettingZoo environment like any other.
+
+With a prey that learns too, a return says as much about the prey as about the predators; with this one, learners of
+different frameworks hunt the same animal. It runs from the nearest predator and turns back at the edge, which is
+what mpe2 punishes a prey for crossing.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from mpe2 import simple_tag_v3
+from pettingzoo import ParallelEnv
+
+PREY = "agent_0"
+LEFT, RIGHT, DOWN, UP = 1, 2, 3, 4
+EDGE = 0.9  # mpe2 begins to punish here
+
+
+def flee(prey: np.ndarray, predators: np.ndarray) -> int:
+    """The prey's action: position [2] and positions [n, 2] in, one of mpe2's five actions out."""
+    nearest = predators[np.square(predators - prey).sum(1).argmin()]
+    wish = prey - nearest
+    wish = np.where(np.abs(prey) > EDGE, -2 * np.sign(prey), wish)
+    axis = int(np.abs(wish).argmax())
+    return ((LEFT, RIGHT), (DOWN, UP))[axis][int(wish[axis] > 0)]
+
+
+class TagWithPrey(ParallelEnv):
+    """mpe2's simple_tag_v3 as its predators see it."""
+
+    metadata: ClassVar = {"name": "tag_with_prey", "is_parallelizable": True}
+
+    def __init__(self, max_cycles: int = 25) -> None:
+        """Arguments: steps of an episode."""
+        self._env = simple_tag_v3.parallel_env(max_cycles=max_cycles)
+        self.possible_agents = [name for name in self._env.possible_agents if name != PREY]
+        self.agents = self.possible_agents
+        self.observation_spaces = {name: self._env.observation_space(name) for name in self.agents}
+        self.action_spaces = {name: self._env.action_space(name) for name in self.agents}
+
+    def observation_space(self, agent: str) -> object:
+        """As mpe2's."""
+        return self.observation_spaces[agent]
+
+    def action_space(self, agent: str) -> object:
+        """As mpe2's."""
+        return self.action_spaces[agent]
+
+    def reset(self, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
+        """A new episode."""
+        seen, info = self._env.reset(seed=seed, options=options)
+        self.agents = self.possible_agents
+        return self._team(seen), self._team(info)
+
+    def step(self, actions: dict) -> tuple[dict, dict, dict, dict, dict]:
+        """The predators' actions; the prey adds its own."""
+        places = {agent.name: agent.state.p_pos for agent in self._env.unwrapped.world.agents}
+        predators = np.stack([places[name] for name in self.possible_agents])
+        outcome = self._env.step({**actions, PREY: flee(places[PREY], predators)})
+        self.agents = [name for name in self._env.agents if name != PREY]
+        return tuple(self._team(part) for part in outcome)
+
+    def close(self) -> None:
+        """Done with it."""
+        self._env.close()
+
+    @staticmethod
+    def _team(values: dict) -> dict:
+        return {name: value for name, value in values.items() if name != PREY}
+
+
+parallel_env = TagWithPrey

@@ -1,0 +1,111 @@
+"""A controller whose learners are told what an opponent model believes, or nothing: the same networks either way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..components.rollout import Rollout
+from ..config.schema import key, read
+from ..modules.agents.feature_agent import ConditionedHead
+from ..registry import resolve
+from ..types import ConfigError, Observation, PathLike
+from .basic_controller import BasicMAC, BasicMACConfig
+
+
+@dataclass(frozen=True)
+class ModelMACConfig(BasicMACConfig):
+    """Keys of ``mac: model_mac``."""
+
+    agent: str = key("features", component="agent", help="the agents' network, without its last layer")
+    opponent_model: str | None = key(None, component="opponent_model", help="liam, naive, subgoal; none: no model")
+
+
+class ModelMAC(BasicMAC):
+    """``BasicMAC`` with one head for all learners, which is given a condition.
+
+    The recurrent state is the agents' and, behind it, the model's. Along a ``Rollout`` the condition is read from
+    ``batch["condition"]`` [E, T+1, N, D], where whoever trains the model has put it.
+
+    Args:
+        scheme, groups, args: see ``BasicMAC``; ``args.env_info`` is a ``PoolInfo`` where there is a model.
+    """
+
+    Config = ModelMACConfig
+
+    def __init__(self, scheme: Any, groups: Any, args: Any) -> None:
+        super().__init__(scheme, groups, args)
+        name = read(ModelMACConfig, args).opponent_model
+        self.model: Any = None
+        if name is not None:
+            if not hasattr(args.env_info, "opponents"):
+                raise ConfigError(f"opponent_model: {name} models a pool's opponents; give pool=FOLDER")
+            self.model = resolve("opponent_model", name)(scheme, args)
+        self.condition_dim = 0 if self.model is None else self.model.condition_dim
+        self.head = ConditionedHead(self.width, self.condition_dim, self.n_actions)
+
+    def initial_carry(self, n: int) -> Tensor:
+        """The recurrent state at an episode's start, [n, N, H + W]."""
+        carry = super().initial_carry(n)
+        return carry if self.model is None else torch.cat([carry, self.model.initial_carry(n)], dim=-1)
+
+    @torch.no_grad()
+    def act(
+        self, observation: Observation, last_actions: Tensor, carry: Tensor, t_env: int, test_mode: bool
+    ) -> tuple[Tensor, Tensor]:
+        """See ``BasicMAC.act``; acting always goes by what the model infers."""
+        obs = torch.as_tensor(observation.obs, device=carry.device)
+        avail = torch.as_tensor(observation.avail, device=carry.device)
+        mine, models = self.split_carry(carry)
+        features, mine = self._step(self._inputs(obs, last_actions), mine)
+        condition = None
+        if self.model is not None:
+            condition, models = self.model.step(obs, models)
+        outputs = self.head(features, condition)
+        actions = self.action_selector.select_action(outputs, avail, t_env, test_mode=test_mode)
+        return actions, torch.cat([mine, models], dim=-1)
+
+    def features(self, batch: Rollout) -> Tensor:
+        """The agents' features along a rollout, [E, T+1, N, H]."""
+        return super().unroll(batch)
+
+    def unroll(self, batch: Any) -> Tensor:
+        """Outputs [E, T+1, N, U] under the batch's conditions."""
+        return self.head(self.features(batch), self._condition(batch))
+
+    def unroll_ahead(self, batch: Rollout) -> Tensor:
+        """Outputs [E, T, N, U] of what each step led to, under the condition that it is judged with."""
+        return self.head(self.features(batch)[:, 1:], batch.next_condition)
+
+    def evaluate(self, obs: Tensor, last_actions: Tensor, carry: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Outputs [K, N, U] for observations [K, N, O], last actions [K, N, U], carry and conditions [K, N, D]."""
+        mine, models = self.split_carry(carry)
+        features, _ = self._step(self._inputs(torch.as_tensor(obs), last_actions), mine)
+        if condition is None and self.model is not None:
+            condition, _ = self.model.step(obs, models)
+        return self.head(features, condition)
+
+    def _condition(self, batch: Any) -> Tensor | None:
+        return None if self.model is None else batch["condition"]
+
+    def parameters(self, recurse: bool = True) -> Any:
+        """What the policy's learner trains: the agents and the head, not the model."""
+        yield from self.agents.parameters(recurse)
+        yield from self.head.parameters(recurse)
+
+    def load_state(self, other_mac: BasicMAC) -> None:
+        """PyMARL's: copies the parameters of ``other_mac``."""
+        self.load_state_dict(other_mac.state_dict())
+
+    def save_models(self, path: PathLike) -> None:
+        """Writes ``agent.th`` into the folder ``path``: agents, head and model."""
+        torch.save(self.state_dict(), Path(path) / "agent.th")
+
+    def load_models(self, path: PathLike) -> None:
+        """Reads ``agent.th`` from the folder ``path``."""
+        device = next(self.parameters()).device
+        self.load_state_dict(torch.load(Path(path) / "agent.th", map_location=device, weights_only=True))

@@ -1,0 +1,72 @@
+"""How well opponent models tell what opponents do: measured on test episodes, for logs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..components.episode_batch import EpisodeBatch
+from ..components.masks import transition_mask
+from ..modules.unrolling import unroll_rows
+
+
+def history_features(model: Any, batch: EpisodeBatch) -> Tensor:
+    """The model's features along whole episodes, [B, T+1, N, W]."""
+    rows = batch["obs"].transpose(1, 2).flatten(0, 1)
+    hidden = model.initial_carry(batch.batch_size).flatten(0, 1)
+    return unroll_rows(model.encoder, rows, hidden).unflatten(0, (batch.batch_size, -1)).transpose(1, 2)
+
+
+@torch.no_grad()
+def action_accuracy(model: Any, batch: EpisodeBatch, logits: Any) -> tuple[Tensor, Tensor]:
+    """Opponents' actions foretold rightly, and how many there were."""
+    told = batch["obs"][:, 1:, :, model.last_actions]
+    taken = told.unflatten(-1, (model.n_opponents, model.n_actions)).argmax(dim=-1)
+    _, hits = model.action_loss(logits(history_features(model, batch)[:, :-1]), taken)
+    mask = transition_mask(batch)[..., None].expand_as(hits)
+    return (hits * mask).sum(), mask.sum()
+
+
+def where_opponents_are(info: Any) -> tuple[list[int], float]:
+    """Places in the state of the opponents' own positions, and how near is there; none where that is not known."""
+    whole = info.whole
+    if whole.state_shape != sum(whole.obs_sizes):
+        return [], 0.0
+    starts = [sum(whole.obs_sizes[: whole.agents.index(name)]) for name in info.opponents]
+    if "oraging" in whole.key:
+        own = whole.obs_sizes[0] - 3 * whole.n_agents
+        return [start + own + axis for start in starts for axis in range(2)], 0.5
+    if "simple_tag" in whole.key:
+        return [start + 2 + axis for start in starts for axis in range(2)], 0.1
+    return [], 0.0
+
+
+@torch.no_grad()
+def subgoal_hits(model: Any, prior: Any, batch: EpisodeBatch, horizon: int) -> dict[str, Tensor]:
+    """How often opponents pass, within ``horizon`` steps, through the place that the inferred subgoal decodes to.
+
+    Returns:
+        ``hits``; ``chance``, the same for subgoals of other episodes; ``count``, of steps with a full horizon ahead.
+        A hit is all opponents' places within half a cell (foraging) or 0.1 (tag) of those decoded, on each axis.
+    """
+    places, near = where_opponents_are(model.info)
+    if not places or batch.batch_size < 2:
+        return {}
+    goals = model.condition(history_features(model, batch))[:, :, 0]  # the first learner's
+    decoded = prior.decode(goals)[..., places]  # [B, T+1, P]
+    true = batch["state"].flatten(2)[..., places]
+    filled = batch["filled"].squeeze(-1) > 0
+    hits, chance, count = (torch.zeros(()) for _ in range(3))
+    steps = true.shape[1] - horizon
+    for t in range(max(steps, 0)):
+        ahead, whole = true[:, t + 1 : t + 1 + horizon], filled[:, t + horizon]
+        for name, guess in (("hits", decoded[:, t]), ("chance", decoded[:, t].roll(1, dims=0))):
+            passed = ((ahead - guess[:, None]).abs() <= near).all(dim=-1).any(dim=1) & whole
+            if name == "hits":
+                hits += passed.sum()
+            else:
+                chance += passed.sum()
+        count += whole.sum()
+    return {"hits": hits, "chance": chance, "count": count}

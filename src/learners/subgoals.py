@@ -1,0 +1,106 @@
+"""Which state to come is the opponents' subgoal: OMG's selector, in hindsight (Yu, Jiang and Lu 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..components.masks import ended
+from ..components.rollout import Rollout
+from ..config.schema import read
+from ..types import ConfigError
+from .vae_trainer import STATE_CLIP, VAEConfig, VAETrainer
+
+
+class SubgoalPrior:
+    """The frozen state VAE: p_psi(g | s) and p_omega(s | g).
+
+    Args:
+        file: ``vae.th`` of an ``omg_vae`` run, or a pool's prior.
+        state_dim: S.
+        args: the run's; the VAE's shape must be the file's.
+
+    Raises:
+        ConfigError: the file is missing, or of another shape.
+    """
+
+    def __init__(self, file: Path, state_dim: int, args: Any) -> None:
+        self.trainer = VAETrainer(state_dim, read(VAEConfig, args))
+        try:
+            self.trainer.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+        except (OSError, RuntimeError, KeyError, ValueError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ConfigError(f"source: {file} is no subgoal prior for this environment ({reason})") from error
+        self.trainer.vae.requires_grad_(False)
+
+    @torch.no_grad()
+    def encode(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """States [..., S] -> mu and log_var [..., Z]."""
+        return self.trainer.vae.encode(self.standardised(states))
+
+    def standardised(self, states: Tensor) -> Tensor:
+        """States in the units that the VAE was trained in."""
+        return self.trainer.normaliser.normalise(states, STATE_CLIP)
+
+    @torch.no_grad()
+    def decode(self, goals: Tensor) -> Tensor:
+        """Goals [..., Z] -> states [..., S] in the environment's units."""
+        n = self.trainer.normaliser
+        return self.trainer.vae.decode(goals) * n.std.float() + n.mean.float()
+
+    def cuda(self) -> None:
+        """Moves it to the GPU."""
+        self.trainer.cuda()
+
+
+def states_to_come(batch: Rollout, horizon: int) -> tuple[Tensor, Tensor]:
+    """The states of the next ``horizon`` steps, [E, T, K, S], and 1 where they are of the same episode, [E, T, K].
+
+    An episode's last state counts; what a rollout does not show any more does not.
+    """
+    after = batch["state"][:, 1:].flatten(2).clone()  # [E, T, S]: what each step led to
+    if batch.ends is not None:
+        after[batch.ends.copy, batch.ends.step] = batch.ends.state.flatten(1)
+    over = ended(batch)[:, :-1]  # [E, T]
+    states, valid, going_on = [], [], torch.ones_like(over)
+    for k in range(horizon):
+        shifted = torch.zeros_like(after)
+        inside = torch.zeros_like(over)
+        if k < after.shape[1]:
+            shifted[:, : after.shape[1] - k] = after[:, k:]
+            inside[:, : after.shape[1] - k] = 1.0
+        states.append(shifted)
+        valid.append(inside * going_on)
+        past = torch.zeros_like(over)
+        past[:, : max(over.shape[1] - k, 0)] = over[:, k:]
+        going_on = going_on * (1.0 - past)
+    return torch.stack(states, dim=2), torch.stack(valid, dim=2)
+
+
+def select(
+    rule: str, optimistic: bool, goals: Tensor, valid: Tensor, value: Callable[[Tensor], Tensor], n_agents: int
+) -> Tensor:
+    """Which of K candidates is each learner's subgoal: int64 [E, T, N].
+
+    Args:
+        rule: ``value`` | ``random`` | ``next`` | ``third``.
+        optimistic: the best for the learner, else the worst.
+        goals: the candidates' codes, [E, T, K, Z].
+        valid: 1 where there is a candidate, [E, T, K]; the first always is one.
+        value: of the state now under codes [E, T, N, K, Z]: [E, T, N, K].
+        n_agents: N.
+    """
+    k = goals.shape[2]
+    if rule in ("next", "third"):
+        wanted = torch.full(valid.shape[:2], min(2, k - 1) if rule == "third" else 0, device=goals.device)
+        chosen = torch.minimum(wanted, valid.long().sum(dim=2) - 1)
+        return chosen[..., None].expand(-1, -1, n_agents)
+    each = goals[:, :, None].expand(-1, -1, n_agents, -1, -1)
+    scores = torch.rand(each.shape[:-1], device=goals.device) if rule == "random" else value(each)
+    if rule == "value" and not optimistic:
+        scores = -scores
+    return scores.masked_fill(valid[:, :, None] == 0, -torch.inf).argmax(dim=-1)

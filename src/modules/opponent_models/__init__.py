@@ -1,0 +1,1 @@
+"""What learners believe of their opponents: networks alone."""

@@ -1,0 +1,94 @@
+"""What every opponent model is: a recurrent look at the learner's own history, and a condition for its policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...components.rollout import Rollout
+from ...config.schema import key, read
+from ..agents.feature_agent import FeatureAgent
+from ..unrolling import unroll_rows
+
+
+@dataclass(frozen=True)
+class HistoryModelConfig:
+    """Keys of every opponent model."""
+
+    model_hidden_dim: int = key(128, low=1, help="width of the opponent model's layers")
+
+
+class HistoryModel(nn.Module):
+    """Reads ``(o_0, a_0, ..., o_t)``: observations that tell the opponents' last actions, step by step.
+
+    A subclass turns the history's features into the condition that the policy is given, and has a loss.
+
+    Args:
+        scheme: PyMARL's, for the size of ``obs``.
+        args: namespace with ``env_info`` (a ``PoolInfo``) and the keys of ``HistoryModelConfig``.
+
+    Attributes:
+        condition_dim: D.
+    """
+
+    condition_dim: int
+    Config: type = HistoryModelConfig
+
+    def __init__(self, scheme: Any, args: Any) -> None:
+        super().__init__()
+        self.info = args.env_info
+        self.width = read(HistoryModelConfig, args).model_hidden_dim
+        self.last_actions = self.info.told_slice("actions")
+        self.n_opponents, self.n_actions = len(self.info.opponents), self.info.n_actions
+        vshape = scheme["obs"]["vshape"]
+        settings = SimpleNamespace(hidden_dim=self.width, use_rnn=True, n_actions=1, duelling=False, layer_norm=False)
+        self.encoder = FeatureAgent(vshape if isinstance(vshape, int) else vshape[0], settings)
+
+    def initial_carry(self, n: int) -> Tensor:
+        """The recurrent state at an episode's start, [n, N, W]."""
+        return self.encoder.init_hidden().expand(n, self.info.n_agents, -1).contiguous()
+
+    def step(self, obs: Tensor, carry: Tensor) -> tuple[Tensor, Tensor]:
+        """One step: observations [E, N, O] and carry [E, N, W] -> condition [E, N, D], carry [E, N, W]."""
+        features, state = self.encoder(obs.flatten(0, 1), carry.flatten(0, 1))
+        return self.condition(features).view(*obs.shape[:2], -1), state.view_as(carry)
+
+    def features(self, batch: Rollout, carry: Tensor) -> Tensor:
+        """The history's features along a rollout, [E, T+1, N, W], from carry [E, N, W]."""
+        size = self.info.n_agents
+        rows = batch["obs"].transpose(1, 2).flatten(0, 1)  # [E*N, T+1, O]
+        begins = batch["begins"].repeat_interleave(size, dim=0)
+        return unroll_rows(self.encoder, rows, carry.flatten(0, 1), begins).unflatten(0, (-1, size)).transpose(1, 2)
+
+    def condition(self, features: Tensor) -> Tensor:
+        """Features [..., W] -> the policy's condition [..., D], without gradient to anything but the model."""
+        raise NotImplementedError
+
+    def actions_taken(self, batch: Rollout) -> Tensor:
+        """What the opponents did at each step, int64 [E, T, N, M]: the next observation tells."""
+        told = batch["obs"][:, 1:, :, self.last_actions].clone()
+        if batch.ends is not None:
+            told[batch.ends.copy, batch.ends.step] = batch.ends.obs[..., self.last_actions]
+        return told.unflatten(-1, (self.n_opponents, self.n_actions)).argmax(dim=-1)
+
+    def action_loss(self, logits: Tensor, taken: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-entropy and accuracy, [E, T, N] each, of logits [E, T, N, M * U] against actions [E, T, N, M]."""
+        by_opponent = logits.unflatten(-1, (self.n_opponents, self.n_actions))
+        loss = F.cross_entropy(by_opponent.flatten(0, -2), taken.flatten(), reduction="none").view(taken.shape)
+        return loss.mean(dim=-1), (by_opponent.argmax(dim=-1) == taken).float().mean(dim=-1)
+
+
+def masked(values: Tensor, mask: Tensor) -> Tensor:
+    """The mean of values [E, T, N] where mask [E, T, N] is 1."""
+    return (values * mask).sum() / mask.sum().clamp(min=1)
+
+
+def detached(value: Tensor) -> Tensor:
+    """``value`` as the policy sees it."""
+    with torch.no_grad():
+        return value.detach()

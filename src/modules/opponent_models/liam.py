@@ -1,0 +1,84 @@
+"""LIAM (Papoudakis, Christianos and Albrecht 2021): a code of local history that tells what opponents see and do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...components.normalisers import RunningMeanStd
+from ...components.rollout import Rollout
+from ...config.schema import key, read
+from ..linear import Linear
+from .history_model import HistoryModel, HistoryModelConfig, masked
+
+
+@dataclass(frozen=True)
+class LIAMConfig(HistoryModelConfig):
+    """Keys of ``opponent_model: liam``."""
+
+    liam_code_dim: int = key(16, low=1, help="size of the code")
+
+
+class LIAMModel(HistoryModel):
+    """Decoders, in training alone, make of the code the opponents' observations (squared error) and their actions
+    (cross-entropy). Arguments: see ``HistoryModel``.
+
+    The opponents' observations are looked up in the state where it is all observations in a row; where an
+    environment has a state of its own, that is decoded whole.
+    """
+
+    Config = LIAMConfig
+
+    def __init__(self, scheme: Any, args: Any) -> None:
+        super().__init__(scheme, args)
+        self.condition_dim = read(LIAMConfig, args).liam_code_dim
+        self.code = Linear(self.width, self.condition_dim)
+        self.seen = _where_opponents_see(self.info)
+        self.stats = RunningMeanStd(len(self.seen))
+        self.fc = Linear(self.condition_dim, self.width)
+        self.observations = Linear(self.width, len(self.seen))
+        self.actions = Linear(self.width, self.n_opponents * self.n_actions)
+
+    def condition(self, features: Tensor) -> Tensor:
+        """The code [..., D], detached."""
+        return self.code(features).detach()
+
+    def action_logits(self, features: Tensor) -> Tensor:
+        """Features [..., W] -> [..., M * U]."""
+        return self.actions(F.relu(self.fc(self.code(features))))
+
+    def losses(
+        self, batch: Rollout, features: Tensor, mask: Tensor, taken: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and numbers for logs, from features [E, T, N, W], mask [E, T, N], actions [E, T, N, M]."""
+        steps = features.shape[1]
+        target = batch["state"].flatten(2)[:, :steps, self.seen]
+        self.stats.update(target.flatten(0, 1))
+        target = self.stats.normalise(target, 10.0)[:, :, None]
+        hidden = F.relu(self.fc(self.code(features)))
+        error = (self.observations(hidden) - target).square().mean(dim=-1)
+        loss, hits = self.action_loss(self.actions(hidden), taken)
+        numbers = {"model_recon_loss": masked(error, mask), "model_action_accuracy": masked(hits, mask)}
+        return masked(error + loss, mask), numbers
+
+    def extra_state(self) -> dict[str, Any]:
+        """Statistics beside the parameters."""
+        return self.stats.state_dict()
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Takes up ``extra_state``."""
+        self.stats.load_state_dict(state)
+
+
+def _where_opponents_see(info: Any) -> list[int]:
+    """Places in the state of the opponents' observations, or all places."""
+    whole = info.whole
+    if whole.state_shape == sum(whole.obs_sizes):
+        ends = torch.tensor(whole.obs_sizes).cumsum(dim=0).tolist()
+        seats = [whole.agents.index(name) for name in info.opponents]
+        return [at for i in seats for at in range(ends[i] - whole.obs_sizes[i], ends[i])]
+    return list(range(whole.state_shape))

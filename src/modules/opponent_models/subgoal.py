@@ -1,0 +1,58 @@
+"""Subgoal inference of OMG (Yu, Jiang and Lu, NeurIPS 2024, section 4): q_phi(g | tau_t, s_t) and its decoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...config.schema import key, read
+from ..linear import Linear
+from ..losses import tanh_bound
+from ..vae import mlp
+from .history_model import HistoryModel, HistoryModelConfig
+
+LOG_VAR_LIMIT = 5.0
+
+
+@dataclass(frozen=True)
+class SubgoalConfig(HistoryModelConfig):
+    """Keys of ``opponent_model: subgoal``."""
+
+    vae_latent_dim: int = key(16, low=1, help="Z, the prior's")
+    omg_inference: Literal["cvae", "mlp"] = key("cvae", help="mlp: the selected subgoal is regressed on")
+
+
+class SubgoalModel(HistoryModel):
+    """A conditional VAE: the code of the state now, given history, drawn towards the prior of a state to come.
+
+    The decoder ``p_theta(s_t | g, tau_t)`` is given the features of the step before, which know the history up to
+    ``a^-i_{t-1}`` but not yet ``s_t``. Arguments: see ``HistoryModel``.
+    """
+
+    Config = SubgoalConfig
+    keeps_goal = True  # the next state is judged under the goal of this one
+
+    def __init__(self, scheme: Any, args: Any) -> None:
+        super().__init__(scheme, args)
+        config = read(SubgoalConfig, args)
+        self.condition_dim, self.inference = config.vae_latent_dim, config.omg_inference
+        self.fc = Linear(self.width, self.width)
+        self.posterior = Linear(self.width, 2 * self.condition_dim)
+        self.decoder = mlp([self.condition_dim + self.width, self.width, self.info.state_shape])
+
+    def infer(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [..., W] -> mu and log_var, bounded, [..., Z] each."""
+        mu, raw = self.posterior(F.relu(self.fc(features))).chunk(2, dim=-1)
+        return mu, tanh_bound(raw, LOG_VAR_LIMIT)
+
+    def condition(self, features: Tensor) -> Tensor:
+        """The inferred subgoal's mean [..., Z], detached."""
+        return self.infer(features)[0].detach()
+
+    def decode(self, goal: Tensor, before: Tensor) -> Tensor:
+        """Goals [..., Z] and the features of the step before [..., W] -> standardised states [..., S]."""
+        return self.decoder(torch.cat([goal, before], dim=-1))

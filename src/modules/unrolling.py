@@ -1,0 +1,57 @@
+"""A recurrent network along rows of steps, forgetting where an episode begins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def unroll_rows(agent: Any, rows: Tensor, hidden: Tensor, begins: Tensor | None = None) -> Tensor:
+    """Outputs [M, T, U] along inputs [M, T, I], from hidden [M, H].
+
+    Args:
+        agent: has ``forward(inputs, hidden)`` and ``init_hidden()``, better ``unroll(rows, hidden)`` too.
+        rows: the inputs.
+        hidden: the recurrent state before the first of them.
+        begins: [M, T, 1], 1 where an episode begins; None where rows are episodes.
+    """
+    if begins is not None and getattr(agent, "is_recurrent", True):
+        return _unroll_restarting(agent, rows, hidden, begins)
+    return _unroll_agent(agent, rows, hidden)
+
+
+def _unroll_agent(agent: Any, rows: Tensor, hidden: Tensor) -> Tensor:
+    """Outputs [M, T, U] along inputs [M, T, I], from hidden [M, H]."""
+    if hasattr(agent, "unroll"):
+        return agent.unroll(rows, hidden)[0]
+    outputs = []
+    for t in range(rows.shape[1]):  # an agent of PyMARL's kind steps only
+        out, hidden = agent(rows[:, t], hidden)
+        outputs.append(out)
+    return torch.stack(outputs, dim=1)
+
+
+def _unroll_restarting(agent: Any, rows: Tensor, hidden: Tensor, begins: Tensor) -> Tensor:
+    """As ``unroll_rows``, forgetting where ``begins`` [M, T, 1] is 1.
+
+    Each episode's part becomes a row of its own, so that the recurrent network still runs in one call.
+    """
+    m, steps = rows.shape[:2]
+    starts = begins.squeeze(-1) > 0
+    starts[:, 0] = False  # the carry there is right as it is
+    if not starts.any():
+        return _unroll_agent(agent, rows, hidden)
+    part = starts.long().cumsum(dim=1)  # [M, T]: which part of its row a step belongs to
+    first_part = torch.cat([part.new_zeros(1), (part[:, -1] + 1).cumsum(dim=0)[:-1]])
+    segment = part + first_part[:, None]  # [M, T]: numbered over all rows
+    n_segments = int(segment[-1, -1]) + 1
+    clock = torch.arange(steps, device=rows.device).expand(m, -1)
+    began = torch.where(starts, clock, torch.zeros_like(clock)).cummax(dim=1).values
+    place = clock - began  # [M, T]: the step within its part
+    longest = int(place.max()) + 1
+    padded = rows.new_zeros(n_segments, longest, rows.shape[2]).index_put((segment, place), rows)
+    fresh = agent.init_hidden().expand(n_segments, -1)
+    begun = fresh.index_copy(0, first_part, hidden.to(fresh.dtype)) if len(first_part) else fresh
+    return _unroll_agent(agent, padded, begun)[segment, place]

@@ -1,0 +1,319 @@
+"""Scripted players of level-based foraging, and what a perfect observer of one would believe.
+
+A player goes for one food until it is gone, whoever takes it, and loads beside it; scripts differ in the food that
+they choose. Food is told by its place among the foods still there, from the north-west on, as observations list it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from ..envs.batched.random import generators, integer, uniform
+from ..types import ConfigError, EnvInfo
+
+SCRIPTS = (
+    "nearest", "farthest", "second_nearest", "highest_level", "lowest_level", "follower", "avoider", "first", "last",
+    "west", "east", "centre", "border", "clustered", "isolated", "random", "contested", "diagonal", "north_east",
+    "south_west",
+)  # fmt: skip
+RANDOM = SCRIPTS.index("random")
+NORTH, SOUTH, WEST, EAST, LOAD = 1, 2, 3, 4, 5
+OFFSETS = 8  # numbers for each food
+SLIP = 0.02  # share of a filter's belief that an action was an accident
+
+
+def offsets(obs: NDArray[np.float32], learners: list[int], info: EnvInfo) -> NDArray[np.float32]:
+    """Where foods lie as seen from each learner and from the player that it sees first: [E, L, F * OFFSETS].
+
+    A network finds in them at once what it must else work out from absolute places: the way, in quarters of the
+    board, whether the food is beside, and the same from the other player's place; its level against one's own; and
+    whether there is a food at all.
+    """
+    told = np.zeros((len(obs), len(learners), food_slots(info), OFFSETS), np.float32)
+    for place, seat in enumerate(learners):
+        _offsets(obs[:, seat], told.shape[2], told[:, place])
+    return told.reshape(len(obs), len(learners), -1)
+
+
+class ForagingScripts:
+    """A ``Group`` of opponents, see ``pool``: rows of copies, each played by one of some scripts.
+
+    Args:
+        names: the members' scripts.
+        noise: each member's share of random moves.
+        info: the environment's, all agents included.
+        seats: the agents that are played.
+        n_envs: E.
+        seed: of all copies.
+        believed: scripts that the filter reckons with, all with the same weight; none: no filter.
+
+    Raises:
+        ConfigError: an unknown script, or players that do not see the whole board.
+    """
+
+    def __init__(
+        self, names: list[str], noise: list[float], info: EnvInfo, seats: list[int], n_envs: int, seed: int,
+        believed: list[str] | None = None,
+    ) -> None:  # fmt: skip
+        for name in (*names, *(believed or [])):
+            if name not in SCRIPTS:
+                raise ConfigError(f"script: {name!r} is none of {', '.join(SCRIPTS)}")
+        self.kind = np.array([SCRIPTS.index(name) for name in names], np.int64)
+        self.noise = np.array(noise, np.float64)
+        self.seats, self.n_foods = seats, food_slots(info)
+        self.goal = np.full((n_envs, len(seats), 2), -1.0, np.float32)
+        self.random = generators(seed, n_envs)
+        self.believed = np.array([SCRIPTS.index(name) for name in believed or []], np.int64)
+        weights = (n_envs, len(seats), max(len(self.believed), 1), self.n_foods)
+        self.belief = np.zeros(weights, np.float64)
+        self.foods = np.full((n_envs, len(seats), self.n_foods, 2), -1.0, np.float32)  # that the belief is about
+
+    @staticmethod
+    def sizes(info: EnvInfo) -> dict[str, int]:
+        """Numbers that tell one player's goal, or a belief about it; and all ``offsets``."""
+        slots = food_slots(info)
+        return {"goal": slots, "belief": slots, "offsets": OFFSETS * slots}
+
+    offsets = staticmethod(offsets)
+
+    def begin(self, rows: NDArray[np.int64], which: NDArray[np.int64]) -> None:
+        """New episodes in copies ``rows``, played by members ``which``."""
+        self.goal[rows] = -1.0
+        self.belief[rows] = 0.0
+        self.foods[rows] = -1.0
+
+    def act(self, rows: NDArray[np.int64], which: NDArray[np.int64], obs: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Actions [R, M] for observations [E, N, O] in copies ``rows``."""
+        actions = np.zeros((len(rows), len(self.seats)), np.int64)
+        for place, seat in enumerate(self.seats):
+            _act(rows, self.kind[which], self.noise[which], obs[:, seat], self.goal[:, place], self.n_foods,
+                 self.random, actions[:, place])  # fmt: skip
+        return actions
+
+    def goals(self, rows: NDArray[np.int64], obs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Which of the listed foods each player goes for, one-hot [R, M, F]."""
+        told = np.zeros((len(rows), len(self.seats), self.n_foods), np.float32)
+        for place, seat in enumerate(self.seats):
+            _slots(rows, obs[:, seat], self.goal[:, place], self.n_foods, told[:, place])
+        return told
+
+    def believe(self, rows: NDArray[np.int64], obs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the filter believes before the players act: probabilities of each listed food, [R, M, F]."""
+        told = np.zeros((len(rows), len(self.seats), self.n_foods), np.float32)
+        for place, seat in enumerate(self.seats):
+            _expect(rows, obs[:, seat], self.belief[:, place], self.foods[:, place], self.believed, told[:, place])
+        return told
+
+    def observe(self, rows: NDArray[np.int64], obs: NDArray[np.float32], actions: NDArray[np.int64]) -> None:
+        """Bayes' rule, once actions [R, M] have been seen."""
+        for place, seat in enumerate(self.seats):
+            _learn(rows, obs[:, seat], actions[:, place], self.belief[:, place], self.foods[:, place])
+
+
+def food_slots(info: EnvInfo) -> int:
+    """F, the foods that an observation lists.
+
+    Raises:
+        ConfigError: observations are not those of players who see all foods and all levels.
+    """
+    slots, rest = divmod(info.obs_sizes[0] - 3 * info.n_agents, 3)
+    if "oraging" not in info.key or rest or slots < 1:
+        raise ConfigError(f"script: {info.key} is no foraging whose players see everything, which scripts need")
+    return slots
+
+
+@njit(cache=True)
+def _offsets(obs, n_foods, told):
+    own = 3 * n_foods
+    for e in range(len(obs)):
+        seen = obs[e]
+        for f in range(n_foods):
+            y, x, level = seen[3 * f], seen[3 * f + 1], seen[3 * f + 2]
+            if level <= 0:
+                continue
+            for who in range(2):
+                dy, dx = y - seen[own + 3 * who], x - seen[own + 3 * who + 1]
+                told[e, f, 3 * who] = 0.25 * dy
+                told[e, f, 3 * who + 1] = 0.25 * dx
+                told[e, f, 3 * who + 2] = abs(dy) + abs(dx) == 1
+            told[e, f, 6] = seen[own + 2] >= level
+            told[e, f, 7] = 1.0
+
+
+@njit(cache=True)
+def _distance(ay, ax, by, bx):
+    return abs(ay - by) + abs(ax - bx)
+
+
+@njit(cache=True)
+def _score(kind, obs, f, n_foods):
+    """The lower, the sooner the script goes there."""
+    y, x, level = obs[3 * f], obs[3 * f + 1], obs[3 * f + 2]
+    own = 3 * n_foods
+    near = _distance(y, x, obs[own], obs[own + 1]) + 1e-3 * f
+    other = _distance(y, x, obs[own + 3], obs[own + 4]) + 1e-3 * f
+    if kind == 0 or kind == 2:
+        return near
+    if kind == 1:
+        return -near
+    if kind == 3 or kind == 4:
+        return (level if kind == 4 else -level) * 100.0 + near
+    if kind == 5 or kind == 6:
+        return other if kind == 5 else -other
+    if kind == 7 or kind == 8:
+        return float(f if kind == 7 else -f)
+    return _score_by_place(kind, obs, f, n_foods, y, x, near, other)
+
+
+@njit(cache=True)
+def _score_by_place(kind, obs, f, n_foods, y, x, near, other):
+    if kind == 9 or kind == 10:
+        return (x if kind == 9 else -x) + 1e-3 * f
+    if kind == 11 or kind == 12:
+        away = _distance(y, x, 3.5, 3.5) + 1e-3 * f
+        return away if kind == 11 else -away
+    if kind == 13 or kind == 14:
+        gap = 1e3
+        for g in range(n_foods):
+            if g != f and obs[3 * g + 2] > 0:
+                gap = min(gap, _distance(y, x, obs[3 * g], obs[3 * g + 1]))
+        return (gap if kind == 13 else -gap) + 1e-3 * f
+    if kind == 16:
+        return abs(near - other)
+    if kind == 17:
+        return abs(y - x) + 1e-3 * f
+    return (y - x if kind == 18 else x - y) + 1e-3 * f
+
+
+@njit(cache=True)
+def _choose(kind, obs, n_foods):
+    """The food that a script picks, -1 where there is none; not for the random one."""
+    best, second = -1, -1
+    for f in range(n_foods):
+        if obs[3 * f + 2] <= 0:
+            continue
+        if best < 0 or _score(kind, obs, f, n_foods) < _score(kind, obs, best, n_foods):
+            best, second = f, best
+        elif second < 0 or _score(kind, obs, f, n_foods) < _score(kind, obs, second, n_foods):
+            second = f
+    return second if kind == 2 and second >= 0 else best
+
+
+@njit(cache=True)
+def _find(obs, y, x, n_foods):
+    """The slot of the food at a place, -1 where it is gone."""
+    for f in range(n_foods):
+        if obs[3 * f + 2] > 0 and obs[3 * f] == y and obs[3 * f + 1] == x:
+            return f
+    return -1
+
+
+@njit(cache=True)
+def _is_free(obs, y, x, n_foods):
+    if y < 0 or x < 0 or _find(obs, y, x, n_foods) >= 0:
+        return False
+    for at in range(3 * n_foods + 3, len(obs) - 2, 3):
+        if obs[at] == y and obs[at + 1] == x:
+            return False
+    return True
+
+
+@njit(cache=True)
+def _towards(obs, y, x, n_foods, rows_first):
+    """The action that brings a player nearer to a food, 0 where the way is blocked."""
+    own = 3 * n_foods
+    dy, dx = y - obs[own], x - obs[own + 1]
+    if abs(dy) + abs(dx) == 1:
+        return LOAD
+    vertical = (SOUTH if dy > 0 else NORTH) if dy != 0 else 0
+    horizontal = (EAST if dx > 0 else WEST) if dx != 0 else 0
+    for turn in range(2):
+        if (turn == 0) == rows_first:
+            if vertical and _is_free(obs, obs[own] + np.sign(dy), obs[own + 1], n_foods):
+                return vertical
+        elif horizontal and _is_free(obs, obs[own], obs[own + 1] + np.sign(dx), n_foods):
+            return horizontal
+    return 0
+
+
+@njit(cache=True)
+def _act(rows, kinds, noise, obs, goals, n_foods, random, actions):
+    for r in range(len(rows)):
+        e = rows[r]
+        seen = obs[e]
+        if _find(seen, goals[e, 0], goals[e, 1], n_foods) < 0:
+            left = 0
+            for f in range(n_foods):
+                left += seen[3 * f + 2] > 0
+            if left == 0:
+                goals[e, :] = -1.0
+                actions[r] = 0
+                continue
+            f = integer(random, e, 0, left) if kinds[r] == RANDOM else _choose(kinds[r], seen, n_foods)
+            goals[e, 0], goals[e, 1] = seen[3 * f], seen[3 * f + 1]
+        slips = uniform(random, e) < noise[r]
+        action = _towards(seen, goals[e, 0], goals[e, 1], n_foods, uniform(random, e) < 0.5)
+        actions[r] = integer(random, e, 1, 5) if slips or action == 0 else action
+
+
+@njit(cache=True)
+def _slots(rows, obs, goals, n_foods, told):
+    for r in range(len(rows)):
+        f = _find(obs[rows[r]], goals[rows[r], 0], goals[rows[r], 1], n_foods)
+        if f >= 0:
+            told[r, f] = 1.0
+
+
+@njit(cache=True)
+def _expect(rows, obs, belief, foods, kinds, told):
+    """Moves the belief on what is gone to what each script would choose now, and tells it by slot."""
+    n_foods = foods.shape[1]
+    for r in range(len(rows)):
+        e = rows[r]
+        seen, weight = obs[e], belief[e]
+        known = np.empty(n_foods, np.int64)
+        for f in range(n_foods):
+            known[f] = _find(seen, foods[e, f, 0], foods[e, f, 1], n_foods) if foods[e, f, 0] >= 0 else -1
+        moved = np.zeros((len(kinds), n_foods))
+        left = 0
+        for f in range(n_foods):
+            left += seen[3 * f + 2] > 0
+        if left == 0:
+            continue
+        for k in range(len(kinds)):
+            free = 1.0 / len(kinds) if weight.sum() == 0.0 else 0.0
+            for f in range(n_foods):
+                if known[f] >= 0:
+                    moved[k, known[f]] += weight[k, f]
+                else:
+                    free += weight[k, f]
+            if kinds[k] == RANDOM:
+                moved[k, :left] += free / left
+            else:
+                moved[k, _choose(kinds[k], seen, n_foods)] += free
+        weight[...] = moved
+        for f in range(n_foods):
+            foods[e, f, 0] = seen[3 * f] if seen[3 * f + 2] > 0 else -1.0
+            foods[e, f, 1] = seen[3 * f + 1]
+            told[r, f] = moved[:, f].sum()
+
+
+@njit(cache=True)
+def _learn(rows, obs, actions, belief, foods):
+    n_foods = foods.shape[1]
+    for r in range(len(rows)):
+        e = rows[r]
+        for f in range(n_foods):
+            if foods[e, f, 0] < 0:
+                continue
+            likely = SLIP
+            for rows_first in range(2):
+                wanted = _towards(obs[e], foods[e, f, 0], foods[e, f, 1], n_foods, rows_first == 1)
+                fits = wanted == actions[r] or (wanted == 0 and actions[r] > 0)
+                likely += (0.125 if wanted == 0 else 0.5) * fits
+            belief[e, :, f] *= likely
+        total = belief[e].sum()
+        if total > 0:
+            belief[e] /= total
