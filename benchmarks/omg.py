@@ -19,18 +19,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from omarl.opponents import foraging as foraging_scripts
+from omarl.opponents import tag as tag_scripts
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-
-TRAIN_SCRIPTS = ("nearest", "farthest", "avoider", "west", "north_east", "clustered", "border", "lowest_level",
-                 "random", "isolated")  # fmt: skip
-TEST_SCRIPTS = ("second_nearest", "follower", "last", "east", "centre", "contested", "diagonal", "south_west", "first",
-                "highest_level", "random:0.1", "farthest:0.1", "avoider:0.1", "isolated:0.1", "east:0.1")  # fmt: skip
-TAG_TRAIN = ("chase+flee", "ambush+circle", "north+flee_all", "west+back", "guard+north_west", "circle+flee",
-             "inside+hide", "chase+circle", "ambush+flee_all", "north+centre")  # fmt: skip
-TAG_TEST = ("late+flee", "follow+circle", "centre+flee_all", "chase+opposite", "west+south_east", "ambush+hide",
-            "inside+back", "guard+circle", "circle+opposite", "late+hide", "north+flee", "chase+flee_all",
-            "centre+south_east", "follow+opposite", "ambush+flee")  # fmt: skip
 
 
 class Task(NamedTuple):
@@ -48,8 +41,8 @@ class Task(NamedTuple):
 
 def foraging(key: str, mode: str, *words: str) -> Task:
     """A foraging task."""
-    return Task(("env=gymnasium", f"env_args.key=lbforaging:{key}", "env_args.backend=batched", "gamma=0.97", *words),
-                TRAIN_SCRIPTS, TEST_SCRIPTS, "offsets,actions", "goal", True, mode, 1_000_000)  # fmt: skip
+    own = ("env=gymnasium", f"env_args.key=lbforaging:{key}", "env_args.backend=batched", "gamma=0.97")
+    return Task((*own, *words), *foraging_scripts.ForagingScripts.usual, "offsets,actions", "goal", True, mode, 1_000_000)  # fmt: skip
 
 
 TASKS = {
@@ -59,7 +52,7 @@ TASKS = {
     "predator_prey": Task(
         ("env=pettingzoo", "env_args.key=mpe2.simple_tag_v3", "env_args.max_cycles=25", "env_args.backend=batched",
          "omg_learners=adversary_0", "gamma=0.9"),
-        TAG_TRAIN, TAG_TEST, "actions", "goal", False, "optimistic", 1_000_000),
+        *tag_scripts.TagScripts.usual, "actions", "goal", False, "optimistic", 1_000_000),
 }  # fmt: skip
 # What each arm is: the algorithm, and what it is told beside the history.
 ARMS = {
@@ -77,8 +70,8 @@ ARMS = {
 def main_py(*words: str, cwd: Path = ROOT) -> str:
     """The output of a command, which must succeed."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "main.py", *words], cwd=cwd, env=environment, capture_output=True, text=True,
-                          check=False)  # fmt: skip
+    command = [sys.executable, "main.py", *words]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"main.py {' '.join(words)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return done.stdout
@@ -96,7 +89,8 @@ def prepare(name: str, results: Path) -> Path:
     prior = results / "priors" / name
     shutil.rmtree(prior, ignore_errors=True)
     main_py("--config=ppo_history", "with", *task.words, *told(task, ""), f"pool={bare}", "learner=omg_vae_learner",
-            "base_learner=ppo_learner", "t_max=400000", "seed=100", f"local_results_path={prior}")  # fmt: skip
+            "base_learner=ppo_learner", "vae_updates=32", "t_max=400000", "seed=100",
+            f"local_results_path={prior}")  # fmt: skip
     (run,) = prior.glob("sacred/*/*/1")
     main_py("pool", "with", *task.words, *lists, f"out={pool}", f"prior={run}")
     return pool

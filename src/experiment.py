@@ -36,7 +36,7 @@ from .config.schema import read
 from .opponents.results import format_opponent
 from .plugin import PluginConfig
 from .plugin import plugin as plug_in
-from .pooling import PoolConfig, describe_pool, make_pool
+from .pooling import PoolConfig, describe_pool, make_pool, with_pool
 from .types import ConfigError, OmarlError
 from .utils.checkpoints import find_checkpoint
 from .utils.metrics import Logger
@@ -163,7 +163,7 @@ def add_train(experiment: Experiment, layers: Layers, started: float) -> None:
             observed = any(observer is directory for observer in _run.observers)
             folder = directory.path if observed else None
             logger = Logger(experiment.logger, folder, _run, config["use_tensorboard"], started)
-            return training.train(config, logger, folder)
+            return training.train(with_pool(config, logger), logger, folder)
 
         return said_in_one_line(body)
 

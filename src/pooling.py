@@ -8,13 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from . import training
 from .analysis.comparison import find_runs, words
 from .analysis.runs import read_config
+from .config.load import complete as completed
+from .config.load import from_files
 from .config.schema import key, read
+from .envs.make import make_vec_env
 from .opponents.pool import MANIFEST, Member, Pool, digest, write_pool
+from .opponents.pool_env import scripts_for
 from .run import RunConfig
 from .types import ConfigError, OmarlError
 from .utils.checkpoints import find_checkpoint
+from .utils.metrics import Logger
+from .utils.run_directory import env_label
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,62 @@ def prior_of(run: str) -> Path:
     if not file.is_file():
         raise ConfigError(f"prior: {run} has no VAE; give a run of omg_vae")
     return file
+
+
+MODELLED = "opponent_model_learner"
+PRIOR_STEPS = 200_000
+
+
+def with_pool(values: Mapping[str, Any], logger: Logger) -> dict[str, Any]:
+    """The configuration, with a pool where a learner that models opponents has been given none.
+
+    The pool is small: the environment's scripted players, and a prior from a short run of the base learner in their
+    company. It is kept under ``local_results_path`` and found there the next time.
+
+    Raises:
+        ConfigError: the environment has no scripted players.
+    """
+    if values["learner"] != MODELLED or values["pool"]:
+        return dict(values)
+    folder = Path(values["local_results_path"]) / "pools" / env_label(values)
+    say = logger.console_logger.info
+    if not folder.is_dir():
+        say(f"no pool given: making a small one in {folder} (scripted opponents, and a prior of {PRIOR_STEPS} steps)")
+        make_small_pool(folder, values, logger)
+    else:
+        say(f"no pool given: taking the small one in {folder}")
+    return {**values, "pool": str(folder), "split": "test"}
+
+
+def make_small_pool(folder: Path, values: Mapping[str, Any], logger: Logger) -> None:
+    """Scripted players of both splits, and a prior trained beside a base learner that meets those of training."""
+    env = make_vec_env(values["env"], values["env_args"], 1, 0, 0)
+    env.close()
+    train, test = scripts_for(env.info).usual
+    said = {"scripts": ",".join(train), "test_scripts": ",".join(test)}
+    said |= {name: values[name] for name in ("env", "env_args")}
+    bare, run = folder.with_name(f".{folder.name}.bare"), folder.with_name(f".{folder.name}.run")
+    try:
+        for draft in (bare, run):
+            shutil.rmtree(draft, ignore_errors=True)
+        make_pool({**said, "out": str(bare)})
+        run.mkdir(parents=True)
+        layers = from_files("ppo_history", "simple_tag")
+        layers.add({**said_of_run(values), "pool": str(bare)}, "the small pool")
+        training.train(completed(layers, RunConfig).values, Logger(logger.console_logger, run), run)
+        make_pool({**said, "out": str(folder), "prior": str(run)})
+    finally:
+        for draft in (bare, run):
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def said_of_run(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The prior's run: the environment and the learners of the run to come, and the VAE beside PPO."""
+    kept = ("env", "env_args", "omg_learners", "opponents_told", "common_reward", "seed", "vae_latent_dim",
+            "vae_hidden_dim", "env_workers")  # fmt: skip
+    own = {"learner": "omg_vae_learner", "base_learner": "ppo_learner", "t_max": PRIOR_STEPS, "test_interval": 0,
+           "vae_updates": 32, "save_model_interval": 10 * PRIOR_STEPS}  # fmt: skip
+    return {**{name: values[name] for name in kept if name in values}, **own}
 
 
 def describe_pool(pool: Pool) -> str:

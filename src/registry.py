@@ -27,9 +27,9 @@ REGISTRY: dict[str, dict[str, Any]] = {
         "model_mac": ".controllers.model_controller:ModelMAC",
     },
     "opponent_model": {
-        "liam": ".modules.opponent_models.liam:LIAMModel",
-        "naive": ".modules.opponent_models.naive:NaiveModel",
-        "subgoal": ".modules.opponent_models.subgoal:SubgoalModel",
+        "liam": ".opponents.models.liam:LIAMModel",
+        "naive": ".opponents.models.naive:NaiveModel",
+        "subgoal": ".opponents.models.subgoal:SubgoalModel",
     },
     "agent": {
         "rnn": ".modules.agents.rnn_agent:RNNAgent",
@@ -60,7 +60,7 @@ def suggest(name: str, known: list[str]) -> str:
     """A help for a misspelt name: the nearest known one, and the list where it is short."""
     near = get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    listing = f" (there is: {', '.join(sorted(known))})" if len(known) <= 12 else ""
+    listing = f" (there is: {', '.join(sorted(known))})" if len(known) <= 16 else ""
     return hint + listing
 
 

@@ -41,6 +41,7 @@ class OMGVAEConfig(VAEConfig):
     base_learner: str = key("q_learner", component="learner", help="trains the agents")
     learner_log_interval: int = key(1000, low=1, help="environment steps between logs")
     vae_batch_states: int = key(256, low=0, help="states of each VAE update, drawn from the batch's; 0: all")
+    vae_updates: int = key(1, low=1, help="VAE updates on each batch: more for rollouts, which come seldom")
     vae_watch: Literal["off", "warn", "act"] = key("off", help="examine the VAE at every log: tell, or also mend")
 
 
@@ -70,13 +71,14 @@ class OMGVAELearner:
             logger.console_logger.info(line)
 
     def train(self, batch: Batch, t_env: int, episode_num: int) -> None:
-        """One update of the agents, then one of the VAE on the batch's real states.
+        """One update of the agents, then those of the VAE on the batch's real states.
 
         Raises:
             TrainingError: a logged loss, or the VAE itself at a log, is not finite.
         """
         self.base.train(batch, t_env, episode_num)
-        self.stats.add(self.trainer.update(self.drawn_states(batch)))
+        for _ in range(self.config.vae_updates):
+            self.stats.add(self.trainer.update(self.drawn_states(batch)))
         if self.log_grid.due(t_env):
             self._log(self.real_states(batch), t_env)
 

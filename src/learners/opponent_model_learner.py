@@ -123,8 +123,8 @@ class OpponentModelLearner:
         if self.config.omg_input != "inferred":
             batch.data["condition"] = self._mixed(inferred, states, t_env)
         if not hasattr(self.base, "critic"):
-            # Equation 8: the next state is judged under this goal. The baseline of a critic, though, must not know
-            # what hindsight selects, which depends on the very action that it is to judge: it is told what is inferred.
+            # Equation 8: the next state is judged under this goal. A critic's baseline, though, must not know what
+            # hindsight selects, which depends on the very action that it is to judge: it is told what is inferred.
             condition = batch.data["condition"]
             batch.next_condition = condition[:, :-1]
             if batch.ends is not None:

@@ -18,6 +18,11 @@ SCRIPTS = (
     "west", "east", "centre", "border", "clustered", "isolated", "random", "contested", "diagonal", "north_east",
     "south_west",
 )  # fmt: skip
+# Who is met in training, and who never is, where nobody says otherwise.
+TRAIN = ("nearest", "farthest", "avoider", "west", "north_east", "clustered", "border", "lowest_level", "random",
+         "isolated")  # fmt: skip
+TEST = ("second_nearest", "follower", "last", "east", "centre", "contested", "diagonal", "south_west", "first",
+        "highest_level", "random:0.1", "farthest:0.1", "avoider:0.1", "isolated:0.1", "east:0.1")  # fmt: skip
 RANDOM = SCRIPTS.index("random")
 NORTH, SOUTH, WEST, EAST, LOAD = 1, 2, 3, 4, 5
 OFFSETS = 8  # numbers for each food
@@ -77,6 +82,7 @@ class ForagingScripts:
         return {"goal": slots, "belief": slots, "offsets": OFFSETS * slots}
 
     offsets = staticmethod(offsets)
+    usual = TRAIN, TEST
 
     def begin(self, rows: NDArray[np.int64], which: NDArray[np.int64]) -> None:
         """New episodes in copies ``rows``, played by members ``which``."""

@@ -62,6 +62,12 @@ PREY: dict[str, Callable[..., Floats]] = {
     "centre": lambda own, team, prey, speed, marks: np.zeros_like(own),
     "opposite": lambda own, team, prey, speed, marks: np.clip(-1.5 * team.mean(axis=1), -0.9, 0.9),
 }  # fmt: skip
+# Who is met in training, and who never is, where nobody says otherwise.
+TRAIN = ("chase+flee", "ambush+circle", "north+flee_all", "west+back", "guard+north_west", "circle+flee",
+         "inside+hide", "chase+circle", "ambush+flee_all", "north+centre")  # fmt: skip
+TEST = ("late+flee", "follow+circle", "centre+flee_all", "chase+opposite", "west+south_east", "ambush+hide",
+        "inside+back", "guard+circle", "circle+opposite", "late+hide", "north+flee", "chase+flee_all",
+        "centre+south_east", "follow+opposite", "ambush+flee")  # fmt: skip
 
 
 class TagScripts:
@@ -70,6 +76,8 @@ class TagScripts:
     Raises:
         ConfigError: an unknown script, or a filter, which there is none for.
     """
+
+    usual = TRAIN, TEST
 
     def __init__(
         self, names: list[str], noise: list[float], info: EnvInfo, seats: list[int], n_envs: int, seed: int,

@@ -95,16 +95,17 @@ def test_numbers_as_people_write_them(tmp_path):
         (["with", "vae_betas=0.5"], "vae_betas: 0.5 is not a list (of float) (command line)"),
         (["with", "env_workers=many"], "env_workers: 'many' is not a whole number or one of 'auto' (command line)"),
         (["--config=iql", "with", "vae_lr=1e-4"],
-         "vae_lr: no part of this run reads it; it is a key of omg_vae_learner (command line)"),
+         "vae_lr: no part of this run reads it; it is a key of omg_vae_learner, opponent_model_learner "
+         "(command line)"),
         (["with", "learner=q_lerner"],
          "learner: unknown name 'q_lerner'; did you mean 'q_learner'? "
-         "(there is: omg_vae_learner, ppo_learner, pqn_learner, q_learner)"),
+         "(there is: omg_vae_learner, opponent_model_learner, ppo_learner, pqn_learner, q_learner)"),
         (["with", "learner=no.such:Thing"], "learner: cannot import 'no.such' (No module named 'no')"),
         (["with", "learner=omarl.learners.q_learner:QLerner"],
          "learner: module 'omarl.learners.q_learner' has no 'QLerner'; did you mean 'QLearner'?"),
         (["--config=omg_va"],
          "--config=omg_va: no such configuration; did you mean 'omg_vae'? "
-         "(there is: ippo, iql, mappo, omg_vae, pqn, pqn_vdn, qmix, vdn)"),
+         "(there is: ippo, iql, liam, mappo, naive_om, omg, omg_ppo, omg_vae, ppo_history, pqn, pqn_vdn, qmix, vdn)"),
         (["with", "seed=-1"], "seed: -1 is out of range, it must be at least 0 (command line)"),
         (["with", "seed=abc"], "seed: 'abc' is not a whole number (command line)"),
         (["with", "vae_betas=[0.9]"], "vae_betas: [0.9] has 1 values, it needs 2 (command line)"),
@@ -192,7 +193,7 @@ def test_mutable_defaults_are_not_shared():
 
 
 def test_find_lists_what_exists():
-    with pytest.raises(ConfigError, match="there is: ippo, iql, mappo, omg_vae"):
+    with pytest.raises(ConfigError, match="there is: ippo, iql, liam, mappo, naive_om, omg"):
         find("algs", "zzz")
 
 

@@ -19,7 +19,7 @@ def made(lengths, truncates=False, steps=4, **changes):
 
 def values_are(learner, value):
     """The critic says ``value(stamp)`` for every agent; ClockEnv stamps observations."""
-    learner.critic.forward = lambda obs, state: value(obs[..., 0])
+    learner.critic.forward = lambda obs, state, condition=None: value(obs[..., 0])
 
 
 def test_the_objective_by_hand():

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from ...components.rollout import Rollout
 from ...config.schema import key, read
-from ..agents.feature_agent import FeatureAgent
-from ..unrolling import unroll_rows
+from ...modules.agents.feature_agent import FeatureAgent
+from ...modules.unrolling import unroll_rows
 
 
 @dataclass(frozen=True)

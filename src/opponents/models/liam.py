@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ...components.normalisers import RunningMeanStd
 from ...components.rollout import Rollout
 from ...config.schema import key, read
-from ..linear import Linear
+from ...modules.linear import Linear
 from .history_model import HistoryModel, HistoryModelConfig, masked
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...components.rollout import Rollout
-from ..linear import Linear
+from ...modules.linear import Linear
 from .history_model import HistoryModel, masked
 
 

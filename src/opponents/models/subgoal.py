@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...config.schema import key, read
-from ..linear import Linear
-from ..losses import tanh_bound
-from ..vae import mlp
+from ...modules.linear import Linear
+from ...modules.losses import tanh_bound
+from ...modules.vae import mlp
 from .history_model import HistoryModel, HistoryModelConfig
 
 LOG_VAR_LIMIT = 5.0

@@ -1,0 +1,121 @@
+"""Scripted foraging players, and the filter that watches them, against boards worked out by hand."""
+
+import numpy as np
+import pytest
+from omarl.opponents.foraging import SCRIPTS, ForagingScripts
+from omarl.types import ConfigError, EnvInfo
+
+NONE, NORTH, SOUTH, WEST, EAST, LOAD = range(6)
+ALL = np.arange(1)
+
+
+def board_info(n_foods=3, key="lbforaging:Foraging-8x8-2p-3f-v3"):
+    size = 3 * n_foods + 6
+    return EnvInfo(key, ("agent_0", "agent_1"), ("a", "a"), size, (size, size), 6, (6, 6), 2 * size, 50)
+
+
+def seen(foods, me, other):
+    """Both players' observations [1, 2, O]; foods (y, x, level) in reading order, three slots."""
+    slots = [value for food in foods for value in food] + [-1, -1, 0] * (3 - len(foods))
+    rows = [[*slots, *me, *other], [*slots, *other, *me]]
+    return np.array([[rows[1], rows[0]]], np.float32)  # the scripted player is agent_1
+
+
+def player(script, noise=0.0, believed=None):
+    group = ForagingScripts([script], [noise], board_info(), [1], 1, 0, believed)
+    group.begin(ALL, np.zeros(1, int))
+    return group
+
+
+FOODS = [(1, 6, 3), (4, 1, 1), (6, 5, 2)]
+
+
+@pytest.mark.parametrize(
+    "script, slot",
+    [
+        ("nearest", 2), ("farthest", 0), ("second_nearest", 1), ("highest_level", 0), ("lowest_level", 1),
+        ("follower", 0), ("avoider", 1), ("first", 0), ("last", 2), ("west", 1), ("east", 0), ("north_east", 0),
+        ("south_west", 1), ("diagonal", 2),
+    ],
+)  # fmt: skip
+def test_what_each_script_goes_for(script, slot):
+    obs = seen(FOODS, me=(6, 3, 2), other=(0, 7, 1))
+    group = player(script)
+    group.act(ALL, np.zeros(1, int), obs)
+    assert group.goals(ALL, obs)[0, 0].tolist() == [float(i == slot) for i in range(3)]
+
+
+def test_every_script_reaches_its_food_and_loads():
+    for script in SCRIPTS:
+        group, (y, x) = player(script), (3, 3)
+        for _ in range(20):
+            obs = seen(FOODS, me=(y, x, 2), other=(7, 7, 1))
+            action = group.act(ALL, np.zeros(1, int), obs)[0, 0]
+            if action == LOAD:
+                break
+            y, x = y + (action == SOUTH) - (action == NORTH), x + (action == EAST) - (action == WEST)
+        goal = group.goal[0, 0]
+        assert action == LOAD
+        assert abs(goal[0] - y) + abs(goal[1] - x) == 1, script
+
+
+def test_a_goal_is_kept_until_it_is_gone():
+    group = player("nearest")
+    group.act(ALL, np.zeros(1, int), seen(FOODS, me=(6, 3, 2), other=(0, 0, 1)))
+    moved = seen(FOODS, me=(4, 2, 2), other=(0, 0, 1))  # another food is nearer now
+    assert group.act(ALL, np.zeros(1, int), moved)[0, 0] in (SOUTH, EAST)
+    assert group.goals(ALL, moved)[0, 0].tolist() == [0, 0, 1]
+    gone = seen(FOODS[:2], me=(4, 2, 2), other=(0, 0, 1))
+    assert group.act(ALL, np.zeros(1, int), gone)[0, 0] == LOAD
+
+
+def test_it_goes_around_what_stands_in_its_way():
+    group = player("last")  # food at (6, 5); the other player stands to the east
+    obs = seen(FOODS, me=(5, 2, 2), other=(5, 3, 1))
+    assert {group.act(ALL, np.zeros(1, int), obs)[0, 0] for _ in range(20)} == {SOUTH}
+
+
+def test_noise_is_the_share_of_random_moves():
+    group = player("last", noise=0.5)
+    obs = seen(FOODS, me=(6, 3, 2), other=(0, 0, 1))
+    taken = [group.act(ALL, np.zeros(1, int), obs)[0, 0] for _ in range(2000)]
+    assert np.mean(np.array(taken) != EAST) == pytest.approx(0.5 * 0.75, abs=0.04)
+
+
+def test_bayes_by_hand():
+    """Two scripts: one goes west to slot 1, one east to slot 2. A step east is right for the second alone."""
+    group = player("last", believed=["west", "last"])
+    obs = seen(FOODS, me=(6, 3, 2), other=(0, 0, 1))
+    assert group.believe(ALL, obs)[0, 0].tolist() == [0.0, 0.5, 0.5]
+    group.observe(ALL, obs, np.array([[EAST]]))
+    moved = seen(FOODS, me=(6, 4, 2), other=(0, 0, 1))
+    # towards (4, 1) a player goes north or west, each half the time; an accident has 2 parts in 100
+    assert group.believe(ALL, moved)[0, 0, 2] == pytest.approx(1.02 / (1.02 + 0.02), abs=1e-6)
+
+
+def test_belief_moves_on_when_food_is_gone():
+    group = player("last", believed=["west", "last"])
+    group.believe(ALL, seen(FOODS, me=(6, 3, 2), other=(0, 0, 1)))
+    left = seen(FOODS[:2], me=(6, 3, 2), other=(0, 0, 1))  # slot 2 was eaten: "last" would go for (4, 1) now
+    assert group.believe(ALL, left)[0, 0].tolist() == [0.0, 1.0, 0.0]
+
+
+def test_the_random_script_is_believed_to_go_anywhere():
+    group = player("last", believed=["random"])
+    obs = seen(FOODS, me=(6, 3, 2), other=(0, 0, 1))
+    assert group.believe(ALL, obs)[0, 0].tolist() == pytest.approx([1 / 3] * 3)
+
+
+def test_offsets_by_hand():
+    obs = seen([(4, 3, 2)], me=(4, 2, 1), other=(0, 3, 2))
+    told = ForagingScripts.offsets(obs, [1], board_info())[0, 0].reshape(3, -1)
+    assert told[0].tolist() == [0.0, 0.25, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    assert not told[1:].any()
+
+
+def test_what_cannot_be_played():
+    with pytest.raises(ConfigError, match="'nearst' is none of"):
+        player("nearst")
+    partly_seen = board_info(key="mpe2.simple_spread_v3")
+    with pytest.raises(ConfigError, match="no foraging whose players see everything"):
+        ForagingScripts(["nearest"], [0.0], partly_seen, [1], 1, 0)

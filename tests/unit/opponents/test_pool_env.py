@@ -1,0 +1,168 @@
+"""The environment with the opponents inside: who acts, what learners are told, what is noted."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fakes import args_for
+from omarl.components.episode_batch import make_scheme
+from omarl.controllers.basic_controller import BasicMAC
+from omarl.envs.make import make_vec_env
+from omarl.opponents.frozen import FrozenNetworks
+from omarl.opponents.pool import Member, Pool
+from omarl.opponents.pool_env import PoolEnv
+from omarl.opponents.tag import PREDATORS, PREY
+from omarl.types import ConfigError
+
+KEY = "lbforaging:Foraging-8x8-2p-3f-v3"
+NAMES = ("nearest", "farthest", "west")
+
+
+def pool_of(*names, split="train"):
+    return Pool(Path(), "gymnasium", {}, tuple(Member(n, "script", "scripted", split, script=n) for n in names))
+
+
+def foraging(told=("actions",), n_envs=6, in_turn=False, names=NAMES, seed=0, **args):
+    env = make_vec_env("gymnasium", {"key": KEY, "backend": "batched", **args}, n_envs, 0, seed)
+    return PoolEnv(env, pool_of(*names), "train", ["agent_0"], list(told), seed, in_turn)
+
+
+def play(env, steps, seed=0):
+    rng = np.random.default_rng(seed)
+    env.reset()
+    return [env.step(rng.integers(0, 6, (env.n_envs, 1))).observation.obs.copy() for _ in range(steps)]
+
+
+def test_learners_alone_are_seen():
+    env = foraging(told=("actions", "goal", "offsets"))
+    info = env.info
+    assert info.agents == ("agent_0",)
+    assert info.opponents == ("agent_1",)
+    assert info.obs_shape == 15 + 3 * 8 + 6 + 3
+    assert [info.told_slice(n) for n in ("offsets", "actions", "goal")] == [
+        slice(15, 39),
+        slice(39, 45),
+        slice(45, 48),
+    ]
+    seen = env.reset()
+    assert seen.obs.shape == (6, 1, 48)
+    assert seen.avail.shape == (6, 1, 6)
+    assert seen.state.shape == (6, 30)
+    with pytest.raises(ConfigError, match="belief is needed here"):
+        info.told_slice("belief")
+
+
+def test_what_is_told_is_what_the_opponent_did():
+    env = foraging(n_envs=8)
+    env.reset()
+    where = env.info.told_slice("actions")
+    for _ in range(60):
+        planned = env.actions[:, 1].copy()
+        step = env.step(np.zeros((8, 1), np.int64))
+        told = step.final.obs[:, 0, where]
+        assert (told.argmax(axis=1) == planned).all()
+        assert (told.sum(axis=1) == 1).all()
+        over = step.terminated | step.truncated
+        assert not step.observation.obs[over][:, 0, where].any()  # a new episode has no last action
+        assert (step.observation.obs[~over] == step.final.obs[~over]).all()
+
+
+def test_next_actions_foretell():
+    env = foraging(told=("actions", "next_actions"))
+    seen = env.reset()
+    for _ in range(30):
+        foretold = seen.obs[:, 0, env.info.told_slice("next_actions")].argmax(axis=1)
+        step = env.step(np.zeros((6, 1), np.int64))
+        assert (step.final.obs[:, 0, env.info.told_slice("actions")].argmax(axis=1) == foretold).all()
+        seen = step.observation
+
+
+def test_tests_meet_everybody_equally_often():
+    env = foraging(n_envs=3, in_turn=True, episode_limit=5)
+    play(env, 30)
+    met = [(e.copy, e.opponent) for e in env.episodes]
+    assert [o for c, o in met if c == 1] == [(1 + 3 * i) % 3 for i in range(6)]
+    env = foraging(n_envs=2, in_turn=True, episode_limit=5)
+    play(env, 30)
+    assert sorted(e.opponent for e in env.episodes) == [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]
+
+
+def test_episodes_are_noted():
+    env = foraging(n_envs=4, episode_limit=12)
+    env.reset()
+    total, completed, rng = 0.0, 0, np.random.default_rng(0)
+    for _ in range(60):
+        step = env.step(rng.integers(0, 6, (4, 1)))
+        total, completed = total + step.reward.sum(), completed + step.terminated.sum()
+    noted = sum(e.returns.sum() for e in env.episodes) + env.returns.sum()
+    assert noted == pytest.approx(total, abs=1e-5)
+    assert sum(e.length for e in env.episodes) + env.lengths.sum() == 240
+    assert sum(e.terminated for e in env.episodes) == completed
+
+
+def test_the_same_seed_is_the_same_play():
+    one, other = (play(foraging(told=("actions", "belief")), 40) for _ in range(2))
+    assert all((a == b).all() for a, b in zip(one, other, strict=True))
+    another = play(foraging(told=("actions", "belief"), seed=1), 40)
+    assert any((a != b).any() for a, b in zip(one, another, strict=True))
+
+
+@pytest.mark.parametrize(
+    "learners, told, message",
+    [
+        (["agent_*"], [], "names everybody of agent_0, agent_1"),
+        (["predator"], [], "names nobody"),
+        (["agent_0"], ["thoughts"], "'thoughts' is none of"),
+    ],
+)
+def test_what_cannot_be(learners, told, message):
+    env = make_vec_env("gymnasium", {"key": KEY, "backend": "batched"}, 2, 0, 0)
+    with pytest.raises(ConfigError, match=message):
+        PoolEnv(env, pool_of(*NAMES), "train", learners, told, 0, False)
+
+
+def test_predators_and_prey():
+    names = [f"{hunter}+{prey}" for hunter in PREDATORS for prey in PREY]
+    env = make_vec_env("pettingzoo", {"key": "mpe2.simple_tag_v3", "backend": "batched"}, 90, 0, 0)
+    pool = PoolEnv(env, pool_of(*names), "train", ["adversary_0"], ["actions", "goal"], 0, True)
+    assert pool.info.opponents == ("adversary_1", "adversary_2", "agent_0")
+    pool.reset()
+    for _ in range(100):
+        pool.step(np.zeros((90, 1), np.int64))
+    caught = {}
+    for e in pool.episodes:
+        caught.setdefault(names[e.opponent], []).append(e.returns.sum())
+    assert len(caught) == 90
+    mean = {name: np.mean(values) for name, values in caught.items()}
+    assert mean["chase+centre"] > 10 + mean["guard+flee"]  # a prey that waits in the middle is caught again and again
+    with pytest.raises(ConfigError, match="no PREDATOR"):
+        PoolEnv(env, pool_of("chase"), "train", ["adversary_0"], [], 0, False)
+
+
+@pytest.mark.parametrize("changes", [{}, {"use_rnn": False}, {"share_parameters": "none"}])
+def test_a_stack_acts_as_its_networks_do(changes):
+    """K networks in one call give what each gives alone, whoever plays where, memory included."""
+    env = make_vec_env("pettingzoo", {"key": "mpe2.simple_tag_v3", "backend": "batched"}, 7, 0, 0)
+    args = args_for(env.info, obs_last_action=True, evaluation_epsilon=0.0, **changes)
+    scheme, groups = make_scheme(env.info, False)
+    torch.manual_seed(0)
+    macs = [BasicMAC(scheme, groups, args).requires_grad_(False) for _ in range(3)]
+    stack = FrozenNetworks(macs, env.info, [1, 2, 3], 7, 0)
+    rows, which = np.array([0, 2, 3, 5, 6]), np.array([2, 0, 2, 1, 2])
+    seen = env.reset()
+    carries, last = [mac.initial_carry(7) for mac in macs], torch.zeros(7, 4, 5)
+    stack.begin(rows, which)
+    for t in range(6):
+        actions = stack.act(rows, which, seen.obs, seen.avail)
+        alone = []
+        for k, mac in enumerate(macs):
+            chosen, carries[k] = mac.act(seen, last, carries[k], 0, True)
+            alone.append(chosen)
+        for place, (row, k) in enumerate(zip(rows, which, strict=True)):
+            assert alone[k][row, 1:].tolist() == actions[place].tolist(), (t, row)
+        joint = np.random.default_rng(t).integers(0, 5, (7, 4))
+        joint[np.ix_(rows, [1, 2, 3])] = actions
+        stack.remember(rows, joint[rows])
+        last = torch.nn.functional.one_hot(torch.from_numpy(joint), 5).float()
+        seen = env.step(joint).observation

@@ -1,0 +1,241 @@
+"""OMG's hindsight, its mixture and its losses, by hand; and what each part of a model learner may touch."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fakes import RecordingLogger, args_for
+from omarl.components.episode_batch import make_scheme
+from omarl.components.rollout import Ends, Rollout
+from omarl.controllers.model_controller import ModelMAC
+from omarl.envs.make import make_vec_env
+from omarl.learners.opponent_model_learner import OpponentModelLearner
+from omarl.learners.subgoals import select, states_to_come
+from omarl.learners.vae_trainer import VAEConfig, VAETrainer
+from omarl.opponents.pool import Member, Pool
+from omarl.opponents.pool_env import PoolEnv
+from omarl.runners.rollout_runner import RolloutRunner
+from omarl.types import ConfigError
+
+KEY = "lbforaging:Foraging-8x8-2p-3f-v3"
+
+
+def stamped(terminated_at=()):
+    """One copy, five steps; the state at step t is t, the last state of an episode that ends at t is 100 + t."""
+    state = torch.arange(6.0).view(1, 6, 1)
+    over = torch.zeros(1, 6, 1)
+    for t in terminated_at:
+        over[0, t] = 1
+    ends = None
+    if terminated_at:
+        at = torch.tensor(terminated_at)
+        last = (100.0 + at).view(-1, 1).float()
+        empty = torch.zeros(len(at), 1, 1)
+        ends = Ends(torch.zeros_like(at), at, empty, last, empty, empty, empty, empty)
+    data = {"state": state, "terminated": over, "truncated": torch.zeros(1, 6, 1), "filled": torch.ones(1, 6, 1)}
+    return Rollout({"truncated": {}}, {}, data, torch.zeros(1), torch.zeros(1), ends)
+
+
+def test_candidates_are_the_states_to_come():
+    states, valid = states_to_come(stamped(), 3)
+    assert states[0, 1, :, 0].tolist() == [2, 3, 4]
+    assert valid[0].tolist() == [[1, 1, 1], [1, 1, 1], [1, 1, 1], [1, 1, 0], [1, 0, 0]]
+
+
+def test_candidates_stay_inside_the_episode():
+    states, valid = states_to_come(stamped([2]), 3)
+    assert valid[0].tolist() == [[1, 1, 1], [1, 1, 0], [1, 0, 0], [1, 1, 0], [1, 0, 0]]
+    assert states[0, 0, :, 0].tolist() == [1, 2, 102]  # the last state of the episode, not the next one's first
+    assert states[0, 2, 0, 0] == 102
+    assert states[0, 3, :2, 0].tolist() == [4, 5]
+
+
+def test_the_selector():
+    goals = torch.tensor([[[[1.0], [5.0], [3.0]], [[2.0], [9.0], [9.0]]]])  # [E=1, T=2, K=3, Z=1]
+    valid = torch.tensor([[[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]]])
+
+    def value(each):
+        return each[..., 0]
+
+    def chosen(rule, optimistic=True):
+        return select(rule, optimistic, goals, valid, value, 1)[0, :, 0].tolist()
+
+    assert chosen("value") == [1, 0]  # the best, and the only one there is
+    assert chosen("value", optimistic=False) == [0, 0]
+    assert chosen("next") == [0, 0]
+    assert chosen("third") == [2, 0]
+    drawn = {chosen("random")[0] for _ in range(60)}
+    assert drawn == {0, 1, 2}
+    assert {chosen("random")[1] for _ in range(20)} == {0}
+
+
+@pytest.fixture
+def prior(tmp_path):
+    torch.manual_seed(0)
+    trainer = VAETrainer(30, VAEConfig(vae_latent_dim=4, vae_hidden_dim=8))
+    trainer.update(torch.randn(64, 30) * 3 + 2)
+    with torch.no_grad():  # so that codes differ from state to state
+        trainer.vae.encoder[-1].weight[:4] *= 20.0
+    torch.save(trainer.state_dict(), tmp_path / "vae.th")
+    return tmp_path
+
+
+def parts(prior, model="subgoal", base="ppo_learner", copies=6, **values):
+    env = make_vec_env("gymnasium", {"key": KEY, "backend": "batched", "episode_limit": 7}, copies, 0, 0)
+    names = ("nearest", "farthest")
+    pool = Pool(Path(), "g", {}, tuple(Member(n, "script", "scripted", "train", script=n) for n in names))
+    env = PoolEnv(env, pool, "train", ["agent_0"], ["actions"], 0, False)
+    args = args_for(
+        env.info, env_info=env.info, opponent_model=model, base_learner=base, source=str(prior), rollout_steps=9,
+        vae_latent_dim=4, vae_hidden_dim=8, model_hidden_dim=8, agent="features", obs_last_action=False,
+        action_selector="softmax", t_max=1000, learner_log_interval=1, omg_anneal_time=0,
+    )  # fmt: skip
+    vars(args).update(values)
+    scheme, groups = make_scheme(env.info, False)
+    torch.manual_seed(1)
+    mac = ModelMAC(scheme, groups, args)
+    learner = OpponentModelLearner(mac, scheme, RecordingLogger(), args)
+    return RolloutRunner(env, mac, scheme, groups, args), learner
+
+
+def believed(learner, runner, t_env=10**6):
+    batch = runner.run()
+    with torch.no_grad():
+        goals = learner._believe(batch, t_env)
+    return batch, goals
+
+
+@pytest.mark.parametrize("model", ["subgoal", "liam", "naive"])
+@pytest.mark.parametrize("base", ["ppo_learner", "pqn_learner"])
+def test_what_is_trained_on_is_what_was_acted_on(prior, model, base):
+    """Once the mixture is over, the condition along the rollout is, step by step, the one that acting was told."""
+    runner, learner = parts(prior, model, base)
+    told, step = [], learner.model.step
+
+    def recorded(obs, carry):
+        condition, carry = step(obs, carry)
+        told.append(condition)
+        return condition, carry
+
+    learner.model.step = recorded
+    runner.run()
+    told.clear()
+    batch = runner.run()
+    acted = torch.stack(told[: runner.length], dim=1)
+    with torch.no_grad():
+        learner._believe(batch, 10**6)
+    torch.testing.assert_close(batch["condition"][:, :-1], acted, atol=1e-5, rtol=1e-4)
+
+
+def test_the_mixture_falls_from_what_is_selected_to_what_is_inferred(prior):
+    runner, learner = parts(prior, omg_anneal_time=100)
+    batch, states = believed(learner, runner, 0)
+    selected, _ = learner.prior.encode(states)
+    torch.testing.assert_close(batch["condition"][:, :-1], selected)
+    batch, states = believed(learner, runner, 50)
+    selected, _ = learner.prior.encode(states)
+    share = (batch["condition"][:, :-1] == selected).all(dim=-1).float().mean()
+    assert 0.3 < share < 0.7
+    batch, _ = believed(learner, runner, 100)
+    torch.testing.assert_close(batch["condition"], batch["critic_condition"])
+
+
+def test_the_next_state_keeps_the_goal_in_q_targets_alone(prior):
+    runner, learner = parts(prior, base="pqn_learner", action_selector="epsilon_greedy", omg_input="prior")
+    batch, _ = believed(learner, runner)
+    assert torch.equal(batch.next_condition, batch["condition"][:, :-1])
+    e = batch.ends
+    assert torch.equal(batch.ends_condition, batch["condition"][e.copy, e.step])
+    with torch.no_grad():
+        ahead = learner.mac.unroll_ahead(batch)
+        here = learner.mac.unroll(batch)
+        batch.data["condition"] = torch.cat([batch["condition"][:, :1], batch.next_condition], dim=1)
+        shifted = learner.mac.unroll(batch)
+    torch.testing.assert_close(ahead, shifted[:, 1:])
+    assert not torch.allclose(ahead, here[:, 1:])
+    runner, learner = parts(prior, omg_input="prior")
+    batch, _ = believed(learner, runner)
+    assert batch.next_condition is None  # a critic's baseline must not know what hindsight selects
+    assert not torch.allclose(batch["critic_condition"], batch["condition"])
+
+
+@pytest.mark.parametrize("model", ["subgoal", "liam", "naive"])
+def test_policy_and_model_share_no_gradient(prior, model):
+    runner, learner = parts(prior, model)
+    policy = [p.detach().clone() for p in learner.mac.parameters()]
+    frozen = [p.detach().clone() for p in learner.model.parameters()]
+    batch, goals = believed(learner, runner)
+    learner.base.train(batch, 1, 0)
+    assert all(torch.equal(a, b) for a, b in zip(frozen, learner.model.parameters(), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(policy, learner.mac.parameters(), strict=True))
+    policy = [p.detach().clone() for p in learner.mac.parameters()]
+    vae = [p.detach().clone() for p in learner.prior.trainer.vae.parameters()] if learner.prior else []
+    learner._update_model(batch, learner.model.actions_taken(batch), goals)
+    assert all(torch.equal(a, b) for a, b in zip(policy, learner.mac.parameters(), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(frozen, learner.model.parameters(), strict=True))
+    if learner.prior:
+        assert all(torch.equal(a, b) for a, b in zip(vae, learner.prior.trainer.vae.parameters(), strict=True))
+
+
+def test_the_cvae_comes_to_the_prior_of_what_is_selected(prior):
+    """Taught long enough with a heavy KL, what is inferred is the selected state's code."""
+    heavy = {"omg_vae_alpha": 1.0, "vae_alpha_ramp": 0, "vae_lr": 3e-3, "model_hidden_dim": 64}
+    runner, learner = parts(prior, copies=32, omg_selection="next", **heavy)
+    for _ in range(120):
+        batch, goals = believed(learner, runner)
+        learner._update_model(batch, learner.model.actions_taken(batch), goals)
+    batch, goals = believed(learner, runner)
+    mu_p, _ = learner.prior.encode(goals)
+    error = (batch["condition"][:, 1:-1] - mu_p[:, 1:]).square().mean()
+    assert error < 0.5 * (mu_p - mu_p.mean(dim=(0, 1))).square().mean()
+
+
+@pytest.mark.parametrize("model, number", [("liam", "model_recon_loss"), ("naive", "model_action_accuracy")])
+def test_models_learn_what_opponents_do(prior, model, number):
+    runner, learner = parts(prior, model, copies=64, vae_lr=5e-3, model_hidden_dim=32, epochs=1)
+    for _ in range(150):
+        learner.train(runner.run(), runner.t_env, 0)
+    accuracy = [value for _, value in learner.logger.series("model_action_accuracy")]
+    assert np.mean(accuracy[-10:]) > 0.55 > 0.15 + np.mean(accuracy[:3])
+    assert learner.logger.series(number)
+
+
+def test_opponents_actions_are_read_from_what_comes_after(prior):
+    runner, learner = parts(prior, "naive")
+    batch = runner.run()
+    taken = learner.model.actions_taken(batch)
+    at = learner.model.last_actions
+    e = batch.ends
+    assert (taken[e.copy, e.step, 0, 0] == e.obs[:, 0, at].argmax(dim=-1)).all()
+    going_on = (batch["terminated"] + batch["truncated"])[:, :-1, 0] == 0
+    told = batch["obs"][:, 1:, 0, at].argmax(dim=-1)
+    assert (taken[..., 0, 0] == told)[going_on].all()
+
+
+def test_a_state_dict_brings_everything_back(prior):
+    runner, learner = parts(prior)
+    learner.train(runner.run(), runner.t_env, 0)
+    kept = learner.state_dict()
+    _, fresh = parts(prior)
+    fresh.load_state_dict(kept)
+    batch = runner.run()
+    results = []
+    for each in (learner, fresh):
+        torch.manual_seed(3)
+        each.train(batch, runner.t_env, 0)
+        results.append([p.detach().clone() for p in [*each.mac.parameters(), *each.model.parameters()]])
+        batch.data.pop("condition")
+        batch.data.pop("critic_condition")
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_what_is_missing_is_said(prior, tmp_path):
+    with pytest.raises(ConfigError, match="needs mac=model_mac and a model"):
+        parts(prior, None)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(ConfigError, match="cannot be read"):
+        parts(empty)
+    with pytest.raises(ConfigError, match="no subgoal prior for this environment"):
+        parts(prior, vae_latent_dim=8)
