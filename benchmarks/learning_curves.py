@@ -8,8 +8,8 @@ Runs that are already in the folder are not repeated, ``--jobs`` of them run at 
 ``python main.py compare`` and writes ``benchmarks/learning/<task>.{md,csv,png}``.
 
 What is the same: steps, copies, steps for each update, batch (episodes), network, learning rate, discount, epsilon,
-soft target, one common reward, episodes of a test. What is each framework's own: all else, such as EPyMARL's
-standardised rewards, 5-step returns in MAPPO, terminations where time is up, initial weights.
+soft target, one common standardised reward, episodes of a test. What is each framework's own: all else, such as
+EPyMARL's 5-step returns in MAPPO, terminations where time is up, initial weights.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Task(NamedTuple):
 
 TASKS = {
     "simple_spread": Task(("env_args.key=mpe2.simple_spread_v3",), "spread", 25, 60_000, 0.9, True),
-    "simple_tag": Task(("env_args.key=benchmarks.tag_with_prey",), "tag", 25, 60_000, 0.9, True),
+    "simple_tag": Task(("env_args.key=benchmarks.tag_with_prey", "env_args.episode_limit=25"), "tag", 25, 60_000, 0.9, True),
     "foraging": Task(
         ("env=gymnasium", "env_args.key=lbforaging:Foraging-8x8-2p-3f-v3"),
         "lbforaging:Foraging-8x8-2p-3f-v3", 50, 100_000, 0.99, False),
@@ -75,7 +75,8 @@ def our_command(task: Task, alg: str, seed: int, results: Path) -> list[str]:
     """Ours, from the repository's root."""
     own = [f"rollout_steps={task.limit}", "minibatches=1"]
     if alg != "mappo":
-        own = [f"env_steps_per_update={4 * task.limit}", "duelling=False"]
+        own = [f"env_steps_per_update={4 * task.limit}", "duelling=False", "standardise_rewards=True",
+               "centre_rewards=True"]  # fmt: skip
     return [sys.executable, "main.py", f"--config={alg}", "with", *shared_words(task, alg), *own, *task.ours,
             f"seed={seed}", "save_model=False", "use_tensorboard=False", f"local_results_path={results}"]  # fmt: skip
 

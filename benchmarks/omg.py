@@ -29,6 +29,7 @@ ROOT = HERE.parent
 class Task(NamedTuple):
     """An environment, its pool, and what its oracle is told."""
 
+    env_config: str
     words: tuple[str, ...]
     train: tuple[str, ...]
     test: tuple[str, ...]
@@ -41,8 +42,9 @@ class Task(NamedTuple):
 
 def foraging(key: str, mode: str, *words: str) -> Task:
     """A foraging task."""
-    own = ("env=gymnasium", f"env_args.key=lbforaging:{key}", "env_args.backend=batched", "gamma=0.97")
-    return Task((*own, *words), *foraging_scripts.ForagingScripts.usual, "offsets,actions", "goal", True, mode, 1_000_000)  # fmt: skip
+    own = (f"env_args.key=lbforaging:{key}", "env_args.backend=batched", "gamma=0.97")
+    train, test = foraging_scripts.ForagingScripts.usual
+    return Task("foraging", (*own, *words), train, test, "offsets,actions", "goal", True, mode, 1_000_000)
 
 
 TASKS = {
@@ -50,7 +52,8 @@ TASKS = {
     "foraging": foraging("Foraging-8x8-2p-3f-v3", "optimistic"),
     "competitive": foraging("Foraging-8x8-2p-3f-v3", "conservative", "env_args.max_food_level=[1,1,1]"),
     "predator_prey": Task(
-        ("env=pettingzoo", "env_args.key=mpe2.simple_tag_v3", "env_args.max_cycles=25", "env_args.backend=batched",
+        "simple_tag",
+        ("env_args.key=mpe2.simple_tag_v3", "env_args.max_cycles=25", "env_args.backend=batched",
          "omg_learners=adversary_0", "gamma=0.9"),
         *tag_scripts.TagScripts.usual, "actions", "goal", False, "optimistic", 1_000_000),
 }  # fmt: skip
@@ -85,14 +88,14 @@ def prepare(name: str, results: Path) -> Path:
     bare = results / "pools" / f"{name}_bare"
     shutil.rmtree(bare, ignore_errors=True)
     lists = [f"scripts=[{','.join(task.train)}]", f"test_scripts=[{','.join(task.test)}]"]
-    main_py("pool", "with", *task.words, *lists, f"out={bare}")
+    main_py("pool", f"--env-config={task.env_config}", "with", *task.words, *lists, f"out={bare}")
     prior = results / "priors" / name
     shutil.rmtree(prior, ignore_errors=True)
-    main_py("--config=ppo_history", "with", *task.words, *told(task, ""), f"pool={bare}", "learner=omg_vae_learner",
+    main_py("--config=ppo_history", f"--env-config={task.env_config}", "with", *task.words, *told(task, ""), f"pool={bare}", "learner=omg_vae_learner",
             "base_learner=ppo_learner", "vae_updates=32", "t_max=400000", "seed=100",
             f"local_results_path={prior}")  # fmt: skip
     (run,) = prior.glob("sacred/*/*/1")
-    main_py("pool", "with", *task.words, *lists, f"out={pool}", f"prior={run}")
+    main_py("pool", f"--env-config={task.env_config}", "with", *task.words, *lists, f"out={pool}", f"prior={run}")
     return pool
 
 
@@ -113,7 +116,7 @@ def run(name: str, arm: str, seed: int, results: Path) -> str:
     partial = place.with_name(f"{seed}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     extra = [f"omg_mode={task.mode}"] if arm == "omg" else []
-    main_py(f"--config={alg}", "with", *task.words, *told(task, more), *extra, f"pool={results / 'pools' / name}",
+    main_py(f"--config={alg}", f"--env-config={task.env_config}", "with", *task.words, *told(task, more), *extra, f"pool={results / 'pools' / name}",
             "split=test", f"t_max={task.steps}", f"test_interval={task.steps // 10}", "test_nepisode=1280",
             "test_greedy=False", f"seed={seed}", f"label={arm}", "use_tensorboard=False",
             f"local_results_path={partial}")  # fmt: skip

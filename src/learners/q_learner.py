@@ -39,6 +39,7 @@ class QLearnerConfig:
     grad_norm_clip: float = key(10.0, above=0, help="largest gradient norm")
     mixer: str | None = key(None, component="mixer", help="vdn, qmix: learn the team's value; none: each its own")
     standardise_rewards: bool = key(False, help="divide rewards by their running standard deviation")
+    centre_rewards: bool = key(False, help="and take their running mean off: for episodes of one length alone")
     learner_log_interval: int = key(1000, low=1, help="environment steps between logs")
 
 
@@ -135,7 +136,8 @@ class QLearner:
         if self.reward_stats is not None:
             valid = mask.expand_as(reward) > 0
             self.reward_stats.update(reward[valid].unsqueeze(-1))
-            reward = reward / self.reward_stats.std.float()
+            centre = self.reward_stats.mean.float() if self.config.centre_rewards else 0.0
+            reward = (reward - centre) / self.reward_stats.std.float()
         return reward
 
     @torch.no_grad()

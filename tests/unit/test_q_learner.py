@@ -173,6 +173,15 @@ def test_reward_statistics_ignore_padding():
     assert all(torch.isfinite(p).all() for p in learner.mac.parameters())
 
 
+def test_centred_rewards_have_no_mean_and_the_targets_say_so():
+    """Rewards of 4 and 6: mean 5, standard deviation 1, so that -1 and 1 are what is learned."""
+    learner = learner_of(standardise_rewards=True, centre_rewards=True)
+    batch = random_batch(env_info(), [4])
+    batch.data["reward"][0, :4] = torch.tensor([4.0, 6.0, 4.0, 6.0])[:, None]
+    seen = learner._rewards(batch, torch.ones(1, 4, 1))
+    torch.testing.assert_close(seen[0, :, 0], torch.tensor([-1.0, 1.0, -1.0, 1.0]), atol=1e-3, rtol=1e-3)
+
+
 def test_a_reloaded_learner_goes_on_bit_for_bit():
     batches = [random_batch(INFO, [3, 5], seed=s) for s in range(6)]
     one = learner_of(standardise_rewards=True, target_update_interval_or_tau=4)

@@ -1,0 +1,114 @@
+"""Pools, learners against them and what is measured there, as a user types it."""
+
+import json
+
+import pytest
+import yaml
+from e2e.command import error_of, main
+
+FORAGING = ["--env-config=foraging", "with", "env_args.episode_limit=10", "env_args.backend=batched", "seed=1"]
+SCRIPTS = ["scripts=[nearest,farthest]", "test_scripts=[west,last:0.1]"]
+TINY = ["t_max=1600", "test_interval=800", "test_nepisode=8", "batch_size_run=8", "rollout_steps=20", "env_workers=0",
+        "hidden_dim=16", "learner_log_interval=160", "runner_log_interval=160", "use_tensorboard=False", "epochs=1",
+        "minibatches=1"]  # fmt: skip
+
+
+def pool(folder, *words):
+    done = main(["pool", *FORAGING, *SCRIPTS, *words, f"out={folder}"], folder.parent, results_key=False)
+    assert done.code == 0, done.err
+    return done
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A run of the base beside the VAE in a pool's company, and a pool that has its prior and its agents."""
+    root = tmp_path_factory.mktemp("source")
+    pool(root / "bare")
+    beside = ["learner=omg_vae_learner", "base_learner=ppo_learner", "vae_updates=4", "vae_hidden_dim=16"]
+    run = main(["--config=ppo_history", *FORAGING, *TINY, *beside, f"pool={root / 'bare'}"], root / "results")
+    assert run.code == 0, run.err
+    team = main(["--config=iql", *FORAGING, "t_max=400", "test_interval=0", "batch_size=4", "batch_size_run=4",
+                 "hidden_dim=16", "use_tensorboard=False"], root / "team")  # fmt: skip
+    assert team.code == 0, team.err
+    pool(root / "pool", f"prior={run.run}", f"test_runs=[{team.run}]")
+    return root
+
+
+def test_a_pool_says_who_is_in_it(source):
+    said = yaml.safe_load((source / "pool" / "pool.yaml").read_text())
+    assert [(m["name"], m["split"]) for m in said["opponents"]] == [
+        ("nearest", "train"), ("farthest", "train"), ("west", "test"), ("last:0.1", "test"), ("iql_4", "test"),
+    ]  # fmt: skip
+    trained = said["opponents"][-1]
+    assert trained["made"].startswith("iql, seed 1, 4")
+    assert (source / "pool" / trained["file"]).is_file()
+    assert said["prior"] == "prior.th"
+
+
+@pytest.mark.parametrize("algorithm, number", [
+    ("omg_ppo", "omg_kl_loss"), ("omg", "omg_kl_loss"), ("liam", "model_recon_loss"),
+    ("naive_om", "model_action_accuracy"),
+])  # fmt: skip
+def test_learners_that_model_opponents(source, tmp_path, algorithm, number):
+    words = [
+        f"--config={algorithm}",
+        *FORAGING,
+        *TINY,
+        f"pool={source / 'pool'}",
+        "split=test",
+        "vae_hidden_dim=16",
+        "model_hidden_dim=16",
+    ]
+    done = main(words, tmp_path)
+    assert done.code == 0, done.err
+    names = {name for line in done.lines() for name in line}
+    assert {number, f"{number}_std", "loss", "test_return_mean"} <= names
+    tested = "test_omg_hit_ratio" if number == "omg_kl_loss" else "test_model_action_accuracy"
+    assert tested in names
+    if tested == "test_omg_hit_ratio":
+        assert "test_omg_hit_chance" in names
+    again = main(["evaluate", "with", f"checkpoint_path={done.run}", "test_nepisode=12"], tmp_path)
+    assert again.code == 0, again.err
+    (file,) = done.run.glob("checkpoints/*/evaluation.json")
+    result = json.loads(file.read_text())
+    by = {(line["of"], line["name"]): line for line in result["by_opponent"]}
+    assert set(by) == {("opponent", "west"), ("opponent", "last:0.1"), ("opponent", "iql_4"), ("family", "script"),
+                       ("family", "iql"), ("all", "all")}  # fmt: skip
+    assert by["all", "all"]["episodes"] == len(result["episodes"]) >= 12
+    everyone = [sum(e["returns"]) for e in result["episodes"]]
+    assert by["all", "all"]["return"] == pytest.approx(sum(everyone) / len(everyone))
+    assert "family    script" in again.out
+
+
+def test_an_oracle_is_the_base_that_is_told_more(source, tmp_path):
+    words = [
+        "--config=ppo_history",
+        *FORAGING,
+        *TINY,
+        f"pool={source / 'bare'}",
+        "opponents_told=[actions,goal,belief]",
+    ]
+    assert main(words, tmp_path).code == 0
+
+
+def test_the_same_seed_is_the_same_run(source, tmp_path):
+    words = ["--config=omg_ppo", *FORAGING, *TINY, f"pool={source / 'pool'}", "split=test", "vae_hidden_dim=16"]
+    one, other = (main(words, tmp_path / name).steady() for name in "ab")
+    assert one == other
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--config=omg_ppo", "with", "pool=/nowhere"], "pool: /nowhere cannot be read (No such file"),
+        (["--config=omg_ppo", "--env-config=simple_spread"], "pool: there are no scripts for mpe2.simple_spread_v3"),
+        (["--config=ippo", "with", "opponents_told=[thoughts]"], "opponents_told:"),
+        (["--config=omg_ppo", "with", "omg_mode=hopeful"], "omg_mode: 'hopeful' is not one of"),
+        (["pool", "with", "out=x"], "runs, scripts: say who is to be met in training"),
+        (["pool", "with", "out=tests", "scripts=[chase+flee]"], "out: tests exists"),
+        (["pool", "with", "out=x", "scripts=[a:b]"], "scripts: 'a:b' is no SCRIPT"),
+        (["pool", "with", "out=x", "runs=[/nowhere]"], "runs: /nowhere holds no run"),
+    ],
+)
+def test_what_cannot_be_is_one_line(tmp_path, words, message):
+    assert message in error_of(main(words, tmp_path))
