@@ -49,7 +49,8 @@ class Task(NamedTuple):
 
 TASKS = {
     "simple_spread": Task(("env_args.key=mpe2.simple_spread_v3",), "spread", 25, 60_000, 0.9, True),
-    "simple_tag": Task(("env_args.key=benchmarks.tag_with_prey", "env_args.episode_limit=25"), "tag", 25, 60_000, 0.9, True),
+    "simple_tag": Task(
+        ("env_args.key=benchmarks.tag_with_prey", "env_args.episode_limit=25"), "tag", 25, 60_000, 0.9, True),
     "foraging": Task(
         ("env=gymnasium", "env_args.key=lbforaging:Foraging-8x8-2p-3f-v3"),
         "lbforaging:Foraging-8x8-2p-3f-v3", 50, 100_000, 0.99, False),

@@ -85,17 +85,18 @@ def prepare(name: str, results: Path) -> Path:
     task, pool = TASKS[name], results / "pools" / name
     if pool.is_dir():
         return pool
+    task_words = [f"--env-config={task.env_config}", "with", *task.words]
     bare = results / "pools" / f"{name}_bare"
     shutil.rmtree(bare, ignore_errors=True)
     lists = [f"scripts=[{','.join(task.train)}]", f"test_scripts=[{','.join(task.test)}]"]
-    main_py("pool", f"--env-config={task.env_config}", "with", *task.words, *lists, f"out={bare}")
+    main_py("pool", *task_words, *lists, f"out={bare}")
     prior = results / "priors" / name
     shutil.rmtree(prior, ignore_errors=True)
-    main_py("--config=ppo_history", f"--env-config={task.env_config}", "with", *task.words, *told(task, ""), f"pool={bare}", "learner=omg_vae_learner",
+    main_py("--config=ppo_history", *task_words, *told(task, ""), f"pool={bare}", "learner=omg_vae_learner",
             "base_learner=ppo_learner", "vae_updates=32", "t_max=400000", "seed=100",
             f"local_results_path={prior}")  # fmt: skip
     (run,) = prior.glob("sacred/*/*/1")
-    main_py("pool", f"--env-config={task.env_config}", "with", *task.words, *lists, f"out={pool}", f"prior={run}")
+    main_py("pool", *task_words, *lists, f"out={pool}", f"prior={run}")
     return pool
 
 
@@ -116,12 +117,24 @@ def run(name: str, arm: str, seed: int, results: Path) -> str:
     partial = place.with_name(f"{seed}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     extra = [f"omg_mode={task.mode}"] if arm == "omg" else []
-    main_py(f"--config={alg}", f"--env-config={task.env_config}", "with", *task.words, *told(task, more), *extra, f"pool={results / 'pools' / name}",
-            "split=test", f"t_max={task.steps}", f"test_interval={task.steps // 10}", "test_nepisode=1280",
-            "test_greedy=False", f"seed={seed}", f"label={arm}", "use_tensorboard=False",
+    main_py(f"--config={alg}", f"--env-config={task.env_config}", "with", *task.words, *told(task, more), *extra,
+            f"pool={results / 'pools' / name}", "split=test", f"t_max={task.steps}",
+            f"test_interval={task.steps // 10}", "test_nepisode=1280", "test_greedy=False",
+            f"seed={seed}", f"label={arm}", "use_tensorboard=False",
             f"local_results_path={partial}")  # fmt: skip
     partial.rename(place)
     return f"{place}: done"
+
+
+def table(name: str, results: Path) -> None:
+    """One task's tables and pictures: returns, and steps of an episode."""
+    (HERE / "omg").mkdir(exist_ok=True)
+    for metric, suffix in (("test_return_mean", ""), ("test_ep_length_mean", "_length")):
+        runs = ",".join(str(results / name / arm) for arm in ARMS if (results / name / arm).is_dir())
+        there = results / "tables" / f"{name}{suffix}"
+        main_py("compare", "with", f"runs=[{runs}]", "by=[label]", f"metric={metric}", f"out={there}")
+        for kind in ("md", "csv", "png"):
+            shutil.copy(there / f"comparison.{kind}", HERE / "omg" / f"{name}{suffix}.{kind}")
 
 
 def main() -> None:
@@ -148,7 +161,8 @@ def main() -> None:
             for said in workers.map(lambda one: run(*one, results), wanted):
                 print(said, flush=True)
         return
-    raise SystemExit("table: not yet")
+    for name in args.tasks:
+        table(name, results)
 
 
 if __name__ == "__main__":
