@@ -211,6 +211,8 @@ def describe(parts: Parts) -> str:
     for kind in parts.info.agent_types:
         kinds[kind] = kinds.get(kind, 0) + 1
     agents = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    if isinstance(parts.env, PoolEnv):
+        agents += f" against {len(parts.env.members)} opponents"
     where = getattr(parts.env, "how", "stepped by its own class")
     c = parts.config
     return f"{c.name} on {parts.info.key} ({agents}), {c.batch_size_run} copies {where}, seed {c.seed}"

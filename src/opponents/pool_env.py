@@ -199,8 +199,6 @@ class PoolEnv:
             self.actions[rows[:, None], self.seats] = group.act(rows, which, observation.obs, *extra)
             if "goal" in self.tells and hasattr(group, "goals"):
                 self.tells["goal"][rows] = group.goals(rows, observation.obs).reshape(len(rows), -1)
-        acting = np.take_along_axis(observation.avail, self.actions[:, :, None], axis=2)[:, :, 0]
-        self.actions *= acting > 0  # the dead and those out of turn have action 0 alone
         if "next_actions" in self.tells:
             self._one_hot(self.tells["next_actions"])
 
