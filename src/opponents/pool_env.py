@@ -90,7 +90,7 @@ class PoolEnv:
     Attributes:
         members: the K opponents.
         met: int64 [E], who plays in each copy now.
-        episodes: finished ones, until somebody clears the list.
+        episodes: those finished since the last reset, where opponents are met in turn: tests.
     """
 
     def __init__(
@@ -123,6 +123,8 @@ class PoolEnv:
         """Begins a new episode in every copy."""
         observation = self.env.reset()
         rows = np.arange(self.n_envs)
+        self.returns[:], self.lengths[:] = 0.0, 0
+        self.episodes.clear()
         if self.in_turn:
             self.turn = rows.copy()
         self._begin(rows)
@@ -172,7 +174,7 @@ class PoolEnv:
             group.begin(mine, self.index_of[self.met[mine]])
 
     def _note(self, ended: Ints, step: Step) -> None:
-        for e in ended:
+        for e in ended if self.in_turn else ():
             self.episodes.append(
                 Episode(
                     int(self.met[e]), int(e), self.returns[e].copy(), int(self.lengths[e]), bool(step.terminated[e])

@@ -92,7 +92,7 @@ def test_tests_meet_everybody_equally_often():
 
 
 def test_episodes_are_noted():
-    env = foraging(n_envs=4, episode_limit=12)
+    env = foraging(n_envs=4, episode_limit=12, in_turn=True)
     env.reset()
     total, completed, rng = 0.0, 0, np.random.default_rng(0)
     for _ in range(60):
@@ -102,6 +102,8 @@ def test_episodes_are_noted():
     assert noted == pytest.approx(total, abs=1e-5)
     assert sum(e.length for e in env.episodes) + env.lengths.sum() == 240
     assert sum(e.terminated for e in env.episodes) == completed
+    env.reset()
+    assert not env.episodes and not env.returns.any() and not env.lengths.any()
 
 
 def test_the_same_seed_is_the_same_play():
@@ -160,6 +162,10 @@ def test_a_stack_acts_as_its_networks_do(changes):
     carries, last = [mac.initial_carry(7) for mac in macs], torch.zeros(7, 4, 5)
     stack.begin(rows, which)
     for t in range(6):
+        if t == 3:  # two of them begin anew
+            stack.begin(rows[:2], which[:2])
+            for row, k in zip(rows[:2], which[:2], strict=True):
+                carries[k][row], last[row] = 0.0, 0.0
         actions = stack.act(rows, which, seen.obs, seen.avail)
         alone = []
         for k, mac in enumerate(macs):
