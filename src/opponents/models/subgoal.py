@@ -51,7 +51,7 @@ class SubgoalModel(HistoryModel):
 
     def condition(self, features: Tensor) -> Tensor:
         """The inferred subgoal's mean [..., Z], detached."""
-        return self.infer(features)[0].detach()
+        return self.posterior(F.relu(self.fc(features)))[..., : self.condition_dim].detach()
 
     def decode(self, goal: Tensor, before: Tensor) -> Tensor:
         """Goals [..., Z] and the features of the step before [..., W] -> standardised states [..., S]."""

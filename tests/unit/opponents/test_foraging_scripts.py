@@ -75,6 +75,12 @@ def test_it_goes_around_what_stands_in_its_way():
     assert {group.act(ALL, np.zeros(1, int), obs)[0, 0] for _ in range(20)} == {SOUTH}
 
 
+def test_with_no_way_it_steps_aside():
+    group = player("last")
+    obs = seen(FOODS, me=(6, 2, 2), other=(6, 3, 1))  # the food is straight ahead, and so is the other player
+    assert {group.act(ALL, np.zeros(1, int), obs)[0, 0] for _ in range(60)} == {NORTH, SOUTH, WEST, EAST}
+
+
 def test_noise_is_the_share_of_random_moves():
     group = player("last", noise=0.5)
     obs = seen(FOODS, me=(6, 3, 2), other=(0, 0, 1))

@@ -1,0 +1,73 @@
+"""What an opponent model costs in acting: a decision of 128 copies by each learner, taken in turn.
+
+    python benchmarks/acting.py --pool FOLDER      # of a foraging environment, with a prior
+
+Writes ``benchmarks/omg/acting.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import statistics
+import time
+from pathlib import Path
+
+import torch
+from omarl import run
+from omarl.experiment import configuration
+from omarl.opponents.pool import read_pool
+from omarl.utils.metrics import Logger
+
+HERE = Path(__file__).parent
+ARMS = ("ppo_history", "omg_ppo", "liam", "naive_om")
+
+
+def actor(algorithm: str, pool: str) -> run.Parts:
+    """A run's objects, as its command would make them."""
+    said = read_pool(pool)
+    words = ["main.py", f"--config={algorithm}", "--env-config=foraging", "with", f"pool={pool}",
+             *(f"env_args.{name}={value}" for name, value in said.env_args.items())]  # fmt: skip
+    return run.build({**configuration(words).values, "seed": 1}, Logger(logging.getLogger("acting")))
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pool", required=True)
+    parser.add_argument("--repeats", type=int, default=9)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    parts = {name: actor(name, args.pool) for name in ARMS}
+    acts: dict[str, list[float]] = {name: [] for name in ARMS}
+    steps: dict[str, list[float]] = {name: [] for name in ARMS}
+    for _ in range(args.repeats):
+        for name, made in parts.items():
+            runner = made.runner
+            seen = runner.begin()
+            begun = time.perf_counter()
+            for _ in range(200):
+                runner.mac.act(seen, runner.last_actions, runner.carry, 0, False)
+            acts[name].append((time.perf_counter() - begun) / 200)
+            begun = time.perf_counter()
+            for _ in range(200):
+                runner.step()
+            steps[name].append((time.perf_counter() - begun) / 200)
+    lines = ["# What an opponent model costs in acting", "", f"Milliseconds for 128 copies, median of {args.repeats} "
+             "times 200, one thread, taken in turn; and the ratio to the base. `python benchmarks/acting.py`.", "",
+             "| | a decision | ratio | a whole step, environment and opponents included | ratio |",
+             "| --- | --- | --- | --- | --- |"]  # fmt: skip
+    for name in ARMS:
+        cells = []
+        for found in (acts, steps):
+            ratios = [mine / base for mine, base in zip(found[name], found[ARMS[0]], strict=True)]
+            cells += [f"{1e3 * statistics.median(found[name]):.2f}", f"{statistics.median(ratios):.2f}"]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    text = "\n".join([*lines, ""])
+    print(text)
+    (HERE / "omg").mkdir(exist_ok=True)
+    (HERE / "omg" / "acting.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
