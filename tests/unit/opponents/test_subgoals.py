@@ -191,6 +191,28 @@ def test_the_cvae_comes_to_the_prior_of_what_is_selected(prior):
     assert error < 0.5 * (mu_p - mu_p.mean(dim=(0, 1))).square().mean()
 
 
+def test_the_decoder_is_given_the_step_before_and_nothing_of_another_episode(prior):
+    """Its first step in a rollout has no step before there; where an episode begins, the step before is empty."""
+    runner, learner = parts(prior)
+    runner.run()
+    batch, goals = believed(learner, runner)
+    given, decode = [], learner.model.decode
+
+    def recorded(goal, before):
+        given.append(before.detach().clone())
+        return decode(goal, before)
+
+    learner.model.decode = recorded
+    with torch.no_grad():
+        features = learner.model.features(batch, learner.mac.split_carry(batch.carry)[1])
+    learner._update_model(batch, learner.model.actions_taken(batch), goals)
+    before = given[0].view(6, 8, -1)  # six copies, steps 1 to 8 of nine
+    begins = batch["begins"][:, 1:9, 0] > 0
+    assert begins.any()
+    assert not before[begins].any()
+    torch.testing.assert_close(before[~begins], features[:, :8, 0][~begins])
+
+
 @pytest.mark.parametrize("model, number", [("liam", "model_recon_loss"), ("naive", "model_action_accuracy")])
 def test_models_learn_what_opponents_do(prior, model, number):
     runner, learner = parts(prior, model, copies=64, vae_lr=5e-3, model_hidden_dim=32, epochs=1)
