@@ -5,7 +5,7 @@
     python benchmarks/learning_curves.py table                                         --results FOLDER
 
 Runs that are already in the folder are not repeated, ``--jobs`` of them run at once. ``table`` draws each task with
-``python main.py compare`` and writes ``benchmarks/learning/<task>.{md,csv,png}``.
+``python main.py compare`` and writes ``benchmarks/learning/<task>.{md,png}``.
 
 What is the same: steps, copies, steps for each update, batch (episodes), network, learning rate, discount, epsilon,
 soft target, one common standardised reward, episodes of a test. What is each framework's own: all else, such as
@@ -15,6 +15,7 @@ EPyMARL's 5-step returns in MAPPO, terminations where time is up, initial weight
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 import shutil
 import subprocess
@@ -118,15 +119,55 @@ def run(side: str, name: str, alg: str, seed: int, results: Path, checkout: Path
 
 
 def table(name: str, results: Path) -> None:
-    """One task's table and picture."""
-    out = HERE / "learning"
-    for metric, suffix in (("test_return_mean", ""), ("return_mean", "_training")):
-        there = results / f"comparison_{name}{suffix}"
-        runs = ",".join(str(results / side / name) for side in ("ours", "theirs"))
-        command = [sys.executable, "main.py", "compare", "with", f"runs=[{runs}]", f"metric={metric}", f"out={there}"]
-        subprocess.run(command, cwd=ROOT, check=True)
-        for kind in ("md", "csv", "png"):
-            shutil.copy(there / f"comparison.{kind}", out / f"{name}{suffix}.{kind}")
+    """One task's table, both frameworks beside each other, and ``compare``'s picture."""
+    out, task = HERE / "learning", TASKS[name]
+    out.mkdir(exist_ok=True)
+    there = results / f"comparison_{name}"
+    runs = ",".join(str(results / side / name) for side in ("ours", "theirs"))
+    command = [
+        sys.executable,
+        "main.py",
+        "compare",
+        "with",
+        f"runs=[{runs}]",
+        "metric=test_return_mean",
+        f"out={there}",
+    ]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    with (there / "comparison.csv").open(encoding="utf-8") as file:
+        rows = {(row["environment"] == task.theirs, row["algorithm"]): row for row in csv.DictReader(file)}
+    lines = [f"# {name}", "", f"Test return (32 episodes, summed over agents), {task.steps:,} steps: at the end (the "
+             "last tenth) and averaged over the run. Interquartile means over seeds with 95% bootstrap intervals. In "
+             f"the picture ours stand on the left, EPyMARL's (`{task.theirs}`) on the right.", "",
+             "| | seeds | omarl, end | EPyMARL, end | omarl, run | EPyMARL, run | omarl is |",
+             "| --- | --- | --- | --- | --- | --- | --- |"]  # fmt: skip
+    for alg in ALGS:
+        ours, theirs = rows[False, alg], rows[True, alg]
+        cells = [_interval(row, what) for what in ("final", "curve") for row in (ours, theirs)]
+        verdicts = " and ".join(_verdict(ours, theirs, what) for what in ("final", "curve"))
+        lines.append(f"| {alg} | {ours['seeds']}, {theirs['seeds']} | {' | '.join(cells)} | {verdicts} |")
+    commands = {side: " ".join(make(task, "iql", 1)) for side, make in (("omarl", _ours), ("EPyMARL", _theirs))}
+    lines += ["", *(f"{side}, for one: `{said}`\n" for side, said in commands.items())]
+    (out / f"{name}.md").write_text("\n".join(lines), encoding="utf-8")
+    shutil.copy(there / "comparison.png", out / f"{name}.png")
+
+
+def _ours(task: Task, alg: str, seed: int) -> list[str]:
+    return ["python", *our_command(task, alg, seed, Path("results"))[1:]]
+
+
+def _theirs(task: Task, alg: str, seed: int) -> list[str]:
+    return ["python", *their_command(task, alg, seed)[1:]]
+
+
+def _interval(row: dict[str, str], what: str) -> str:
+    return f"{float(row[what]):.4g} [{float(row[what + '_low']):.4g}, {float(row[what + '_high']):.4g}]"
+
+
+def _verdict(ours: dict[str, str], theirs: dict[str, str], what: str) -> str:
+    if float(ours[what + "_low"]) > float(theirs[what + "_high"]):
+        return "above"
+    return "below" if float(ours[what + "_high"]) < float(theirs[what + "_low"]) else "level"
 
 
 def main() -> None:
