@@ -4,7 +4,7 @@
     python benchmarks/omg.py table [--tasks ...] --results FOLDER
 
 ``run`` makes each task's pool and subgoal prior where they are missing, then one run for each arm and seed (those
-there already are not repeated); ``table`` writes ``benchmarks/omg/<task>.{md,csv,png}``: returns and lengths of
+there already are not repeated); ``table`` writes ``benchmarks/omg/<task>.{md,png}``: returns and lengths of
 episodes with the test opponents, means over seeds with 95% intervals.
 """
 
@@ -129,12 +129,16 @@ def run(name: str, arm: str, seed: int, results: Path) -> str:
 def table(name: str, results: Path) -> None:
     """One task's tables and pictures: returns, and steps of an episode."""
     (HERE / "omg").mkdir(exist_ok=True)
-    for metric, suffix in (("test_return_mean", ""), ("test_ep_length_mean", "_length")):
+    metrics = [("test_return_mean", ""), ("test_ep_length_mean", "_length")]
+    for metric, suffix in metrics if TASKS[name].has_filter else metrics[:1]:  # predators have no end to reach
         runs = ",".join(str(results / name / arm) for arm in ARMS if (results / name / arm).is_dir())
         there = results / "tables" / f"{name}{suffix}"
         main_py("compare", "with", f"runs=[{runs}]", "by=[label]", f"metric={metric}", f"out={there}")
-        for kind in ("md", "csv", "png"):
-            shutil.copy(there / f"comparison.{kind}", HERE / "omg" / f"{name}{suffix}.{kind}")
+        shutil.copy(there / "comparison.png", HERE / "omg" / f"{name}{suffix}.png")
+        text = (there / "comparison.md").read_text(encoding="utf-8").replace("comparison.png", f"{name}{suffix}.png")
+        said = f"Tests: the pool's {len(TASKS[name].test)} test opponents, never met in training, equally often."
+        command = f"`python benchmarks/omg.py run --tasks {name} --results FOLDER`"
+        (HERE / "omg" / f"{name}{suffix}.md").write_text(f"{text}\n{said} {command}\n", encoding="utf-8")
 
 
 def main() -> None:
