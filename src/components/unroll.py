@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 
-def unroll_ahead(mac: Any, batch: Any, outputs: Tensor) -> Tensor:
-    """Outputs [B, T, N, U] of what each step led to; the same as ``outputs`` [B, T+1, N, U] a step later, unless the
-    controller judges the next state under this step's condition (as OMG does, Yu et al. 2024, equation 8)."""
-    return outputs[:, 1:] if batch.next_condition is None else mac.unroll_ahead(batch)
+def unroll_ahead(mac: Any, batch: Any) -> Tensor:
+    """Outputs [B, T, N, U] of what each step of a rollout led to: ``unroll``'s a step later, unless the controller
+    judges the next state under this step's condition (as OMG does, Yu et al. 2024, equation 8)."""
+    return unroll(mac, batch)[:, 1:] if batch.next_condition is None else mac.unroll_ahead(batch)
 
 
 def unroll(mac: Any, batch: Any) -> Tensor:

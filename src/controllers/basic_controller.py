@@ -206,15 +206,20 @@ class BasicMAC(nn.Module):
         """The networks' parameters."""
         return self.agents.parameters(recurse)
 
+    @property
+    def kept(self) -> nn.Module:
+        """What files and target networks hold."""
+        return self.agents
+
     def load_state(self, other_mac: BasicMAC) -> None:
         """PyMARL's: copies the parameters of ``other_mac``."""
-        self.agents.load_state_dict(other_mac.agents.state_dict())
+        self.kept.load_state_dict(other_mac.kept.state_dict())
 
     def save_models(self, path: PathLike) -> None:
         """Writes ``agent.th`` into the folder ``path``."""
-        torch.save(self.agents.state_dict(), Path(path) / "agent.th")
+        torch.save(self.kept.state_dict(), Path(path) / "agent.th")
 
     def load_models(self, path: PathLike) -> None:
         """Reads ``agent.th`` from the folder ``path``."""
         device = next(self.parameters()).device
-        self.agents.load_state_dict(torch.load(Path(path) / "agent.th", map_location=device, weights_only=True))
+        self.kept.load_state_dict(torch.load(Path(path) / "agent.th", map_location=device, weights_only=True))

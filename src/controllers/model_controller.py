@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..components.rollout import Rollout
 from ..config.schema import key, read
 from ..modules.agents.feature_agent import ConditionedHead
 from ..registry import resolve
-from ..types import ConfigError, Observation, PathLike
+from ..types import ConfigError, Observation
 from .basic_controller import BasicMAC, BasicMACConfig
 
 
@@ -97,15 +96,7 @@ class ModelMAC(BasicMAC):
         yield from self.agents.parameters(recurse)
         yield from self.head.parameters(recurse)
 
-    def load_state(self, other_mac: BasicMAC) -> None:
-        """PyMARL's: copies the parameters of ``other_mac``."""
-        self.load_state_dict(other_mac.state_dict())
-
-    def save_models(self, path: PathLike) -> None:
-        """Writes ``agent.th`` into the folder ``path``: agents, head and model."""
-        torch.save(self.state_dict(), Path(path) / "agent.th")
-
-    def load_models(self, path: PathLike) -> None:
-        """Reads ``agent.th`` from the folder ``path``."""
-        device = next(self.parameters()).device
-        self.load_state_dict(torch.load(Path(path) / "agent.th", map_location=device, weights_only=True))
+    @property
+    def kept(self) -> nn.Module:
+        """What files hold: agents, head and model."""
+        return self

@@ -9,22 +9,13 @@ from torch import Tensor
 
 from ..components.episode_batch import EpisodeBatch
 from ..components.masks import transition_mask
-from ..modules.unrolling import unroll_rows
-
-
-def history_features(model: Any, batch: EpisodeBatch) -> Tensor:
-    """The model's features along whole episodes, [B, T+1, N, W]."""
-    rows = batch["obs"].transpose(1, 2).flatten(0, 1)
-    hidden = model.initial_carry(batch.batch_size).flatten(0, 1)
-    return unroll_rows(model.encoder, rows, hidden).unflatten(0, (batch.batch_size, -1)).transpose(1, 2)
 
 
 @torch.no_grad()
-def action_accuracy(model: Any, batch: EpisodeBatch, logits: Any) -> tuple[Tensor, Tensor]:
+def action_accuracy(model: Any, batch: EpisodeBatch) -> tuple[Tensor, Tensor]:
     """Opponents' actions foretold rightly, and how many there were."""
-    told = batch["obs"][:, 1:, :, model.last_actions]
-    taken = told.unflatten(-1, (model.n_opponents, model.n_actions)).argmax(dim=-1)
-    _, hits = model.action_loss(logits(history_features(model, batch)[:, :-1]), taken)
+    features = model.features(batch, model.initial_carry(batch.batch_size))
+    _, hits = model.action_loss(model.action_logits(features[:, :-1]), model.actions_taken(batch))
     mask = transition_mask(batch)[..., None].expand_as(hits)
     return (hits * mask).sum(), mask.sum()
 
@@ -54,7 +45,8 @@ def subgoal_hits(model: Any, prior: Any, batch: EpisodeBatch, horizon: int) -> d
     places, near = where_opponents_are(model.info)
     if not places or batch.batch_size < 2:
         return {}
-    goals = model.condition(history_features(model, batch))[:, :, 0]  # the first learner's
+    features = model.features(batch, model.initial_carry(batch.batch_size))
+    goals = model.condition(features)[:, :, 0]  # the first learner's
     decoded = prior.decode(goals)[..., places]  # [B, T+1, P]
     true = batch["state"].flatten(2)[..., places]
     filled = batch["filled"].squeeze(-1) > 0

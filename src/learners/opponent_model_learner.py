@@ -21,7 +21,7 @@ from ..components.optimisers import load_optimiser, make_optimiser, optimiser_st
 from ..components.rollout import Rollout
 from ..components.schedules import linear
 from ..config.schema import key, read
-from ..modules.losses import kl_gaussians
+from ..modules.losses import kl_gaussians, sample_gaussian
 from ..opponents.pool import read_pool
 from ..registry import resolve
 from ..types import ConfigError, MetricLogger, PathLike
@@ -119,9 +119,9 @@ class OpponentModelLearner:
             batch.ends_condition, _ = self.model.step(e.obs, self.mac.split_carry(e.carry)[1])
         if self.prior is None:
             return None
-        states, chosen = self._select(batch)
+        states, codes, chosen = self._select(batch)
         if self.config.omg_input != "inferred":
-            batch.data["condition"] = self._mixed(inferred, states, t_env)
+            batch.data["condition"] = self._mixed(inferred, codes, t_env)
         if not hasattr(self.base, "critic"):
             # Equation 8: the next state is judged under this goal. A critic's baseline, though, must not know what
             # hindsight selects, which depends on the very action that it is to judge: it is told what is inferred.
@@ -132,15 +132,20 @@ class OpponentModelLearner:
         self.stats.add({"omg_selected_k": chosen.float().mean() + 1.0})
         return states
 
-    def _select(self, batch: Rollout) -> tuple[Tensor, Tensor]:
+    def _select(self, batch: Rollout) -> tuple[Tensor, Tensor, Tensor]:
+        """The selected states [E, T, N, S], their codes [E, T, N, Z], and which candidates they were [E, T, N]."""
         c = self.config
         assert self.prior is not None
         states, valid = states_to_come(batch, c.omg_horizon)
         goals, _ = self.prior.encode(states)
         chosen = select(c.omg_selection, c.omg_mode == "optimistic", goals, valid,
                         lambda each: self._value(batch, each), self.n_agents)  # fmt: skip
-        index = chosen[..., None, None].expand(-1, -1, -1, 1, states.shape[-1])
-        return states[:, :, None].expand(-1, -1, self.n_agents, -1, -1).gather(3, index).squeeze(3), chosen
+
+        def taken(candidates: Tensor) -> Tensor:  # [E, T, K, ...] -> [E, T, N, ...]
+            index = chosen[..., None].expand(*chosen.shape, candidates.shape[-1])
+            return candidates.gather(2, index)
+
+        return taken(states), taken(goals), chosen
 
     def _value(self, batch: Rollout, goals: Tensor) -> Tensor:
         """V of the states now under goals [E, T, N, K, Z]: [E, T, N, K]."""
@@ -151,12 +156,10 @@ class OpponentModelLearner:
         features = self.mac.features(batch)[:, :-1, :, None].expand(-1, -1, -1, k, -1)
         return self.mac.head(features, goals).mean(dim=-1)
 
-    def _mixed(self, inferred: Tensor, states: Tensor, t_env: int) -> Tensor:
+    def _mixed(self, inferred: Tensor, selected: Tensor, t_env: int) -> Tensor:
         """g_t: what is inferred, or the selected state's code with the probability that t_env says."""
-        assert self.prior is not None
         c = self.config
         share = 1.0 if c.omg_input == "prior" else linear(1.0, 0.0, c.omg_anneal_time, t_env)
-        selected, _ = self.prior.encode(states)
         swap = torch.rand(selected.shape[:-1], device=selected.device) < share
         return torch.cat([torch.where(swap[..., None], selected, inferred[:, :-1]), inferred[:, -1:]], dim=1)
 
@@ -185,7 +188,7 @@ class OpponentModelLearner:
             loss = (mu - mu_p).square().sum(dim=-1).mean()
             norm = optimiser_step(self.optimiser, loss, self.parameters, self.config.grad_norm_clip)
             return {"omg_loss": loss.detach(), "omg_kl_loss": kl.detach().sum(dim=-1).mean(), "omg_grad_norm": norm}
-        goal = mu + (0.5 * log_var).exp() * torch.randn_like(mu)
+        goal = sample_gaussian(mu, log_var)
         before = torch.zeros_like(features[:, :-1])
         going_on = (1.0 - batch["begins"][:, 1:-1].float())[..., None]
         before[:, 1:] = features[:, :-2] * going_on
@@ -234,7 +237,7 @@ class OpponentModelLearner:
     def evaluate(self, batches: Sequence[EpisodeBatch]) -> dict[str, float]:
         """How well the model tells opponents on whole episodes: see ``model_reports``."""
         if self.prior is None:
-            found = [action_accuracy(self.model, batch, self.model.action_logits) for batch in batches]
+            found = [action_accuracy(self.model, batch) for batch in batches]
             hits, count = (sum(float(values[i]) for values in found) for i in range(2))
             return {"model_action_accuracy": hits / max(count, 1.0)}
         reports = [subgoal_hits(self.model, self.prior, batch, self.config.omg_horizon) for batch in batches]

@@ -77,7 +77,7 @@ class PQNLearner(RolloutLearner):
     def targets(self, batch: Rollout) -> tuple[Tensor, ...]:
         """lambda-returns from the greedy values of the network as it stands: [E, T, N], or [E, T, 1] where mixed."""
         c, alive, e = self.config, alive_mask(batch, self.n_agents), batch.ends
-        outputs = unroll_ahead(self.mac, batch, unroll(self.mac, batch))
+        outputs = unroll_ahead(self.mac, batch)
         values = self._joint(_greedy(outputs, batch["avail_actions"][:, 1:]), alive[:, 1:])
         last = None
         if e is not None:

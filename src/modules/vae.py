@@ -34,6 +34,17 @@ def mlp(sizes: list[int]) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
+def bounded(raw: Tensor, bound: str, limit: float) -> Tensor:
+    """``log_var`` from a network's output, of any shape; see ``StateVAE`` for the arguments."""
+    if bound == "tanh":
+        return tanh_bound(raw, limit)
+    if bound == "clamp":
+        return clamp_bound(raw, limit)
+    if bound == "softplus":
+        return softplus_bound(raw)
+    return raw
+
+
 class StateVAE(nn.Module):
     """A diagonal-Gaussian VAE over standardised states.
 
@@ -62,16 +73,7 @@ class StateVAE(nn.Module):
     def encode(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """States [..., S] to the posterior's ``mu`` and bounded ``log_var``, both [..., Z]."""
         mu, raw = self.encoder(states).chunk(2, dim=-1)
-        return mu, self._bounded(raw)
-
-    def _bounded(self, raw: Tensor) -> Tensor:
-        if self.bound == "tanh":
-            return tanh_bound(raw, self.limit)
-        if self.bound == "clamp":
-            return clamp_bound(raw, self.limit)
-        if self.bound == "softplus":
-            return softplus_bound(raw)
-        return raw
+        return mu, bounded(raw, self.bound, self.limit)
 
     def decode(self, z: Tensor) -> Tensor:
         """Codes [..., Z] to states [..., S]."""

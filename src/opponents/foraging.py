@@ -43,7 +43,7 @@ def offsets(obs: NDArray[np.float32], learners: list[int], info: EnvInfo) -> NDA
 
 
 class ForagingScripts:
-    """A ``Group`` of opponents, see ``pool``: rows of copies, each played by one of some scripts.
+    """A ``Group`` of opponents, see ``pool_env``: rows of copies, each played by one of some scripts.
 
     Args:
         names: the members' scripts.
@@ -90,8 +90,10 @@ class ForagingScripts:
         self.belief[rows] = 0.0
         self.foods[rows] = -1.0
 
-    def act(self, rows: NDArray[np.int64], which: NDArray[np.int64], obs: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Actions [R, M] for observations [E, N, O] in copies ``rows``."""
+    def act(
+        self, rows: NDArray[np.int64], which: NDArray[np.int64], obs: NDArray[np.float32], avail: object = None
+    ) -> NDArray[np.int64]:
+        """Actions [R, M] for observations [E, N, O] in copies ``rows``; every action is always available here."""
         actions = np.zeros((len(rows), len(self.seats)), np.int64)
         for place, seat in enumerate(self.seats):
             _act(rows, self.kind[which], self.noise[which], obs[:, seat], self.goal[:, place], self.n_foods,

@@ -42,7 +42,7 @@ def load_controller(folder: Path, info: EnvInfo) -> Any:
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"pool: {folder} holds no agents for {info.key} ({reason})") from error
-    if not hasattr(mac, "agents"):
+    if getattr(mac, "kept", None) is not getattr(mac, "agents", mac):
         raise ConfigError(f"pool: {folder}: controller {config['mac']} cannot be stacked with others")
     return mac.requires_grad_(False)
 
@@ -54,7 +54,7 @@ def shape_of(mac: Any) -> str:
 
 
 class FrozenNetworks:
-    """A ``Group`` of opponents, see ``pool``: K controllers of one shape.
+    """A ``Group`` of opponents, see ``pool_env``: K controllers of one shape.
 
     Values are taken greedily; policies (``action_selector: softmax``) are drawn from, as they were trained.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,21 @@ class PoolInfo(EnvInfo):
                 return slice(at, at + size)
             at += size
         raise ConfigError(f"opponents_told: {name} is needed here; it is told {[n for n, _ in self.told]}")
+
+
+class Group(Protocol):
+    """Opponents that act in one call, each copy's by one of the group's members.
+
+    Beside these a group may have ``goals(rows, obs)`` and ``believe(rows, obs)`` for what learners can be told, both
+    float32 [R, M, G], ``observe(rows, obs, actions [R, M])`` for its filter, and ``remember(rows, actions [R, N])``
+    for players that see what was done.
+    """
+
+    def begin(self, rows: Ints, which: Ints) -> None:
+        """New episodes in copies ``rows`` [R], played by members ``which`` [R]."""
+
+    def act(self, rows: Ints, which: Ints, obs: NDArray[np.float32], avail: NDArray[np.uint8]) -> Ints:
+        """Actions [R, M] of the M seats for all copies' observations [E, N, O] and availability [E, N, U]."""
 
 
 class Episode(NamedTuple):
@@ -197,8 +212,7 @@ class PoolEnv:
             which = self.index_of[self.met[rows]]
             if "belief" in self.tells and hasattr(group, "believe"):
                 self.tells["belief"][rows] = group.believe(rows, observation.obs).reshape(len(rows), -1)
-            extra = (observation.avail,) if isinstance(group, FrozenNetworks) else ()
-            self.actions[rows[:, None], self.seats] = group.act(rows, which, observation.obs, *extra)
+            self.actions[rows[:, None], self.seats] = group.act(rows, which, observation.obs, observation.avail)
             if "goal" in self.tells and hasattr(group, "goals"):
                 self.tells["goal"][rows] = group.goals(rows, observation.obs).reshape(len(rows), -1)
         if "next_actions" in self.tells:

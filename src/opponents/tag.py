@@ -105,8 +105,8 @@ class TagScripts:
     def begin(self, rows: Ints, which: Ints) -> None:
         """Nothing is remembered."""
 
-    def act(self, rows: Ints, which: Ints, obs: NDArray[np.float32]) -> Ints:
-        """Actions [R, M] for observations [E, N, O] in copies ``rows``."""
+    def act(self, rows: Ints, which: Ints, obs: NDArray[np.float32], avail: object = None) -> Ints:
+        """Actions [R, M] for observations [E, N, O] in copies ``rows``; every action is always available here."""
         seen = obs[rows].astype(np.float64)
         places = seen[:, :, 2:4]
         team, prey = np.delete(places, self.prey, axis=1), places[:, self.prey]

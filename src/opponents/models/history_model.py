@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...components.episode_batch import EpisodeBatch
 from ...components.rollout import Rollout
 from ...config.schema import key, read
 from ...modules.agents.feature_agent import FeatureAgent
@@ -58,21 +58,21 @@ class HistoryModel(nn.Module):
         features, state = self.encoder(obs.flatten(0, 1), carry.flatten(0, 1))
         return self.condition(features).view(*obs.shape[:2], -1), state.view_as(carry)
 
-    def features(self, batch: Rollout, carry: Tensor) -> Tensor:
-        """The history's features along a rollout, [E, T+1, N, W], from carry [E, N, W]."""
+    def features(self, batch: EpisodeBatch, carry: Tensor) -> Tensor:
+        """The history's features along a rollout or whole episodes, [E, T+1, N, W], from carry [E, N, W]."""
         size = self.info.n_agents
         rows = batch["obs"].transpose(1, 2).flatten(0, 1)  # [E*N, T+1, O]
-        begins = batch["begins"].repeat_interleave(size, dim=0)
+        begins = batch["begins"].repeat_interleave(size, dim=0) if "begins" in batch.data else None
         return unroll_rows(self.encoder, rows, carry.flatten(0, 1), begins).unflatten(0, (-1, size)).transpose(1, 2)
 
     def condition(self, features: Tensor) -> Tensor:
         """Features [..., W] -> the policy's condition [..., D], without gradient to anything but the model."""
         raise NotImplementedError
 
-    def actions_taken(self, batch: Rollout) -> Tensor:
+    def actions_taken(self, batch: EpisodeBatch) -> Tensor:
         """What the opponents did at each step, int64 [E, T, N, M]: the next observation tells."""
         told = batch["obs"][:, 1:, :, self.last_actions].clone()
-        if batch.ends is not None:
+        if isinstance(batch, Rollout) and batch.ends is not None:
             told[batch.ends.copy, batch.ends.step] = batch.ends.obs[..., self.last_actions]
         return told.unflatten(-1, (self.n_opponents, self.n_actions)).argmax(dim=-1)
 
@@ -81,14 +81,3 @@ class HistoryModel(nn.Module):
         by_opponent = logits.unflatten(-1, (self.n_opponents, self.n_actions))
         loss = F.cross_entropy(by_opponent.flatten(0, -2), taken.flatten(), reduction="none").view(taken.shape)
         return loss.mean(dim=-1), (by_opponent.argmax(dim=-1) == taken).float().mean(dim=-1)
-
-
-def masked(values: Tensor, mask: Tensor) -> Tensor:
-    """The mean of values [E, T, N] where mask [E, T, N] is 1."""
-    return (values * mask).sum() / mask.sum().clamp(min=1)
-
-
-def detached(value: Tensor) -> Tensor:
-    """``value`` as the policy sees it."""
-    with torch.no_grad():
-        return value.detach()

@@ -13,7 +13,8 @@ from ...components.normalisers import RunningMeanStd
 from ...components.rollout import Rollout
 from ...config.schema import key, read
 from ...modules.linear import Linear
-from .history_model import HistoryModel, HistoryModelConfig, masked
+from ...modules.losses import masked_mean
+from .history_model import HistoryModel, HistoryModelConfig
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ class LIAMModel(HistoryModel):
         hidden = F.relu(self.fc(self.code(features)))
         error = (self.observations(hidden) - target).square().mean(dim=-1)
         loss, hits = self.action_loss(self.actions(hidden), taken)
-        numbers = {"model_recon_loss": masked(error, mask), "model_action_accuracy": masked(hits, mask)}
-        return masked(error + loss, mask), numbers
+        numbers = {"model_recon_loss": masked_mean(error, mask), "model_action_accuracy": masked_mean(hits, mask)}
+        return masked_mean(error + loss, mask), numbers
 
     def extra_state(self) -> dict[str, Any]:
         """Statistics beside the parameters."""

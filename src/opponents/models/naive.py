@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from ...components.rollout import Rollout
 from ...modules.linear import Linear
-from .history_model import HistoryModel, masked
+from ...modules.losses import masked_mean
+from .history_model import HistoryModel
 
 
 class NaiveModel(HistoryModel):
@@ -35,4 +36,4 @@ class NaiveModel(HistoryModel):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and numbers for logs, from features [E, T, N, W], mask [E, T, N], actions [E, T, N, M]."""
         loss, hits = self.action_loss(self.action_logits(features), taken)
-        return masked(loss, mask), {"model_action_accuracy": masked(hits, mask)}
+        return masked_mean(loss, mask), {"model_action_accuracy": masked_mean(hits, mask)}

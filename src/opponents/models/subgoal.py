@@ -11,11 +11,8 @@ from torch.nn import functional as F
 
 from ...config.schema import key, read
 from ...modules.linear import Linear
-from ...modules.losses import tanh_bound
-from ...modules.vae import mlp
+from ...modules.vae import bounded, mlp
 from .history_model import HistoryModel, HistoryModelConfig
-
-LOG_VAR_LIMIT = 5.0
 
 
 @dataclass(frozen=True)
@@ -23,6 +20,10 @@ class SubgoalConfig(HistoryModelConfig):
     """Keys of ``opponent_model: subgoal``."""
 
     vae_latent_dim: int = key(16, low=1, help="Z, the prior's")
+    vae_log_var_bound: Literal["tanh", "softplus", "clamp", "exp_clamp", "none"] = key(
+        "tanh", help="what keeps log_var in bounds; exp_clamp, which is the state VAE's alone, is none here"
+    )
+    vae_log_var_limit: float = key(5.0, above=0, help="bound of |log_var|, of tanh and clamp")
     omg_inference: Literal["cvae", "mlp"] = key("cvae", help="mlp: the selected subgoal is regressed on")
 
 
@@ -40,6 +41,7 @@ class SubgoalModel(HistoryModel):
         super().__init__(scheme, args)
         config = read(SubgoalConfig, args)
         self.condition_dim, self.inference = config.vae_latent_dim, config.omg_inference
+        self.bound, self.limit = config.vae_log_var_bound, config.vae_log_var_limit
         self.fc = Linear(self.width, self.width)
         self.posterior = Linear(self.width, 2 * self.condition_dim)
         self.decoder = mlp([self.condition_dim + self.width, self.width, self.info.state_shape])
@@ -47,7 +49,7 @@ class SubgoalModel(HistoryModel):
     def infer(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Features [..., W] -> mu and log_var, bounded, [..., Z] each."""
         mu, raw = self.posterior(F.relu(self.fc(features))).chunk(2, dim=-1)
-        return mu, tanh_bound(raw, LOG_VAR_LIMIT)
+        return mu, bounded(raw, self.bound, self.limit)
 
     def condition(self, features: Tensor) -> Tensor:
         """The inferred subgoal's mean [..., Z], detached."""
