@@ -158,6 +158,10 @@ def test_the_next_state_keeps_the_goal_in_q_targets_alone(prior):
     batch, _ = believed(learner, runner)
     assert batch.next_condition is None  # a critic's baseline must not know what hindsight selects
     assert not torch.allclose(batch["critic_condition"], batch["condition"])
+    with torch.no_grad():
+        values = learner.base._values(batch)
+        told = learner.base.critic(batch["obs"], batch["state"].flatten(2), batch["critic_condition"])
+    assert torch.equal(values, told)
 
 
 @pytest.mark.parametrize("model", ["subgoal", "liam", "naive"])
@@ -250,6 +254,13 @@ def test_a_state_dict_brings_everything_back(prior):
         batch.data.pop("condition")
         batch.data.pop("critic_condition")
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize("bound, most", [("tanh", 1.5), ("clamp", 1.5), ("none", None)])
+def test_the_cvae_keeps_the_bounds_of_the_vae(prior, bound, most):
+    _, learner = parts(prior, vae_log_var_bound=bound, vae_log_var_limit=1.5)
+    _, log_var = learner.model.infer(1e4 * torch.randn(50, 8))
+    assert (log_var.abs().max() <= most) if most else (log_var.abs().max() > 100)
 
 
 def test_what_is_missing_is_said(prior, tmp_path):
