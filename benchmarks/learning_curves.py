@@ -46,18 +46,23 @@ class Task(NamedTuple):
     steps: int
     gamma: float
     recurrent: bool
+    copies: int = 4  # of the Q-learners, which make one update for an episode of each
+    tau: float = 0.01  # of their target networks
+    evaluation_epsilon: float = 0.0
 
 
 TASKS = {
     "simple_spread": Task(("env_args.key=mpe2.simple_spread_v3",), "spread", 25, 60_000, 0.9, True),
     "simple_tag": Task(
-        ("env_args.key=benchmarks.tag_with_prey", "env_args.episode_limit=25"), "tag", 25, 60_000, 0.9, True),
+        ("env_args.key=benchmarks.tag_with_prey", "env_args.episode_limit=25"), "tag", 25, 80_000, 0.9, True,
+        copies=2, tau=0.05),
     "foraging": Task(
         ("env=gymnasium", "env_args.key=lbforaging:Foraging-8x8-2p-3f-v3"),
-        "lbforaging:Foraging-8x8-2p-3f-v3", 50, 100_000, 0.99, False),
+        "lbforaging:Foraging-8x8-2p-3f-v3", 50, 200_000, 0.99, False, copies=8, tau=0.05, evaluation_epsilon=0.05),
     "foraging_coop": Task(
         ("env=gymnasium", "env_args.key=lbforaging:Foraging-5x5-2p-2f-coop-v3"),
-        "lbforaging:Foraging-5x5-2p-2f-coop-v3", 50, 100_000, 0.99, False),
+        "lbforaging:Foraging-5x5-2p-2f-coop-v3", 50, 100_000, 0.99, False, copies=2, tau=0.05,
+        evaluation_epsilon=0.05),
 }  # fmt: skip
 
 
@@ -68,16 +73,16 @@ def shared_words(task: Task, alg: str) -> list[str]:
              "log_interval=10000", "runner_log_interval=2000", "learner_log_interval=2000"]  # fmt: skip
     if alg == "mappo":  # as the policies act, for both: an early policy taken at its likeliest runs in circles
         return [*words, "use_rnn=False", "batch_size_run=10", "epochs=4", "entropy_coef=0.01", "test_greedy=False"]
-    return [*words, f"use_rnn={task.recurrent}", "batch_size_run=4", "batch_size=32", "buffer_size=5000",
-            "double_q=True", "target_update_interval_or_tau=0.01", "epsilon_start=1.0", "epsilon_finish=0.05",
-            "epsilon_anneal_time=30000"]  # fmt: skip
+    return [*words, f"use_rnn={task.recurrent}", f"batch_size_run={task.copies}", "batch_size=32", "buffer_size=5000",
+            "double_q=True", f"target_update_interval_or_tau={task.tau}", "epsilon_start=1.0", "epsilon_finish=0.05",
+            "epsilon_anneal_time=30000", f"evaluation_epsilon={task.evaluation_epsilon}"]  # fmt: skip
 
 
 def our_command(task: Task, alg: str, seed: int, results: Path) -> list[str]:
     """Ours, from the repository's root."""
     own = [f"rollout_steps={task.limit}", "minibatches=1"]
     if alg != "mappo":
-        own = [f"env_steps_per_update={4 * task.limit}", "duelling=False", "standardise_rewards=True",
+        own = [f"env_steps_per_update={task.copies * task.limit}", "duelling=False", "standardise_rewards=True",
                "centre_rewards=True"]  # fmt: skip
     return [sys.executable, "main.py", f"--config={alg}", "with", *shared_words(task, alg), *own, *task.ours,
             f"seed={seed}", "save_model=False", "use_tensorboard=False", f"local_results_path={results}"]  # fmt: skip

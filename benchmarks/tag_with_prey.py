@@ -2,7 +2,7 @@
 
 With a prey that learns too, a return says as much about the prey as about the predators; with this one, learners of
 different frameworks hunt the same animal. It runs from the nearest predator and turns back at the edge, which is
-what mpe2 punishes a prey for crossing.
+what mpe2 punishes a prey for crossing; and it runs at every second step alone, or else it would outrun them all.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from mpe2 import simple_tag_v3
 from pettingzoo import ParallelEnv
 
 PREY = "agent_0"
-LEFT, RIGHT, DOWN, UP = 1, 2, 3, 4
+REST, LEFT, RIGHT, DOWN, UP = range(5)
 EDGE = 0.9  # mpe2 begins to punish here
 
 
@@ -35,6 +35,7 @@ class TagWithPrey(ParallelEnv):
     def __init__(self, max_cycles: int = 25) -> None:
         """Arguments: steps of an episode."""
         self._env = simple_tag_v3.parallel_env(max_cycles=max_cycles)
+        self._steps = 0
         self.possible_agents = [name for name in self._env.possible_agents if name != PREY]
         self.agents = self.possible_agents
         self.observation_spaces = {name: self._env.observation_space(name) for name in self.agents}
@@ -52,13 +53,16 @@ class TagWithPrey(ParallelEnv):
         """A new episode."""
         seen, info = self._env.reset(seed=seed, options=options)
         self.agents = self.possible_agents
+        self._steps = 0
         return self._team(seen), self._team(info)
 
     def step(self, actions: dict) -> tuple[dict, dict, dict, dict, dict]:
         """The predators' actions; the prey adds its own."""
         places = {agent.name: agent.state.p_pos for agent in self._env.unwrapped.world.agents}
         predators = np.stack([places[name] for name in self.possible_agents])
-        outcome = self._env.step({**actions, PREY: flee(places[PREY], predators)})
+        self._steps += 1
+        prey = flee(places[PREY], predators) if self._steps % 2 else REST
+        outcome = self._env.step({**actions, PREY: prey})
         self.agents = [name for name in self._env.agents if name != PREY]
         return tuple(self._team(part) for part in outcome)
 

@@ -21,7 +21,7 @@ from .types import ConfigError, EnvError, OmarlError
 from .utils.checkpoints import find_checkpoint, load_checkpoint, save_checkpoint
 from .utils.console import headline, live, progress_bar, summary
 from .utils.metrics import Grid, Logger
-from .utils.run_directory import write_json
+from .utils.run_directory import append_line, write_json
 from .utils.seeding import rng_state, set_rng_state, stream_seed
 
 
@@ -152,7 +152,7 @@ class Training:
         """A greedy test in environments of its own, logged at the present step."""
         if self.config.test_interval and self.tested_at != self.parts.runner.t_env:
             self.tested_at = self.parts.runner.t_env
-            log_test(self.parts, self.tested_at)
+            log_test(self.parts, self.tested_at, self.directory)
 
     def run(self) -> None:
         """Trains until ``t_max``, with a test before the first step and after the last."""
@@ -174,9 +174,16 @@ class Training:
         self.test()
 
 
-def log_test(parts: Parts, t_env: int) -> list[EpisodeBatch]:
-    """Plays ``test_nepisode`` greedy episodes and logs what they were like, the VAE's held-out fit included."""
+def log_test(parts: Parts, t_env: int, directory: Path | None = None) -> list[EpisodeBatch]:
+    """Plays ``test_nepisode`` greedy episodes and logs what they were like, the VAE's held-out fit included.
+
+    ``directory`` keeps each episode too: a line for each test in ``test_episodes.jsonl``.
+    """
     batches = parts.tester.collect(parts.config.test_nepisode)
+    if directory is not None:
+        played = parts.tester.stats
+        line = {"t_env": t_env, "returns": [r.tolist() for r in played.returns], "lengths": played.lengths}
+        append_line(directory / "test_episodes.jsonl", line)
     parts.tester.stats.log(parts.logger, parts.info.agents, t_env, prefix="test_")
     if hasattr(parts.learner, "evaluate"):
         on_device = [batch.to(parts.args.device) for batch in batches]

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
+from .schedules import linear
+
 
 def make_optimiser(
     name: str,
@@ -31,6 +33,12 @@ def load_optimiser(optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -
     optimiser.load_state_dict(dict(state))
     for group, hyperparameters in zip(optimiser.param_groups, own, strict=True):
         group.update(hyperparameters)
+
+
+def anneal(optimiser: torch.optim.Optimizer, lr: float, t_max: int, t_env: int) -> None:
+    """Sets the learning rate on its line from ``lr`` to 0 at environment step ``t_max``."""
+    for group in optimiser.param_groups:
+        group["lr"] = linear(lr, 0.0, t_max, t_env)
 
 
 def optimiser_step(

@@ -46,10 +46,12 @@ class Rollout(EpisodeBatch):
         ends: the last observations of episodes that ended; None where none did.
         next_condition: float [E, T, N, D], what an opponent model has the next state judged with; None: no model.
         ends_condition: float [K, N, D], the same for ``ends``.
+        critic_memory: float [E, N, H], a recurrent critic's before the first step; None: it has none.
     """
 
     next_condition: Tensor | None = None
     ends_condition: Tensor | None = None
+    critic_memory: Tensor | None = None
 
     def __init__(
         self,
@@ -74,7 +76,10 @@ class Rollout(EpisodeBatch):
     def copies(self, index: Tensor) -> Rollout:
         """Some of the copies, for one more update: without rewards, flags and ``ends``, which targets are made of."""
         data = {name: self.data[name][index] for name in FOR_UPDATES if name in self.data}
-        return Rollout(self.scheme, self.groups, data, self.carry[index], self.last_actions[index], None)
+        part = Rollout(self.scheme, self.groups, data, self.carry[index], self.last_actions[index], None)
+        if self.critic_memory is not None:
+            part.critic_memory = self.critic_memory[index]
+        return part
 
     def previous_actions(self) -> Tensor:
         """One-hot actions before each step, zeros where an episode begins: [E, T+1, N, U]."""

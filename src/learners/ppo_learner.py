@@ -66,6 +66,7 @@ class PPOLearner(RolloutLearner):
     def __init__(self, mac: Any, scheme: Any, logger: MetricLogger, args: Any) -> None:
         c = read(PPOConfig, args)
         self.critic = ValueCritic(scheme, args, getattr(mac, "condition_dim", 0))
+        self.memory: Tensor | None = None  # a recurrent critic's, of the episodes under way
         self.return_stats = RunningMeanStd(1)
         super().__init__(c, mac, logger, args, [*mac.parameters(), *self.critic.parameters()])
 
@@ -81,7 +82,7 @@ class PPOLearner(RolloutLearner):
         taken, entropy = self._log_taken(batch)
         ratio = (taken - old).exp()
         policy_loss = -masked_mean(clipped_objective(ratio, advantage, c.clip_ratio), alive)
-        value_loss = masked_mean((self._values(batch)[:, :-1] - returns).square(), alive)
+        value_loss = masked_mean((self._values(batch)[0][:, :-1] - returns).square(), alive)
         mean_entropy = masked_mean(entropy, alive)
         loss = policy_loss + c.value_coef * value_loss - c.entropy_coef * mean_entropy
         grad_norm = optimiser_step(self.optimiser, loss, self.parameters, c.grad_norm_clip)
@@ -104,9 +105,16 @@ class PPOLearner(RolloutLearner):
         every = log_probabilities(unroll(self.mac, batch)[:, :-1], batch["avail_actions"][:, :-1])
         return every.gather(3, batch["actions"][:, :-1]).squeeze(3), -(every.exp() * every).sum(dim=-1)
 
-    def _values(self, batch: Rollout) -> Tensor:
-        """The critic's output, normalised where values are, [E, T+1, N]."""
-        return self.critic(batch["obs"], batch["state"].flatten(2), batch.data.get("critic_condition"))
+    def _values(self, batch: Rollout) -> tuple[Tensor, Tensor | None]:
+        """The critic's output, normalised where values are, [E, T+1, N], and its memory after each step, if any."""
+        seen = batch["obs"], batch["state"].flatten(2), batch.data.get("critic_condition")
+        if batch.critic_memory is None:
+            return self.critic(*seen), None
+        return self.critic.along(*seen, batch["begins"], batch.critic_memory)
+
+    def _remember(self, batch: Rollout, memories: Tensor) -> None:
+        """What the critic will have before the next rollout, whose first observation is this one's last."""
+        self.memory = memories[:, -2] * (1.0 - batch["begins"][:, -1:].float())
 
     def _unnormalised(self, values: Tensor) -> Tensor:
         if not self.config.normalise_values:
@@ -117,10 +125,17 @@ class PPOLearner(RolloutLearner):
     def _advantages(self, batch: Rollout) -> tuple[Tensor, Tensor]:
         """Advantages, and returns as the critic is to learn them: [E, T, N] each."""
         c, alive, e = self.config, alive_mask(batch, self.n_agents), batch.ends
-        values = self._unnormalised(self._values(batch)) * alive
-        last = None
+        if self.critic.is_recurrent:
+            fresh = self.critic.init_hidden().expand(batch.batch_size, self.n_agents, -1)
+            batch.critic_memory = fresh if self.memory is None else self.memory
+        output, memories = self._values(batch)
+        values, last = self._unnormalised(output) * alive, None
         if e is not None:
-            last = self._unnormalised(self.critic(e.obs, e.state.flatten(1), batch.ends_condition)) * e.agent_mask
+            remembered = () if memories is None else (memories[e.copy, e.step],)
+            output = self.critic(e.obs, e.state.flatten(1), batch.ends_condition, *remembered)
+            last = self._unnormalised(output) * e.agent_mask
+        if memories is not None:
+            self._remember(batch, memories)
         ahead, over = values_ahead(batch, values[:, 1:], last)
         reward = batch["reward"][:, :-1] * alive[:, :-1]  # what the others get after a death is not its own
         advantage, returns = gae(reward, values[:, :-1], ahead, over, c.gamma, c.gae_lambda)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..components.masks import alive_mask, transition_mask
 from ..components.normalisers import RunningMeanStd
-from ..components.optimisers import load_optimiser, make_optimiser, optimiser_step
+from ..components.optimisers import anneal, load_optimiser, make_optimiser, optimiser_step
 from ..components.unroll import unroll
 from ..config.schema import key, read
 from ..modules.losses import masked_mean
@@ -28,6 +28,8 @@ class QLearnerConfig:
     """Keys of ``learner: q_learner``."""
 
     lr: float = key(5e-4, above=0, help="learning rate")
+    lr_anneal: bool = key(False, help="let the learning rate fall to 0 at t_max, in a line")
+    t_max: int = key(100_000, low=1, help="environment steps of the run")
     gamma: float = key(0.99, low=0, high=1, help="discount")
     double_q: bool = key(True, help="the online network chooses the target's action (van Hasselt 2016)")
     target_update_interval_or_tau: float = key(
@@ -116,6 +118,8 @@ class QLearner:
         )
         td_error = taken - target
         loss = masked_mean(td_error.square(), agent_mask)
+        if self.config.lr_anneal:
+            anneal(self.optimiser, self.config.lr, self.config.t_max, t_env)
         grad_norm = optimiser_step(self.optimiser, loss, self.parameters, self.config.grad_norm_clip)
         self.updates += 1
         self._update_target()

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from ..components.masks import ended
-from ..components.optimisers import load_optimiser, make_optimiser
+from ..components.optimisers import anneal, load_optimiser, make_optimiser
 from ..components.rollout import Rollout
-from ..components.schedules import linear
 from ..config.schema import key
 from ..types import MetricLogger, PathLike, TrainingError
 from ..utils.metrics import Grid, IntervalStats
@@ -76,8 +75,7 @@ class RolloutLearner(ABC):
         c, copies = self.config, batch.batch_size
         targets = self.targets(batch)
         if c.lr_anneal:
-            for group in self.optimiser.param_groups:
-                group["lr"] = linear(c.lr, 0.0, c.t_max, t_env)
+            anneal(self.optimiser, c.lr, c.t_max, t_env)
         for _ in range(c.epochs):
             for part in torch.randperm(copies, device=batch.device).chunk(min(c.minibatches, copies)):
                 loss = self.update(batch.copies(part), *(target[part] for target in targets))

@@ -12,7 +12,7 @@ from typing import Any
 from sacred.observers import FileStorageObserver
 from sacred.serializer import flatten
 
-from ..types import ConfigError
+from ..types import ConfigError, TrainingError
 from .files import write_whole
 
 
@@ -49,6 +49,19 @@ def check_writable(config: Mapping[str, Any]) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes all of it or nothing: an interrupt leaves the file as it was."""
     write_whole(path, json.dumps(value, sort_keys=True, indent=2))
+
+
+def append_line(path: Path, value: Any) -> None:
+    """Adds ``value`` as a line of JSON.
+
+    Raises:
+        TrainingError: the file cannot be written (a full disk, mostly).
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(value) + "\n")
+    except OSError as error:
+        raise TrainingError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 class RunDirectory(FileStorageObserver):

@@ -81,6 +81,17 @@ def test_the_user_is_told_where_the_run_is_and_what_came_out(default_run):
         assert text in told, text
 
 
+def test_every_test_episode_is_kept(default_run):
+    kept = [json.loads(line) for line in (default_run.run / "test_episodes.jsonl").read_text().splitlines()]
+    logged = [line for line in default_run.lines() if "test_return_mean" in line]
+    assert [line["t_env"] for line in kept] == [line["t_env"] for line in logged] and len(kept) > 1
+    for episodes, means in zip(kept, logged, strict=True):
+        returns = [sum(agents) for agents in episodes["returns"]]
+        assert sum(returns) / len(returns) == pytest.approx(means["test_return_mean"])
+        assert len(episodes["lengths"]) == len(returns) >= 4 and len(episodes["returns"][0]) == 4
+        assert sum(episodes["lengths"]) / len(returns) == pytest.approx(means["test_ep_length_mean"])
+
+
 def test_evaluate_loads_agents_and_vae(default_run):
     result = main(
         ["evaluate", "with", f"checkpoint_path={default_run.run}", "test_nepisode=8"], default_run.results / "x"

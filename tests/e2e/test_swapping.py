@@ -48,6 +48,14 @@ def test_what_does_not_go_together_is_said_before_the_start(tmp_path, words, mes
     assert message in error_of(done)
 
 
+def test_mappo_with_memory_in_both_networks(tmp_path):
+    words = ["--config=mappo", "--env-config=simple_spread", "with", "seed=1", "use_rnn=True", "critic_use_rnn=True"]
+    first = main([*words, *SMALL], tmp_path / "a")
+    assert first.code == 0 and first.lines()[-1]["t_env"] >= 1600, first.err
+    done = main(["with", f"checkpoint_path={first.run}", "t_max=3200", "seed=1"], tmp_path / "b")
+    assert done.code == 0 and done.lines()[-1]["t_env"] >= 3200, done.err
+
+
 def test_resuming_ppo_goes_on_with_its_statistics(tmp_path):
     words = ["--config=mappo", "--env-config=simple_spread", "with", "seed=1", *SMALL]
     first = main(words, tmp_path / "a")

@@ -159,3 +159,41 @@ def test_the_loss_by_hand():
     assert logged["policy_loss"] == pytest.approx(-sum(errors) / 8, rel=1e-4)  # the ratio is 1
     parts = logged["policy_loss"] + 0.7 * logged["value_loss"] - 0.3 * logged["entropy"]
     assert logged["loss"] == pytest.approx(parts, rel=1e-5)
+
+
+def test_a_recurrent_critic_remembers_its_own_episode_alone():
+    """Over two rollouts, whatever begins and ends inside: each value is that of its episode played step by step."""
+    runner, learner = made([[3, 2, 9], [4, 4]], truncates=True, critic_use_rnn=True, gae_lambda=0.0)
+    memory = learner.critic.init_hidden().expand(2, 2, -1)
+    for _ in range(2):
+        rollout = runner.run()
+        advantage, _ = learner._advantages(rollout)
+        obs, state = rollout["obs"], rollout["state"].flatten(2)
+        ends = {
+            (int(c), int(t)): k for k, (c, t) in enumerate(zip(rollout.ends.copy, rollout.ends.step, strict=True))
+        }
+        for t in range(4):
+            memory = memory * (1 - rollout["begins"][:, t : t + 1].float())
+            value = learner.critic(obs[:, t], state[:, t], None, memory)
+            hidden = learner.critic._seen(obs[:, t], state[:, t], None)
+            memory = learner.critic.fc2.step(hidden.flatten(0, 1), memory.flatten(0, 1)).view(2, 2, -1)
+            for c in range(2):
+                place = obs[c, t + 1], state[c, t + 1]
+                if (c, t) in ends:
+                    k = ends[c, t]
+                    place = rollout.ends.obs[k], rollout.ends.state[k].flatten()
+                ahead = learner.critic(*place, None, memory[c])
+                expected = rollout["reward"][c, t] + 0.5 * ahead - value[c]
+                assert torch.allclose(advantage[c, t], expected, atol=1e-5), (c, t)
+        memory = memory.detach()
+
+
+def test_minibatches_keep_each_copy_s_memory():
+    runner, learner = made([[3], [5]], critic_use_rnn=True)
+    runner.run()
+    learner.memory = torch.randn(2, 2, 64)
+    rollout = runner.run()
+    learner._advantages(rollout)
+    whole, _ = learner._values(rollout)
+    part, _ = learner._values(rollout.copies(torch.tensor([1])))
+    assert torch.allclose(part[0], whole[1], atol=1e-6)

@@ -85,3 +85,11 @@ def test_epsilon_one_is_uniform_over_available_actions_and_agents_explore_alone(
     both = explored.all(dim=1).float().mean()
     assert both == pytest.approx(0.375**2, abs=0.01)
     assert (half.select_action(values, avail, 0, test_mode=True) == 0).all()
+
+
+def test_the_learning_rate_falls_in_a_line_where_asked_to():
+    steady, falling = learner_of(lr=0.5), learner_of(lr=0.5, lr_anneal=True, t_max=100)
+    for learner in (steady, falling):
+        learner.train(random_batch(INFO, [3, 4]), 25, 0)
+    assert steady.optimiser.param_groups[0]["lr"] == 0.5
+    assert falling.optimiser.param_groups[0]["lr"] == pytest.approx(0.375)

@@ -1,4 +1,4 @@
-"""A value for each agent, from what it sees or from the state."""
+"""A value for each agent, from what it sees or from the state, and from its memory of them if it is to have one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config.schema import key, read
+from ..gru import GRU
 from ..linear import Linear
+from ..unrolling import unroll_rows
 
 
 @dataclass(frozen=True)
@@ -18,8 +20,9 @@ class ValueCriticConfig:
     """Keys of the critic."""
 
     critic: Literal["own", "central"] = key("own", help="own: from the agent's observation; central: and the state")
-    critic_hidden_dim: int = key(64, low=1, help="width of the critic's two hidden layers")
+    critic_hidden_dim: int = key(64, low=1, help="H, the width of the critic's two hidden layers")
     critic_layer_norm: bool = key(False, help="normalise each hidden layer, before its activation")
+    critic_use_rnn: bool = key(False, help="a GRU takes the second hidden layer's place")
 
 
 class ValueCritic(nn.Module):
@@ -42,19 +45,71 @@ class ValueCritic(nn.Module):
         size = _size(scheme, "obs") + (_size(scheme, "state") if self.is_central else 0) + n_agents
         size += condition_dim
         self.identity = nn.Buffer(torch.eye(n_agents), persistent=False)
-        self.fc1, self.fc2, self.out = Linear(size, width), Linear(width, width), Linear(width, 1)
+        self.fc1, self.out = Linear(size, width), Linear(width, 1)
+        self.fc2 = GRU(width, width) if config.critic_use_rnn else Linear(width, width)
         self.norm1 = nn.LayerNorm(width) if config.critic_layer_norm else nn.Identity()
         self.norm2 = nn.LayerNorm(width) if config.critic_layer_norm else nn.Identity()
 
-    def forward(self, obs: Tensor, state: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Observations [..., N, O], states [..., S] and conditions [..., N, D] -> values [..., N]."""
+    @property
+    def is_recurrent(self) -> bool:
+        """Whether it remembers what it has seen."""
+        return isinstance(self.fc2, GRU)
+
+    def init_hidden(self) -> Tensor:
+        """Zeros [1, H], on the critic's device: the memory where an episode begins."""
+        return self.out.weight.new_zeros(1, self.out.in_features)
+
+    def forward(
+        self, obs: Tensor, state: Tensor, condition: Tensor | None = None, memory: Tensor | None = None
+    ) -> Tensor:
+        """Observations [..., N, O], states [..., S] and conditions [..., N, D] -> values [..., N].
+
+        A recurrent critic needs the ``memory`` [..., N, H] of what came before.
+        """
+        hidden = self._seen(obs, state, condition)
+        if isinstance(self.fc2, GRU):
+            assert memory is not None
+            return self._recalled(self.fc2.step(hidden.flatten(0, -2), memory.flatten(0, -2)).view_as(hidden))
+        return self.out(F.relu(self.norm2(self.fc2(hidden)))).squeeze(-1)
+
+    def along(
+        self, obs: Tensor, state: Tensor, condition: Tensor | None, begins: Tensor, memory: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """A recurrent critic's values along rows of steps, forgetting where an episode begins.
+
+        Args:
+            obs, state, condition: as above, of E rows and T steps.
+            begins: [E, T, 1], 1 where an episode begins.
+            memory: [E, N, H], of what came before the first step.
+
+        Returns:
+            Values [E, T, N] and the memory after each step, [E, T, N, H].
+        """
+        seen = self._seen(obs, state, condition).transpose(1, 2)  # [E, N, T, H]
+        copies, n_agents, steps, width = seen.shape
+        rows = begins.repeat_interleave(n_agents, dim=0)
+        hidden = unroll_rows(self, seen.reshape(-1, steps, width), memory.reshape(-1, width), rows)
+        memories = hidden.view(copies, n_agents, steps, width).transpose(1, 2)
+        return self._recalled(memories), memories
+
+    def unroll(self, rows: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """The memory along rows [M, T, H] of first layers, from memory [M, H]: [M, T, H], and the last."""
+        assert isinstance(self.fc2, GRU)
+        memories, last = self.fc2(rows, hidden.unsqueeze(0).contiguous())
+        return memories, last.squeeze(0)
+
+    def _seen(self, obs: Tensor, state: Tensor, condition: Tensor | None) -> Tensor:
+        """The first hidden layer, [..., N, H]."""
         parts = [obs, self.identity.expand(*obs.shape[:-1], -1)]
         if self.is_central:
             parts.append(state.unsqueeze(-2).expand(*obs.shape[:-1], -1))
         if condition is not None:
             parts.append(condition)
-        hidden = F.relu(self.norm1(self.fc1(torch.cat(parts, dim=-1))))
-        return self.out(F.relu(self.norm2(self.fc2(hidden)))).squeeze(-1)
+        return F.relu(self.norm1(self.fc1(torch.cat(parts, dim=-1))))
+
+    def _recalled(self, memory: Tensor) -> Tensor:
+        """Values of memories, [..., H] -> [...]."""
+        return self.out(self.norm2(memory)).squeeze(-1)
 
 
 def _size(scheme: Any, name: str) -> int:

@@ -159,7 +159,7 @@ def test_the_next_state_keeps_the_goal_in_q_targets_alone(prior):
     assert batch.next_condition is None  # a critic's baseline must not know what hindsight selects
     assert not torch.allclose(batch["critic_condition"], batch["condition"])
     with torch.no_grad():
-        values = learner.base._values(batch)
+        values, _ = learner.base._values(batch)
         told = learner.base.critic(batch["obs"], batch["state"].flatten(2), batch["critic_condition"])
     assert torch.equal(values, told)
 
