@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..components.rollout import Rollout
 from ..config.schema import key, read
-from ..modules.unrolling import unroll_rows
+from ..modules.unrolling import as_rows, from_rows, unroll_rows
 from ..registry import resolve
 from ..types import Observation, PathLike
 
@@ -159,21 +159,21 @@ class BasicMAC(nn.Module):
             carry: Tensor | None = self.split_carry(batch.carry)[0]
             begins: Tensor | None = batch["begins"]
         else:
-            last_actions = torch.zeros_like(batch["actions_onehot"])
-            last_actions[:, 1:] = batch["actions_onehot"][:, :-1]
+            last_actions = batch["actions_onehot"]
+            if self.config.obs_last_action:
+                last_actions = torch.cat([torch.zeros_like(last_actions[:, :1]), last_actions[:, :-1]], dim=1)
             carry = begins = None
         inputs = self._inputs(batch["obs"], last_actions)
-        episodes = inputs.shape[0]
         outputs = []
         parts: Any = zip(self.sizes, self.members, self.agents, strict=True)
         for size, members, agent in parts:
-            rows = inputs[:, :, members].transpose(1, 2).flatten(0, 1)  # [B*n, T+1, I]
+            rows = as_rows(inputs[:, :, members])  # [B*n, T+1, I]
             if carry is None:
                 hidden = agent.init_hidden().expand(rows.shape[0], -1)
             else:
                 hidden = carry[:, members].flatten(0, 1)
             out = unroll_rows(agent, rows, hidden, None if begins is None else begins.repeat_interleave(size, dim=0))
-            outputs.append(out.unflatten(0, (episodes, -1)).transpose(1, 2))  # [B, T+1, n, U]
+            outputs.append(from_rows(out, size))  # [B, T+1, n, U]
         return self._in_agent_order(outputs, 2)
 
     def init_hidden(self, batch_size: int) -> None:

@@ -87,10 +87,10 @@ class OMGVAELearner:
 
         States of one episode resemble each other: some of them tell nearly as much as all, in less time.
         """
-        states, wanted = self.real_states(batch), self.config.vae_batch_states
-        if 0 < wanted < len(states):
-            states = states[torch.randperm(len(states), device=states.device)[:wanted]]
-        return states
+        met, wanted = batch["filled"].flatten().nonzero().squeeze(1), self.config.vae_batch_states
+        if 0 < wanted < len(met):
+            met = met[torch.randperm(len(met), device=met.device)[:wanted]]
+        return batch["state"].flatten(2).flatten(0, 1)[met]
 
     @staticmethod
     def real_states(batch: Batch) -> Tensor:

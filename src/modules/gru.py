@@ -30,40 +30,43 @@ def kernels() -> Any:
 class _Recurrence(Function):
     """Hidden states [T, M, H] from the inputs' share of the gates [T, M, 3H] and the first state [M, H].
 
-    Gates in torch's order: reset, update, new. Cho et al. 2014, with torch's placing of the second bias.
+    Gates in torch's order: reset, update, new. Cho et al. 2014, with torch's placing of the second bias. The gates
+    take the memory of ``inputs``; where no gradient will be asked for, each step's take the last one's.
     """
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, first: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Any, inputs: Tensor, first: Tensor, weight: Tensor, bias: Tensor, learns: bool) -> Tensor:
         steps, rows, width = inputs.shape
         hidden = inputs.new_empty(steps + 1, rows, width // 3)
-        gates, new = torch.empty_like(inputs), inputs.new_empty(steps, rows, width // 3)
-        products = inputs.new_empty(rows, width)
+        new = inputs.new_empty(steps if learns else 1, rows, width // 3)
+        products, across = inputs.new_empty(rows, width), weight.t().contiguous()
         hidden[0] = first
-        across = weight.t().contiguous()
-        arrays = [tensor.detach().numpy() for tensor in (inputs, products, bias, gates, new, hidden)]
-        forward = kernels().forward
-        for t in range(steps):
-            torch.mm(hidden[t], across, out=products)
-            forward(t, *arrays)
-        ctx.save_for_backward(hidden, gates, new, weight)
+        given, states, ungated = inputs.detach().numpy(), hidden.numpy(), new.numpy()
+        outputs, shift, forward = products.numpy(), bias.detach().numpy(), kernels().forward
+        for t, before in enumerate(hidden[:-1].unbind()):
+            torch.mm(before, across, out=products)
+            kept = t if learns else 0
+            forward(given[t], outputs, shift, given[kept], ungated[kept], states[t], states[t + 1])
+        if learns:
+            ctx.save_for_backward(hidden, inputs.detach(), new, weight)
         return hidden[1:]
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         hidden, gates, new, weight = ctx.saved_tensors
         grad = grads[0].contiguous()
         steps, rows, width = gates.shape
         d_inputs, d_products = torch.empty_like(gates), torch.empty_like(gates)
         d_hidden, kept = torch.zeros_like(hidden[0]), torch.empty_like(hidden[0])
-        arrays = [tensor.numpy() for tensor in (grad, hidden, gates, new, d_hidden, d_inputs, d_products, kept)]
-        backward = kernels().backward
-        for t in reversed(range(steps)):
-            backward(t, *arrays)
+        by_step = zip(*(x.numpy() for x in (grad, hidden[:-1], gates, new)), strict=True)
+        last, rest, backward = d_hidden.numpy(), kept.numpy(), kernels().backward
+        to_inputs, to_products = d_inputs.numpy(), d_products.numpy()
+        for t, arrays in reversed(list(enumerate(by_step))):
+            backward(*arrays, last, to_inputs[t], to_products[t], rest)
             torch.addmm(kept, d_products[t], weight, out=d_hidden)
         flat = d_products.view(steps * rows, width)
         d_weight = outer(flat, hidden[:-1].reshape(steps * rows, -1))
-        return d_inputs, d_hidden, d_weight, flat.sum(dim=0)
+        return d_inputs, d_hidden, d_weight, flat.sum(dim=0), None
 
 
 class GRU(nn.GRU):
@@ -82,7 +85,8 @@ class GRU(nn.GRU):
         if input.device.type != "cpu" or input.dtype != torch.float32 or input.shape[1] == 1 or kernels() is None:
             return super().forward(input, hx)
         by_time = linear(input.transpose(0, 1).contiguous(), self.weight_ih_l0, self.bias_ih_l0)
-        hidden = _Recurrence.apply(by_time, hx[0].contiguous(), self.weight_hh_l0, self.bias_hh_l0)
+        learns = torch.is_grad_enabled()
+        hidden = _Recurrence.apply(by_time, hx[0].contiguous(), self.weight_hh_l0, self.bias_hh_l0, learns)
         return hidden.transpose(0, 1), hidden[-1:]
 
     def step(self, input: Tensor, hidden: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """A GRU's gates as compiled loops that the compiler turns into vector instructions.
 
-Division must not check for zero (``error_model``), or else it does not.
+Division must not check for zero (``error_model``), or else it does not; and a loop runs over views that begin where
+it does, with one thing to do, or else it does not either: 7 instead of 19 microseconds for 96 rows of 64.
 """
 
 from __future__ import annotations
@@ -33,45 +34,58 @@ def tanh(x):
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
-def forward(t, inputs, products, bias, gates, new, hidden):
-    """Step ``t``: from inputs[t] and products = hidden[t] W' to gates[t], new[t] (not yet gated) and hidden[t+1]."""
+def forward(given, products, bias, gates, new, before, after):
+    """One step of M rows, arrays [M, 3H] and [M, H].
+
+    Args:
+        given: the input's share of the gates; ``gates`` may be the same memory.
+        products: ``before`` times the weights.
+        bias: [3H].
+        gates, new: written for ``backward``; new is the third gate's share of the state, not yet gated.
+        before, after: the state; ``after`` is written.
+    """
     rows, width = products.shape
     h = width // 3
     for m in range(rows):
+        gate, x, product = gates[m], given[m], products[m]
         for j in range(2 * h):
-            gates[t, m, j] = half * (inputs[t, m, j] + products[m, j] + bias[j])
-        for j in range(h):
-            new[t, m, j] = products[m, 2 * h + j] + bias[2 * h + j]
-    for m in range(rows):
+            gate[j] = half * (x[j] + product[j] + bias[j])
         for j in range(2 * h):
-            gates[t, m, j] = half * tanh(gates[t, m, j]) + half  # the logistic function
+            gate[j] = half * tanh(gate[j]) + half  # the logistic function
     for m in range(rows):
+        r, n, q = gates[m, :h], gates[m, 2 * h :], new[m]
+        x, product, shift = given[m, 2 * h :], products[m, 2 * h :], bias[2 * h :]
         for j in range(h):
-            gates[t, m, 2 * h + j] = inputs[t, m, 2 * h + j] + gates[t, m, j] * new[t, m, j]
-    for m in range(rows):
-        for j in range(2 * h, width):
-            gates[t, m, j] = tanh(gates[t, m, j])
-    for m in range(rows):
+            q[j] = product[j] + shift[j]
         for j in range(h):
-            n = gates[t, m, 2 * h + j]
-            hidden[t + 1, m, j] = n + gates[t, m, h + j] * (hidden[t, m, j] - n)
+            n[j] = x[j] + r[j] * q[j]
+        for j in range(h):
+            n[j] = tanh(n[j])
+    for m in range(rows):
+        z, n, old, state = gates[m, h : 2 * h], gates[m, 2 * h :], before[m], after[m]
+        for j in range(h):
+            state[j] = n[j] + z[j] * (old[j] - n[j])
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
-def backward(t, grad, hidden, gates, new, d_hidden, d_inputs, d_products, kept):
-    """Step ``t``: gradients of its gates; ``kept`` is what passes to hidden[t] beside the products."""
+def backward(grad, before, gates, new, d_hidden, d_inputs, d_products, kept):
+    """The same step's gradients of the inputs' share and of the products, [M, 3H].
+
+    ``grad`` [M, H] is what the outputs give and ``d_hidden`` what the next step does; ``kept`` [M, H] is written:
+    what passes to ``before`` beside the products.
+    """
     rows, h = kept.shape
     for m in range(rows):
         for j in range(h):
-            r, z, n = gates[t, m, j], gates[t, m, h + j], gates[t, m, 2 * h + j]
-            d = d_hidden[m, j] + grad[t, m, j]
+            r, z, n = gates[m, j], gates[m, h + j], gates[m, 2 * h + j]
+            d = d_hidden[m, j] + grad[m, j]
             dn = d * (one - z) * (one - n * n)
-            dr = dn * new[t, m, j] * r * (one - r)
-            dz = d * (hidden[t, m, j] - n) * z * (one - z)
-            d_products[t, m, j] = dr
-            d_products[t, m, h + j] = dz
-            d_products[t, m, 2 * h + j] = dn * r
-            d_inputs[t, m, j] = dr
-            d_inputs[t, m, h + j] = dz
-            d_inputs[t, m, 2 * h + j] = dn
+            dr = dn * new[m, j] * r * (one - r)
+            dz = d * (before[m, j] - n) * z * (one - z)
+            d_products[m, j] = dr
+            d_products[m, h + j] = dz
+            d_products[m, 2 * h + j] = dn * r
+            d_inputs[m, j] = dr
+            d_inputs[m, h + j] = dz
+            d_inputs[m, 2 * h + j] = dn
             kept[m, j] = d * z

@@ -46,6 +46,8 @@ class _Linear(Function):
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """``F.linear``: x [..., I], weight [O, I], bias [O] -> [..., O]."""
+    if x.dim() == 3 and not x.is_contiguous() and x.transpose(0, 1).is_contiguous():
+        return linear(x.transpose(0, 1), weight, bias).transpose(0, 1)  # laid out as it was: nothing is copied
     rows = x.numel() // x.shape[-1]
     small = rows < MIN_ROWS or min(weight.shape) < MIN_WIDTH
     if _product is None or small or x.device.type != "cpu" or x.dtype != torch.float32:

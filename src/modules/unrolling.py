@@ -8,6 +8,16 @@ import torch
 from torch import Tensor
 
 
+def as_rows(steps: Tensor) -> Tensor:
+    """[E, T, N, I] -> [E*N, T, I], laid out in memory time first, as recurrent networks take them."""
+    return steps.transpose(0, 1).flatten(1, 2).transpose(0, 1)
+
+
+def from_rows(rows: Tensor, n: int) -> Tensor:
+    """[E*N, T, U] -> [E, T, N, U], for N = ``n``."""
+    return rows.unflatten(0, (-1, n)).transpose(1, 2)
+
+
 def unroll_rows(agent: Any, rows: Tensor, hidden: Tensor, begins: Tensor | None = None) -> Tensor:
     """Outputs [M, T, U] along inputs [M, T, I], from hidden [M, H].
 

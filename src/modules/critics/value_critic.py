@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ...config.schema import key, read
 from ..gru import GRU
 from ..linear import Linear
-from ..unrolling import unroll_rows
+from ..unrolling import as_rows, from_rows, unroll_rows
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,9 @@ class ValueCritic(nn.Module):
         Returns:
             Values [E, T, N] and the memory after each step, [E, T, N, H].
         """
-        seen = self._seen(obs, state, condition).transpose(1, 2)  # [E, N, T, H]
-        copies, n_agents, steps, width = seen.shape
-        rows = begins.repeat_interleave(n_agents, dim=0)
-        hidden = unroll_rows(self, seen.reshape(-1, steps, width), memory.reshape(-1, width), rows)
-        memories = hidden.view(copies, n_agents, steps, width).transpose(1, 2)
+        seen, n_agents = self._seen(obs, state, condition), obs.shape[2]
+        begun = begins.repeat_interleave(n_agents, dim=0)
+        memories = from_rows(unroll_rows(self, as_rows(seen), memory.flatten(0, 1), begun), n_agents)
         return self._recalled(memories), memories
 
     def unroll(self, rows: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:

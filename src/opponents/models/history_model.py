@@ -13,7 +13,7 @@ from ...components.episode_batch import EpisodeBatch
 from ...components.rollout import Rollout
 from ...config.schema import key, read
 from ...modules.agents.feature_agent import FeatureAgent
-from ...modules.unrolling import unroll_rows
+from ...modules.unrolling import as_rows, from_rows, unroll_rows
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ class HistoryModel(nn.Module):
     def features(self, batch: EpisodeBatch, carry: Tensor) -> Tensor:
         """The history's features along a rollout or whole episodes, [E, T+1, N, W], from carry [E, N, W]."""
         size = self.info.n_agents
-        rows = batch["obs"].transpose(1, 2).flatten(0, 1)  # [E*N, T+1, O]
+        rows = as_rows(batch["obs"])  # [E*N, T+1, O]
         begins = batch["begins"].repeat_interleave(size, dim=0) if "begins" in batch.data else None
-        return unroll_rows(self.encoder, rows, carry.flatten(0, 1), begins).unflatten(0, (-1, size)).transpose(1, 2)
+        return from_rows(unroll_rows(self.encoder, rows, carry.flatten(0, 1), begins), size)
 
     def condition(self, features: Tensor) -> Tensor:
         """Features [..., W] -> the policy's condition [..., D], without gradient to anything but the model."""
