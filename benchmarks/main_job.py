@@ -2,7 +2,7 @@
 
     python benchmarks/main_job.py [--seeds 5] [--episodes 500] [--results DIR] [with KEY=VALUE ...]
 
-Trains the default run (`python main.py --config=omg_vae`) once for each seed, plays test episodes with the trained
+Trains the default run (`python main.py --config=omg_vae`, to step 100,000) once for each seed, plays test episodes with the trained
 agents and with random ones in their place, and writes ``benchmarks/main_job.md`` and ``main_job.json``. Runs that
 are there already are not trained again.
 """
@@ -39,7 +39,7 @@ def train(seed: int, results: Path, changes: list[str]) -> tuple[Path, float]:
     folder = results / str(seed)
     done = list(folder.glob("sacred/*/*/*/run.json"))
     if not (done and json.loads(done[0].read_text())["status"] == "COMPLETED"):
-        words = ["--config=omg_vae", "with", f"seed={seed}", f"local_results_path={folder}", *changes]
+        words = ["--config=omg_vae", "with", f"seed={seed}", "t_max=100000", f"local_results_path={folder}", *changes]
         subprocess.run([sys.executable, "main.py", *words], cwd=ROOT, check=True)
         done = list(folder.glob("sacred/*/*/*/run.json"))
     last = json.loads((done[0].parent / "metrics.jsonl").read_text().splitlines()[-1])

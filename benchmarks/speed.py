@@ -36,6 +36,7 @@ from omarl.utils.allocator import keep_freed_memory
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 FORAGING = ("gymnasium", "lbforaging:Foraging-8x8-2p-3f-v3")
+WORKED = 32  # copies for worker processes: fewer are over before the messages are
 TAG, SPREAD = ("pettingzoo", "mpe2.simple_tag_v3"), ("pettingzoo", "mpe2.simple_spread_v3")
 
 
@@ -91,9 +92,9 @@ def raw(repeats: int) -> list[str]:
         rows.append([env[1], *(spread_of(values) for values in rates.values()), f"{ratio:,.0f}"])
     header = ["environment", "arrays, 1,024 copies", "arrays, 8 copies", "the package, 8 copies", "ratio"]
     note = "Joint steps a second in one process, random actions, observations, states and masks included."
-    others = ["## Any other environment", "", "8 copies in this process, and in two worker processes "
+    others = ["## Any other environment", "", f"{WORKED} copies in this process, and in two worker processes "
               "(`env_workers=2`) that wait for each other at every step; and what two cores have to give at that "
-              "moment: two processes of 4 copies that know nothing of each other.", ""]  # fmt: skip
+              "moment: two processes of half as many copies that know nothing of each other.", ""]  # fmt: skip
     return ["# Environments alone", "", note, "", *table(header, rows), "", *others, *by_workers(repeats)]
 
 
@@ -103,8 +104,8 @@ def by_workers(repeats: int) -> list[str]:
     for key in ("mpe2.simple_speaker_listener_v4", "sisl/pursuit-v5", "butterfly/knights_archers_zombies-v11"):
         found = []
         for _ in range(repeats):
-            one = raw_rate(("pettingzoo", key), "pettingzoo", 8, 0, 2.0)
-            found.append((one, raw_rate(("pettingzoo", key), "pettingzoo", 8, 2, 2.0), apart(key)))
+            one = raw_rate(("pettingzoo", key), "pettingzoo", WORKED, 0, 2.0)
+            found.append((one, raw_rate(("pettingzoo", key), "pettingzoo", WORKED, 2, 2.0), apart(key)))
         ones, twos, aparts = (list(values) for values in zip(*found, strict=True))
         ratios, ceilings = [two / one for one, two, _ in found], [both / one for one, _, both in found]
         rows.append([key, *map(spread_of, (ones, twos, aparts)), spread_of(ratios, 2), spread_of(ceilings, 2)])
@@ -126,7 +127,7 @@ def apart(key: str) -> float:
 
 def _alone(key: str, barrier: Any, rates: Any) -> None:
     barrier.wait()
-    rates.put(raw_rate(("pettingzoo", key), "pettingzoo", 4, 0, 2.0))
+    rates.put(raw_rate(("pettingzoo", key), "pettingzoo", WORKED // 2, 0, 2.0))
 
 
 def our_rate(words: list[str], from_step: int = 5000) -> float:

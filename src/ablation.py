@@ -25,6 +25,7 @@ from .analysis.ablation_report import write_report
 from .analysis.runs import Series
 from .analysis.symptoms import measured_window, motion
 from .config.schema import key, read
+from .envs.make import cores
 from .learners.omg_vae_learner import OMGVAELearner
 from .learners.vae_trainer import VAEConfig, VAETrainer
 from .types import ConfigError
@@ -208,7 +209,7 @@ def ablate(values: Mapping[str, Any], console: logging.Logger) -> Path:
     )
     jobs = [(name, c, seed, str(folder)) for name, c in found.items() for seed in range(config.ablate_seeds)]
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in found}
-    workers = run.n_workers(config, len(jobs)) or 1
+    workers = cores() if config.env_workers == "auto" else max(1, config.env_workers)
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         for name, seed, result in tqdm(pool.map(_task, jobs), total=len(jobs), unit="training"):
             results[name].append({"seed": seed, **result})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -50,7 +49,9 @@ class RunConfig:
     reward_scalarisation: Literal["sum", "mean"] = key("sum", help="of the agents' rewards, if shared")
     t_max: int = key(100_000, low=1, help="environment steps, over all copies")
     batch_size_run: int = key(8, low=1, help="copies of the environment")
-    env_workers: int | Literal["auto"] = key("auto", low=0, help="processes; 0 steps copies in this one")
+    env_workers: int | Literal["auto"] = key(
+        "auto", low=0, help="processes; 0 steps copies in this one; auto: as pays"
+    )
     env_steps_per_update: int = key(25, low=1, help="environment steps for each learner update")
     batch_size: int = key(32, low=1, help="episodes in a learner's batch")
     buffer_size: int = key(5000, low=1, help="episodes kept for replay")
@@ -95,14 +96,6 @@ class Parts:
         self.logger.close()
 
 
-def n_workers(config: RunConfig, n_envs: int) -> int:
-    """Processes for ``n_envs`` copies; ``auto`` takes one for each core that this process may use."""
-    if config.env_workers == "auto":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return min(n_envs, cores)
-    return min(int(config.env_workers), n_envs)
-
-
 def resumed_at(config: RunConfig) -> int:
     """The step that the run goes on from: its environments must not repeat their first episodes."""
     if not config.checkpoint_path or config.evaluate:
@@ -120,7 +113,8 @@ def make_env(config: RunConfig, n_envs: int, stream: int) -> VecEnv:
     env_args = config.env_args
     if stream == TEST_STREAM and config.env in PACKAGED and env_args.get("backend", "auto") == "auto":
         env_args = {**env_args, "backend": "pettingzoo"}
-    env = make_vec_env(config.env, env_args, n_envs, n_workers(config, n_envs), seed)
+    workers = None if config.env_workers == "auto" else config.env_workers
+    env = make_vec_env(config.env, env_args, n_envs, workers, seed)
     return with_opponents(env, config, stream, seed) if config.pool else env
 
 

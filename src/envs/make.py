@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..registry import resolve
-from ..types import ConfigError, VecEnv
+from ..types import ConfigError, EnvInfo, VecEnv
+from .adapter import Adapter
 from .arrays import lay_out
 from .batched import batched_game
 from .copies import Copies, generators_kept
@@ -19,9 +23,11 @@ from .workers import Workers
 
 PACKAGED = ("pettingzoo", "gymnasium")  # environments by key, made as their packages make them
 BACKENDS = ("auto", "batched", "pettingzoo")
+WORTH_WORKERS = 1e-3  # seconds that a step of all copies takes in one process
+TRIED_STEPS, TRIED_SECONDS = 7, 0.1
 
 
-def make_vec_env(env: str, env_args: Mapping[str, Any], n_envs: int, n_workers: int, seed: int) -> VecEnv:
+def make_vec_env(env: str, env_args: Mapping[str, Any], n_envs: int, n_workers: int | None, seed: int) -> VecEnv:
     """E copies of an environment, the same bit for bit however many processes run them.
 
     ``env_args.backend`` says how they are stepped: ``batched`` by the array version of the environment (all copies
@@ -36,14 +42,14 @@ def make_vec_env(env: str, env_args: Mapping[str, Any], n_envs: int, n_workers: 
         env_args: the constructor's arguments (``key`` says which environment a backend makes), and
             ``episode_limit``: the most steps of an episode, needed where the environment has no limit itself.
         n_envs: E.
-        n_workers: worker processes, 0 for none; never more than E.
+        n_workers: worker processes, 0 for none; never more than E. None tries a copy and takes as many as pay.
         seed: of all copies; each derives its own.
 
     Raises:
         ConfigError: a name, an argument or a space that cannot run.
         EnvError: the environment cannot be made.
     """
-    for name, value, least in (("n_envs", n_envs, 1), ("n_workers", n_workers, 0), ("seed", seed, 0)):
+    for name, value, least in (("n_envs", n_envs, 1), ("n_workers", n_workers or 0, 0), ("seed", seed, 0)):
         if value < least:
             raise ConfigError(f"{name}: {value} is less than {least}")
     target = resolve("env", env)
@@ -65,6 +71,8 @@ def make_vec_env(env: str, env_args: Mapping[str, Any], n_envs: int, n_workers: 
         if wanted == "batched":
             raise ConfigError(f"env_args.backend: {info.key} cannot be batched: {why_not}; use backend=pettingzoo")
     make = partial(make_single, target, env, arguments, state_size)
+    if n_workers is None:
+        n_workers = workers_that_pay(step_seconds(make, info, seed) * n_envs, cores())
     if n_workers:
         n_workers = min(n_workers, n_envs)
         workers = Workers(make, info, n_envs, n_workers, seed)
@@ -72,3 +80,35 @@ def make_vec_env(env: str, env_args: Mapping[str, Any], n_envs: int, n_workers: 
         return VectorEnv(info, n_envs, workers.arrays, workers, where)
     arrays = lay_out(info, n_envs)
     return VectorEnv(info, n_envs, arrays, Copies(make, info, range(n_envs), arrays, seed), "in this process")
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def workers_that_pay(seconds: float, n_cores: int) -> int:
+    """Worker processes for copies that one process steps once in so many ``seconds``.
+
+    One for each core, or none where a step is over before the messages would be.
+    """
+    return n_cores if n_cores > 1 and seconds >= WORTH_WORKERS else 0
+
+
+def step_seconds(make: Callable[[], Adapter], info: EnvInfo, seed: int) -> float:
+    """What a step of one copy takes: the median of a few."""
+    arrays = lay_out(info, 1)
+    copies = Copies(make, info, range(1), arrays, seed)
+    try:
+        copies.reset()
+        frame = arrays.first
+        taken: list[float] = []
+        while len(taken) < TRIED_STEPS and sum(taken) < TRIED_SECONDS:
+            arrays.actions[...] = frame.avail.argmax(-1)
+            begun = time.perf_counter()
+            copies.step()
+            taken.append(time.perf_counter() - begun)
+            frame = arrays.first if (arrays.terminated | arrays.truncated).any() else arrays.final
+    finally:
+        copies.close()
+    return statistics.median(taken)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from omarl.envs.make import cores, workers_that_pay
 from omarl.types import ConfigError, EnvError
 
 ZERO = np.zeros((3, 3), np.int64)
@@ -213,3 +214,10 @@ def test_workers_do_not_import_the_main_module(tmp_path: Path) -> None:
         "    env.close()\n"
     )
     assert run_python(str(script)).splitlines() == ["main module imported as __main__"]
+
+
+def test_auto_takes_workers_where_they_pay(make: Any) -> None:
+    assert workers_that_pay(1e-4, 8) == 0 and workers_that_pay(1e-2, 8) == 8 and workers_that_pay(1e-2, 1) == 0
+    assert "in this process" in make("Toy", n_envs=2, n_workers=None).how
+    slow = make("Slow", n_envs=2, n_workers=None)
+    assert (f"in {min(2, cores())} processes" in slow.how) == (cores() > 1)

@@ -179,6 +179,12 @@ class Suicidal(Toy):
         return super().step(actions)
 
 
+class Slow(Toy):
+    def step(self, actions: dict[str, int]) -> Any:
+        time.sleep(2e-3)
+        return super().step(actions)
+
+
 class Stuck(Toy):
     def step(self, actions: dict[str, int]) -> Any:
         time.sleep(1000)

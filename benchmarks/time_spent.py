@@ -1,0 +1,115 @@
+"""Where the main job's time goes, by sampling the stack; beside an earlier commit, what has changed.
+
+    python benchmarks/time_spent.py [--before CHECKOUT] [--steps 30000]
+
+Every two milliseconds, or as soon as a longer call into C returns, the innermost part of the run that is at work gets
+the time since the last look. A checkout of an earlier commit (``git worktree add CHECKOUT COMMIT``) is run in turn.
+Writes ``benchmarks/speed/profile.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from types import FrameType
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+INTERVAL = 2e-3
+# What a stack is at work on: the first line of which something is in it. File names, or functions in them.
+PARTS = {
+    "imports": ("<frozen importlib._bootstrap>",),
+    "the picture": ("plots.py",),
+    "tests": ("log_test", "_test", "test"),
+    "VAE: backward and step": ("vae_trainer.py+optimiser_step",),
+    "VAE: the rest": ("vae_trainer.py", "drawn_states", "real_states"),
+    "agents: backward and step": ("q_learner.py+optimiser_step",),
+    "agents: target network": ("_next_values", "_targets", "_target_values"),
+    "agents: the rest": ("q_learner.py",),
+    "replay buffer": ("replay_buffer.py",),
+    "environments": ("vector.py", "workers.py", "copies.py"),
+    "acting": ("basic_controller.py", "player.py", "episode_runner.py"),
+}
+
+
+def sampled(argv: list[str], out: Path) -> None:
+    """Runs ``main.py`` here and writes the seconds of each part."""
+    spent: Counter[str] = Counter()
+    last = time.perf_counter()
+
+    def note(_: int, frame: FrameType | None) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        names = set()
+        while frame is not None:
+            code = frame.f_code
+            names |= {Path(code.co_filename).name, code.co_name}
+            frame = frame.f_back
+        at_work = (part for part, marks in PARTS.items() if any(set(mark.split("+")) <= names for mark in marks))
+        spent[next(at_work, "everything else")] += now - last
+        last = now
+
+    signal.signal(signal.SIGALRM, note)
+    signal.setitimer(signal.ITIMER_REAL, INTERVAL, INTERVAL)
+    sys.argv = argv
+    try:
+        runpy.run_path(argv[0], run_name="__main__")
+    except SystemExit as end:
+        if end.code:
+            raise
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        out.write_text(json.dumps(spent))
+
+
+def seconds(checkout: Path, steps: int) -> dict[str, float]:
+    """What a run of a checkout's main job spends, by part."""
+    with tempfile.TemporaryDirectory() as folder:
+        there = Path(folder)
+        (there / "omarl").symlink_to(checkout / "src")  # before whatever is installed
+        out = there / "samples.json"
+        words = ["--config=omg_vae", "with", "seed=1", f"t_max={steps}", f"local_results_path={folder}/results"]
+        command = [sys.executable, __file__, "--here", str(out), str(checkout / "main.py"), *words]
+        subprocess.run(command, cwd=checkout, env={**os.environ, "PYTHONPATH": folder}, check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        return json.loads(out.read_text())
+
+
+def main() -> None:
+    """See the module."""
+    if sys.argv[1:2] == ["--here"]:
+        sampled(sys.argv[3:], Path(sys.argv[2]))
+        return
+    from speed import machine, table  # not in the process that is sampled, which may be of an earlier commit
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--before", type=Path)
+    parser.add_argument("--steps", type=int, default=30_000)
+    args = parser.parse_args()
+    columns = {"now, s": seconds(ROOT, args.steps)}
+    if args.before:
+        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=args.before, check=True,
+                                capture_output=True, text=True).stdout.strip()  # fmt: skip
+        columns = {f"{commit}, s": seconds(args.before.resolve(), args.steps), **columns}
+    rows = [[part, *(f"{spent.get(part, 0.0):.1f}" for spent in columns.values())]
+            for part in (*PARTS, "everything else")]  # fmt: skip
+    rows.append(["all", *(f"{sum(spent.values()):.1f}" for spent in columns.values())])
+    text = ["# Where the main job's time goes", "",
+            f"`python main.py --config=omg_vae with seed=1 t_max={args.steps}`, the stack sampled every "
+            f"{INTERVAL * 1e3:g} ms.", "", *table(["", *columns], rows), "",
+            f"{machine()}; `python benchmarks/time_spent.py --before CHECKOUT`.", ""]  # fmt: skip
+    (HERE / "speed" / "profile.md").write_text("\n".join(text), encoding="utf-8")
+    print("\n".join(text))
+
+
+if __name__ == "__main__":
+    main()
