@@ -2,9 +2,9 @@
 
     python benchmarks/main_job.py [--seeds 5] [--episodes 500] [--results DIR] [with KEY=VALUE ...]
 
-Trains the default run (`python main.py --config=omg_vae`, to step 100,000) once for each seed, plays test episodes with the trained
-agents and with random ones in their place, and writes ``benchmarks/main_job.md`` and ``main_job.json``. Runs that
-are there already are not trained again.
+Trains the default run (`python main.py --config=omg_vae`, to step 100,000) once for each seed, plays test episodes
+with the trained agents and with random ones in their place, and writes ``benchmarks/main_job.md`` and
+``main_job.json``. Runs that are there already are not trained again.
 """
 
 from __future__ import annotations

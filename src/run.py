@@ -47,7 +47,7 @@ class RunConfig:
     )
     common_reward: bool = key(False, help="agents share one reward")
     reward_scalarisation: Literal["sum", "mean"] = key("sum", help="of the agents' rewards, if shared")
-    t_max: int = key(100_000, low=1, help="environment steps, over all copies")
+    t_max: int = key(150_000, low=1, help="environment steps, over all copies")
     batch_size_run: int = key(8, low=1, help="copies of the environment")
     env_workers: int | Literal["auto"] = key(
         "auto", low=0, help="processes; 0 steps copies in this one; auto: as pays"

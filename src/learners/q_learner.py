@@ -29,7 +29,7 @@ class QLearnerConfig:
 
     lr: float = key(5e-4, above=0, help="learning rate")
     lr_anneal: bool = key(False, help="let the learning rate fall to 0 at t_max, in a line")
-    t_max: int = key(100_000, low=1, help="environment steps of the run")
+    t_max: int = key(150_000, low=1, help="environment steps of the run")
     gamma: float = key(0.99, low=0, high=1, help="discount")
     double_q: bool = key(True, help="the online network chooses the target's action (van Hasselt 2016)")
     target_update_interval_or_tau: float = key(

@@ -26,7 +26,7 @@ class RolloutLearnerConfig:
 
     lr: float = key(1e-3, above=0, help="learning rate")
     lr_anneal: bool = key(True, help="let the learning rate fall to 0 at t_max, in a line")
-    t_max: int = key(100_000, low=1, help="environment steps of the run")
+    t_max: int = key(150_000, low=1, help="environment steps of the run")
     gamma: float = key(0.99, low=0, high=1, help="discount")
     epochs: int = key(4, low=1, help="passes over each rollout")
     minibatches: int = key(4, low=1, help="updates of each pass, each on a part of the copies")
