@@ -101,7 +101,7 @@ def report(data: dict[str, Any], command: str) -> str:
     lines = [
         "# The main job",
         "",
-        f"`{command}`: the default run (`python main.py --config=omg_vae`, {data['t_max']} environment steps of mpe2 "
+        f"`{command}`: the default run (`python main.py --config=omg_vae with t_max={data['t_max']}`, mpe2 "
         f"simple_tag_v3) with seeds {seeds}, then {data['episodes']} greedy test episodes of each trained run. "
         "Means over seeds with Student-t 95% intervals; the predators' return is the sum over the three.",
         "",
