@@ -58,10 +58,10 @@ TASKS = {
         copies=2, tau=0.05),
     "foraging": Task(
         ("env=gymnasium", "env_args.key=lbforaging:Foraging-8x8-2p-3f-v3"),
-        "lbforaging:Foraging-8x8-2p-3f-v3", 50, 120_000, 0.99, False, copies=8, tau=0.05, evaluation_epsilon=0.05),
+        "lbforaging:Foraging-8x8-2p-3f-v3", 50, 80_000, 0.99, False, copies=8, tau=0.05, evaluation_epsilon=0.05),
     "foraging_coop": Task(
         ("env=gymnasium", "env_args.key=lbforaging:Foraging-5x5-2p-2f-coop-v3"),
-        "lbforaging:Foraging-5x5-2p-2f-coop-v3", 50, 100_000, 0.99, False, copies=2, tau=0.05,
+        "lbforaging:Foraging-5x5-2p-2f-coop-v3", 50, 60_000, 0.99, False, copies=2, tau=0.05,
         evaluation_epsilon=0.05),
 }  # fmt: skip
 
