@@ -37,6 +37,8 @@ from .opponents.results import format_opponent
 from .plugin import PluginConfig
 from .plugin import plugin as plug_in
 from .pooling import PoolConfig, describe_pool, make_pool, with_pool
+from .replay import ReplayConfig
+from .replay import replay as film_episode
 from .types import ConfigError, OmarlError
 from .utils.checkpoints import find_checkpoint
 from .utils.metrics import Logger
@@ -47,8 +49,8 @@ SETTINGS["CAPTURE_MODE"] = "sys"  # keeps the terminal's own width and colours f
 DEFAULT_CONFIG = "omg_vae"
 DEFAULT_ENV_CONFIG = "simple_tag"
 OPTIONS = ("--config", "--env-config")
-COMMANDS = ("train", "evaluate", "ablate", "compare", "diagnose", "plugin", "pool", "help", "print_config",
-            "print_dependencies", "print_named_configs", "save_config")  # fmt: skip
+COMMANDS = ("train", "evaluate", "ablate", "compare", "diagnose", "plugin", "pool", "replay", "help",
+            "print_config", "print_dependencies", "print_named_configs", "save_config")  # fmt: skip
 # Commands with keys of their own; the rest read run.RunConfig.
 ROOTS: dict[str, type] = {
     "ablate": AblateConfig,
@@ -56,6 +58,7 @@ ROOTS: dict[str, type] = {
     "diagnose": DiagnoseConfig,
     "plugin": PluginConfig,
     "pool": PoolConfig,
+    "replay": ReplayConfig,
 }  # the rest read run.RunConfig
 
 
@@ -113,8 +116,9 @@ def configuration(argv: list[str]) -> Layers:
         layers = from_files(config or DEFAULT_CONFIG, env_config or DEFAULT_ENV_CONFIG)
     layers.add(updates, COMMAND_LINE)
     full = complete(layers, root)
-    if (command_of(argv) == "evaluate" or full.values["evaluate"]) and not full.values["checkpoint_path"]:
-        raise ConfigError("checkpoint_path: evaluate needs one; give a run's directory")
+    command = "evaluate" if full.values["evaluate"] else command_of(argv)
+    if command in ("evaluate", "replay") and not full.values["checkpoint_path"]:
+        raise ConfigError(f"checkpoint_path: {command} needs one; give a run's directory")
     if "seed" not in layers.values:
         del full.values["seed"]
     return full
@@ -182,6 +186,17 @@ def add_examinations(experiment: Experiment, layers: Layers, started: float) -> 
             for line in result.get("by_opponent", []):
                 print(format_opponent(line))
             print(f"written to {result.get('file', 'nowhere')}")
+
+        said_in_one_line(body)
+
+    @experiment.command(unobserved=True)
+    def replay(_config: Any) -> None:
+        """An episode as a GIF, with what is inferred of opponents: replay with checkpoint_path=RUN_DIRECTORY."""
+
+        def body() -> None:
+            logger = Logger(experiment.logger, started=started)
+            for path in film_episode(typed(_config, layers, ReplayConfig), logger):
+                print(path)
 
         said_in_one_line(body)
 

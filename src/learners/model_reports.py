@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..components.episode_batch import EpisodeBatch
 from ..components.masks import transition_mask
+from ..opponents.boards import opponents_places
 
 
 @torch.no_grad()
@@ -20,20 +21,6 @@ def action_accuracy(model: Any, batch: EpisodeBatch) -> tuple[Tensor, Tensor]:
     return (hits * mask).sum(), mask.sum()
 
 
-def where_opponents_are(info: Any) -> tuple[list[int], float]:
-    """Places in the state of the opponents' own positions, and how near is there; none where that is not known."""
-    whole = info.whole
-    if whole.state_shape != sum(whole.obs_sizes):
-        return [], 0.0
-    starts = [sum(whole.obs_sizes[: whole.agents.index(name)]) for name in info.opponents]
-    if "oraging" in whole.key:
-        own = whole.obs_sizes[0] - 3 * whole.n_agents
-        return [start + own + axis for start in starts for axis in range(2)], 0.5
-    if "simple_tag" in whole.key:
-        return [start + 2 + axis for start in starts for axis in range(2)], 0.1
-    return [], 0.0
-
-
 @torch.no_grad()
 def subgoal_hits(model: Any, prior: Any, batch: EpisodeBatch, horizon: int) -> dict[str, Tensor]:
     """How often opponents pass, within ``horizon`` steps, through the place that the inferred subgoal decodes to.
@@ -42,7 +29,7 @@ def subgoal_hits(model: Any, prior: Any, batch: EpisodeBatch, horizon: int) -> d
         ``hits``; ``chance``, the same for subgoals of other episodes; ``count``, of steps with a full horizon ahead.
         A hit is all opponents' places within half a cell (foraging) or 0.1 (tag) of those decoded, on each axis.
     """
-    places, near = where_opponents_are(model.info)
+    places, near = opponents_places(model.info)
     if not places or batch.batch_size < 2:
         return {}
     features = model.features(batch, model.initial_carry(batch.batch_size))

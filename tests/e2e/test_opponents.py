@@ -5,6 +5,7 @@ import json
 import pytest
 import yaml
 from e2e.command import error_of, main
+from PIL import Image
 
 FORAGING = ["--env-config=foraging", "with", "env_args.episode_limit=10", "env_args.backend=batched", "seed=1"]
 SCRIPTS = ["scripts=[nearest,farthest]", "test_scripts=[west,last:0.1]"]
@@ -78,6 +79,13 @@ def test_learners_that_model_opponents(source, tmp_path, algorithm, number):
     everyone = [sum(e["returns"]) for e in result["episodes"]]
     assert by["all", "all"]["return"] == pytest.approx(sum(everyone) / len(everyone))
     assert "family    script" in again.out
+    film = main(
+        ["replay", "with", f"checkpoint_path={done.run}", f"out={tmp_path / 'film'}", "opponent=iql_4"], tmp_path
+    )
+    assert film.code == 0, film.err
+    with Image.open(tmp_path / "film" / "episode.gif") as gif:
+        assert gif.n_frames == 11  # an episode of 10 steps that foraging's random teams do not end sooner
+    assert len(list((tmp_path / "film").glob("step_*.png"))) == 4
 
 
 def test_an_oracle_is_the_base_that_is_told_more(source, tmp_path):
@@ -103,6 +111,7 @@ def test_the_same_seed_is_the_same_run(source, tmp_path):
         (["--config=omg_ppo", "with", "pool=/nowhere"], "pool: /nowhere cannot be read (No such file"),
         (["--config=omg_ppo", "--env-config=simple_spread"], "pool: there are no scripts for mpe2.simple_spread_v3"),
         (["--config=ippo", "with", "opponents_told=[thoughts]"], "opponents_told:"),
+        (["replay"], "checkpoint_path: replay needs one"),
         (["--config=omg_ppo", "with", "omg_mode=hopeful"], "omg_mode: 'hopeful' is not one of"),
         (["pool", "with", "out=x"], "runs, scripts: say who is to be met in training"),
         (["pool", "with", "out=tests", "scripts=[chase+flee]"], "out: tests exists"),

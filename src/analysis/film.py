@@ -1,0 +1,130 @@
+"""An episode as a film: the board, its players, and what an opponent model infers of some of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..types import OmarlError
+from .plots import BLUE, GREEN, INK, MUTED, ORANGE, RULE, VERMILLION
+
+STILLS = 4  # frames that are kept as pictures
+MILLISECONDS = 350  # of each frame
+
+
+class Film(NamedTuple):
+    """What is drawn. Positions are row and column on a grid, else x and y.
+
+    Attributes:
+        title: of every frame.
+        names: N, of the agents.
+        opponents: which of them are opponents.
+        positions: [T+1, N, 2].
+        things: at each step, what lies about: first and second coordinate and label.
+        inferred: [T+1, len(opponents), 2], where the inferred subgoal has the opponents; None: no subgoals.
+        captions: a line under each frame.
+        horizon: H, steps of the opponents' way that are drawn ahead.
+        is_grid, low, high: the board.
+    """
+
+    title: str
+    names: tuple[str, ...]
+    opponents: tuple[int, ...]
+    positions: NDArray[Any]
+    things: list[list[tuple[float, float, str]]]
+    inferred: NDArray[Any] | None
+    captions: Sequence[str]
+    horizon: int
+    is_grid: bool
+    low: float
+    high: float
+
+
+def write_film(film: Film, folder: Path) -> list[Path]:
+    """Writes ``episode.gif`` and a few of its frames, ``step_<t>.png``; returns their paths.
+
+    Raises:
+        OmarlError: the folder takes no files.
+    """
+    from PIL import Image
+
+    last = len(film.positions) - 1
+    frames = [Image.fromarray(drawn(film, t)) for t in range(last + 1)]
+    stills = sorted({round(i * last / (STILLS - 1)) for i in range(STILLS)})
+    paths = [folder / "episode.gif", *(folder / f"step_{t:02d}.png" for t in stills)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        palette = [frame.convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
+        palette[0].save(paths[0], save_all=True, append_images=palette[1:], duration=MILLISECONDS, loop=0)
+        for path, t in zip(paths[1:], stills, strict=True):
+            frames[t].save(path)
+    except OSError as error:
+        raise OmarlError(f"{folder} could not be written: {error.strerror or error}") from error
+    return paths
+
+
+def drawn(film: Film, t: int) -> NDArray[np.uint8]:
+    """Frame ``t`` as an image [height, width, 3]."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.4, 5.9), dpi=90, facecolor="white")
+    canvas = FigureCanvasAgg(figure)
+    ax = figure.add_axes((0.06, 0.14, 0.88, 0.78))
+    draw_board(ax, film, t)
+    figure.text(0.06, 0.955, film.title, fontsize=9, fontweight="bold", color=INK)
+    figure.text(0.94, 0.955, f"step {t} of {len(film.positions) - 1}", fontsize=8, color=MUTED, ha="right")
+    figure.text(0.06, 0.075, film.captions[t], fontsize=8, color=INK)
+    figure.text(0.06, 0.03, _legend(film), fontsize=7, color=MUTED)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def draw_board(ax: Any, film: Film, t: int) -> None:
+    """The board at step ``t``, the opponents' way ahead, and where the subgoal has them."""
+    margin = 0.6 if film.is_grid else 0.15
+    ax.set_xlim(film.low - margin, film.high + margin)
+    ax.set_ylim(
+        *((film.high + margin, film.low - margin) if film.is_grid else (film.low - margin, film.high + margin))
+    )
+    ax.set_aspect("equal")
+    ax.tick_params(left=False, bottom=False, labelleft=False, labelbottom=False)
+    for side in ax.spines.values():
+        side.set_color(RULE)
+    if film.is_grid:
+        lines = np.arange(film.low - 0.5, film.high + 1)
+        ax.hlines(lines, film.low - 0.5, film.high + 0.5, color=RULE, linewidth=0.8, zorder=0)
+        ax.vlines(lines, film.low - 0.5, film.high + 0.5, color=RULE, linewidth=0.8, zorder=0)
+    for first, second, label in film.things[t]:
+        x, y = _xy(film, (first, second))
+        ax.scatter(x, y, s=150, color=GREEN if film.is_grid else RULE, zorder=1)
+        ax.text(x, y, label, ha="center", va="center", fontsize=8, color="white", zorder=2)
+    for i, name in enumerate(film.names):
+        x, y = _xy(film, film.positions[t, i])
+        colour = VERMILLION if i in film.opponents else BLUE
+        ax.scatter(x, y, s=210, marker="s" if film.is_grid else "o", color=colour, zorder=3)
+        ax.text(x, y, name.rsplit("_", 1)[-1], ha="center", va="center", fontsize=8, color="white", zorder=4)
+        if len({other.rsplit("_", 1)[0] for other in film.names}) > 1:
+            ax.annotate(name, (x, y), (0, -15), textcoords="offset points", ha="center", fontsize=6, color=MUTED)
+    for m, i in enumerate(film.opponents):
+        way = np.array([_xy(film, place) for place in film.positions[t : t + 1 + film.horizon, i]])
+        ax.plot(way[:, 0], way[:, 1], color=VERMILLION, linewidth=1.6, linestyle=":", zorder=2)
+        if film.inferred is not None:
+            x, y = _xy(film, film.inferred[t, m])
+            ax.scatter(x, y, s=260, marker="*", facecolor="none", edgecolor=ORANGE, linewidth=1.8, zorder=5)
+
+
+def _xy(film: Film, place: Any) -> tuple[float, float]:
+    first, second = place
+    return (second, first) if film.is_grid else (first, second)
+
+
+def _legend(film: Film) -> str:
+    said = [f"blue learns, red is of the pool; dotted: its next {film.horizon} steps"] if film.opponents else []
+    if film.inferred is not None:
+        said.append("star: where the inferred subgoal has it")
+    return "; ".join(said)

@@ -1,0 +1,61 @@
+"""Where players and things stand: read from states, against the packages' own worlds."""
+
+import numpy as np
+import pytest
+from omarl.analysis.film import Film, drawn
+from omarl.envs.make import make_vec_env
+from omarl.opponents.boards import board_of
+from omarl.replay import _passed
+
+
+@pytest.mark.parametrize("key", ["lbforaging:Foraging-8x8-2p-3f-v3", "lbforaging:Foraging-10x10-3p-4f-v3"])
+def test_foraging(key):
+    with make_vec_env("gymnasium", {"key": key, "backend": "pettingzoo"}, 1, 0, 3) as env:
+        board = board_of(env.info)
+        rng = np.random.default_rng(0)
+        observation = env.reset()
+        for _ in range(20):
+            state, world = observation.state[0], env._backend._copies[0]._adapter.env.unwrapped
+            assert state[board.places].tolist() == [list(map(float, p.position)) for p in world.players]
+            foods = {(r, c): world.field[r, c] for r, c in zip(*world.field.nonzero(), strict=True)}
+            assert {(r, c): float(level) for r, c, level in board.things(state)} == foods
+            scores = rng.random(observation.avail.shape) * observation.avail
+            observation = env.step(scores.argmax(-1)).observation
+    assert board.is_grid and board.high == int(key.split("x")[0].split("-")[-1]) - 1
+
+
+@pytest.mark.parametrize("key", ["mpe2.simple_tag_v3", "mpe2.simple_spread_v3"])
+def test_particles(key):
+    with make_vec_env("pettingzoo", {"key": key, "backend": "pettingzoo"}, 1, 0, 3) as env:
+        board, state = board_of(env.info), env.reset().state[0]
+        world = env._backend._copies[0]._adapter.env.unwrapped.world
+        np.testing.assert_allclose(state[board.places], [a.state.p_pos for a in world.agents], atol=1e-6)
+        things = [place[:2] for place in board.things(state)]
+        np.testing.assert_allclose(things, [entity.state.p_pos for entity in world.landmarks], atol=1e-6)
+
+
+def test_other_states_are_not_guessed():
+    with make_vec_env("pettingzoo", {"key": "mpe2.simple_adversary_v3"}, 1, 0, 3) as env:
+        assert board_of(env.info) is None
+
+
+def test_whether_a_place_is_passed():
+    way = np.array([[[0.0, 1.0]], [[0.0, 2.0]], [[0.0, 3.0]]])
+    assert _passed(way, np.array([[0.2, 2.4]]), 0.5) == "passes there in 2"
+    assert _passed(way, np.array([[1.0, 2.0]]), 0.5) == "does not pass there"
+    assert _passed(way[:0], np.array([[0.0, 0.0]]), 0.5) == "does not pass there"
+
+
+def test_the_star_stands_where_the_subgoal_is():
+    positions = np.array([[[0.0, 0.0], [3.0, 1.0]], [[0.0, 0.0], [3.0, 2.0]]])
+    film = Film("t", ("agent_0", "agent_1"), (1,), positions, [[], []], np.array([[[1.0, 6.0]]] * 2), ["", ""], 5,
+                True, 0.0, 7.0)  # fmt: skip
+    orange = [230, 159, 0]
+    image = drawn(film, 0)
+    rows, columns = np.nonzero((np.abs(image.astype(int) - orange) < 30).all(-1))
+    height, width = image.shape[:2]
+    # the board's axes: left 0.06, width 0.88; top 0.08, height 0.78 of the picture; 8.2 cells each way, kept square
+    cell = 0.88 * width / 8.2
+    assert abs(columns.mean() - (0.06 * width + (6.0 + 0.6) * cell)) < cell / 2
+    middle = (0.08 + 0.78 / 2) * height
+    assert abs(rows.mean() - (middle + (1.0 - 3.5) * cell)) < cell / 2
