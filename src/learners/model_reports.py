@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..components.episode_batch import EpisodeBatch
 from ..components.masks import transition_mask
 from ..opponents.boards import opponents_places
 
+ENOUGH = 0.25  # of the steps seen where most are: less says more of who is left than of what is known
+RISEN = 0.9
+
 
 @torch.no_grad()
-def action_accuracy(model: Any, batch: EpisodeBatch) -> tuple[Tensor, Tensor]:
-    """Opponents' actions foretold rightly, and how many there were."""
+def action_accuracy(model: Any, batch: EpisodeBatch) -> dict[str, Tensor]:
+    """Opponents' actions foretold rightly, ``hits``, and how many there were, ``count``: of each step, [T]."""
     features = model.features(batch, model.initial_carry(batch.batch_size))
     _, hits = model.action_loss(model.action_logits(features[:, :-1]), model.actions_taken(batch))
     mask = transition_mask(batch)[..., None].expand_as(hits)
-    return (hits * mask).sum(), mask.sum()
+    return {"hits": (hits * mask).sum(dim=(0, 2)), "count": mask.sum(dim=(0, 2))}
 
 
 @torch.no_grad()
@@ -26,26 +31,45 @@ def subgoal_hits(model: Any, prior: Any, batch: EpisodeBatch, horizon: int) -> d
     """How often opponents pass, within ``horizon`` steps, through the place that the inferred subgoal decodes to.
 
     Returns:
-        ``hits``; ``chance``, the same for subgoals of other episodes; ``count``, of steps with a full horizon ahead.
-        A hit is all opponents' places within half a cell (foraging) or 0.1 (tag) of those decoded, on each axis.
+        Of each step, [T + 1 - horizon]: ``hits``; ``chance``, the same for subgoals of other episodes; ``count``, of
+        episodes with a full horizon ahead. A hit is all opponents' places within half a cell (foraging) or 0.1 (tag)
+        of those decoded, on each axis. Nothing where the state does not say where opponents are.
     """
     places, near = opponents_places(model.info)
-    if not places or batch.batch_size < 2:
+    steps = batch.max_seq_length - horizon
+    if not places or batch.batch_size < 2 or steps < 1:
         return {}
     features = model.features(batch, model.initial_carry(batch.batch_size))
     goals = model.condition(features)[:, :, 0]  # the first learner's
     decoded = prior.decode(goals)[..., places]  # [B, T+1, P]
     true = batch["state"].flatten(2)[..., places]
     filled = batch["filled"].squeeze(-1) > 0
-    hits, chance, count = (torch.zeros(()) for _ in range(3))
-    steps = true.shape[1] - horizon
-    for t in range(max(steps, 0)):
+    found = {name: torch.zeros(steps) for name in ("hits", "chance", "count")}
+    for t in range(steps):
         ahead, whole = true[:, t + 1 : t + 1 + horizon], filled[:, t + horizon]
         for name, guess in (("hits", decoded[:, t]), ("chance", decoded[:, t].roll(1, dims=0))):
             passed = ((ahead - guess[:, None]).abs() <= near).all(dim=-1).any(dim=1) & whole
-            if name == "hits":
-                hits += passed.sum()
-            else:
-                chance += passed.sum()
-        count += whole.sum()
-    return {"hits": hits, "chance": chance, "count": count}
+            found[name][t] = passed.sum()
+        found["count"][t] = whole.sum()
+    return found
+
+
+def added(reports: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Reports of batches with episodes of different lengths, put together; {} where there is nothing in them."""
+    reports = [report for report in reports if report]
+    longest = max((len(report["count"]) for report in reports), default=0)
+    names = reports[0] if reports else ()
+    padded = {n: [F.pad(r[n].float(), (0, longest - len(r[n]))) for r in reports] for n in names}
+    return {name: torch.stack(each).sum(dim=0) for name, each in padded.items()}
+
+
+def steps_to_adapt(hits: Tensor, count: Tensor) -> float:
+    """The first step of an episode at which the share of hits has made nine tenths of its way to its best.
+
+    Args:
+        hits, count: of each step, [T]. Steps that few episodes reach are left out.
+    """
+    known = count >= ENOUGH * count.max()
+    share = torch.where(known, hits / count.clamp(min=1.0), torch.zeros_like(hits))
+    enough = share[0] + RISEN * (share.max() - share[0])
+    return float((share >= enough).nonzero()[0, 0])

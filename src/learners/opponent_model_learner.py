@@ -26,8 +26,8 @@ from ..opponents.pool import read_pool
 from ..registry import resolve
 from ..types import ConfigError, MetricLogger, PathLike
 from ..utils.metrics import Grid, IntervalStats
-from .model_reports import action_accuracy, subgoal_hits
-from .subgoals import SubgoalPrior, select, states_to_come
+from .model_reports import action_accuracy, added, steps_to_adapt, subgoal_hits
+from .subgoals import SubgoalPrior, select, selected, states_to_come
 from .vae_trainer import VAEConfig, VAETrainer
 
 
@@ -129,7 +129,7 @@ class OpponentModelLearner:
             batch.next_condition = condition[:, :-1]
             if batch.ends is not None:
                 batch.ends_condition = condition[batch.ends.copy, batch.ends.step]
-        self.stats.add({"omg_selected_k": chosen.float().mean() + 1.0})
+        self.stats.add(selected(chosen, self.config.omg_horizon))
         return states
 
     def _select(self, batch: Rollout) -> tuple[Tensor, Tensor, Tensor]:
@@ -236,13 +236,17 @@ class OpponentModelLearner:
 
     def evaluate(self, batches: Sequence[EpisodeBatch]) -> dict[str, float]:
         """How well the model tells opponents on whole episodes: see ``model_reports``."""
+        prefix, first = ("model", "action_accuracy") if self.prior is None else ("omg", "hit_ratio")
         if self.prior is None:
-            found = [action_accuracy(self.model, batch) for batch in batches]
-            hits, count = (sum(float(values[i]) for values in found) for i in range(2))
-            return {"model_action_accuracy": hits / max(count, 1.0)}
-        reports = [subgoal_hits(self.model, self.prior, batch, self.config.omg_horizon) for batch in batches]
-        totals = {name: sum(float(r[name]) for r in reports if r) for name in ("hits", "chance", "count")}
-        if not totals["count"]:
+            found = added([action_accuracy(self.model, batch) for batch in batches])
+        else:
+            horizon = self.config.omg_horizon
+            found = added([subgoal_hits(self.model, self.prior, batch, horizon) for batch in batches])
+        if not found or not found["count"].sum():
             return {}
-        share = {name: value / totals["count"] for name, value in totals.items()}
-        return {"omg_hit_ratio": share["hits"], "omg_hit_chance": share["chance"]}
+        count = found["count"].sum()
+        values = {first: float(found["hits"].sum() / count)}
+        if "chance" in found:
+            values["hit_chance"] = float(found["chance"].sum() / count)
+        values["steps_to_adapt"] = steps_to_adapt(found["hits"], found["count"])
+        return {f"{prefix}_{name}": value for name, value in values.items()}

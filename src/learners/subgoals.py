@@ -104,3 +104,10 @@ def select(
     if rule == "value" and not optimistic:
         scores = -scores
     return scores.masked_fill(valid[:, :, None] == 0, -torch.inf).argmax(dim=-1)
+
+
+def selected(chosen: Tensor, horizon: int) -> dict[str, Tensor]:
+    """How many steps ahead the selected states are, on average, and how often each number of steps was, for logs."""
+    shares = torch.bincount(chosen.flatten(), minlength=horizon) / chosen.numel()
+    each = {f"omg_selected_k/{k + 1}": share for k, share in enumerate(shares)}
+    return {"omg_selected_k": chosen.float().mean() + 1.0, **each}
