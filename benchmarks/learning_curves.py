@@ -8,8 +8,8 @@ Runs that are already in the folder are not repeated, ``--jobs`` of them run at 
 ``python main.py compare`` and writes ``benchmarks/learning/<task>.{md,png}``.
 
 What is the same: steps, copies, steps for each update, batch (episodes), network, learning rate, discount, epsilon,
-soft target, one common standardised reward, episodes of a test. What is each framework's own: all else, such as
-EPyMARL's 5-step returns in MAPPO, terminations where time is up, initial weights.
+soft target, one common standardised reward, a learning rate that stays as it is, episodes of a test. What is each
+framework's own: all else, such as EPyMARL's 5-step returns in MAPPO, terminations where time is up, initial weights.
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ def shared_words(task: Task, alg: str) -> list[str]:
 def our_command(task: Task, alg: str, seed: int, results: Path) -> list[str]:
     """Ours, from the repository's root."""
     own = [f"rollout_steps={task.limit}", "minibatches=1"]
-    if alg != "mappo":
+    if alg == "mappo":
+        own.append("lr_anneal=False")
+    else:
         own = [f"env_steps_per_update={task.copies * task.limit}", "duelling=False", "standardise_rewards=True",
                "centre_rewards=True"]  # fmt: skip
     return [sys.executable, "main.py", f"--config={alg}", "with", *shared_words(task, alg), *own, *task.ours,

@@ -33,6 +33,8 @@ from .analysis.doctor import DiagnoseConfig, format_findings
 from .analysis.doctor import diagnose as examine_run
 from .config.load import COMMAND_LINE, Layers, complete, from_checkpoint, from_files
 from .config.schema import read
+from .crossplay import CrossplayConfig, format_matrix
+from .crossplay import crossplay as play_across
 from .opponents.results import format_opponent
 from .plugin import PluginConfig
 from .plugin import plugin as plug_in
@@ -49,12 +51,13 @@ SETTINGS["CAPTURE_MODE"] = "sys"  # keeps the terminal's own width and colours f
 DEFAULT_CONFIG = "omg_vae"
 DEFAULT_ENV_CONFIG = "simple_tag"
 OPTIONS = ("--config", "--env-config")
-COMMANDS = ("train", "evaluate", "ablate", "compare", "diagnose", "plugin", "pool", "replay", "help",
-            "print_config", "print_dependencies", "print_named_configs", "save_config")  # fmt: skip
+COMMANDS = ("train", "evaluate", "ablate", "compare", "crossplay", "diagnose", "plugin", "pool", "replay",
+            "help", "print_config", "print_dependencies", "print_named_configs", "save_config")  # fmt: skip
 # Commands with keys of their own; the rest read run.RunConfig.
 ROOTS: dict[str, type] = {
     "ablate": AblateConfig,
     "compare": CompareConfig,
+    "crossplay": CrossplayConfig,
     "diagnose": DiagnoseConfig,
     "plugin": PluginConfig,
     "pool": PoolConfig,
@@ -147,6 +150,7 @@ def make_experiment(layers: Layers, started: float) -> Experiment:
     experiment.logger = _console()
     add_train(experiment, layers, started)
     add_examinations(experiment, layers, started)
+    add_encounters(experiment, layers, started)
     add_tools(experiment, layers)
     return experiment
 
@@ -190,6 +194,15 @@ def add_examinations(experiment: Experiment, layers: Layers, started: float) -> 
         said_in_one_line(body)
 
     @experiment.command(unobserved=True)
+    def ablate(_config: Any) -> None:
+        """Which remedy keeps the VAE's KL where it is: one recorded stream, every setting, many seeds."""
+        said_in_one_line(lambda: run_ablation(typed(_config, layers, AblateConfig), experiment.logger))
+
+
+def add_encounters(experiment: Experiment, layers: Layers, started: float) -> None:
+    """The commands that show how agents play against opponents."""
+
+    @experiment.command(unobserved=True)
     def replay(_config: Any) -> None:
         """An episode as a GIF, with what is inferred of opponents: replay with checkpoint_path=RUN_DIRECTORY."""
 
@@ -201,9 +214,14 @@ def add_examinations(experiment: Experiment, layers: Layers, started: float) -> 
         said_in_one_line(body)
 
     @experiment.command(unobserved=True)
-    def ablate(_config: Any) -> None:
-        """Which remedy keeps the VAE's KL where it is: one recorded stream, every setting, many seeds."""
-        said_in_one_line(lambda: run_ablation(typed(_config, layers, AblateConfig), experiment.logger))
+    def crossplay(_config: Any) -> None:
+        """Every run's agents against every opponent of a pool: crossplay with runs=[DIRECTORY, ...] pool=FOLDER."""
+
+        def body() -> None:
+            config = read(CrossplayConfig, typed(_config, layers, CrossplayConfig))
+            print(format_matrix(*play_across(config, Logger(experiment.logger, started=started))))
+
+        said_in_one_line(body)
 
 
 def add_tools(experiment: Experiment, layers: Layers) -> None:

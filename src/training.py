@@ -13,6 +13,7 @@ from .analysis.plots import draw_curves
 from .components.episode_batch import EpisodeBatch
 from .components.replay_buffer import ReplayBuffer
 from .config.schema import read
+from .opponents.pool import read_pool
 from .opponents.pool_env import PoolEnv
 from .opponents.results import by_opponent, episode_record
 from .run import REPLAY_STREAM, Parts, RunConfig, build, describe
@@ -249,14 +250,24 @@ def evaluate(values: Mapping[str, Any], logger: Logger) -> dict[str, Any]:
     """Tests a checkpoint's agents and its VAE on fresh episodes.
 
     Returns:
-        The means, each episode's return and length, and where they were written (``evaluation.json`` in the
-        checkpoint, if it can be written).
+        As ``tested``, and where it was written (``evaluation.json`` in the checkpoint, if it can be written).
 
     Raises:
         ConfigError: there is no such checkpoint, or it cannot be loaded.
     """
     config = read(RunConfig, values)
     folder = find_checkpoint(config.checkpoint_path, config.load_step)
+    result = tested(values, folder, logger)
+    try:
+        write_json(folder / "evaluation.json", result)
+        result["file"] = str(folder / "evaluation.json")
+    except OSError as error:
+        logger.console_logger.warning(f"{folder}/evaluation.json not written ({error.strerror})")
+    return result
+
+
+def tested(values: Mapping[str, Any], folder: Path, logger: Logger) -> dict[str, Any]:
+    """The means and each episode's return of fresh episodes by the checkpoint in ``folder``; by opponent, too."""
     parts = build(values, logger)
     try:
         state = load_checkpoint(folder, parts.learner, parts.args.device)
@@ -270,12 +281,12 @@ def evaluate(values: Mapping[str, Any], logger: Logger) -> dict[str, Any]:
         result["by_opponent"] = by_opponent(met, members)
         result["episodes"] = [episode_record(episode, members) for episode in met]
     result["episode_returns"] = [r for batch in batches for r in episode_returns(batch)]
-    try:
-        write_json(folder / "evaluation.json", result)
-        result["file"] = str(folder / "evaluation.json")
-    except OSError as error:
-        logger.console_logger.warning(f"{folder}/evaluation.json not written ({error.strerror})")
     return result
+
+
+def count_opponents(pool: str, split: str) -> int:
+    """How many opponents a pool's split has."""
+    return len(read_pool(pool).split(split))
 
 
 def episode_returns(batch: EpisodeBatch) -> list[list[float]]:

@@ -288,3 +288,28 @@ def _legend(ax: Any, columns: int) -> None:
         columnspacing=1.0,
         borderpad=0.2,
     )
+
+
+def draw_matrix(values: Floats, rows: list[str], columns: list[str], title: str, target: Path) -> Path:
+    """Numbers [rows, columns] as coloured cells, each column on its own scale; returns the picture's path."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(2.2 + 0.62 * len(columns), 1.7 + 0.42 * len(rows)), dpi=130, facecolor="white",
+                    layout="constrained")  # fmt: skip
+    FigureCanvasAgg(figure)
+    ax = figure.add_subplot()
+    known = np.isfinite(values)
+    low, high = np.where(known, values, np.inf).min(axis=0), np.where(known, values, -np.inf).max(axis=0)
+    span = np.where(high > low, high - low, 1.0)
+    ax.imshow(np.where(known, (values - low) / span, np.nan), cmap="Blues", vmin=-0.1, vmax=1.4, aspect="auto")
+    for r, c in np.ndindex(values.shape):
+        text = f"{values[r, c]:.3g}" if known[r, c] else "-"
+        ax.text(c, r, text, ha="center", va="center", fontsize=7, color=INK)
+    ax.set_xticks(range(len(columns)), columns, rotation=45, ha="right", fontsize=7)
+    ax.set_yticks(range(len(rows)), rows, fontsize=8)
+    ax.tick_params(length=0)
+    for side in ax.spines.values():
+        side.set_visible(False)
+    ax.set_title(title, loc="left", fontsize=9, fontweight="bold", color=INK)
+    return save_figure(figure, target)

@@ -1,5 +1,6 @@
 """Pools, learners against them and what is measured there, as a user types it."""
 
+import csv
 import json
 
 import pytest
@@ -86,6 +87,24 @@ def test_learners_that_model_opponents(source, tmp_path, algorithm, number):
     with Image.open(tmp_path / "film" / "episode.gif") as gif:
         assert gif.n_frames == 11  # an episode of 10 steps that foraging's random teams do not end sooner
     assert len(list((tmp_path / "film").glob("step_*.png"))) == 4
+
+
+def test_every_run_meets_every_opponent(source, tmp_path):
+    words = ["--config=ppo_history", *FORAGING, *TINY, f"pool={source / 'pool'}", "test_interval=0"]
+    for label in ("one", "other"):
+        assert main([*words, f"label={label}"], tmp_path / "runs").code == 0
+    cross = ["crossplay", "with", f"runs=[{tmp_path / 'runs'}]", "episodes=4", f"out={tmp_path / 'cross'}"]
+    done = main(cross, tmp_path, results_key=False)
+    assert done.code == 0, done.err
+    table = list(csv.reader((tmp_path / "cross" / "crossplay.csv").read_text().splitlines()))
+    assert table[0] == ["", "runs", "west", "last:0.1", "iql_4", "all"]
+    assert [row[:2] for row in table[1:]] == [["one", "1"], ["other", "1"]]
+    assert (tmp_path / "cross" / "crossplay.png").stat().st_size > 5000
+    assert not list((tmp_path / "runs").glob("**/evaluation.json"))  # what evaluate keeps is left alone
+    lost = main([*cross, "between=[one,best]"], tmp_path, results_key=False)
+    assert "between: give two of one, other" in error_of(lost)
+    bare = main(["crossplay", "with", f"runs=[{source / 'team'}]"], tmp_path, results_key=False)
+    assert "was not trained against a pool" in error_of(bare)
 
 
 def test_an_oracle_is_the_base_that_is_told_more(source, tmp_path):

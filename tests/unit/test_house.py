@@ -22,7 +22,7 @@ FLOORS = [
     ["runners", "learners"],
     ["run"],
     ["training"],
-    ["ablation", "plugin", "pooling", "replay"],
+    ["ablation", "crossplay", "plugin", "pooling", "replay"],
     ["experiment"],
     ["__main__"],
 ]

@@ -49,7 +49,7 @@ def test_updates_follow_environment_steps_whatever_the_number_of_copies(training
 
 def test_no_step_is_tested_twice(training, monkeypatch):
     tested = []
-    monkeypatch.setattr("omarl.training.log_test", lambda parts, t_env: tested.append(t_env))
+    monkeypatch.setattr("omarl.training.log_test", lambda parts, t_env, directory: tested.append(t_env))
     training("t_max=480", "test_interval=240").run()
     assert tested == [0, 240, 480]
 

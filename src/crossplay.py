@@ -1,0 +1,140 @@
+"""``crossplay``: every run's agents against every opponent of a pool, as a matrix."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import training
+from .analysis.comparison import find_runs, words
+from .analysis.plots import draw_matrix
+from .config.load import COMMAND_LINE, complete, from_checkpoint
+from .config.schema import key
+from .run import RunConfig
+from .types import ConfigError, OmarlError
+from .utils.checkpoints import find_checkpoint
+from .utils.files import write_whole
+from .utils.metrics import Logger
+
+
+@dataclass(frozen=True)
+class CrossplayConfig:
+    """Keys of the command ``crossplay``."""
+
+    runs: list[str] | str = key("", help="[directories of runs, folders of runs, patterns with * and **]")
+    pool: str = key("", help="whose opponents are met; each run's own pool where empty")
+    split: Literal["train", "validation", "test"] = key("test", help="which of them")
+    what: Literal["return", "length", "success", "completed"] = key("return", help="what stands in the matrix")
+    between: list[str] | str = key("", help="[LOW,HIGH]: names of rows that become 0 and 1 for each opponent")
+    episodes: int = key(64, low=1, help="with each opponent, about")
+    out: str = key("crossplay", help="folder of the table and the picture")
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Means over runs of the same name.
+
+    Attributes:
+        rows: names of runs, their label or their algorithm.
+        columns: opponents, and ``all`` at the end.
+        values: [rows, columns].
+        runs: how many runs are behind each row.
+    """
+
+    rows: list[str]
+    columns: list[str]
+    values: NDArray[np.float64]
+    runs: list[int]
+
+
+def crossplay(config: CrossplayConfig, logger: Logger) -> tuple[Matrix, list[Path]]:
+    """Tests every run and writes ``crossplay.csv``, ``crossplay.md`` and ``crossplay.png``.
+
+    Raises:
+        ConfigError: no run is named or found, a run has no pool, or ``between`` names no two rows.
+        OmarlError: the folder takes no files.
+    """
+    lines: dict[str, list[dict[str, float]]] = {}
+    for run in find_runs(words(config.runs)):
+        name, line = line_of(run, config, logger)
+        lines.setdefault(name, []).append(line)
+    matrix = matrix_of(lines)
+    if config.between:
+        matrix = normalised(matrix, words(config.between))
+    return matrix, write(matrix, config)
+
+
+def line_of(run: Path, config: CrossplayConfig, logger: Logger) -> tuple[str, dict[str, float]]:
+    """A run's name, and its mean with each opponent and with all."""
+    folder = find_checkpoint(str(run), 0)
+    layers = from_checkpoint(folder)
+    layers.add({"split": config.split, **({"pool": config.pool} if config.pool else {})}, COMMAND_LINE)
+    values = complete(layers, RunConfig).values
+    if not values["pool"]:
+        raise ConfigError(f"runs: {run} was not trained against a pool; give pool=FOLDER, or leave it out")
+    n_opponents = training.count_opponents(values["pool"], config.split)
+    values["test_nepisode"] = config.episodes * n_opponents
+    result = training.tested(values, folder, logger)
+    found = {str(line["name"]): float(line[config.what]) for line in result["by_opponent"] if line["of"] != "family"}
+    return str(values["label"] or values["name"]), found
+
+
+def matrix_of(lines: Mapping[str, Sequence[Mapping[str, float]]]) -> Matrix:
+    """Means over the runs of each name.
+
+    Raises:
+        ConfigError: runs met different opponents.
+    """
+    every = [line for group in lines.values() for line in group]
+    columns = list(every[0])
+    if any(list(line) != columns for line in every):
+        raise ConfigError("runs: they have met different opponents; give the pool that all are to meet")
+    values = [[float(np.mean([line[name] for line in group])) for name in columns] for group in lines.values()]
+    return Matrix(list(lines), columns, np.array(values), [len(group) for group in lines.values()])
+
+
+def normalised(matrix: Matrix, between: Sequence[str]) -> Matrix:
+    """The same with one row at 0 and another at 1; NaN for opponents with whom the two are equal.
+
+    Raises:
+        ConfigError: ``between`` does not name two rows.
+    """
+    if len(between) != 2 or any(name not in matrix.rows for name in between):
+        raise ConfigError(f"between: give two of {', '.join(matrix.rows)}")
+    low, high = (matrix.values[matrix.rows.index(name)] for name in between)
+    span = np.where(high == low, np.nan, high - low)
+    return Matrix(matrix.rows, matrix.columns, (matrix.values - low) / span, matrix.runs)
+
+
+def write(matrix: Matrix, config: CrossplayConfig) -> list[Path]:
+    """The matrix as a table and as a picture."""
+    out = Path(config.out)
+    header = ["", "runs", *matrix.columns]
+    rows = [[name, str(n), *(f"{value:.4g}" for value in line)]
+            for name, n, line in zip(matrix.rows, matrix.runs, matrix.values.tolist(), strict=True)]  # fmt: skip
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    table = "\n".join("| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows))
+    title = config.what + (f", {' = 0, '.join(words(config.between))} = 1" if config.between else "")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        files = [write_whole(out / "crossplay.csv", text.getvalue()),
+                 write_whole(out / "crossplay.md", f"{title}, {config.split} opponents\n\n{table}\n")]  # fmt: skip
+    except OSError as error:
+        raise OmarlError(f"{out} could not be written: {error.strerror or error}") from error
+    return [*files, draw_matrix(matrix.values, matrix.rows, matrix.columns, title, out / "crossplay.png")]
+
+
+def format_matrix(matrix: Matrix, files: Sequence[Path]) -> str:
+    """The column of all opponents, for the console, and where the rest is."""
+    everyone = matrix.values[:, -1].tolist()
+    lines = [f"{name:24} {value:8.4g}  ({n} runs)"
+             for name, value, n in zip(matrix.rows, everyone, matrix.runs, strict=True)]  # fmt: skip
+    return "\n".join([*lines, *(f"written to {file}" for file in files)])
