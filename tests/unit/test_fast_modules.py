@@ -106,3 +106,25 @@ def test_without_numba_and_in_double_it_is_torchs(monkeypatch):
     monkeypatch.setattr(gru_module, "kernels", lambda: None)
     slow = layer(x, h)[0]
     torch.testing.assert_close(slow, fast, rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_laid_out_time_first_stays_so_and_is_the_same():
+    layer, x = Linear(20, 64), torch.randn(96, 26, 20)
+    first = x.transpose(0, 1).contiguous().transpose(0, 1)
+    out = layer(first)
+    assert out.transpose(0, 1).is_contiguous()
+    torch.testing.assert_close(out, layer(x), rtol=1e-5, atol=1e-6)
+    gru, h = GRU(64, 64), torch.randn(1, 96, 64)
+    steps = gru(out, h)[0]
+    assert steps.transpose(0, 1).is_contiguous()
+    torch.testing.assert_close(steps, gru(layer(x), h)[0], rtol=1e-5, atol=1e-6)
+    both = [gradients(layer, [], gru(layer(each), h)[0]) for each in (first, x)]
+    for got, expected in zip(*both, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_gru_is_the_same_where_no_gradient_is_asked_for():
+    gru, x, h = GRU(16, 16), torch.randn(7, 9, 16), torch.randn(1, 7, 16)
+    with torch.no_grad():
+        quietly = gru(x, h)[0]
+    torch.testing.assert_close(quietly, gru(x, h)[0], rtol=0, atol=0)
