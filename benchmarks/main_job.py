@@ -2,9 +2,9 @@
 
     python benchmarks/main_job.py [--seeds 5] [--episodes 500] [--results DIR] [with KEY=VALUE ...]
 
-Trains the default run (`python main.py --config=omg_vae`, to step 100,000) once for each seed, plays test episodes
-with the trained agents and with random ones in their place, and writes ``benchmarks/main_job.md`` and
-``main_job.json``. Runs that are there already are not trained again.
+Trains the default run (`python main.py --config=omg_vae`, to step 100,000, 256 states a VAE update) once for each
+seed, plays test episodes with the trained agents and with random ones in their place, and writes
+``benchmarks/main_job.md`` and ``main_job.json``. Runs that are there already are not trained again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,15 @@ def train(seed: int, results: Path, changes: list[str]) -> tuple[Path, float]:
     folder = results / str(seed)
     done = list(folder.glob("sacred/*/*/*/run.json"))
     if not (done and json.loads(done[0].read_text())["status"] == "COMPLETED"):
-        words = ["--config=omg_vae", "with", f"seed={seed}", "t_max=100000", f"local_results_path={folder}", *changes]
+        words = [
+            "--config=omg_vae",
+            "with",
+            f"seed={seed}",
+            "t_max=100000",
+            "vae_batch_states=256",
+            f"local_results_path={folder}",
+            *changes,
+        ]
         subprocess.run([sys.executable, "main.py", *words], cwd=ROOT, check=True)
         done = list(folder.glob("sacred/*/*/*/run.json"))
     last = json.loads((done[0].parent / "metrics.jsonl").read_text().splitlines()[-1])
@@ -101,7 +109,8 @@ def report(data: dict[str, Any], command: str) -> str:
     lines = [
         "# The main job",
         "",
-        f"`{command}`: the default run (`python main.py --config=omg_vae with t_max={data['t_max']}`, mpe2 "
+        f"`{command}`: the default run (`python main.py --config=omg_vae with t_max={data['t_max']} "
+        "vae_batch_states=256`, mpe2 "
         f"simple_tag_v3) with seeds {seeds}, then {data['episodes']} greedy test episodes of each trained run. "
         "Means over seeds with Student-t 95% intervals; the predators' return is the sum over the three.",
         "",

@@ -93,7 +93,7 @@ def prepare(name: str, results: Path) -> Path:
     prior = results / "priors" / name
     shutil.rmtree(prior, ignore_errors=True)
     main_py("--config=ppo_history", *task_words, *told(task, ""), f"pool={bare}", "learner=omg_vae_learner",
-            "base_learner=ppo_learner", "vae_updates=32", "t_max=400000", "seed=100",
+            "base_learner=ppo_learner", "vae_updates=32", "vae_batch_states=256", "t_max=400000", "seed=100",
             f"local_results_path={prior}")  # fmt: skip
     (run,) = prior.glob("sacred/*/*/1")
     main_py("pool", *task_words, *lists, f"out={pool}", f"prior={run}")

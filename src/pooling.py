@@ -171,7 +171,7 @@ def said_of_run(values: Mapping[str, Any]) -> dict[str, Any]:
     kept = ("env", "env_args", "omg_learners", "opponents_told", "common_reward", "seed", "vae_latent_dim",
             "vae_hidden_dim", "env_workers")  # fmt: skip
     own = {"learner": "omg_vae_learner", "base_learner": "ppo_learner", "t_max": PRIOR_STEPS, "test_interval": 0,
-           "vae_updates": 32, "save_model_interval": 10 * PRIOR_STEPS}  # fmt: skip
+           "vae_updates": 32, "vae_batch_states": 256, "save_model_interval": 10 * PRIOR_STEPS}  # fmt: skip
     return {**{name: values[name] for name in kept if name in values}, **own}
 
 

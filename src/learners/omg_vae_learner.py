@@ -40,7 +40,7 @@ class OMGVAEConfig(VAEConfig):
 
     base_learner: str = key("q_learner", component="learner", help="trains the agents")
     learner_log_interval: int = key(1000, low=1, help="environment steps between logs")
-    vae_batch_states: int = key(256, low=0, help="states of each VAE update, drawn from the batch's; 0: all")
+    vae_batch_states: int = key(128, low=0, help="states of each VAE update, drawn from the batch's; 0: all")
     vae_updates: int = key(1, low=1, help="VAE updates on each batch: more for rollouts, which come seldom")
     vae_watch: Literal["off", "warn", "act"] = key("off", help="examine the VAE at every log: tell, or also mend")
 
