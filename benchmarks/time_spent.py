@@ -1,6 +1,6 @@
 """Where the main job's time goes, by sampling the stack; beside an earlier commit, what has changed.
 
-    python benchmarks/time_spent.py [--before CHECKOUT] [--steps 30000]
+    python benchmarks/time_spent.py [--before CHECKOUT] [--steps 20000]
 
 Every two milliseconds, or as soon as a longer call into C returns, the innermost part of the run that is at work gets
 the time since the last look. A checkout of an earlier commit (``git worktree add CHECKOUT COMMIT``) is run in turn.
@@ -29,11 +29,11 @@ INTERVAL = 2e-3
 PARTS = {
     "imports": ("<frozen importlib._bootstrap>",),
     "the picture": ("plots.py",),
-    "tests": ("log_test", "_test", "test"),
+    "tests": ("log_test",),
     "VAE: backward and step": ("vae_trainer.py+optimiser_step",),
     "VAE: the rest": ("vae_trainer.py", "drawn_states", "real_states"),
     "agents: backward and step": ("q_learner.py+optimiser_step",),
-    "agents: target network": ("_next_values", "_targets", "_target_values"),
+    "agents: target network": ("_next_values",),
     "agents: the rest": ("q_learner.py",),
     "replay buffer": ("replay_buffer.py",),
     "environments": ("vector.py", "workers.py", "copies.py"),
@@ -93,7 +93,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", type=Path)
-    parser.add_argument("--steps", type=int, default=30_000)
+    parser.add_argument("--steps", type=int, default=20_000)
     args = parser.parse_args()
     columns = {"now, s": seconds(ROOT, args.steps)}
     if args.before:

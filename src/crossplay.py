@@ -17,6 +17,7 @@ from .analysis.comparison import find_runs, words
 from .analysis.plots import draw_matrix
 from .config.load import COMMAND_LINE, complete, from_checkpoint
 from .config.schema import key
+from .opponents.pool import read_pool
 from .run import RunConfig
 from .types import ConfigError, OmarlError
 from .utils.checkpoints import find_checkpoint
@@ -79,8 +80,7 @@ def line_of(run: Path, config: CrossplayConfig, logger: Logger) -> tuple[str, di
     values = complete(layers, RunConfig).values
     if not values["pool"]:
         raise ConfigError(f"runs: {run} was not trained against a pool; give pool=FOLDER, or leave it out")
-    n_opponents = training.count_opponents(values["pool"], config.split)
-    values["test_nepisode"] = config.episodes * n_opponents
+    values["test_nepisode"] = config.episodes * len(read_pool(values["pool"]).split(config.split))
     result = training.tested(values, folder, logger)
     found = {str(line["name"]): float(line[config.what]) for line in result["by_opponent"] if line["of"] != "family"}
     return str(values["label"] or values["name"]), found

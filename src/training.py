@@ -13,7 +13,6 @@ from .analysis.plots import draw_curves
 from .components.episode_batch import EpisodeBatch
 from .components.replay_buffer import ReplayBuffer
 from .config.schema import read
-from .opponents.pool import read_pool
 from .opponents.pool_env import PoolEnv
 from .opponents.results import by_opponent, episode_record
 from .run import REPLAY_STREAM, Parts, RunConfig, build, describe
@@ -282,11 +281,6 @@ def tested(values: Mapping[str, Any], folder: Path, logger: Logger) -> dict[str,
         result["episodes"] = [episode_record(episode, members) for episode in met]
     result["episode_returns"] = [r for batch in batches for r in episode_returns(batch)]
     return result
-
-
-def count_opponents(pool: str, split: str) -> int:
-    """How many opponents a pool's split has."""
-    return len(read_pool(pool).split(split))
 
 
 def episode_returns(batch: EpisodeBatch) -> list[list[float]]:
