@@ -58,7 +58,7 @@ TASKS = {
         copies=2, tau=0.05),
     "foraging": Task(
         ("env=gymnasium", "env_args.key=lbforaging:Foraging-8x8-2p-3f-v3"),
-        "lbforaging:Foraging-8x8-2p-3f-v3", 50, 80_000, 0.99, False, copies=8, tau=0.05, evaluation_epsilon=0.05),
+        "lbforaging:Foraging-8x8-2p-3f-v3", 50, 60_000, 0.95, False, copies=2, tau=0.05, evaluation_epsilon=0.05),
     "foraging_coop": Task(
         ("env=gymnasium", "env_args.key=lbforaging:Foraging-5x5-2p-2f-coop-v3"),
         "lbforaging:Foraging-5x5-2p-2f-coop-v3", 50, 60_000, 0.99, False, copies=2, tau=0.05,
@@ -137,15 +137,19 @@ def table(name: str, results: Path) -> None:
         "compare",
         "with",
         f"runs=[{runs}]",
+        "by=[runner]",
         "metric=test_return_mean",
         f"out={there}",
     ]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     with (there / "comparison.csv").open(encoding="utf-8") as file:
-        rows = {(row["environment"] == task.theirs, row["algorithm"]): row for row in csv.DictReader(file)}
+        rows = {
+            (row["algorithm"].endswith("runner=parallel"), row["algorithm"].split()[0]): row
+            for row in csv.DictReader(file)
+        }
     lines = [f"# {name}", "", f"Test return (32 episodes, summed over agents), {task.steps:,} steps: at the end (the "
              "last tenth) and averaged over the run. Interquartile means over seeds with 95% bootstrap intervals. In "
-             f"the picture ours stand on the left, EPyMARL's (`{task.theirs}`) on the right.", "",
+             "the picture EPyMARL's runs are those with `runner=parallel`.", "",
              "| | seeds | omarl, end | EPyMARL, end | omarl, run | EPyMARL, run | omarl is |",
              "| --- | --- | --- | --- | --- | --- | --- |"]  # fmt: skip
     for alg in ALGS:

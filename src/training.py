@@ -180,11 +180,20 @@ def log_test(parts: Parts, t_env: int, directory: Path | None = None) -> list[Ep
     ``directory`` keeps each episode too: a line for each test in ``test_episodes.jsonl``.
     """
     batches = parts.tester.collect(parts.config.test_nepisode)
+    played, whom = parts.tester.stats, {}
+    if isinstance(parts.test_env, PoolEnv):
+        met, members = parts.test_env.episodes, parts.test_env.members
+        whom["opponents"] = [members[episode.opponent].name for episode in met]
+        for line in by_opponent(met, members):
+            if line["of"] == "family":
+                parts.logger.log_stat(f"test_return_against/{line['name']}", line["return"], t_env)
     if directory is not None:
-        played = parts.tester.stats
-        line = {"t_env": t_env, "returns": [r.tolist() for r in played.returns], "lengths": played.lengths}
-        append_line(directory / "test_episodes.jsonl", line)
-    parts.tester.stats.log(parts.logger, parts.info.agents, t_env, prefix="test_")
+        returns = [r.tolist() for r in played.returns]
+        append_line(
+            directory / "test_episodes.jsonl",
+            {"t_env": t_env, "returns": returns, "lengths": played.lengths, **whom},
+        )
+    played.log(parts.logger, parts.info.agents, t_env, prefix="test_")
     if hasattr(parts.learner, "evaluate"):
         on_device = [batch.to(parts.args.device) for batch in batches]
         for name, value in parts.learner.evaluate(on_device).items():

@@ -45,7 +45,9 @@ class ModelMAC(BasicMAC):
                 raise ConfigError(f"opponent_model: {name} models a pool's opponents; give pool=FOLDER")
             self.model = resolve("opponent_model", name)(scheme, args)
         self.condition_dim = 0 if self.model is None else self.model.condition_dim
-        self.head = ConditionedHead(self.width, self.condition_dim, self.n_actions)
+        vshape = scheme["obs"]["vshape"]
+        obs_dim = vshape if isinstance(vshape, int) else vshape[0]
+        self.head = ConditionedHead(self.width, obs_dim, self.condition_dim, self.n_actions)
 
     def initial_carry(self, n: int) -> Tensor:
         """The recurrent state at an episode's start, [n, N, H + W]."""
@@ -64,13 +66,13 @@ class ModelMAC(BasicMAC):
         condition = None
         if self.model is not None:
             condition, models = self.model.step(obs, models)
-        outputs = self.head(features, condition)
+        outputs = self.head(torch.cat([features, obs], dim=-1), condition)
         actions = self.action_selector.select_action(outputs, avail, t_env, test_mode=test_mode)
         return actions, torch.cat([mine, models], dim=-1)
 
     def features(self, batch: Rollout) -> Tensor:
-        """The agents' features along a rollout, [E, T+1, N, H]."""
-        return super().unroll(batch)
+        """The agents' features along a rollout, and what they see: [E, T+1, N, H + O]."""
+        return torch.cat([super().unroll(batch), batch["obs"]], dim=-1)
 
     def unroll(self, batch: Any) -> Tensor:
         """Outputs [E, T+1, N, U] under the batch's conditions."""
@@ -86,7 +88,7 @@ class ModelMAC(BasicMAC):
         features, _ = self._step(self._inputs(torch.as_tensor(obs), last_actions), mine)
         if condition is None and self.model is not None:
             condition, _ = self.model.step(obs, models)
-        return self.head(features, condition)
+        return self.head(torch.cat([features, torch.as_tensor(obs)], dim=-1), condition)
 
     def _condition(self, batch: Any) -> Tensor | None:
         return None if self.model is None else batch["condition"]

@@ -1,6 +1,7 @@
 """Scripted predators and prey of mpe2's simple_tag: each script is a point that a player makes for.
 
-A member plays every seat that nobody learns in: ``chase+flee`` sends predators after the prey, which flees.
+A member plays every seat that nobody learns in: ``chase+flee`` sends predators after the prey, which flees. Prey on
+a round (``ROUNDS``) goes from stop to stop whoever is near: it is faster than predators, who must know where to wait.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ Ints = NDArray[np.int64]
 LEFT, RIGHT, DOWN, UP = 1, 2, 3, 4
 EDGE = 0.9  # mpe2 punishes a prey beyond
 STILL = 0.05  # near enough to its point, a player rests
+THERE = 0.2  # near enough to a stop, prey goes on to the next
+N, E, S, W = (0.0, 0.6), (0.6, 0.0), (0.0, -0.6), (-0.6, 0.0)
+NW, NE, SE, SW = (-0.6, 0.6), (0.6, 0.6), (0.6, -0.6), (-0.6, -0.6)
 
 
 def _spin(where: Floats, angle: float) -> Floats:
@@ -62,12 +66,20 @@ PREY: dict[str, Callable[..., Floats]] = {
     "centre": lambda own, team, prey, speed, marks: np.zeros_like(own),
     "opposite": lambda own, team, prey, speed, marks: np.clip(-1.5 * team.mean(axis=1), -0.9, 0.9),
 }  # fmt: skip
+# Where prey goes in turn, from any of its stops on; strays go to any of theirs.
+ROUNDS = {
+    "clockwise": (NW, NE, SE, SW), "anticlockwise": (NW, SW, SE, NE), "zigzag": (NW, NE, SW, SE),
+    "hourglass": (NW, SE, NE, SW), "north_side": (NW, NE), "east_side": (NE, SE), "south_side": (SE, SW),
+    "west_side": (NW, SW), "diamond": (N, E, S, W), "cross": (W, E, N, S), "rising": (SW, NE), "falling": (NW, SE),
+    "stray_corners": (NW, NE, SE, SW), "stray_sides": (N, E, S, W), "stray": (N, NE, E, SE, S, SW, W, NW),
+}  # fmt: skip
 # Who is met in training, and who never is, where nobody says otherwise.
-TRAIN = ("chase+flee", "ambush+circle", "north+flee_all", "west+back", "guard+north_west", "circle+flee",
-         "inside+hide", "chase+circle", "ambush+flee_all", "north+centre")  # fmt: skip
-TEST = ("late+flee", "follow+circle", "centre+flee_all", "chase+opposite", "west+south_east", "ambush+hide",
-        "inside+back", "guard+circle", "circle+opposite", "late+hide", "north+flee", "chase+flee_all",
-        "centre+south_east", "follow+opposite", "ambush+flee")  # fmt: skip
+TRAIN = ("guard+clockwise", "centre+zigzag", "follow+north_side", "circle+diamond", "inside+rising",
+         "guard+stray_corners", "centre+west_side", "follow+clockwise", "circle+zigzag", "inside+cross")  # fmt: skip
+TEST = ("guard+anticlockwise", "centre+hourglass", "follow+east_side", "circle+falling", "inside+south_side",
+        "guard+stray", "centre+stray_sides", "follow+anticlockwise", "circle+hourglass", "inside+clockwise:0.1",
+        "guard+east_side", "centre+falling", "follow+stray", "circle+anticlockwise",
+        "inside+stray_corners:0.1")  # fmt: skip
 
 
 class TagScripts:
@@ -87,15 +99,15 @@ class TagScripts:
             raise ConfigError("opponents_told: there is no filter for simple_tag; take goal")
         self.kinds = [tuple(name.split("+")) for name in names]
         for name, pair in zip(names, self.kinds, strict=True):
-            if len(pair) != 2 or pair[0] not in PREDATORS or pair[1] not in PREY:
-                raise ConfigError(
-                    f"script: {name!r} is no PREDATOR+PREY of {', '.join(PREDATORS)}; {', '.join(PREY)}"
-                )
+            if len(pair) != 2 or pair[0] not in PREDATORS or pair[1] not in {**PREY, **ROUNDS}:
+                known = f"{', '.join(PREDATORS)}; {', '.join((*PREY, *ROUNDS))}"
+                raise ConfigError(f"script: {name!r} is no PREDATOR+PREY of {known}")
         self.noise, self.seats = np.array(noise), seats
         self.prey = info.agents.index("agent_0")
         self.n_agents = info.n_agents
         self.random = np.random.default_rng(seed)
         self.target = np.zeros((n_envs, len(seats), 2), np.float32)
+        self.stop = np.zeros(n_envs, np.int64)  # how many stops prey on a round has been sent to, from a random one
 
     @staticmethod
     def sizes(info: EnvInfo) -> dict[str, int]:
@@ -103,7 +115,8 @@ class TagScripts:
         return {"goal": 2}
 
     def begin(self, rows: Ints, which: Ints) -> None:
-        """Nothing is remembered."""
+        """New episodes in copies ``rows``: rounds begin anywhere."""
+        self.stop[rows] = self.random.integers(0, 120, len(rows))  # a multiple of every round's length
 
     def act(self, rows: Ints, which: Ints, obs: NDArray[np.float32], avail: object = None) -> Ints:
         """Actions [R, M] for observations [E, N, O] in copies ``rows``; every action is always available here."""
@@ -118,12 +131,23 @@ class TagScripts:
             target = np.zeros_like(own)
             for k in np.unique(which):
                 mine = which == k
-                point = scripts[self.kinds[k][part]]
-                target[mine] = point(own[mine], team[mine], prey[mine], speed[mine], marks[mine])
+                script = self.kinds[k][part]
+                if part == 1 and script in ROUNDS:
+                    target[mine] = self._next_stop(script, rows[mine], own[mine])
+                else:
+                    target[mine] = scripts[script](own[mine], team[mine], prey[mine], speed[mine], marks[mine])
             self.target[rows, m] = target
             actions[:, m] = _steer(own, target)
         slips = self.random.random(actions.shape) < self.noise[which][:, None]
         return np.where(slips, self.random.integers(0, 5, actions.shape), actions)
+
+    def _next_stop(self, script: str, rows: Ints, own: Floats) -> Floats:
+        """Where prey at ``own`` [R, 2] is on its way to, [R, 2]."""
+        stops = np.array(ROUNDS[script])
+        there = np.linalg.norm(stops[self.stop[rows] % len(stops)] - own, axis=1) < THERE
+        on = self.random.integers(1, len(stops), len(rows)) if script.startswith("stray") else 1
+        self.stop[rows] += np.where(there, on, 0)
+        return stops[self.stop[rows] % len(stops)]
 
     def goals(self, rows: Ints, obs: NDArray[np.float32]) -> NDArray[np.float32]:
         """The points that players make for, [R, M, 2]."""

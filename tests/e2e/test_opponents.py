@@ -69,6 +69,10 @@ def test_learners_that_model_opponents(source, tmp_path, algorithm, number):
     assert tested in names
     if tested == "test_omg_hit_ratio":
         assert "test_omg_hit_chance" in names
+    last = json.loads((done.run / "test_episodes.jsonl").read_text().splitlines()[-1])
+    met = [sum(r) for r, who in zip(last["returns"], last["opponents"], strict=True) if who == "iql_4"]
+    logged = [line["test_return_against/iql"] for line in done.lines() if "test_return_against/iql" in line]
+    assert logged[-1] == pytest.approx(sum(met) / len(met))
     again = main(["evaluate", "with", f"checkpoint_path={done.run}", "test_nepisode=12"], tmp_path)
     assert again.code == 0, again.err
     (file,) = done.run.glob("checkpoints/*/evaluation.json")

@@ -24,23 +24,25 @@ class FeatureAgent(RNNAgent):
 
 
 class ConditionedHead(nn.Module):
-    """A hidden layer over features and condition, then one output for each action.
+    """A hidden layer over features, observation and condition, then one output for each action.
 
     The condition enters after the recurrence, so that the same history can be judged under many conditions at the
-    price of this head alone.
+    price of this head alone. The observation enters again beside it: what a condition means for the next move
+    depends on what is seen now, which a recurrent state need not keep whole.
 
     Args:
         hidden_dim: H.
+        obs_dim: O.
         condition_dim: D, 0 for none.
         n_actions: U.
     """
 
-    def __init__(self, hidden_dim: int, condition_dim: int, n_actions: int) -> None:
+    def __init__(self, hidden_dim: int, obs_dim: int, condition_dim: int, n_actions: int) -> None:
         super().__init__()
-        self.fc1 = Linear(hidden_dim + condition_dim, hidden_dim)
+        self.fc1 = Linear(hidden_dim + obs_dim + condition_dim, hidden_dim)
         self.fc2 = Linear(hidden_dim, n_actions)
 
     def forward(self, features: Tensor, condition: Tensor | None) -> Tensor:
-        """Features [..., H] and conditions [..., D] -> [..., U]."""
+        """Features and observations [..., H + O] and conditions [..., D] -> [..., U]."""
         inputs = features if condition is None else torch.cat([features, condition], dim=-1)
         return self.fc2(F.relu(self.fc1(inputs)))

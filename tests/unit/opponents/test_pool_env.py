@@ -12,7 +12,7 @@ from omarl.envs.make import make_vec_env
 from omarl.opponents.frozen import FrozenNetworks
 from omarl.opponents.pool import Member, Pool
 from omarl.opponents.pool_env import PoolEnv
-from omarl.opponents.tag import PREDATORS, PREY
+from omarl.opponents.tag import PREDATORS, PREY, ROUNDS, THERE
 from omarl.types import ConfigError
 
 KEY = "lbforaging:Foraging-8x8-2p-3f-v3"
@@ -143,6 +143,35 @@ def test_predators_and_prey():
     assert mean["chase+centre"] > 10 + mean["guard+flee"]  # a prey that waits in the middle is caught again and again
     with pytest.raises(ConfigError, match="no PREDATOR"):
         PoolEnv(env, pool_of("chase"), "train", ["adversary_0"], [], 0, False)
+
+
+def test_prey_goes_from_stop_to_stop():
+    """In order, from any of them on; a stray to any other; nobody turns before it is there."""
+    names = [f"guard+{prey}" for prey in ROUNDS]
+    n_envs = 8 * len(names)
+    env = make_vec_env(
+        "pettingzoo", {"key": "mpe2.simple_tag_v3", "backend": "batched", "max_cycles": 60}, n_envs, 0, 0
+    )
+    pool = PoolEnv(env, pool_of(*names), "train", ["adversary_0"], ["goal"], 0, True)
+    pool.reset()
+    (scripts,) = pool.groups
+    turns = np.zeros(n_envs, np.int64)
+    begun = {name: set() for name in ROUNDS}
+    for _ in range(58):
+        before = scripts.stop.copy()
+        pool.step(np.zeros((n_envs, 1), np.int64))
+        now = pool.env_observation.obs[:, 3, 2:4]
+        for e in np.flatnonzero(scripts.stop != before):
+            name = list(ROUNDS)[pool.met[e]]
+            stops = np.array(ROUNDS[name])
+            left, to = before[e] % len(stops), scripts.stop[e] % len(stops)
+            begun[name].add(int(left))
+            assert np.linalg.norm(stops[left] - now[e]) < THERE, name
+            assert to != left if name.startswith("stray") else to == (left + 1) % len(stops)
+            np.testing.assert_allclose(pool.tells["goal"][e, 4:6], stops[to], rtol=1e-6)
+            turns[e] += 1
+    assert turns.min() >= 1 and turns.mean() > 2
+    assert all(len(begun[name]) == len(stops) for name, stops in ROUNDS.items() if len(stops) < 5)
 
 
 @pytest.mark.parametrize("changes", [{}, {"use_rnn": False}, {"share_parameters": "none"}])
