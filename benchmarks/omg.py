@@ -4,37 +4,41 @@
     python benchmarks/omg.py table [--tasks ...] --results FOLDER
 
 ``run`` makes each task's pool and subgoal prior where they are missing, then one run for each arm and seed (those
-there already are not repeated); ``table`` writes ``benchmarks/omg/<task>.{md,png}``: returns and lengths of
-episodes with the test opponents, means over seeds with 95% intervals.
+there already are not repeated); ``table`` writes ``benchmarks/omg/<task>.{md,png}`` and, of the paper's choices,
+``<task>_choices.{md,png}``: interquartile means over seeds with 95% intervals.
+
+A pool has 10 opponents to train with, 6 scripts and 2 PPO teams at two ages each, and 30 to test with: 20 other
+scripts, 3 other PPO teams (homologues) and 2 PQN teams (others), at two ages each.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
-
-from omarl.opponents import foraging as foraging_scripts
-from omarl.opponents import tag as tag_scripts
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
+FAMILIES = ("script", "ippo", "pqn")
+TRAINED = {"runs": (("ippo", 1), ("ippo", 2)),
+           "test_runs": (("ippo", 3), ("ippo", 4), ("ippo", 5), ("pqn", 1), ("pqn", 2))}  # fmt: skip
+MATURE = 1_000_000  # steps of teams that become opponents; the younger ones have half
 
 
 class Task(NamedTuple):
-    """An environment, its pool, and what its oracle is told."""
+    """An environment, the scripts that are met in it, and what its oracle is told."""
 
     env_config: str
     words: tuple[str, ...]
     train: tuple[str, ...]
     test: tuple[str, ...]
     seen: str
-    oracle: str
     has_filter: bool
     mode: str
     steps: int
@@ -43,60 +47,110 @@ class Task(NamedTuple):
 def foraging(key: str, mode: str, *words: str) -> Task:
     """A foraging task."""
     own = (f"env_args.key=lbforaging:{key}", "env_args.backend=batched", "gamma=0.97")
-    train, test = foraging_scripts.ForagingScripts.usual
-    return Task("foraging", (*own, *words), train, test, "offsets,actions", "goal", True, mode, 1_000_000)
+    train = ("nearest", "farthest", "avoider", "north_east", "lowest_level", "random")
+    test = ("second_nearest", "follower", "first", "last", "west", "east", "centre", "border", "clustered",
+            "isolated", "contested", "diagonal", "south_west", "highest_level", "second_nearest:0.2", "follower:0.2",
+            "east:0.2", "centre:0.2", "isolated:0.2", "highest_level:0.2")  # fmt: skip
+    return Task("foraging", (*own, *words), train, test, "offsets,actions", True, mode, 1_000_000)
 
 
 TASKS = {
+    "predator_prey": Task(
+        "simple_tag",
+        ("env_args.key=mpe2.simple_tag_v3", "env_args.max_cycles=50", "env_args.backend=batched",
+         "omg_learners=adversary_0", "gamma=0.95"),
+        ("guard+clockwise", "centre+zigzag", "follow+north_side", "circle+diamond", "inside+rising",
+         "guard+stray_corners"),
+        ("guard+anticlockwise", "centre+anticlockwise", "circle+anticlockwise", "guard+hourglass",
+         "follow+hourglass", "inside+hourglass", "centre+east_side", "follow+east_side", "guard+south_side",
+         "inside+south_side", "centre+west_side", "circle+west_side", "guard+falling", "circle+falling",
+         "follow+cross", "inside+cross", "centre+stray", "follow+stray", "circle+stray_sides", "inside+stray_sides"),
+        "actions", False, "optimistic", 1_000_000),
     "coop_deadline": foraging("Foraging-8x8-2p-4f-coop-v3", "optimistic", "env_args.episode_limit=20"),
     "foraging": foraging("Foraging-8x8-2p-3f-v3", "optimistic"),
     "competitive": foraging("Foraging-8x8-2p-3f-v3", "conservative", "env_args.max_food_level=[1,1,1]"),
-    "predator_prey": Task(
-        "simple_tag",
-        ("env_args.key=mpe2.simple_tag_v3", "env_args.max_cycles=25", "env_args.backend=batched",
-         "omg_learners=adversary_0", "gamma=0.9"),
-        *tag_scripts.TagScripts.usual, "actions", "goal", False, "optimistic", 1_000_000),
 }  # fmt: skip
-# What each arm is: the algorithm, and what it is told beside the history.
+
+
+class Arm(NamedTuple):
+    """An algorithm, what it is told beside what is seen, and its words."""
+
+    alg: str
+    told: str = ""
+    words: tuple[str, ...] = ()
+
+
 ARMS = {
-    "base": ("ppo_history", "blind"),
-    "history": ("ppo_history", ""),
-    "liam": ("liam", ""),
-    "naive_om": ("naive_om", ""),
-    "omg": ("omg_ppo", ""),
-    "bayes": ("ppo_history", "belief"),
-    "next_actions": ("ppo_history", "next_actions"),
-    "oracle": ("ppo_history", "oracle"),
+    "base": Arm("ppo_history", "blind"),
+    "history": Arm("ppo_history"),
+    "naive_om": Arm("naive_om"),
+    "liam": Arm("liam"),
+    "omg": Arm("omg_ppo"),
+    "bayes": Arm("ppo_history", "belief"),
+    "next_actions": Arm("ppo_history", "next_actions"),
+    "oracle": Arm("ppo_history", "goal,next_actions"),
 }
+CHOICES = {  # the paper's ablations, beside "omg"
+    "inference=mlp": ("omg_inference=mlp",),
+    "selection=random": ("omg_selection=random",),
+    "selection=next": ("omg_selection=next",),
+    "selection=third": ("omg_selection=third",),
+    "input=inferred": ("omg_input=inferred",),
+    "input=prior": ("omg_input=prior",),
+    "H=1": ("omg_horizon=1",),
+    "H=3": ("omg_horizon=3",),
+    "H=10": ("omg_horizon=10",),
+}
+ARMS |= {name: Arm("omg_ppo", words=words) for name, words in CHOICES.items()}
+USUAL = [name for name in ARMS if name not in CHOICES and name != "next_actions"]
 
 
-def main_py(*words: str, cwd: Path = ROOT) -> str:
-    """The output of a command, which must succeed."""
+def main_py(*words: str) -> None:
+    """A command, which must succeed."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "main.py", *words]
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"main.py {' '.join(words)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return done.stdout
 
 
-def prepare(name: str, results: Path) -> Path:
-    """The task's pool: scripts to train and to test with, and a prior from a run of the base in their company."""
+def team(name: str, alg: str, seed: int, results: Path) -> Path:
+    """A trained team's run, of which half-way and last checkpoints are kept."""
+    task, place = TASKS[name], results / "teams" / name / alg / str(seed)
+    if not place.is_dir():
+        partial = place.with_name(f"{seed}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        friends = task.mode == "optimistic" and task.has_filter
+        main_py(f"--config={alg}", f"--env-config={task.env_config}", "with", *task.words, f"t_max={MATURE}",
+                f"save_model_interval={MATURE // 2}", f"common_reward={friends}", "test_interval=0", f"seed={seed}",
+                "use_tensorboard=False", f"local_results_path={partial}")  # fmt: skip
+        partial.rename(place)
+    (run,) = place.glob("sacred/*/*/1")
+    return run
+
+
+def prepare(name: str, results: Path, jobs: int) -> Path:
+    """The task's pool: scripts, trained teams, and a prior from a run of the base against those to train with."""
     task, pool = TASKS[name], results / "pools" / name
     if pool.is_dir():
         return pool
+    with ThreadPoolExecutor(jobs) as workers:
+        wanted = [one for each in TRAINED.values() for one in each]
+        list(workers.map(lambda one: team(name, *one, results), wanted))
     task_words = [f"--env-config={task.env_config}", "with", *task.words]
     bare = results / "pools" / f"{name}_bare"
     shutil.rmtree(bare, ignore_errors=True)
-    lists = [f"scripts=[{','.join(task.train)}]", f"test_scripts=[{','.join(task.test)}]"]
-    main_py("pool", *task_words, *lists, f"out={bare}")
+    who = [f"scripts=[{','.join(task.train)}]", f"test_scripts=[{','.join(task.test)}]", "checkpoints=all"]
+    for key, runs in TRAINED.items():
+        who.append(f"{key}=[{','.join(str(team(name, *one, results)) for one in runs)}]")
+    main_py("pool", *task_words, *who, f"out={bare}")
     prior = results / "priors" / name
     shutil.rmtree(prior, ignore_errors=True)
     main_py("--config=ppo_history", *task_words, *told(task, ""), f"pool={bare}", "learner=omg_vae_learner",
             "base_learner=ppo_learner", "vae_updates=32", "vae_batch_states=256", "t_max=400000", "seed=100",
             f"local_results_path={prior}")  # fmt: skip
     (run,) = prior.glob("sacred/*/*/1")
-    main_py("pool", *task_words, *lists, f"out={pool}", f"prior={run}")
+    main_py("pool", *task_words, *who, f"out={pool}", f"prior={run}")
     return pool
 
 
@@ -104,8 +158,7 @@ def told(task: Task, more: str) -> list[str]:
     """What learners are told of their opponents."""
     if more == "blind":
         return [f"opponents_told=[{task.seen.replace('actions', '').strip(',')}]", "use_rnn=False"]
-    extra = {"": "", "oracle": f",{task.oracle}"}.get(more, f",{more}")
-    return [f"opponents_told=[{task.seen}{extra}]"]
+    return [f"opponents_told=[{','.join(filter(None, (task.seen, more)))}]"]
 
 
 def run(name: str, arm: str, seed: int, results: Path) -> str:
@@ -113,32 +166,50 @@ def run(name: str, arm: str, seed: int, results: Path) -> str:
     place = results / name / arm / str(seed)
     if place.is_dir():
         return f"{place}: there"
-    task, (alg, more) = TASKS[name], ARMS[arm]
+    task, (alg, more, words) = TASKS[name], ARMS[arm]
     partial = place.with_name(f"{seed}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    extra = [f"omg_mode={task.mode}"] if arm == "omg" else []
-    main_py(f"--config={alg}", f"--env-config={task.env_config}", "with", *task.words, *told(task, more), *extra,
-            f"pool={results / 'pools' / name}", "split=test", f"t_max={task.steps}",
-            f"test_interval={task.steps // 10}", "test_nepisode=1280", "test_greedy=False",
-            f"seed={seed}", f"label={arm}", "use_tensorboard=False",
-            f"local_results_path={partial}")  # fmt: skip
+    mode = [f"omg_mode={task.mode}"] if alg == "omg_ppo" else []
+    main_py(f"--config={alg}", f"--env-config={task.env_config}", "with", *task.words, *told(task, more), *mode,
+            *words, f"pool={results / 'pools' / name}", "split=test", f"t_max={task.steps}",
+            f"test_interval={task.steps // 5}", "test_nepisode=960", f"seed={seed}", f"label={arm}",
+            "use_tensorboard=False", f"local_results_path={partial}")  # fmt: skip
     partial.rename(place)
     return f"{place}: done"
 
 
-def table(name: str, results: Path) -> None:
-    """One task's tables and pictures: returns, and steps of an episode."""
-    (HERE / "omg").mkdir(exist_ok=True)
-    metrics = [("test_return_mean", ""), ("test_ep_length_mean", "_length")]
-    for metric, suffix in metrics if TASKS[name].has_filter else metrics[:1]:  # predators have no end to reach
-        runs = ",".join(str(results / name / arm) for arm in ARMS if (results / name / arm).is_dir())
-        there = results / "tables" / f"{name}{suffix}"
-        main_py("compare", "with", f"runs=[{runs}]", "by=[label]", f"metric={metric}", f"out={there}")
-        shutil.copy(there / "comparison.png", HERE / "omg" / f"{name}{suffix}.png")
-        text = (there / "comparison.md").read_text(encoding="utf-8").replace("comparison.png", f"{name}{suffix}.png")
-        said = f"Tests: the pool's {len(TASKS[name].test)} test opponents, never met in training, equally often."
-        command = f"`python benchmarks/omg.py run --tasks {name} --results FOLDER`"
-        (HERE / "omg" / f"{name}{suffix}.md").write_text(f"{text}\n{said} {command}\n", encoding="utf-8")
+def compared(name: str, arms: list[str], metric: str, results: Path) -> tuple[dict[str, dict[str, Any]], Path]:
+    """A line of ``compare`` for each arm, and its folder."""
+    there = results / "tables" / f"{name}_{metric.replace('/', '_')}"
+    runs = ",".join(str(results / name / arm) for arm in arms)
+    main_py("compare", "with", f"runs=[{runs}]", "by=[label]", f"metric={metric}", f"out={there}")
+    with (there / "comparison.csv").open(encoding="utf-8") as file:
+        return {row["algorithm"].split("label=")[1]: row for row in csv.DictReader(file)}, there
+
+
+def table(name: str, arms: list[str], title: str, out: str, results: Path) -> None:
+    """One task's table and picture."""
+    task, arms = TASKS[name], [arm for arm in arms if (results / name / arm).is_dir()]
+    metrics = {"all 30": "test_return_mean", **{family: f"test_return_against/{family}" for family in FAMILIES}}
+    if task.has_filter:  # predators have no end to reach
+        metrics["steps to finish"] = "test_ep_length_mean"
+    found = {said: compared(name, arms, metric, results) for said, metric in metrics.items()}
+    lines = [f"# {name}: {title}", "",
+             f"After {task.steps:,} steps, with 30 opponents that were never met in training: return with all, and "
+             "with 20 scripts, 6 PPO teams (such as were met: homologues) and 4 PQN teams (others). Interquartile "
+             "means over seeds, 95% bootstrap intervals.", "",
+             f"| | seeds | {' | '.join(metrics)} |", f"| --- |{' --- |' * (len(metrics) + 1)}"]  # fmt: skip
+    for arm in arms:
+        cells = [_interval(rows[arm]) for rows, _ in found.values()]
+        lines.append(f"| {arm} | {found['all 30'][0][arm]['seeds']} | {' | '.join(cells)} |")
+    command = f"python benchmarks/omg.py run --tasks {name} --arms {' '.join(arms)} --results FOLDER"
+    lines += ["", f"![curves]({out}.png)", "", f"`{command}`, then `table`.", ""]
+    (HERE / "omg" / f"{out}.md").write_text("\n".join(lines), encoding="utf-8")
+    shutil.copy(found["all 30"][1] / "comparison.png", HERE / "omg" / f"{out}.png")
+
+
+def _interval(row: dict[str, str]) -> str:
+    return f"{float(row['final']):.4g} [{float(row['final_low']):.4g}, {float(row['final_high']):.4g}]"
 
 
 def main() -> None:
@@ -146,27 +217,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["run", "table"])
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=USUAL)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--results", type=Path, required=True)
     args = parser.parse_args()
     results = args.results.resolve()
-    wanted = []
-    for name in args.tasks:
-        for seed in range(1, args.seeds + 1):
-            for arm in args.arms:
-                if arm != "bayes" or TASKS[name].has_filter:
-                    wanted.append((name, arm, seed))
-    if args.what == "run":
+    if args.what == "table":
+        (HERE / "omg").mkdir(exist_ok=True)
         for name in args.tasks:
-            prepare(name, results)
-        with ThreadPoolExecutor(args.jobs) as workers:
-            for said in workers.map(lambda one: run(*one, results), wanted):
-                print(said, flush=True)
+            table(name, USUAL, "what each method gets", name, results)
+            if any((results / name / arm).is_dir() for arm in CHOICES):
+                table(name, ["history", "omg", *CHOICES], "OMG's choices", f"{name}_choices", results)
         return
     for name in args.tasks:
-        table(name, results)
+        prepare(name, results, args.jobs)
+    wanted = [(name, arm, seed) for name in args.tasks for seed in range(1, args.seeds + 1) for arm in args.arms
+              if arm != "bayes" or TASKS[name].has_filter]  # fmt: skip
+    with ThreadPoolExecutor(args.jobs) as workers:
+        for said in workers.map(lambda one: run(*one, results), wanted):
+            print(said, flush=True)
 
 
 if __name__ == "__main__":
