@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from .config.load import complete as completed
 from .config.load import from_files
 from .config.schema import key, read
 from .envs.make import make_vec_env
-from .opponents.pool import MANIFEST, Member, Pool, digest, write_pool
+from .opponents.pool import MANIFEST, Member, Pool, digest, read_pool, write_pool
 from .opponents.pool_env import scripts_for
 from .run import RunConfig
 from .types import ConfigError, OmarlError
@@ -126,22 +126,63 @@ PRIOR_STEPS = 200_000
 def with_pool(values: Mapping[str, Any], logger: Logger) -> dict[str, Any]:
     """The configuration, with a pool where a learner that models opponents has been given none.
 
-    The pool is small: the environment's scripted players, and a prior from a short run of the base learner in their
-    company. It is kept under ``local_results_path`` and found there the next time.
+    From a ``source``, see ``from_source``. Else the pool is small: the environment's scripted players, and a prior
+    from a short run of the base learner in their company. It is kept under ``local_results_path`` and found there
+    the next time.
 
     Raises:
-        ConfigError: the environment has no scripted players.
+        ConfigError: the environment has no scripted players, or ``source`` is neither a pool nor a run with a VAE.
     """
     if values["learner"] != MODELLED or values["pool"]:
         return dict(values)
-    folder = Path(values["local_results_path"]) / "pools" / env_label(values)
     say = logger.console_logger.info
+    if values["source"]:
+        pool = from_source(values, say)
+        split = "test" if any(member.split == "test" for member in pool.members) else "train"
+        return {**values, "pool": str(pool.folder), "split": split}
+    folder = Path(values["local_results_path"]) / "pools" / env_label(values)
     if not folder.is_dir():
         say(f"no pool given: making a small one in {folder} (scripted opponents, and a prior of {PRIOR_STEPS} steps)")
         make_small_pool(folder, values, logger)
     else:
         say(f"no pool given: taking the small one in {folder}")
     return {**values, "pool": str(folder), "split": "test"}
+
+
+def from_source(values: Mapping[str, Any], say: Callable[[str], None]) -> Pool:
+    """The pool that ``source`` is, or one of a run's agents: all its checkpoints to train against, and its prior.
+
+    Scripts, where the environment has some, are then the test. The pool lies under ``local_results_path``, named
+    after the prior.
+
+    Raises:
+        ConfigError: ``source`` is neither a pool nor a run with a VAE, or was trained in another environment.
+    """
+    source = Path(values["source"]).expanduser()
+    if (source / MANIFEST).is_file():
+        return read_pool(source)
+    prior = prior_of(str(source))
+    run = prior.parents[2]
+    trained_in = env_label(read_config(run))
+    if trained_in != env_label(values):
+        raise ConfigError(f"source: {run} was trained in {trained_in}; this run is in {env_label(values)}")
+    folder = Path(values["local_results_path"]) / "pools" / f"{env_label(values)}_{digest(prior)[:8]}"
+    if folder.is_dir():
+        say(f"opponents out of {run}: taking the pool in {folder}")
+        return read_pool(folder)
+    env = make_vec_env(values["env"], values["env_args"], 1, 0, 0)
+    env.close()
+    try:
+        scripts = ",".join(scripts_for(env.info).usual[1])
+    except ConfigError:
+        scripts = ""
+    said = {name: values[name] for name in ("env", "env_args")}
+    said |= {"out": str(folder), "runs": str(run), "checkpoints": "all", "test_scripts": scripts, "prior": str(run)}
+    pool = make_pool(said)
+    count = sum(member.split == "train" for member in pool.members)
+    who = "the environment's scripts" if scripts else "the same"
+    say(f"opponents out of {run}: a pool of {count} checkpoints in {folder}, tested with {who}")
+    return pool
 
 
 def make_small_pool(folder: Path, values: Mapping[str, Any], logger: Logger) -> None:

@@ -38,7 +38,7 @@ class OpponentModelLearnerConfig(VAEConfig):
     base_learner: str = key("ppo_learner", component="learner", help="trains the policy: ppo_learner or pqn_learner")
     model_epochs: int = key(1, low=1, help="the model's passes over each rollout")
     model_minibatches: int = key(4, low=1, help="its updates of each pass")
-    source: str = key("", help="of the subgoal prior: a run of omg_vae, or a pool; the pool's own where empty")
+    source: str = key("", help="of the prior, and of opponents without pool: an omg_vae run, or a pool")
     pool: str = key("", help="the opponents")
     omg_mode: Literal["optimistic", "conservative"] = key("optimistic", help="friends, or foes")
     omg_horizon: int = key(5, low=1, help="H: subgoals are states of the next so many steps")

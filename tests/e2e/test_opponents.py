@@ -93,6 +93,29 @@ def test_learners_that_model_opponents(source, tmp_path, algorithm, number):
     assert len(list((tmp_path / "film").glob("step_*.png"))) == 4
 
 
+def test_two_phases(tmp_path):
+    """What omg_vae has trained is who omg learns against, under omg_vae's prior."""
+    first = main(["--config=omg_vae", *FORAGING, "t_max=400", "test_interval=0", "batch_size=4", "batch_size_run=4",
+                  "hidden_dim=16", "vae_hidden_dim=16", "save_model_interval=200", "use_tensorboard=False"],
+                 tmp_path)  # fmt: skip
+    assert first.code == 0, first.err
+    checkpoints = sorted(first.run.glob("checkpoints/*"), key=lambda p: int(p.name))
+    source = f"source={first.run}"
+    words = ["--config=omg_ppo", *FORAGING, *TINY, source, "vae_hidden_dim=16", "model_hidden_dim=16"]
+    second = main(words, tmp_path / "then")
+    assert second.code == 0, second.err
+    (manifest,) = (tmp_path / "then").glob("pools/*/pool.yaml")
+    said = yaml.safe_load(manifest.read_text())
+    trained = [m["name"] for m in said["opponents"] if m["split"] == "train"]
+    assert len(trained) == len(checkpoints) >= 2
+    assert all(name.startswith("omg_vae_") for name in trained)
+    assert (manifest.parent / said["prior"]).read_bytes() == (checkpoints[-1] / "vae.th").read_bytes()
+    assert f"a pool of {len(trained)} checkpoints" in second.out + second.err
+    assert any("test_return_against/script" in line for line in second.lines())
+    elsewhere = main(["--config=omg_ppo", "with", source, *TINY], tmp_path)
+    assert "source: " in error_of(elsewhere) and "was trained in lbforaging" in error_of(elsewhere)
+
+
 def test_every_run_meets_every_opponent(source, tmp_path):
     words = ["--config=ppo_history", *FORAGING, *TINY, f"pool={source / 'pool'}", "test_interval=0"]
     for label in ("one", "other"):
