@@ -7,8 +7,8 @@
 there already are not repeated); ``table`` writes ``benchmarks/omg/<task>.{md,png}`` and, of the paper's choices,
 ``<task>_choices.{md,png}``: interquartile means over seeds with 95% intervals.
 
-A pool has 10 opponents to train with, 6 scripts and 2 PPO teams at two ages each, and 30 to test with: 20 other
-scripts, 3 other PPO teams (homologues) and 2 PQN teams (others), at two ages each.
+A pool has 10 scripts to train with and 30 opponents to test with: 20 other scripts, and teams that were trained
+together, 3 by PPO and 2 by PQN, at two ages each.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from omarl.opponents import foraging as foraging_scripts
+from omarl.opponents import tag as tag_scripts
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 FAMILIES = ("script", "ippo", "pqn")
-TRAINED = {"runs": (("ippo", 1), ("ippo", 2)),
-           "test_runs": (("ippo", 3), ("ippo", 4), ("ippo", 5), ("pqn", 1), ("pqn", 2))}  # fmt: skip
+TEAMS = (("ippo", 3), ("ippo", 4), ("ippo", 5), ("pqn", 1), ("pqn", 2))  # algorithm and seed
 MATURE = 1_000_000  # steps of teams that become opponents; the younger ones have half
 
 
@@ -47,11 +49,18 @@ class Task(NamedTuple):
 def foraging(key: str, mode: str, *words: str) -> Task:
     """A foraging task."""
     own = (f"env_args.key=lbforaging:{key}", "env_args.backend=batched", "gamma=0.97")
-    train = ("nearest", "farthest", "avoider", "north_east", "lowest_level", "random")
-    test = ("second_nearest", "follower", "first", "last", "west", "east", "centre", "border", "clustered",
-            "isolated", "contested", "diagonal", "south_west", "highest_level", "second_nearest:0.2", "follower:0.2",
-            "east:0.2", "centre:0.2", "isolated:0.2", "highest_level:0.2")  # fmt: skip
-    return Task("foraging", (*own, *words), train, test, "offsets,actions", True, mode, 1_000_000)
+    test = ("second_nearest", "follower", "first", "last", "east", "centre", "contested", "diagonal", "south_west",
+            "highest_level")  # fmt: skip
+    return Task(
+        "foraging",
+        (*own, *words),
+        foraging_scripts.TRAIN,
+        (*test, *(f"{script}:0.2" for script in test)),
+        "offsets,actions",
+        True,
+        mode,
+        1_000_000,
+    )
 
 
 TASKS = {
@@ -59,12 +68,12 @@ TASKS = {
         "simple_tag",
         ("env_args.key=mpe2.simple_tag_v3", "env_args.max_cycles=50", "env_args.backend=batched",
          "omg_learners=adversary_0", "gamma=0.95"),
-        ("guard+clockwise", "centre+zigzag", "follow+north_side", "circle+diamond", "inside+rising",
-         "guard+stray_corners"),
+        tag_scripts.TRAIN,
         ("guard+anticlockwise", "centre+anticlockwise", "circle+anticlockwise", "guard+hourglass",
-         "follow+hourglass", "inside+hourglass", "centre+east_side", "follow+east_side", "guard+south_side",
-         "inside+south_side", "centre+west_side", "circle+west_side", "guard+falling", "circle+falling",
-         "follow+cross", "inside+cross", "centre+stray", "follow+stray", "circle+stray_sides", "inside+stray_sides"),
+         "follow+hourglass", "inside+hourglass", "centre+east_side", "follow+east_side", "circle+east_side",
+         "guard+south_side", "centre+south_side", "inside+south_side", "guard+falling", "circle+falling",
+         "follow+falling", "centre+stray", "follow+stray", "inside+stray", "circle+stray_sides",
+         "inside+stray_sides"),
         "actions", False, "optimistic", 1_000_000),
     "coop_deadline": foraging("Foraging-8x8-2p-4f-coop-v3", "optimistic", "env_args.episode_limit=20"),
     "foraging": foraging("Foraging-8x8-2p-3f-v3", "optimistic"),
@@ -88,7 +97,7 @@ ARMS = {
     "omg": Arm("omg_ppo"),
     "bayes": Arm("ppo_history", "belief"),
     "next_actions": Arm("ppo_history", "next_actions"),
-    "oracle": Arm("ppo_history", "goal,next_actions"),
+    "oracle": Arm("ppo_history", "goal"),
 }
 CHOICES = {  # the paper's ablations, beside "omg"
     "inference=mlp": ("omg_inference=mlp",),
@@ -100,6 +109,7 @@ CHOICES = {  # the paper's ablations, beside "omg"
     "H=1": ("omg_horizon=1",),
     "H=3": ("omg_horizon=3",),
     "H=10": ("omg_horizon=10",),
+    "mode=conservative": ("omg_mode=conservative",),
 }
 ARMS |= {name: Arm("omg_ppo", words=words) for name, words in CHOICES.items()}
 USUAL = [name for name in ARMS if name not in CHOICES and name != "next_actions"]
@@ -135,14 +145,12 @@ def prepare(name: str, results: Path, jobs: int) -> Path:
     if pool.is_dir():
         return pool
     with ThreadPoolExecutor(jobs) as workers:
-        wanted = [one for each in TRAINED.values() for one in each]
-        list(workers.map(lambda one: team(name, *one, results), wanted))
+        teams = list(workers.map(lambda one: str(team(name, *one, results)), TEAMS))
     task_words = [f"--env-config={task.env_config}", "with", *task.words]
     bare = results / "pools" / f"{name}_bare"
     shutil.rmtree(bare, ignore_errors=True)
-    who = [f"scripts=[{','.join(task.train)}]", f"test_scripts=[{','.join(task.test)}]", "checkpoints=all"]
-    for key, runs in TRAINED.items():
-        who.append(f"{key}=[{','.join(str(team(name, *one, results)) for one in runs)}]")
+    who = [f"scripts=[{','.join(task.train)}]", f"test_scripts=[{','.join(task.test)}]",
+           f"test_runs=[{','.join(teams)}]", "checkpoints=all"]  # fmt: skip
     main_py("pool", *task_words, *who, f"out={bare}")
     prior = results / "priors" / name
     shutil.rmtree(prior, ignore_errors=True)
@@ -172,7 +180,7 @@ def run(name: str, arm: str, seed: int, results: Path) -> str:
     mode = [f"omg_mode={task.mode}"] if alg == "omg_ppo" else []
     main_py(f"--config={alg}", f"--env-config={task.env_config}", "with", *task.words, *told(task, more), *mode,
             *words, f"pool={results / 'pools' / name}", "split=test", f"t_max={task.steps}",
-            f"test_interval={task.steps // 5}", "test_nepisode=960", f"seed={seed}", f"label={arm}",
+            f"test_interval={task.steps // 5}", "test_nepisode=480", f"seed={seed}", f"label={arm}",
             "use_tensorboard=False", f"local_results_path={partial}")  # fmt: skip
     partial.rename(place)
     return f"{place}: done"
@@ -196,16 +204,32 @@ def table(name: str, arms: list[str], title: str, out: str, results: Path) -> No
     found = {said: compared(name, arms, metric, results) for said, metric in metrics.items()}
     lines = [f"# {name}: {title}", "",
              f"After {task.steps:,} steps, with 30 opponents that were never met in training: return with all, and "
-             "with 20 scripts, 6 PPO teams (such as were met: homologues) and 4 PQN teams (others). Interquartile "
-             "means over seeds, 95% bootstrap intervals.", "",
+             "with 20 scripts, 6 PPO teams and 4 PQN teams (of 10 scripts that were). Interquartile means over "
+             "seeds, 95% bootstrap intervals.", "",
              f"| | seeds | {' | '.join(metrics)} |", f"| --- |{' --- |' * (len(metrics) + 1)}"]  # fmt: skip
     for arm in arms:
         cells = [_interval(rows[arm]) for rows, _ in found.values()]
         lines.append(f"| {arm} | {found['all 30'][0][arm]['seeds']} | {' | '.join(cells)} |")
+    lines += ["", *beside_omg(found["all 30"][0])]
     command = f"python benchmarks/omg.py run --tasks {name} --arms {' '.join(arms)} --results FOLDER"
     lines += ["", f"![curves]({out}.png)", "", f"`{command}`, then `table`.", ""]
     (HERE / "omg" / f"{out}.md").write_text("\n".join(lines), encoding="utf-8")
     shutil.copy(found["all 30"][1] / "comparison.png", HERE / "omg" / f"{out}.png")
+
+
+def beside_omg(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """Which intervals OMG's is apart from, and how much of the way to those who know more it makes."""
+    omg, verdicts = rows["omg"], []
+    for arm, row in rows.items():
+        above, below = (float(a["final_low"]) > float(b["final_high"]) for a, b in ((omg, row), (row, omg)))
+        if arm != "omg":
+            verdicts.append(f"{'above' if above else 'below' if below else 'level with'} {arm}")
+    said = f"By intervals, OMG is {', '.join(verdicts)}."
+    for arm in ("bayes", "oracle"):
+        if arm in rows and "history" in rows:
+            low, here, high = (float(rows[each]["final"]) for each in ("history", "omg", arm))
+            said += f" It makes {(here - low) / (high - low):.0%} of the way from history to {arm}."
+    return [said]
 
 
 def _interval(row: dict[str, str]) -> str:
