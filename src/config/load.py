@@ -108,12 +108,36 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
+def read_chain(folder: str, name: str, after: tuple[Path, ...] = ()) -> list[tuple[Path, dict[str, Any]]]:
+    """A file, and before it those that it ``extends``: the name of one of ours, or a path as seen from the file.
+
+    Raises:
+        ConfigError: a file is missing, damaged, or extends itself.
+    """
+    path = find(folder, name)
+    if path.resolve() in after:
+        raise ConfigError(f"{path}: extends itself")
+    values = read_yaml(path)
+    general = values.pop("extends", None)
+    if general is None:
+        return [(path, values)]
+    if not isinstance(general, str):
+        raise ConfigError(f"{path}: extends: give the name or the path of one configuration")
+    if general.endswith((".yaml", ".yml")):
+        general = str(path.parent / general)
+    try:
+        find(folder, general)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: extends: {error}") from None
+    return [*read_chain(folder, general, (*after, path.resolve())), (path, values)]
+
+
 def from_files(config: str, env_config: str) -> Layers:
-    """default.yaml < the environment's file < the algorithm's file."""
+    """default.yaml < the environment's file < the algorithm's file, each after what it ``extends``."""
     layers = Layers()
-    paths = [CONFIG_DIR / "default.yaml", find("envs", env_config), find("algs", config)]
-    for path in paths:
-        layers.add(read_yaml(path), path.name if path.is_relative_to(CONFIG_DIR) else str(path))
+    files = [(CONFIG_DIR / "default.yaml", read_yaml(CONFIG_DIR / "default.yaml"))]
+    for path, values in [*files, *read_chain("envs", env_config), *read_chain("algs", config)]:
+        layers.add(values, path.name if path.is_relative_to(CONFIG_DIR) else str(path))
     return layers
 
 

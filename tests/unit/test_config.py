@@ -52,6 +52,29 @@ def test_every_shipped_file_is_valid(path: Path):
     assert configured(option, str(path))["t_max"] > 0
 
 
+def test_a_file_may_extend_another(tmp_path):
+    (tmp_path / "mine.yaml").write_text("extends: omg_vae\nname: mine\nvae_lr: 1e-4\n")
+    (tmp_path / "deeper.yaml").write_text("extends: mine.yaml\nvae_latent_dim: 8\n")
+    shipped, c = configured("--config=omg_vae"), configured(f"--config={tmp_path}/deeper.yaml")
+    assert c == {**shipped, "name": "mine", "vae_lr": 1e-4, "vae_latent_dim": 8}
+    layers = from_files(f"{tmp_path}/deeper.yaml", "simple_tag")
+    assert layers.source["vae_lr"].endswith("mine.yaml") and layers.source["vae_betas"] == "omg_vae.yaml"
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("extends: mine.yaml", "mine.yaml: extends itself"),
+        ("extends: omg_va", "mine.yaml: extends: --config=omg_va: no such configuration; did you mean 'omg_vae'?"),
+        ("extends: ../nowhere.yaml", "mine.yaml: extends: no configuration file"),
+        ("extends: [iql, vdn]", "mine.yaml: extends: give the name or the path of one configuration"),
+    ],
+)
+def test_what_cannot_be_extended(tmp_path, text, message):
+    (tmp_path / "mine.yaml").write_text(f"{text}\nname: mine\n")
+    assert message in refused(f"--config={tmp_path}/mine.yaml")
+
+
 def test_layers_win_in_their_order(tmp_path):
     (tmp_path / "alg.yaml").write_text("name: mine\nlearner: q_learner\nlr: 1e-3\ngamma: 0.9\nt_max: 7\n")
     (tmp_path / "env.yaml").write_text(
