@@ -155,8 +155,9 @@ def test_prey_goes_from_stop_to_stop():
     pool = PoolEnv(env, pool_of(*names), "train", ["adversary_0"], ["goal"], 0, True)
     pool.reset()
     (scripts,) = pool.groups
+    assert len(np.unique(scripts.stop % 4)) == 4
     turns = np.zeros(n_envs, np.int64)
-    begun = {name: set() for name in ROUNDS}
+    legs = {name: set() for name in ROUNDS}
     for _ in range(58):
         before = scripts.stop.copy()
         pool.step(np.zeros((n_envs, 1), np.int64))
@@ -165,13 +166,14 @@ def test_prey_goes_from_stop_to_stop():
             name = list(ROUNDS)[pool.met[e]]
             stops = np.array(ROUNDS[name])
             left, to = before[e] % len(stops), scripts.stop[e] % len(stops)
-            begun[name].add(int(left))
+            legs[name].add((int(left), int(to)))
             assert np.linalg.norm(stops[left] - now[e]) < THERE, name
             assert to != left if name.startswith("stray") else to == (left + 1) % len(stops)
             np.testing.assert_allclose(pool.tells["goal"][e, 4:6], stops[to], rtol=1e-6)
             turns[e] += 1
     assert turns.min() >= 1 and turns.mean() > 2
-    assert all(len(begun[name]) == len(stops) for name, stops in ROUNDS.items() if len(stops) < 5)
+    assert all({left for left, _ in legs[name]} == set(range(len(s))) for name, s in ROUNDS.items() if len(s) < 5)
+    assert len(legs["stray"]) > len(ROUNDS["stray"]) and len(legs["stray_corners"]) > 4
 
 
 @pytest.mark.parametrize("changes", [{}, {"use_rnn": False}, {"share_parameters": "none"}])
