@@ -45,9 +45,9 @@ class Board(NamedTuple):
 
 def board_of(whole: EnvInfo) -> Board | None:
     """The board of an environment, agents all included; None where its state is not known."""
-    if whole.state_shape != sum(whole.obs_sizes):
+    if not _is_all_observations(whole):
         return None
-    starts = np.cumsum([0, *whole.obs_sizes[:-1]])
+    starts = _starts(whole)
     axes, triple = np.arange(2), np.arange(3)
     nothing = np.zeros((0, 2), np.int64)
     if "oraging" in whole.key:
@@ -64,6 +64,25 @@ def board_of(whole: EnvInfo) -> Board | None:
         landmarks = 4 + np.arange(n_landmarks)[:, None] * 2 + axes
         return Board(starts[:, None] + 2 + axes, 0.1, np.zeros((0, 3), np.int64), landmarks, -1.2, 1.2)
     return None
+
+
+def opponents_observations(info: Any) -> list[int]:
+    """Places in the state of a ``PoolInfo``'s opponents' observations; all places where a state is something else."""
+    whole = info.whole
+    if not _is_all_observations(whole):
+        return list(range(whole.state_shape))
+    starts = _starts(whole)
+    seats = [whole.agents.index(name) for name in info.opponents]
+    return [int(starts[i]) + at for i in seats for at in range(whole.obs_sizes[i])]
+
+
+def _is_all_observations(whole: EnvInfo) -> bool:
+    return whole.state_shape == sum(whole.obs_sizes)
+
+
+def _starts(whole: EnvInfo) -> NDArray[np.int64]:
+    """Where each agent's observation begins in such a state."""
+    return np.cumsum([0, *whole.obs_sizes[:-1]])
 
 
 def opponents_places(info: Any) -> tuple[list[int], float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,6 +13,7 @@ from ...components.rollout import Rollout
 from ...config.schema import key, read
 from ...modules.linear import Linear
 from ...modules.losses import masked_mean
+from ..boards import opponents_observations
 from .history_model import HistoryModel, HistoryModelConfig
 
 
@@ -38,7 +38,7 @@ class LIAMModel(HistoryModel):
         super().__init__(scheme, args)
         self.condition_dim = read(LIAMConfig, args).liam_code_dim
         self.code = Linear(self.width, self.condition_dim)
-        self.seen = _where_opponents_see(self.info)
+        self.seen = opponents_observations(self.info)
         self.stats = RunningMeanStd(len(self.seen))
         self.fc = Linear(self.condition_dim, self.width)
         self.observations = Linear(self.width, len(self.seen))
@@ -73,13 +73,3 @@ class LIAMModel(HistoryModel):
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Takes up ``extra_state``."""
         self.stats.load_state_dict(state)
-
-
-def _where_opponents_see(info: Any) -> list[int]:
-    """Places in the state of the opponents' observations, or all places."""
-    whole = info.whole
-    if whole.state_shape == sum(whole.obs_sizes):
-        ends = torch.tensor(whole.obs_sizes).cumsum(dim=0).tolist()
-        seats = [whole.agents.index(name) for name in info.opponents]
-        return [at for i in seats for at in range(ends[i] - whole.obs_sizes[i], ends[i])]
-    return list(range(whole.state_shape))

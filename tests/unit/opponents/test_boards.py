@@ -1,10 +1,12 @@
 """Where players and things stand: read from states, against the packages' own worlds."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from omarl.analysis.film import Film, drawn
 from omarl.envs.make import make_vec_env
-from omarl.opponents.boards import board_of
+from omarl.opponents.boards import board_of, opponents_observations
 from omarl.replay import _passed
 
 
@@ -32,6 +34,16 @@ def test_particles(key):
         np.testing.assert_allclose(state[board.places], [a.state.p_pos for a in world.agents], atol=1e-6)
         things = [place[:2] for place in board.things(state)]
         np.testing.assert_allclose(things, [entity.state.p_pos for entity in world.landmarks], atol=1e-6)
+
+
+def test_what_opponents_see_is_found_in_the_state():
+    with make_vec_env("pettingzoo", {"key": "mpe2.simple_tag_v3", "backend": "batched"}, 1, 0, 3) as env:
+        seen = env.reset()
+        info = SimpleNamespace(whole=env.info, opponents=("adversary_1", "agent_0"))
+        own = [seen.obs[0, i, : env.info.obs_sizes[i]] for i in (1, 3)]  # the prey sees less, and is padded
+        np.testing.assert_array_equal(seen.state[0][opponents_observations(info)], np.concatenate(own))
+        info.whole = SimpleNamespace(**{**vars(env.info), "state_shape": 7})
+        assert opponents_observations(info) == list(range(7))
 
 
 def test_other_states_are_not_guessed():
