@@ -32,8 +32,9 @@ def subgoal_hits(model: Any, prior: Any, batch: EpisodeBatch, horizon: int) -> d
 
     Returns:
         Of each step, [T + 1 - horizon]: ``hits``; ``chance``, the same for subgoals of other episodes; ``count``, of
-        episodes with a full horizon ahead. A hit is all opponents' places within half a cell (foraging) or 0.1 (tag)
-        of those decoded, on each axis. Nothing where the state does not say where opponents are.
+        episodes with a full horizon ahead. An opponent hits within half a cell (foraging) or 0.1 (tag) of the place
+        decoded for it, on each axis; an episode's hit is the share of its opponents that do. Nothing where the state
+        does not say where opponents are.
     """
     places, near = opponents_places(model.info)
     steps = batch.max_seq_length - horizon
@@ -48,8 +49,8 @@ def subgoal_hits(model: Any, prior: Any, batch: EpisodeBatch, horizon: int) -> d
     for t in range(steps):
         ahead, whole = true[:, t + 1 : t + 1 + horizon], filled[:, t + horizon]
         for name, guess in (("hits", decoded[:, t]), ("chance", decoded[:, t].roll(1, dims=0))):
-            passed = ((ahead - guess[:, None]).abs() <= near).all(dim=-1).any(dim=1) & whole
-            found[name][t] = passed.sum()
+            close = ((ahead - guess[:, None]).abs() <= near).unflatten(-1, (-1, 2)).all(dim=-1)  # [B, K, M]
+            found[name][t] = (close.any(dim=1).float().mean(dim=-1) * whole).sum()
         found["count"][t] = whole.sum()
     return found
 

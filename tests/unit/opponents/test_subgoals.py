@@ -330,3 +330,16 @@ def test_a_hit_is_a_place_that_opponents_pass_in_time():
     assert within_2["chance"][0] == 0  # each other's places: 0 is where the first one was, not where it goes
     within_1 = subgoal_hits(model, ahead, batch, 1)
     assert within_1["hits"].tolist()[:4] == [1, 1, 1, 1]  # only who stands still is already there
+
+
+def test_each_opponent_hits_for_itself(monkeypatch):
+    """Two opponents, one of which goes where it is expected: half a hit."""
+    monkeypatch.setattr("omarl.learners.model_reports.opponents_places", lambda info: ([0, 1, 2, 3], 0.1))
+    state = torch.zeros(2, 4, 4)
+    state[:, :, 0], state[:, :, 2] = torch.arange(4.0), torch.arange(4.0)
+    batch = Whole(state=state, filled=torch.ones(2, 4, 1))
+    batch.max_seq_length = 4
+    model = SimpleNamespace(info=None, initial_carry=lambda n: None, features=lambda b, c: state[:, :, None],
+                            condition=lambda f: f)  # fmt: skip
+    guess = SimpleNamespace(decode=lambda goals: goals + torch.tensor([1.0, 0.0, 0.0, 1.0]))
+    assert subgoal_hits(model, guess, batch, 1)["hits"].tolist() == [1.0, 1.0, 1.0]
