@@ -186,10 +186,15 @@ def run(name: str, arm: str, seed: int, results: Path) -> str:
     return f"{place}: done"
 
 
+def finished(name: str, arm: str, results: Path) -> list[Path]:
+    """An arm's whole runs."""
+    return sorted((results / name / arm).glob("*[0-9]"))
+
+
 def compared(name: str, arms: list[str], metric: str, results: Path) -> tuple[dict[str, dict[str, Any]], Path]:
     """A line of ``compare`` for each arm, and its folder."""
     there = results / "tables" / f"{name}_{metric.replace('/', '_')}"
-    runs = ",".join(str(results / name / arm) for arm in arms)
+    runs = ",".join(str(run) for arm in arms for run in finished(name, arm, results))
     main_py("compare", "with", f"runs=[{runs}]", "by=[label]", f"metric={metric}", f"out={there}")
     with (there / "comparison.csv").open(encoding="utf-8") as file:
         return {row["algorithm"].split("label=")[1]: row for row in csv.DictReader(file)}, there
@@ -197,18 +202,19 @@ def compared(name: str, arms: list[str], metric: str, results: Path) -> tuple[di
 
 def table(name: str, arms: list[str], title: str, out: str, results: Path) -> None:
     """One task's table and picture."""
-    task, arms = TASKS[name], [arm for arm in arms if (results / name / arm).is_dir()]
+    task, arms = TASKS[name], [arm for arm in arms if len(finished(name, arm, results)) > 1]
     metrics = {"all 30": "test_return_mean", **{family: f"test_return_against/{family}" for family in FAMILIES}}
     if task.has_filter:  # predators have no end to reach
         metrics["steps to finish"] = "test_ep_length_mean"
     found = {said: compared(name, arms, metric, results) for said, metric in metrics.items()}
     lines = [f"# {name}: {title}", "",
-             f"After {task.steps:,} steps, with 30 opponents that were never met in training: return with all, and "
-             "with 20 scripts, 6 PPO teams and 4 PQN teams (of 10 scripts that were). Interquartile means over "
-             "seeds, 95% bootstrap intervals.", "",
-             f"| | seeds | {' | '.join(metrics)} |", f"| --- |{' --- |' * (len(metrics) + 1)}"]  # fmt: skip
+             f"{task.steps:,} steps against 10 scripts; tests with 30 opponents that are never met in training, 20 "
+             "other scripts, 6 PPO teams and 4 PQN teams. Returns averaged over the run, and at the end with all and "
+             "with each family. Interquartile means over seeds, 95% bootstrap intervals.", "",
+             f"| | seeds | over the run, all 30 | {' | '.join(metrics)} |",
+             f"| --- |{' --- |' * (len(metrics) + 2)}"]  # fmt: skip
     for arm in arms:
-        cells = [_interval(rows[arm]) for rows, _ in found.values()]
+        cells = [_interval(found["all 30"][0][arm], "curve"), *(_interval(rows[arm]) for rows, _ in found.values())]
         lines.append(f"| {arm} | {found['all 30'][0][arm]['seeds']} | {' | '.join(cells)} |")
     lines += ["", *beside_omg(found["all 30"][0])]
     command = f"python benchmarks/omg.py run --tasks {name} --arms {' '.join(arms)} --results FOLDER"
@@ -219,21 +225,24 @@ def table(name: str, arms: list[str], title: str, out: str, results: Path) -> No
 
 def beside_omg(rows: dict[str, dict[str, Any]]) -> list[str]:
     """Which intervals OMG's is apart from, and how much of the way to those who know more it makes."""
-    omg, verdicts = rows["omg"], []
-    for arm, row in rows.items():
-        above, below = (float(a["final_low"]) > float(b["final_high"]) for a, b in ((omg, row), (row, omg)))
-        if arm != "omg":
-            verdicts.append(f"{'above' if above else 'below' if below else 'level with'} {arm}")
-    said = f"By intervals, OMG is {', '.join(verdicts)}."
+    omg, said = rows["omg"], ""
+    for what, when in (("final", "at the end"), ("curve", "over the run")):
+        verdicts = []
+        for arm, row in rows.items():
+            pairs = (omg, row), (row, omg)
+            above, below = (float(a[what + "_low"]) > float(b[what + "_high"]) for a, b in pairs)
+            if arm != "omg":
+                verdicts.append(f"{'above' if above else 'below' if below else 'level with'} {arm}")
+        said += f"By intervals OMG is, {when}, {', '.join(verdicts)}. "
     for arm in ("bayes", "oracle"):
         if arm in rows and "history" in rows:
             low, here, high = (float(rows[each]["final"]) for each in ("history", "omg", arm))
-            said += f" It makes {(here - low) / (high - low):.0%} of the way from history to {arm}."
-    return [said]
+            said += f"It makes {(here - low) / (high - low):.0%} of the way from history to {arm}. "
+    return [said.strip()]
 
 
-def _interval(row: dict[str, str]) -> str:
-    return f"{float(row['final']):.4g} [{float(row['final_low']):.4g}, {float(row['final_high']):.4g}]"
+def _interval(row: dict[str, str], what: str = "final") -> str:
+    return f"{float(row[what]):.4g} [{float(row[what + '_low']):.4g}, {float(row[what + '_high']):.4g}]"
 
 
 def main() -> None:
@@ -251,7 +260,7 @@ def main() -> None:
         (HERE / "omg").mkdir(exist_ok=True)
         for name in args.tasks:
             table(name, USUAL, "what each method gets", name, results)
-            if any((results / name / arm).is_dir() for arm in CHOICES):
+            if any(len(finished(name, arm, results)) > 1 for arm in CHOICES):
                 table(name, ["history", "omg", *CHOICES], "OMG's choices", f"{name}_choices", results)
         return
     for name in args.tasks:
