@@ -1,7 +1,7 @@
 """OMG and what it must beat: who learns how much against opponents never met, and how much there is to be learned.
 
-    python benchmarks/omg.py run   [--tasks ...] [--arms ...] [--seeds 10] [--jobs 2] --results FOLDER
-    python benchmarks/omg.py table [--tasks ...] --results FOLDER
+    python benchmarks/omg.py run   [--tasks ...] [--arms ...] [--seeds 10] [--steps N] [--jobs 2] --results FOLDER
+    python benchmarks/omg.py table [--tasks ...] [--steps N] --results FOLDER
 
 ``run`` makes each task's pool and subgoal prior where they are missing, then one run for each arm and seed (those
 there already are not repeated); ``table`` writes ``benchmarks/omg/<task>.{md,png}`` and, of the paper's choices,
@@ -252,10 +252,13 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=USUAL)
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--steps", type=int, help="of each run, where not the task's own number")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--results", type=Path, required=True)
     args = parser.parse_args()
     results = args.results.resolve()
+    if args.steps:
+        TASKS.update({name: TASKS[name]._replace(steps=args.steps) for name in args.tasks})
     if args.what == "table":
         (HERE / "omg").mkdir(exist_ok=True)
         for name in args.tasks:
