@@ -49,6 +49,10 @@ REGISTRY: dict[str, dict[str, Any]] = {
         "foraging": ".opponents.foraging:ForagingScripts",
         "simple_tag": ".opponents.tag:TagScripts",
     },
+    "filter": {
+        "foraging": ".opponents.foraging_filter:ForagingFilter",
+        "simple_tag": ".opponents.prey_filter:PreyFilter",
+    },
     "env": {
         "pettingzoo": ".envs.factories:make_pettingzoo",
         "gymnasium": ".envs.factories:make_gymnasium",

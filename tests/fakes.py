@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from omarl.components.episode_batch import EpisodeBatch, make_scheme
 from omarl.controllers.basic_controller import BasicMAC
+from omarl.opponents.pool import Member, Pool
 from omarl.runners.rollout_runner import RolloutRunner
 from omarl.types import EnvInfo, Observation, Step
 
@@ -143,3 +145,8 @@ def rollouts_for(
     torch.manual_seed(0)
     mac = BasicMAC(scheme, groups, args)
     return RolloutRunner(env, mac, scheme, groups, args), learner(mac, scheme, RecordingLogger(), args)
+
+
+def pool_of(*names: str, split: str = "train") -> Pool:
+    """A pool of scripts that no file holds."""
+    return Pool(Path(), "gymnasium", {}, tuple(Member(n, "script", "scripted", split, script=n) for n in names))

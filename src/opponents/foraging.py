@@ -1,4 +1,4 @@
-"""Scripted players of level-based foraging, and what a perfect observer of one would believe.
+"""Scripted players of level-based foraging.
 
 A player goes for one food until it is gone, whoever takes it, and loads beside it; scripts differ in the food that
 they choose. Food is told by its place among the foods still there, from the north-west on, as observations list it.
@@ -26,7 +26,6 @@ TEST = ("second_nearest", "follower", "last", "east", "centre", "contested", "di
 RANDOM = SCRIPTS.index("random")
 NORTH, SOUTH, WEST, EAST, LOAD = 1, 2, 3, 4, 5
 OFFSETS = 8  # numbers for each food
-SLIP = 0.02  # share of a filter's belief that an action was an accident
 
 
 def offsets(obs: NDArray[np.float32], learners: list[int], info: EnvInfo) -> NDArray[np.float32]:
@@ -52,28 +51,19 @@ class ForagingScripts:
         seats: the agents that are played.
         n_envs: E.
         seed: of all copies.
-        believed: scripts that the filter reckons with, all with the same weight; none: no filter.
 
     Raises:
         ConfigError: an unknown script, or players that do not see the whole board.
     """
 
     def __init__(
-        self, names: list[str], noise: list[float], info: EnvInfo, seats: list[int], n_envs: int, seed: int,
-        believed: list[str] | None = None,
-    ) -> None:  # fmt: skip
-        for name in (*names, *(believed or [])):
-            if name not in SCRIPTS:
-                raise ConfigError(f"script: {name!r} is none of {', '.join(SCRIPTS)}")
-        self.kind = np.array([SCRIPTS.index(name) for name in names], np.int64)
+        self, names: list[str], noise: list[float], info: EnvInfo, seats: list[int], n_envs: int, seed: int
+    ) -> None:
+        self.kind = kinds(names)
         self.noise = np.array(noise, np.float64)
         self.seats, self.n_foods = seats, food_slots(info)
         self.goal = np.full((n_envs, len(seats), 2), -1.0, np.float32)
         self.random = generators(seed, n_envs)
-        self.believed = np.array([SCRIPTS.index(name) for name in believed or []], np.int64)
-        weights = (n_envs, len(seats), max(len(self.believed), 1), self.n_foods)
-        self.belief = np.zeros(weights, np.float64)
-        self.foods = np.full((n_envs, len(seats), self.n_foods, 2), -1.0, np.float32)  # that the belief is about
 
     @staticmethod
     def sizes(info: EnvInfo) -> dict[str, int]:
@@ -87,8 +77,6 @@ class ForagingScripts:
     def begin(self, rows: NDArray[np.int64], which: NDArray[np.int64]) -> None:
         """New episodes in copies ``rows``, played by members ``which``."""
         self.goal[rows] = -1.0
-        self.belief[rows] = 0.0
-        self.foods[rows] = -1.0
 
     def act(
         self, rows: NDArray[np.int64], which: NDArray[np.int64], obs: NDArray[np.float32], avail: object = None
@@ -107,17 +95,17 @@ class ForagingScripts:
             _slots(rows, obs[:, seat], self.goal[:, place], self.n_foods, told[:, place])
         return told
 
-    def believe(self, rows: NDArray[np.int64], obs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the filter believes before the players act: probabilities of each listed food, [R, M, F]."""
-        told = np.zeros((len(rows), len(self.seats), self.n_foods), np.float32)
-        for place, seat in enumerate(self.seats):
-            _expect(rows, obs[:, seat], self.belief[:, place], self.foods[:, place], self.believed, told[:, place])
-        return told
 
-    def observe(self, rows: NDArray[np.int64], obs: NDArray[np.float32], actions: NDArray[np.int64]) -> None:
-        """Bayes' rule, once actions [R, M] have been seen."""
-        for place, seat in enumerate(self.seats):
-            _learn(rows, obs[:, seat], actions[:, place], self.belief[:, place], self.foods[:, place])
+def kinds(names: list[str]) -> NDArray[np.int64]:
+    """Scripts by number, [K].
+
+    Raises:
+        ConfigError: an unknown one.
+    """
+    for name in names:
+        if name not in SCRIPTS:
+            raise ConfigError(f"script: {name!r} is none of {', '.join(SCRIPTS)}")
+    return np.array([SCRIPTS.index(name) for name in names], np.int64)
 
 
 def food_slots(info: EnvInfo) -> int:
@@ -196,7 +184,7 @@ def _score_by_place(kind, obs, f, n_foods, y, x, near, other):
 
 
 @njit(cache=True)
-def _choose(kind, obs, n_foods):
+def choose(kind, obs, n_foods):
     """The food that a script picks, -1 where there is none; not for the random one."""
     best, second = -1, -1
     for f in range(n_foods):
@@ -210,7 +198,7 @@ def _choose(kind, obs, n_foods):
 
 
 @njit(cache=True)
-def _find(obs, y, x, n_foods):
+def find(obs, y, x, n_foods):
     """The slot of the food at a place, -1 where it is gone."""
     for f in range(n_foods):
         if obs[3 * f + 2] > 0 and obs[3 * f] == y and obs[3 * f + 1] == x:
@@ -220,7 +208,7 @@ def _find(obs, y, x, n_foods):
 
 @njit(cache=True)
 def _is_free(obs, y, x, n_foods):
-    if y < 0 or x < 0 or _find(obs, y, x, n_foods) >= 0:
+    if y < 0 or x < 0 or find(obs, y, x, n_foods) >= 0:
         return False
     for at in range(3 * n_foods + 3, len(obs) - 2, 3):
         if obs[at] == y and obs[at + 1] == x:
@@ -229,7 +217,7 @@ def _is_free(obs, y, x, n_foods):
 
 
 @njit(cache=True)
-def _towards(obs, y, x, n_foods, rows_first):
+def towards(obs, y, x, n_foods, rows_first):
     """The action that brings a player nearer to a food, 0 where the way is blocked."""
     own = 3 * n_foods
     dy, dx = y - obs[own], x - obs[own + 1]
@@ -251,7 +239,7 @@ def _act(rows, kinds, noise, obs, goals, n_foods, random, actions):
     for r in range(len(rows)):
         e = rows[r]
         seen = obs[e]
-        if _find(seen, goals[e, 0], goals[e, 1], n_foods) < 0:
+        if find(seen, goals[e, 0], goals[e, 1], n_foods) < 0:
             left = 0
             for f in range(n_foods):
                 left += seen[3 * f + 2] > 0
@@ -259,69 +247,16 @@ def _act(rows, kinds, noise, obs, goals, n_foods, random, actions):
                 goals[e, :] = -1.0
                 actions[r] = 0
                 continue
-            f = integer(random, e, 0, left) if kinds[r] == RANDOM else _choose(kinds[r], seen, n_foods)
+            f = integer(random, e, 0, left) if kinds[r] == RANDOM else choose(kinds[r], seen, n_foods)
             goals[e, 0], goals[e, 1] = seen[3 * f], seen[3 * f + 1]
         slips = uniform(random, e) < noise[r]
-        action = _towards(seen, goals[e, 0], goals[e, 1], n_foods, uniform(random, e) < 0.5)
+        action = towards(seen, goals[e, 0], goals[e, 1], n_foods, uniform(random, e) < 0.5)
         actions[r] = integer(random, e, 1, 5) if slips or action == 0 else action
 
 
 @njit(cache=True)
 def _slots(rows, obs, goals, n_foods, told):
     for r in range(len(rows)):
-        f = _find(obs[rows[r]], goals[rows[r], 0], goals[rows[r], 1], n_foods)
+        f = find(obs[rows[r]], goals[rows[r], 0], goals[rows[r], 1], n_foods)
         if f >= 0:
             told[r, f] = 1.0
-
-
-@njit(cache=True)
-def _expect(rows, obs, belief, foods, kinds, told):
-    """Moves the belief on what is gone to what each script would choose now, and tells it by slot."""
-    n_foods = foods.shape[1]
-    for r in range(len(rows)):
-        e = rows[r]
-        seen, weight = obs[e], belief[e]
-        known = np.empty(n_foods, np.int64)
-        for f in range(n_foods):
-            known[f] = _find(seen, foods[e, f, 0], foods[e, f, 1], n_foods) if foods[e, f, 0] >= 0 else -1
-        moved = np.zeros((len(kinds), n_foods))
-        left = 0
-        for f in range(n_foods):
-            left += seen[3 * f + 2] > 0
-        if left == 0:
-            continue
-        for k in range(len(kinds)):
-            free = 1.0 / len(kinds) if weight.sum() == 0.0 else 0.0
-            for f in range(n_foods):
-                if known[f] >= 0:
-                    moved[k, known[f]] += weight[k, f]
-                else:
-                    free += weight[k, f]
-            if kinds[k] == RANDOM:
-                moved[k, :left] += free / left
-            else:
-                moved[k, _choose(kinds[k], seen, n_foods)] += free
-        weight[...] = moved
-        for f in range(n_foods):
-            foods[e, f, 0] = seen[3 * f] if seen[3 * f + 2] > 0 else -1.0
-            foods[e, f, 1] = seen[3 * f + 1]
-            told[r, f] = moved[:, f].sum()
-
-
-@njit(cache=True)
-def _learn(rows, obs, actions, belief, foods):
-    n_foods = foods.shape[1]
-    for r in range(len(rows)):
-        e = rows[r]
-        for f in range(n_foods):
-            if foods[e, f, 0] < 0:
-                continue
-            likely = SLIP
-            for rows_first in range(2):
-                wanted = _towards(obs[e], foods[e, f, 0], foods[e, f, 1], n_foods, rows_first == 1)
-                fits = wanted == actions[r] or (wanted == 0 and actions[r] > 0)
-                likely += (0.125 if wanted == 0 else 0.5) * fits
-            belief[e, :, f] *= likely
-        total = belief[e].sum()
-        if total > 0:
-            belief[e] /= total

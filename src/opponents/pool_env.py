@@ -53,9 +53,8 @@ class PoolInfo(EnvInfo):
 class Group(Protocol):
     """Opponents that act in one call, each copy's by one of the group's members.
 
-    Beside these a group may have ``goals(rows, obs)`` and ``believe(rows, obs)`` for what learners can be told, both
-    float32 [R, M, G], ``observe(rows, obs, actions [R, M])`` for its filter, and ``remember(rows, actions [R, N])``
-    for players that see what was done.
+    Beside these a group may have ``goals(rows, obs)``, float32 [R, M, G], for what learners can be told, and
+    ``remember(rows, actions [R, N])`` for players that see what was done.
     """
 
     def begin(self, rows: Ints, which: Ints) -> None:
@@ -63,6 +62,22 @@ class Group(Protocol):
 
     def act(self, rows: Ints, which: Ints, obs: NDArray[np.float32], avail: NDArray[np.uint8]) -> Ints:
         """Actions [R, M] of the M seats for all copies' observations [E, N, O] and availability [E, N, U]."""
+
+
+class Filter(Protocol):
+    """A watcher of all copies' opponents, whoever they are: what can be inferred of scripts that are known.
+
+    It is made of the scripts that it reckons with, the whole environment's info, the seats that it watches, and E.
+    """
+
+    def begin(self, rows: Ints) -> None:
+        """New episodes in copies ``rows``."""
+
+    def believe(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities [E, M, G] of each goal, before the players act on observations [E, N, O]."""
+
+    def observe(self, obs: NDArray[np.float32], actions: Ints) -> None:
+        """What they then did, [E, M]."""
 
 
 class Episode(NamedTuple):
@@ -117,10 +132,7 @@ class PoolEnv:
         self.seats = [i for i in range(whole.n_agents) if i not in self.seats_learn]
         self.members = pool.split(split)
         self.random = np.random.default_rng(seed)
-        trained = [m.script for m in pool.members if m.split == "train" and m.kind == "scripted"]
-        believed = [*dict.fromkeys([*trained, "random"])] if "belief" in told else None
-        self.groups, self.group_of, self.index_of = _groups(self.members, pool, whole, self.seats, self.n_envs, seed,
-                                                            believed)  # fmt: skip
+        self.groups, self.group_of, self.index_of = _groups(self.members, pool, whole, self.seats, self.n_envs, seed)
         info = _info(whole, self.seats_learn, self.seats, told)
         self.info: EnvInfo = info
         self.met = np.zeros(self.n_envs, np.int64)
@@ -129,6 +141,11 @@ class PoolEnv:
         self.returns = np.zeros((self.n_envs, len(self.seats_learn)))
         self.lengths = np.zeros(self.n_envs, np.int64)
         sizes = dict(info.told)
+        self.filter: Filter | None = None
+        if "belief" in sizes:
+            of = known_for(whole, "filter")
+            trained = [m.script for m in pool.members if m.split == "train" and m.kind == "scripted"]
+            self.filter = of(trained, whole, self.seats, self.n_envs)
         self.offsets = scripts_for(whole).offsets if sizes.pop("offsets", 0) else None  # from where learners stand
         self.tells = {name: np.zeros((self.n_envs, size), np.float32) for name, size in sizes.items()}
         self.episodes: list[Episode] = []
@@ -153,8 +170,8 @@ class PoolEnv:
         for group, rows in self._by_group():
             if hasattr(group, "remember"):
                 group.remember(rows, self.actions[rows])
-            if "belief" in self.tells and hasattr(group, "observe"):
-                group.observe(rows, seen.obs, self.actions[rows][:, self.seats])
+        if self.filter is not None:
+            self.filter.observe(seen.obs, self.actions[:, self.seats])
         step = self.env.step(self.actions)
         self._tell_actions()
         self.returns += step.reward[:, self.seats_learn]
@@ -185,6 +202,8 @@ class PoolEnv:
             self.met[rows] = self.random.integers(0, len(self.members), len(rows))
         for told in self.tells.values():
             told[rows] = 0.0
+        if self.filter is not None:
+            self.filter.begin(rows)
         for group, mine in self._by_group(rows):
             group.begin(mine, self.index_of[self.met[mine]])
 
@@ -208,10 +227,10 @@ class PoolEnv:
     def _decide(self, observation: Observation) -> None:
         """What the opponents will do in every copy, and what that tells."""
         self.env_observation = observation
+        if self.filter is not None:
+            self.tells["belief"][...] = self.filter.believe(observation.obs).reshape(self.n_envs, -1)
         for group, rows in self._by_group():
             which = self.index_of[self.met[rows]]
-            if "belief" in self.tells and hasattr(group, "believe"):
-                self.tells["belief"][rows] = group.believe(rows, observation.obs).reshape(len(rows), -1)
             self.actions[rows[:, None], self.seats] = group.act(rows, which, observation.obs, observation.avail)
             if "goal" in self.tells and hasattr(group, "goals"):
                 self.tells["goal"][rows] = group.goals(rows, observation.obs).reshape(len(rows), -1)
@@ -278,18 +297,25 @@ def scripts_for(whole: EnvInfo) -> Any:
     Raises:
         ConfigError: there are none, or a package is missing.
     """
-    for name in REGISTRY["scripts"]:
+    return known_for(whole, "scripts")
+
+
+def known_for(whole: EnvInfo, kind: str) -> Any:
+    """What is registered as ``kind`` under a part of the environment's key.
+
+    Raises:
+        ConfigError: nothing is, or a package is missing.
+    """
+    for name in REGISTRY[kind]:
         if name in whole.key.lower():
-            return resolve("scripts", name)
-    raise ConfigError(
-        f"pool: there are no scripts for {whole.key}; there are some for {', '.join(REGISTRY['scripts'])}"
-    )
+            return resolve(kind, name)
+    known = ", ".join(REGISTRY[kind])
+    raise ConfigError(f"pool: there are no {kind.removesuffix('s')}s for {whole.key}; there are some for {known}")
 
 
 def _groups(
-    members: tuple[Member, ...], pool: Pool, whole: EnvInfo, seats: list[int], n_envs: int, seed: int,
-    believed: list[str] | None,
-) -> tuple[list[Any], Ints, Ints]:  # fmt: skip
+    members: tuple[Member, ...], pool: Pool, whole: EnvInfo, seats: list[int], n_envs: int, seed: int
+) -> tuple[list[Any], Ints, Ints]:
     """Members that act in one call: the groups, each member's group, and its index in there."""
     groups: list[Any] = []
     group_of, index_of = np.zeros(len(members), np.int64), np.zeros(len(members), np.int64)
@@ -301,7 +327,7 @@ def _groups(
     scripted = [i for i, member in enumerate(members) if member.kind == "scripted"]
     if scripted:
         names, noise = [members[i].script for i in scripted], [members[i].noise for i in scripted]
-        add(scripts_for(whole)(names, noise, whole, seats, n_envs, seed, believed), scripted)
+        add(scripts_for(whole)(names, noise, whole, seats, n_envs, seed), scripted)
     stacks: dict[str, list[tuple[int, Any]]] = {}
     for i, member in enumerate(members):
         if member.kind == "checkpoint":

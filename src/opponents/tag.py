@@ -86,17 +86,14 @@ class TagScripts:
     """A ``Group`` of opponents, see ``pool_env``. Arguments: as ``foraging.ForagingScripts``.
 
     Raises:
-        ConfigError: an unknown script, or a filter, which there is none for.
+        ConfigError: an unknown script.
     """
 
     usual = TRAIN, TEST
 
     def __init__(
-        self, names: list[str], noise: list[float], info: EnvInfo, seats: list[int], n_envs: int, seed: int,
-        believed: list[str] | None = None,
-    ) -> None:  # fmt: skip
-        if believed is not None:
-            raise ConfigError("opponents_told: there is no filter for simple_tag; take goal")
+        self, names: list[str], noise: list[float], info: EnvInfo, seats: list[int], n_envs: int, seed: int
+    ) -> None:
         self.kinds = [tuple(name.split("+")) for name in names]
         for name, pair in zip(names, self.kinds, strict=True):
             if len(pair) != 2 or pair[0] not in PREDATORS or pair[1] not in {**PREY, **ROUNDS}:
@@ -111,8 +108,8 @@ class TagScripts:
 
     @staticmethod
     def sizes(info: EnvInfo) -> dict[str, int]:
-        """Numbers that tell one player's goal."""
-        return {"goal": 2}
+        """Numbers that tell one player's goal, and a belief about where prey is bound for."""
+        return {"goal": 2, "belief": 8}
 
     def begin(self, rows: Ints, which: Ints) -> None:
         """New episodes in copies ``rows``: rounds begin anywhere."""
@@ -137,7 +134,7 @@ class TagScripts:
                 else:
                     target[mine] = scripts[script](own[mine], team[mine], prey[mine], speed[mine], marks[mine])
             self.target[rows, m] = target
-            actions[:, m] = _steer(own, target)
+            actions[:, m] = steer(own, target)
         slips = self.random.random(actions.shape) < self.noise[which][:, None]
         return np.where(slips, self.random.integers(0, 5, actions.shape), actions)
 
@@ -154,9 +151,10 @@ class TagScripts:
         return self.target[rows]
 
 
-def _steer(own: Floats, target: Floats) -> Ints:
+def steer(own: Floats, target: Floats) -> Ints:
+    """Actions [...] that bring players at ``own`` [..., 2] nearer to their points, on the axis that lacks most."""
     wish = target - own
-    axis = np.abs(wish).argmax(axis=1)
-    along = np.take_along_axis(wish, axis[:, None], axis=1)[:, 0]
+    axis = np.abs(wish).argmax(axis=-1)
+    along = np.take_along_axis(wish, axis[..., None], axis=-1)[..., 0]
     action = np.where(axis == 0, np.where(along > 0, RIGHT, LEFT), np.where(along > 0, UP, DOWN))
     return np.where(np.abs(along) < STILL, 0, action)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from omarl.opponents.foraging import SCRIPTS, ForagingScripts
+from omarl.opponents.foraging_filter import ForagingFilter
 from omarl.types import ConfigError, EnvInfo
 
 NONE, NORTH, SOUTH, WEST, EAST, LOAD = range(6)
@@ -21,10 +22,16 @@ def seen(foods, me, other):
     return np.array([[rows[1], rows[0]]], np.float32)  # the scripted player is agent_1
 
 
-def player(script, noise=0.0, believed=None):
-    group = ForagingScripts([script], [noise], board_info(), [1], 1, 0, believed)
+def player(script, noise=0.0):
+    group = ForagingScripts([script], [noise], board_info(), [1], 1, 0)
     group.begin(ALL, np.zeros(1, int))
     return group
+
+
+def watcher(*scripts):
+    found = ForagingFilter(list(scripts), board_info(), [1], 1)
+    found.begin(ALL)
+    return found
 
 
 FOODS = [(1, 6, 3), (4, 1, 1), (6, 5, 2)]
@@ -89,27 +96,28 @@ def test_noise_is_the_share_of_random_moves():
 
 
 def test_bayes_by_hand():
-    """Two scripts: one goes west to slot 1, one east to slot 2. A step east is right for the second alone."""
-    group = player("last", believed=["west", "last"])
+    """Two scripts and the random one: one goes west to slot 1, one east to slot 2. A step east fits the second."""
+    group = watcher("west", "last")
     obs = seen(FOODS, me=(6, 3, 2), other=(0, 0, 1))
-    assert group.believe(ALL, obs)[0, 0].tolist() == [0.0, 0.5, 0.5]
-    group.observe(ALL, obs, np.array([[EAST]]))
+    assert group.believe(obs)[0, 0].tolist() == pytest.approx([1 / 9, 4 / 9, 4 / 9])
+    group.observe(obs, np.array([[EAST]]))
     moved = seen(FOODS, me=(6, 4, 2), other=(0, 0, 1))
-    # towards (4, 1) a player goes north or west, each half the time; an accident has 2 parts in 100
-    assert group.believe(ALL, moved)[0, 0, 2] == pytest.approx(1.02 / (1.02 + 0.02), abs=1e-6)
+    # east half the time towards (1, 6), never towards (4, 1); an accident has 2 parts in 100
+    by_hand = 4 * 1.02 / (0.52 + 4 * 0.02 + 4 * 1.02)
+    assert group.believe(moved)[0, 0, 2] == pytest.approx(by_hand, abs=1e-6)
 
 
 def test_belief_moves_on_when_food_is_gone():
-    group = player("last", believed=["west", "last"])
-    group.believe(ALL, seen(FOODS, me=(6, 3, 2), other=(0, 0, 1)))
+    group = watcher("west", "last")
+    group.believe(seen(FOODS, me=(6, 3, 2), other=(0, 0, 1)))
     left = seen(FOODS[:2], me=(6, 3, 2), other=(0, 0, 1))  # slot 2 was eaten: "last" would go for (4, 1) now
-    assert group.believe(ALL, left)[0, 0].tolist() == [0.0, 1.0, 0.0]
+    assert group.believe(left)[0, 0].tolist() == pytest.approx([1 / 9 + 1 / 18, 2 / 3 + 1 / 9 + 1 / 18, 0.0])
 
 
 def test_the_random_script_is_believed_to_go_anywhere():
-    group = player("last", believed=["random"])
+    group = watcher("random")
     obs = seen(FOODS, me=(6, 3, 2), other=(0, 0, 1))
-    assert group.believe(ALL, obs)[0, 0].tolist() == pytest.approx([1 / 3] * 3)
+    assert group.believe(obs)[0, 0].tolist() == pytest.approx([1 / 3] * 3)
 
 
 def test_offsets_by_hand():

@@ -1,26 +1,19 @@
 """The environment with the opponents inside: who acts, what learners are told, what is noted."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from fakes import args_for
+from fakes import args_for, pool_of
 from omarl.components.episode_batch import make_scheme
 from omarl.controllers.basic_controller import BasicMAC
 from omarl.envs.make import make_vec_env
 from omarl.opponents.frozen import FrozenNetworks
-from omarl.opponents.pool import Member, Pool
 from omarl.opponents.pool_env import PoolEnv
 from omarl.opponents.tag import PREDATORS, PREY, ROUNDS, THERE
 from omarl.types import ConfigError
 
 KEY = "lbforaging:Foraging-8x8-2p-3f-v3"
 NAMES = ("nearest", "farthest", "west")
-
-
-def pool_of(*names, split="train"):
-    return Pool(Path(), "gymnasium", {}, tuple(Member(n, "script", "scripted", split, script=n) for n in names))
 
 
 def foraging(told=("actions",), n_envs=6, in_turn=False, names=NAMES, seed=0, **args):

@@ -1,0 +1,105 @@
+"""What a perfect observer of foraging's scripts believes: Bayes' rule over the foods that they go for."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from ..types import EnvInfo
+from .foraging import RANDOM, choose, find, food_slots, kinds, towards
+
+Ints = NDArray[np.int64]
+SLIP = 0.02  # share of the belief that an action was an accident
+
+
+class ForagingFilter:
+    """A ``Filter``, see ``pool_env``: it tells probabilities of each listed food.
+
+    Args:
+        scripts: those that it reckons with, all with the same weight, beside the random one, who may go anywhere.
+        info: the environment's, all agents included.
+        seats: the agents that it watches.
+        n_envs: E.
+
+    Raises:
+        ConfigError: an unknown script, or players that do not see the whole board.
+    """
+
+    def __init__(self, scripts: list[str], info: EnvInfo, seats: list[int], n_envs: int) -> None:
+        self.seats, n_foods = seats, food_slots(info)
+        self.kinds = kinds([*dict.fromkeys([*scripts, "random"])])
+        self.belief = np.zeros((n_envs, len(seats), len(self.kinds), n_foods))
+        self.foods = np.full((n_envs, len(seats), n_foods, 2), -1.0, np.float32)  # that the belief is about
+
+    def begin(self, rows: Ints) -> None:
+        """New episodes in copies ``rows``."""
+        self.belief[rows] = 0.0
+        self.foods[rows] = -1.0
+
+    def believe(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What it believes before the players act: [E, M, F]."""
+        rows = np.arange(len(obs))
+        told = np.zeros((len(obs), len(self.seats), self.foods.shape[2]), np.float32)
+        for place, seat in enumerate(self.seats):
+            _expect(rows, obs[:, seat], self.belief[:, place], self.foods[:, place], self.kinds, told[:, place])
+        return told
+
+    def observe(self, obs: NDArray[np.float32], actions: Ints) -> None:
+        """Bayes' rule, once actions [E, M] have been seen."""
+        for place, seat in enumerate(self.seats):
+            _learn(np.arange(len(obs)), obs[:, seat], actions[:, place], self.belief[:, place],
+                   self.foods[:, place])  # fmt: skip
+
+
+@njit(cache=True)
+def _expect(rows, obs, belief, foods, kinds, told):
+    """Moves the belief on what is gone to what each script would choose now, and tells it by slot."""
+    n_foods = foods.shape[1]
+    for r in range(len(rows)):
+        e = rows[r]
+        seen, weight = obs[e], belief[e]
+        known = np.empty(n_foods, np.int64)
+        for f in range(n_foods):
+            known[f] = find(seen, foods[e, f, 0], foods[e, f, 1], n_foods) if foods[e, f, 0] >= 0 else -1
+        moved = np.zeros((len(kinds), n_foods))
+        left = 0
+        for f in range(n_foods):
+            left += seen[3 * f + 2] > 0
+        if left == 0:
+            continue
+        for k in range(len(kinds)):
+            free = 1.0 / len(kinds) if weight.sum() == 0.0 else 0.0
+            for f in range(n_foods):
+                if known[f] >= 0:
+                    moved[k, known[f]] += weight[k, f]
+                else:
+                    free += weight[k, f]
+            if kinds[k] == RANDOM:
+                moved[k, :left] += free / left
+            else:
+                moved[k, choose(kinds[k], seen, n_foods)] += free
+        weight[...] = moved
+        for f in range(n_foods):
+            foods[e, f, 0] = seen[3 * f] if seen[3 * f + 2] > 0 else -1.0
+            foods[e, f, 1] = seen[3 * f + 1]
+            told[r, f] = moved[:, f].sum()
+
+
+@njit(cache=True)
+def _learn(rows, obs, actions, belief, foods):
+    n_foods = foods.shape[1]
+    for r in range(len(rows)):
+        e = rows[r]
+        for f in range(n_foods):
+            if foods[e, f, 0] < 0:
+                continue
+            likely = SLIP
+            for rows_first in range(2):
+                wanted = towards(obs[e], foods[e, f, 0], foods[e, f, 1], n_foods, rows_first == 1)
+                fits = wanted == actions[r] or (wanted == 0 and actions[r] > 0)
+                likely += (0.125 if wanted == 0 else 0.5) * fits
+            belief[e, :, f] *= likely
+        total = belief[e].sum()
+        if total > 0:
+            belief[e] /= total
