@@ -264,7 +264,7 @@ def main() -> None:
         for name in args.tasks:
             table(name, USUAL, "what each method gets", name, results)
             if any(len(finished(name, arm, results)) > 1 for arm in CHOICES):
-                table(name, ["history", "omg", *CHOICES], "OMG's choices", f"{name}_choices", results)
+                table(name, ["omg", *CHOICES], "OMG's choices", f"{name}_choices", results)
         return
     for name in args.tasks:
         prepare(name, results, args.jobs)
