@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
+from torch.nn import functional as F
 
 from .linear import linear, outer
 
@@ -77,6 +78,8 @@ class GRU(nn.GRU):
     bias_ih_l0: Tensor
     bias_hh_l0: Tensor
 
+    under_vmap = False  # torch.func.vmap has no rule for gru_cell, and would run its networks one by one
+
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size, batch_first=True)
 
@@ -91,4 +94,10 @@ class GRU(nn.GRU):
 
     def step(self, input: Tensor, hidden: Tensor) -> Tensor:
         """One step: [M, I], [M, H] -> [M, H]; a sixth of what a sequence of one costs."""
-        return torch.gru_cell(input, hidden, self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0)
+        weights = self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0
+        if not self.under_vmap:
+            return torch.gru_cell(input, hidden, *weights)
+        r, z, n = F.linear(input, weights[0], weights[2]).chunk(3, dim=-1)
+        kept_r, kept_z, kept_n = F.linear(hidden, weights[1], weights[3]).chunk(3, dim=-1)
+        new = torch.tanh(n + torch.sigmoid(r + kept_r) * kept_n)
+        return torch.lerp(new, hidden, torch.sigmoid(z + kept_z))

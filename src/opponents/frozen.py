@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.func import functional_call, stack_module_state
 
 from ..components.episode_batch import make_scheme
+from ..modules.gru import GRU
 from ..registry import resolve
 from ..types import ConfigError, EnvInfo
 
@@ -69,6 +70,9 @@ class FrozenNetworks:
     def __init__(self, macs: Sequence[Any], info: EnvInfo, seats: list[int], n_envs: int, seed: int) -> None:
         self.mac, self.seats, self.n_actions = macs[0], seats, info.n_actions
         self.stacks = [stack_module_state([mac.agents[i] for mac in macs]) for i in range(len(self.mac.agents))]
+        for module in self.mac.agents.modules():
+            if isinstance(module, GRU):
+                module.under_vmap = True
         self.carry = self.mac.initial_carry(n_envs)
         self.fresh = self.carry[:1].clone()
         self.last_actions = torch.zeros(n_envs, info.n_agents, info.n_actions)

@@ -169,6 +169,7 @@ def test_prey_goes_from_stop_to_stop():
     assert len(legs["stray"]) > len(ROUNDS["stray"]) and len(legs["stray_corners"]) > 4
 
 
+@pytest.mark.filterwarnings("error")  # of what vmap cannot stack
 @pytest.mark.parametrize("changes", [{}, {"use_rnn": False}, {"share_parameters": "none"}])
 def test_a_stack_acts_as_its_networks_do(changes):
     """K networks in one call give what each gives alone, whoever plays where, memory included."""
