@@ -8,7 +8,7 @@ ARGS ?=
 
 run: $(VENV)/.run
 	$(BIN)/python main.py --config=omg_vae $(ARGS)
-	@echo "opponents and their subgoals, in a minute: $(BIN)/python main.py --config=omg_ppo --env-config=foraging"
+	@echo "opponents and their subgoals, in some minutes: $(BIN)/python main.py --config=omg_ppo --env-config=foraging"
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)

@@ -34,7 +34,7 @@ MATURE = 1_000_000  # steps of teams that become opponents; the younger ones hav
 
 
 class Task(NamedTuple):
-    """An environment, the scripts that are met in it, and what its oracle is told."""
+    """An environment, the scripts that are met in it, and how long runs are."""
 
     env_config: str
     words: tuple[str, ...]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -138,7 +138,8 @@ def with_pool(values: Mapping[str, Any], logger: Logger) -> dict[str, Any]:
     say = logger.console_logger.info
     if values["source"]:
         pool = from_source(values, say)
-        split = "test" if any(member.split == "test" for member in pool.members) else "train"
+        tested = any(member.split == "test" for member in pool.members)
+        split = "test" if tested and values["split"] == "train" else values["split"]  # what was asked for stays
         return {**values, "pool": str(pool.folder), "split": split}
     folder = Path(values["local_results_path"]) / "pools" / env_label(values)
     if not folder.is_dir():
@@ -170,10 +171,8 @@ def from_source(values: Mapping[str, Any], say: Callable[[str], None]) -> Pool:
     if folder.is_dir():
         say(f"opponents out of {run}: taking the pool in {folder}")
         return read_pool(folder)
-    env = make_vec_env(values["env"], values["env_args"], 1, 0, 0)
-    env.close()
     try:
-        scripts = ",".join(scripts_for(env.info).usual[1])
+        scripts = ",".join(usual_scripts(values)[1])
     except ConfigError:
         scripts = ""
     said = {name: values[name] for name in ("env", "env_args")}
@@ -185,11 +184,21 @@ def from_source(values: Mapping[str, Any], say: Callable[[str], None]) -> Pool:
     return pool
 
 
-def make_small_pool(folder: Path, values: Mapping[str, Any], logger: Logger) -> None:
-    """Scripted players of both splits, and a prior trained beside a base learner that meets those of training."""
+def usual_scripts(values: Mapping[str, Any]) -> tuple[Sequence[str], Sequence[str]]:
+    """An environment's scripts to train and to test with.
+
+    Raises:
+        ConfigError: there are none.
+    """
     env = make_vec_env(values["env"], values["env_args"], 1, 0, 0)
     env.close()
     train, test = scripts_for(env.info).usual
+    return train, test
+
+
+def make_small_pool(folder: Path, values: Mapping[str, Any], logger: Logger) -> None:
+    """Scripted players of both splits, and a prior trained beside a base learner that meets those of training."""
+    train, test = usual_scripts(values)
     said = {"scripts": ",".join(train), "test_scripts": ",".join(test)}
     said |= {name: values[name] for name in ("env", "env_args")}
     bare, run = folder.with_name(f".{folder.name}.bare"), folder.with_name(f".{folder.name}.run")

@@ -43,6 +43,12 @@ def sharing_groups(share: str, agent_types: list[str]) -> list[list[int]]:
     return [[i for i, kind in enumerate(agent_types) if kind == wanted] for wanted in kinds]
 
 
+def obs_size(scheme: Any) -> int:
+    """O, which PyMARL's scheme tells as a number or as a tuple."""
+    vshape = scheme["obs"]["vshape"]
+    return vshape if isinstance(vshape, int) else vshape[0]
+
+
 def _as_slice(indices: list[int]) -> slice | list[int]:
     """The same selection as a slice, which copies nothing, where indices follow each other."""
     first, last = indices[0], indices[-1]
@@ -84,8 +90,7 @@ class BasicMAC(nn.Module):
         self.identity = torch.eye(self.n_agents)
 
     def _input_shape(self, scheme: Any) -> int:
-        vshape = scheme["obs"]["vshape"]
-        size = vshape if isinstance(vshape, int) else vshape[0]
+        size = obs_size(scheme)
         size += self.n_actions if self.config.obs_last_action else 0
         return size + (self.n_agents if self.config.obs_agent_id else 0)
 

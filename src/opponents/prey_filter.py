@@ -6,11 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..types import ConfigError, EnvInfo
-from .tag import ROUNDS, THERE, steer
+from .tag import ROUNDS, STOPS, THERE, steer
 
 Ints = NDArray[np.int64]
 SLIP = 0.02  # share of a player's actions that are reckoned to be accidents
-STOPS = tuple(dict.fromkeys(stop for stops in ROUNDS.values() for stop in stops))
 
 
 class PreyFilter:

@@ -73,6 +73,7 @@ ROUNDS = {
     "west_side": (NW, SW), "diamond": (N, E, S, W), "cross": (W, E, N, S), "rising": (SW, NE), "falling": (NW, SE),
     "stray_corners": (NW, NE, SE, SW), "stray_sides": (N, E, S, W), "stray": (N, NE, E, SE, S, SW, W, NW),
 }  # fmt: skip
+STOPS = tuple(dict.fromkeys(stop for stops in ROUNDS.values() for stop in stops))
 # Who is met in training, and who never is, where nobody says otherwise.
 TRAIN = ("guard+clockwise", "centre+zigzag", "follow+north_side", "circle+diamond", "inside+rising",
          "guard+stray_corners", "centre+west_side", "follow+clockwise", "circle+zigzag", "inside+cross")  # fmt: skip
@@ -101,7 +102,6 @@ class TagScripts:
                 raise ConfigError(f"script: {name!r} is no PREDATOR+PREY of {known}")
         self.noise, self.seats = np.array(noise), seats
         self.prey = info.agents.index("agent_0")
-        self.n_agents = info.n_agents
         self.random = np.random.default_rng(seed)
         self.target = np.zeros((n_envs, len(seats), 2), np.float32)
         self.stop = np.zeros(n_envs, np.int64)  # how many stops prey on a round has been sent to, from a random one
@@ -109,7 +109,7 @@ class TagScripts:
     @staticmethod
     def sizes(info: EnvInfo) -> dict[str, int]:
         """Numbers that tell one player's goal, and a belief about where prey is bound for."""
-        return {"goal": 2, "belief": 8}
+        return {"goal": 2, "belief": len(STOPS)}
 
     def begin(self, rows: Ints, which: Ints) -> None:
         """New episodes in copies ``rows``: rounds begin anywhere."""

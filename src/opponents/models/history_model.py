@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from ...components.episode_batch import EpisodeBatch
 from ...components.rollout import Rollout
 from ...config.schema import key, read
+from ...controllers.basic_controller import obs_size
 from ...modules.agents.feature_agent import FeatureAgent
 from ...modules.unrolling import as_rows, from_rows, unroll_rows
 
@@ -45,9 +46,8 @@ class HistoryModel(nn.Module):
         self.width = read(HistoryModelConfig, args).model_hidden_dim
         self.last_actions = self.info.told_slice("actions")
         self.n_opponents, self.n_actions = len(self.info.opponents), self.info.n_actions
-        vshape = scheme["obs"]["vshape"]
         settings = SimpleNamespace(hidden_dim=self.width, use_rnn=True, n_actions=1, duelling=False, layer_norm=False)
-        self.encoder = FeatureAgent(vshape if isinstance(vshape, int) else vshape[0], settings)
+        self.encoder = FeatureAgent(obs_size(scheme), settings)
 
     def initial_carry(self, n: int) -> Tensor:
         """The recurrent state at an episode's start, [n, N, W]."""

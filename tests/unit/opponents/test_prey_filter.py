@@ -5,8 +5,8 @@ import pytest
 from fakes import pool_of
 from omarl.envs.make import make_vec_env
 from omarl.opponents.pool_env import PoolEnv
-from omarl.opponents.prey_filter import SLIP, STOPS, PreyFilter
-from omarl.opponents.tag import DOWN, LEFT, NE, NW, SE, SW, S, W
+from omarl.opponents.prey_filter import SLIP, PreyFilter
+from omarl.opponents.tag import DOWN, LEFT, NE, NW, SE, STOPS, SW, S, W
 from omarl.types import ConfigError
 
 KEY = {"key": "mpe2.simple_tag_v3", "backend": "batched"}
