@@ -2,13 +2,15 @@
 
     python benchmarks/omg.py run   [--tasks ...] [--arms ...] [--seeds 10] [--steps N] [--jobs 2] --results FOLDER
     python benchmarks/omg.py table [--tasks ...] [--steps N] --results FOLDER
+    python benchmarks/omg.py tune  [--tasks ...] [--arms ...] [--seeds 3] [--steps N] [--jobs 2] --results FOLDER
 
 ``run`` makes each task's pool and subgoal prior where they are missing, then one run for each arm and seed (those
 there already are not repeated); ``table`` writes ``benchmarks/omg/<task>.{md,png}`` and, of the paper's choices,
-``<task>_choices.{md,png}``: interquartile means over seeds with 95% intervals.
+``<task>_choices.{md,png}``: interquartile means over seeds with 95% intervals. ``tune`` gives every method the same
+number of settings, tests them with the opponents to choose by, and writes ``<task>_tuning.md``.
 
 A pool has 10 scripts to train with and 30 opponents to test with: 20 other scripts, and teams that were trained
-together, 3 by PPO and 2 by PQN, at two ages each.
+together, 3 by PPO and 2 by PQN, at two ages each. Settings are chosen by 14 more: 10 scripts and 2 teams.
 """
 
 from __future__ import annotations
@@ -28,8 +30,7 @@ from omarl.opponents import tag as tag_scripts
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-FAMILIES = ("script", "ippo", "pqn")
-TEAMS = (("ippo", 3), ("ippo", 4), ("ippo", 5), ("pqn", 1), ("pqn", 2))  # algorithm and seed
+PPO_TEAMS = (("ippo", 3), ("ippo", 4), ("ippo", 5), ("ippo", 6))
 MATURE = 1_000_000  # steps of teams that become opponents; the younger ones have half
 
 
@@ -39,11 +40,14 @@ class Task(NamedTuple):
     env_config: str
     words: tuple[str, ...]
     train: tuple[str, ...]
+    validation: tuple[str, ...]
     test: tuple[str, ...]
     seen: str
     has_end: bool  # which learners may reach before time is up
     mode: str
     steps: int
+    teams: tuple[tuple[str, int], ...]  # who becomes an opponent: algorithm and seed
+    team_words: tuple[str, ...] = ()
 
 
 def foraging(key: str, mode: str, *words: str) -> Task:
@@ -55,11 +59,14 @@ def foraging(key: str, mode: str, *words: str) -> Task:
         "foraging",
         (*own, *words),
         foraging_scripts.TRAIN,
+        tuple(f"{script}:0.2" for script in foraging_scripts.TRAIN),
         (*test, *(f"{script}:0.2" for script in test)),
         "offsets,actions",
         True,
         mode,
         1_000_000,
+        (*PPO_TEAMS, ("mappo", 1), ("mappo", 2), ("mappo", 3)),
+        ("hidden_dim=128", "layer_norm=True", "critic_layer_norm=True"),  # else they hardly meet at a food
     )
 
 
@@ -69,12 +76,15 @@ TASKS = {
         ("env_args.key=mpe2.simple_tag_v3", "env_args.max_cycles=50", "env_args.backend=batched",
          "omg_learners=adversary_0", "gamma=0.95"),
         tag_scripts.TRAIN,
+        ("circle+windmill", "inside+windmill", "guard+elbow", "follow+elbow", "centre+hook", "circle+hook",
+         "guard+bow", "follow+bow", "centre+arrow", "inside+arrow"),
         ("guard+anticlockwise", "centre+anticlockwise", "circle+anticlockwise", "guard+hourglass",
          "follow+hourglass", "inside+hourglass", "centre+east_side", "follow+east_side", "circle+east_side",
          "guard+south_side", "centre+south_side", "inside+south_side", "guard+falling", "circle+falling",
          "follow+falling", "centre+stray", "follow+stray", "inside+stray", "circle+stray_sides",
          "inside+stray_sides"),
-        "actions", False, "optimistic", 1_000_000),
+        "actions", False, "optimistic", 1_000_000,
+        (*PPO_TEAMS, ("pqn", 1), ("pqn", 2), ("pqn", 3))),
     "coop_deadline": foraging("Foraging-8x8-2p-4f-coop-v3", "optimistic", "env_args.episode_limit=20"),
     "foraging": foraging("Foraging-8x8-2p-3f-v3", "optimistic"),
     "competitive": foraging("Foraging-8x8-2p-3f-v3", "conservative", "env_args.max_food_level=[1,1,1]"),
@@ -108,11 +118,39 @@ CHOICES = {  # the paper's ablations, beside "omg"
     "input=prior": ("omg_input=prior",),
     "H=1": ("omg_horizon=1",),
     "H=3": ("omg_horizon=3",),
-    "H=10": ("omg_horizon=10",),
+    "H=5": ("omg_horizon=5",),
     "mode=conservative": ("omg_mode=conservative",),
 }
 ARMS |= {name: Arm("omg_ppo", words=words) for name, words in CHOICES.items()}
 USUAL = [name for name in ARMS if name not in CHOICES and name != "next_actions"]
+
+
+# What tuning started from, and what it tried: the base's settings first, then each method's own with the best of
+# those. The best of all are the defaults.
+UNTUNED = "epochs=4 gae_lambda=0.95"
+TUNED = "epochs=2 gae_lambda=0.8"
+SETTINGS = {
+    "history": ("", "lr=1e-3", "lr=4e-3", "entropy_coef=0.003", "entropy_coef=0.03", "epochs=8", "epochs=2",
+                "rollout_steps=50", "gae_lambda=0.9", "hidden_dim=128", "batch_size_run=64", "minibatches=8",
+                "epochs=2 gae_lambda=0.9", "epochs=2 lr=1e-3", "epochs=2 minibatches=2", "epochs=1",
+                "epochs=2 entropy_coef=0.03", "epochs=2 gae_lambda=0.8", "epochs=2 hidden_dim=128 lr=1e-3",
+                "epochs=2 batch_size_run=256", "epochs=2 gae_lambda=0.9 lr=1e-3", "epochs=2 grad_norm_clip=1",
+                "epochs=2 rollout_steps=13", "epochs=2 gae_lambda=0.9 entropy_coef=0.03", "epochs=2 gae_lambda=0.7"),
+    **{arm: tuple(f"{TUNED} {own}".strip() for own in ("", *settings)) for arm, settings in {
+        "base": (), "bayes": (), "oracle": (),
+        "naive_om": ("vae_lr=1e-3", "vae_lr=1e-4", "model_epochs=2", "model_epochs=4", "model_hidden_dim=128",
+                     "vae_lr=1e-3 model_epochs=2"),
+        "liam": ("vae_lr=1e-3", "vae_lr=1e-4", "model_epochs=2", "liam_code_dim=8", "liam_code_dim=32",
+                 "model_hidden_dim=128"),
+        "omg": ("omg_horizon=10", "vae_lr=1e-3", "omg_anneal_time=50000", "omg_vae_alpha=0.1", "omg_vae_alpha=1",
+                "omg_mode=conservative",
+                # six more, tried when the others had been
+                "omg_horizon=10 vae_lr=1e-3", "omg_horizon=10 vae_lr=1e-3 model_epochs=4",
+                "omg_horizon=10 vae_lr=3e-3 model_epochs=2", "omg_horizon=10 omg_vae_alpha=1 vae_lr=1e-3",
+                "omg_horizon=10 vae_lr=1e-3 model_epochs=4 model_hidden_dim=128",
+                "omg_input=inferred vae_lr=1e-3"),
+    }.items()},
+}  # fmt: skip
 
 
 def main_py(*words: str) -> None:
@@ -131,7 +169,8 @@ def team(name: str, alg: str, seed: int, results: Path) -> Path:
         partial = place.with_name(f"{seed}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         friends = task.mode == "optimistic" and task.env_config == "foraging"
-        main_py(f"--config={alg}", f"--env-config={task.env_config}", "with", *task.words, f"t_max={MATURE}",
+        main_py(f"--config={alg}", f"--env-config={task.env_config}", "with", *task.words, *task.team_words,
+                f"t_max={MATURE}",
                 f"save_model_interval={MATURE // 2}", f"common_reward={friends}", "test_interval=0", f"seed={seed}",
                 "use_tensorboard=False", f"local_results_path={partial}")  # fmt: skip
         partial.rename(place)
@@ -145,12 +184,18 @@ def prepare(name: str, results: Path, jobs: int) -> Path:
     if pool.is_dir():
         return pool
     with ThreadPoolExecutor(jobs) as workers:
-        teams = list(workers.map(lambda one: str(team(name, *one, results)), TEAMS))
+        teams = dict(
+            zip(task.teams, workers.map(lambda one: str(team(name, *one, results)), task.teams), strict=True)
+        )
     task_words = [f"--env-config={task.env_config}", "with", *task.words]
     bare = results / "pools" / f"{name}_bare"
     shutil.rmtree(bare, ignore_errors=True)
+    # the last team of each algorithm is one to choose settings by
+    chosen_by = {alg: (alg, seed) for alg, seed in task.teams}.values()
+    tested = [run for who, run in teams.items() if who not in chosen_by]
     who = [f"scripts=[{','.join(task.train)}]", f"test_scripts=[{','.join(task.test)}]",
-           f"test_runs=[{','.join(teams)}]", "checkpoints=all"]  # fmt: skip
+           f"test_runs=[{','.join(tested)}]", f"validation_scripts=[{','.join(task.validation)}]",
+           f"validation_runs=[{','.join(teams[who] for who in chosen_by)}]", "checkpoints=all"]  # fmt: skip
     main_py("pool", *task_words, *who, f"out={bare}")
     prior = results / "priors" / name
     shutil.rmtree(prior, ignore_errors=True)
@@ -169,18 +214,23 @@ def told(task: Task, more: str) -> list[str]:
     return [f"opponents_told=[{','.join(filter(None, (task.seen, more)))}]"]
 
 
-def run(name: str, arm: str, seed: int, results: Path) -> str:
-    """One run, unless its folder is there."""
-    place = results / name / arm / str(seed)
+def run(name: str, arm: str, seed: int, results: Path, setting: str | None = None) -> str:
+    """One run, unless its folder is there; of a setting to be chosen, or not, by opponents that are kept for it."""
+    task, (alg, more, words) = TASKS[name], ARMS[arm]
+    place, split, label, settings = results / name / arm / str(seed), "test", arm, ""
+    if setting is not None:
+        start = f"{UNTUNED} omg_horizon=5" if alg == "omg_ppo" else UNTUNED
+        label, settings = f"{arm} {setting}".strip(), f"{start} {setting}"
+        place, split = results / f"{name}_tuning" / label / str(seed), "validation"
     if place.is_dir():
         return f"{place}: there"
-    task, (alg, more, words) = TASKS[name], ARMS[arm]
     partial = place.with_name(f"{seed}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     mode = [f"omg_mode={task.mode}"] if alg == "omg_ppo" else []
     main_py(f"--config={alg}", f"--env-config={task.env_config}", "with", *task.words, *told(task, more), *mode,
-            *words, f"pool={results / 'pools' / name}", "split=test", f"t_max={task.steps}",
-            f"test_interval={task.steps // 5}", "test_nepisode=480", f"seed={seed}", f"label={arm}",
+            *words, *settings.split(), f"pool={results / 'pools' / name}", f"split={split}",
+            f"t_max={task.steps}", f"test_interval={task.steps // 5}", "test_nepisode=480", f"seed={seed}",
+            f"label={label}",
             "use_tensorboard=False", f"local_results_path={partial}")  # fmt: skip
     partial.rename(place)
     return f"{place}: done"
@@ -203,7 +253,8 @@ def compared(name: str, arms: list[str], metric: str, results: Path) -> tuple[di
 def table(name: str, arms: list[str], title: str, out: str, results: Path) -> None:
     """One task's table and picture."""
     task, arms = TASKS[name], [arm for arm in arms if len(finished(name, arm, results)) > 1]
-    metrics = {"all 30": "test_return_mean", **{family: f"test_return_against/{family}" for family in FAMILIES}}
+    families = ("script", *dict.fromkeys(alg for alg, _ in task.teams))
+    metrics = {"all 30": "test_return_mean", **{family: f"test_return_against/{family}" for family in families}}
     if task.has_end:
         metrics["steps to finish"] = "test_ep_length_mean"
     found = {said: compared(name, arms, metric, results) for said, metric in metrics.items()}
@@ -221,6 +272,24 @@ def table(name: str, arms: list[str], title: str, out: str, results: Path) -> No
     lines += ["", f"![curves]({out}.png)", "", f"`{command}`, then `table`.", ""]
     (HERE / "omg" / f"{out}.md").write_text("\n".join(lines), encoding="utf-8")
     shutil.copy(found["all 30"][1] / "comparison.png", HERE / "omg" / f"{out}.png")
+
+
+def tuning(name: str, results: Path) -> None:
+    """What each setting gets with the opponents that settings are chosen by."""
+    task, place = TASKS[name], f"{name}_tuning"
+    labels = [f"{arm} {setting}".strip() for arm, settings in SETTINGS.items() for setting in settings]
+    labels = [label for label in labels if len(finished(place, label, results)) > 1]
+    rows, _ = compared(place, labels, "test_return_mean", results)
+    lines = [f"# {name}: which settings", "",
+             f"{task.steps:,} steps against the 10 scripts to train with; returns with 14 opponents to choose by, "
+             "who are neither among those nor among the 30 of the tests. Interquartile means over seeds. What is not "
+             f"said is as it was before: `{UNTUNED} omg_horizon=5`.",
+             "", "| | seeds | over the run | at the end |", "| --- | --- | --- | --- |"]  # fmt: skip
+    for label in labels:
+        row = rows[label]
+        lines.append(f"| {label} | {row['seeds']} | {float(row['curve']):.4g} | {float(row['final']):.4g} |")
+    lines += ["", f"`python benchmarks/omg.py tune --tasks {name} --seeds 2 --results FOLDER`.", ""]
+    (HERE / "omg" / f"{place}.md").write_text("\n".join(lines), encoding="utf-8")
 
 
 def beside_omg(rows: dict[str, dict[str, Any]]) -> list[str]:
@@ -248,7 +317,7 @@ def _interval(row: dict[str, str], what: str = "final") -> str:
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "table"])
+    parser.add_argument("what", choices=["run", "table", "tune"])
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=USUAL)
     parser.add_argument("--seeds", type=int, default=10)
@@ -265,13 +334,19 @@ def main() -> None:
             table(name, USUAL, "what each method gets", name, results)
             if any(len(finished(name, arm, results)) > 1 for arm in CHOICES):
                 table(name, ["omg", *CHOICES], "OMG's choices", f"{name}_choices", results)
+            if (results / f"{name}_tuning").is_dir():
+                tuning(name, results)
         return
     for name in args.tasks:
         prepare(name, results, args.jobs)
     seeds = range(1, args.seeds + 1)
-    wanted = [(name, arm, seed) for name in args.tasks for seed in seeds for arm in args.arms]
+    wanted: list[tuple[Any, ...]] = [(name, arm, seed) for name in args.tasks for seed in seeds for arm in args.arms]
+    if args.what == "tune":
+        wanted = [(name, arm, seed, results, setting) for name, arm, seed in wanted for setting in SETTINGS[arm]]
+    else:
+        wanted = [(*one, results) for one in wanted]
     with ThreadPoolExecutor(args.jobs) as workers:
-        for said in workers.map(lambda one: run(*one, results), wanted):
+        for said in workers.map(lambda one: run(*one), wanted):
             print(said, flush=True)
 
 

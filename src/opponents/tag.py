@@ -71,6 +71,7 @@ ROUNDS = {
     "clockwise": (NW, NE, SE, SW), "anticlockwise": (NW, SW, SE, NE), "zigzag": (NW, NE, SW, SE),
     "hourglass": (NW, SE, NE, SW), "north_side": (NW, NE), "east_side": (NE, SE), "south_side": (SE, SW),
     "west_side": (NW, SW), "diamond": (N, E, S, W), "cross": (W, E, N, S), "rising": (SW, NE), "falling": (NW, SE),
+    "windmill": (N, W, S, E), "elbow": (N, E), "hook": (S, W), "bow": (NW, E, SW), "arrow": (SW, N, SE),
     "stray_corners": (NW, NE, SE, SW), "stray_sides": (N, E, S, W), "stray": (N, NE, E, SE, S, SW, W, NW),
 }  # fmt: skip
 STOPS = tuple(dict.fromkeys(stop for stops in ROUNDS.values() for stop in stops))
