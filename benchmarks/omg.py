@@ -128,6 +128,7 @@ USUAL = [name for name in ARMS if name not in CHOICES and name != "next_actions"
 # What tuning started from, and what it tried: the base's settings first, then each method's own with the best of
 # those. The best of all are the defaults.
 UNTUNED = "epochs=4 gae_lambda=0.95"
+STARTS = {"omg_ppo": "omg_horizon=5", "naive_om": "vae_lr=3e-4"}
 TUNED = "epochs=2 gae_lambda=0.8"
 SETTINGS = {
     "history": ("", "lr=1e-3", "lr=4e-3", "entropy_coef=0.003", "entropy_coef=0.03", "epochs=8", "epochs=2",
@@ -219,7 +220,7 @@ def run(name: str, arm: str, seed: int, results: Path, setting: str | None = Non
     task, (alg, more, words) = TASKS[name], ARMS[arm]
     place, split, label, settings = results / name / arm / str(seed), "test", arm, ""
     if setting is not None:
-        start = f"{UNTUNED} omg_horizon=5" if alg == "omg_ppo" else UNTUNED
+        start = f"{UNTUNED} {STARTS.get(alg, '')}"
         label, settings = f"{arm} {setting}".strip(), f"{start} {setting}"
         place, split = results / f"{name}_tuning" / label / str(seed), "validation"
     if place.is_dir():
@@ -283,7 +284,7 @@ def tuning(name: str, results: Path) -> None:
     lines = [f"# {name}: which settings", "",
              f"{task.steps:,} steps against the 10 scripts to train with; returns with 14 opponents to choose by, "
              "who are neither among those nor among the 30 of the tests. Interquartile means over seeds. What is not "
-             f"said is as it was before: `{UNTUNED} omg_horizon=5`.",
+             f"said is as it was before: `{' '.join([UNTUNED, *STARTS.values()])}`.",
              "", "| | seeds | over the run | at the end |", "| --- | --- | --- | --- |"]  # fmt: skip
     for label in labels:
         row = rows[label]
