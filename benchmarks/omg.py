@@ -10,7 +10,8 @@ there already are not repeated); ``table`` writes ``benchmarks/omg/<task>.{md,pn
 number of settings, tests them with the opponents to choose by, and writes ``<task>_tuning.md``.
 
 A pool has 10 scripts to train with and 30 opponents to test with: 20 other scripts, and teams that were trained
-together, 3 by PPO and 2 by PQN, at two ages each. Settings are chosen by 14 more: 10 scripts and 2 teams.
+together, 3 by IPPO and 2 by PQN (predators and prey) or MAPPO (foraging), at two ages each. Settings are chosen by
+14 more: 10 scripts and 2 teams, at two ages.
 """
 
 from __future__ import annotations
@@ -261,7 +262,7 @@ def table(name: str, arms: list[str], title: str, out: str, results: Path) -> No
     found = {said: compared(name, arms, metric, results) for said, metric in metrics.items()}
     lines = [f"# {name}: {title}", "",
              f"{task.steps:,} steps against 10 scripts; tests with 30 opponents that are never met in training, 20 "
-             "other scripts, 6 PPO teams and 4 PQN teams. Returns averaged over the run, and at the end with all and "
+             f"other scripts, 6 {families[1]} teams and 4 {families[2]} teams. Returns averaged over the run, and at the end with all and "
              "with each family. Interquartile means over seeds, 95% bootstrap intervals.", "",
              f"| | seeds | over the run, all 30 | {' | '.join(metrics)} |",
              f"| --- |{' --- |' * (len(metrics) + 2)}"]  # fmt: skip
