@@ -262,8 +262,8 @@ def table(name: str, arms: list[str], title: str, out: str, results: Path) -> No
     found = {said: compared(name, arms, metric, results) for said, metric in metrics.items()}
     lines = [f"# {name}: {title}", "",
              f"{task.steps:,} steps against 10 scripts; tests with 30 opponents that are never met in training, 20 "
-             f"other scripts, 6 {families[1]} teams and 4 {families[2]} teams. Returns averaged over the run, and at the end with all and "
-             "with each family. Interquartile means over seeds, 95% bootstrap intervals.", "",
+             f"other scripts, 6 {families[1]} teams and 4 {families[2]} teams. Returns averaged over the run, and at "
+             "the end with all and with each family. Interquartile means over seeds, 95% bootstrap intervals.", "",
              f"| | seeds | over the run, all 30 | {' | '.join(metrics)} |",
              f"| --- |{' --- |' * (len(metrics) + 2)}"]  # fmt: skip
     for arm in arms:
