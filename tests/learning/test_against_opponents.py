@@ -1,0 +1,39 @@
+"""Learners with an opponent model learn to meet partners that they have never met."""
+
+import pytest
+from e2e.command import main
+
+# One food that takes two, and half of its worth for each: 0.5 at most. Untrained policies get 0.16 or less.
+TASK = ["--env-config=foraging", "with", "env_args.key=lbforaging:Foraging-5x5-2p-1f-coop-v3",
+        "env_args.backend=batched", "env_args.episode_limit=25", "gamma=0.95", "seed=1"]  # fmt: skip
+QUIET = ["use_tensorboard=False", "env_workers=0", "save_model_interval=1000000"]
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory):
+    """Two scripts to train with, two to test with, and a prior."""
+    root = tmp_path_factory.mktemp("pool")
+    who = ["scripts=[nearest,random:0.2]", "test_scripts=[farthest,nearest:0.1]"]
+    assert main(["pool", *TASK, *who, f"out={root / 'bare'}"], root, results_key=False).code == 0
+    beside = [
+        "learner=omg_vae_learner",
+        "base_learner=ppo_learner",
+        "vae_updates=16",
+        "t_max=30000",
+        "test_interval=0",
+    ]
+    run = main(["--config=ppo_history", *TASK, *QUIET, *beside, f"pool={root / 'bare'}"], root / "results")
+    assert run.code == 0, run.err
+    assert main(["pool", *TASK, *who, f"out={root / 'pool'}", f"prior={run.run}"], root, results_key=False).code == 0
+    return root / "pool"
+
+
+@pytest.mark.parametrize("algorithm, steps", [("omg_ppo", 60_000), ("omg", 100_000), ("liam", 60_000)])
+def test_partners_never_met_are_met_at_the_food(pool, tmp_path, algorithm, steps):
+    words = [f"t_max={steps}", f"test_interval={steps}", "test_nepisode=256", f"pool={pool}"]
+    words += ["omg_anneal_time=30000"] if "omg" in algorithm else []
+    words += ["epsilon_anneal_time=50000"] if algorithm == "omg" else []
+    done = main([f"--config={algorithm}", *TASK, *QUIET, *words, "split=test"], tmp_path)
+    assert done.code == 0, done.err
+    tests = [line["test_return_mean"] for line in done.lines() if "test_return_mean" in line]
+    assert tests[-1] > 0.4
