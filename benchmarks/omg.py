@@ -2,12 +2,12 @@
 
     python benchmarks/omg.py run   [--tasks ...] [--arms ...] [--seeds 10] [--steps N] [--jobs 2] --results FOLDER
     python benchmarks/omg.py table [--tasks ...] [--steps N] --results FOLDER
-    python benchmarks/omg.py tune  [--tasks ...] [--arms ...] [--seeds 3] [--steps N] [--jobs 2] --results FOLDER
+    python benchmarks/omg.py tune  [--tasks ...] [--arms ...] [--seeds 10] [--steps N] [--jobs 2] --results FOLDER
 
 ``run`` makes each task's pool and subgoal prior where they are missing, then one run for each arm and seed (those
 there already are not repeated); ``table`` writes ``benchmarks/omg/<task>.{md,png}`` and, of the paper's choices,
-``<task>_choices.{md,png}``: interquartile means over seeds with 95% intervals. ``tune`` gives every method the same
-number of settings, tests them with the opponents to choose by, and writes ``<task>_tuning.md``.
+``<task>_choices.{md,png}``: interquartile means over seeds with 95% intervals. ``tune`` runs ``SETTINGS`` and tests
+them with the opponents to choose by; ``table`` writes those of them that are there to ``<task>_tuning.md``.
 
 A pool has 10 scripts to train with and 30 opponents to test with: 20 other scripts, and teams that were trained
 together, 3 by IPPO and 2 by PQN (predators and prey) or MAPPO (foraging), at two ages each. Settings are chosen by
@@ -221,8 +221,7 @@ def run(name: str, arm: str, seed: int, results: Path, setting: str | None = Non
     task, (alg, more, words) = TASKS[name], ARMS[arm]
     place, split, label, settings = results / name / arm / str(seed), "test", arm, ""
     if setting is not None:
-        start = f"{UNTUNED} {STARTS.get(alg, '')}"
-        label, settings = f"{arm} {setting}".strip(), f"{start} {setting}"
+        label, settings = f"{arm} {setting}".strip(), " ".join([UNTUNED, STARTS.get(alg, ""), setting])
         place, split = results / f"{name}_tuning" / label / str(seed), "validation"
     if place.is_dir():
         return f"{place}: there"
@@ -327,6 +326,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--results", type=Path, required=True)
     args = parser.parse_args()
+    if args.what == "tune" and (odd := [arm for arm in args.arms if arm not in SETTINGS]):
+        parser.error(f"--arms: tune has no settings for {', '.join(odd)}; it has some for {', '.join(SETTINGS)}")
     results = args.results.resolve()
     if args.steps:
         TASKS.update({name: TASKS[name]._replace(steps=args.steps) for name in args.tasks})

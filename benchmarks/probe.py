@@ -1,6 +1,6 @@
 """What is known of opponents' goals: by what is seen, by memories, by opponent models, by a Bayes filter.
 
-    python benchmarks/probe.py --runs RUN [RUN ...] --out benchmarks/omg/probe_TASK.md
+    python benchmarks/probe.py --runs RUN [RUN ...] --out benchmarks/omg/TASK_probe.md
 
 For each run the learner plays scripts of its pool, those to train with and those of the tests, and small networks
 are trained, on the first alone, to tell from what it has which goal the opponent is after: food, or prey's next
@@ -31,14 +31,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 COPIES, STEPS, UPDATES = 128, 500, 2000
+TOLD = ("goal", "belief")  # beside what the runs were told, which must be neither
 
 
-def which(goal: Tensor, seats: int) -> Tensor:
-    """Numbers of what the last player (prey, where there is one) is after, [E]; -1 where that is nothing."""
-    mine = goal.unflatten(1, (seats, -1))[:, -1]
-    if mine.shape[1] == 2:  # a point: prey's
-        return (mine[:, None] - torch.tensor(np.array(STOPS, np.float32))).abs().sum(dim=2).argmin(dim=1)
-    return torch.where(mine.sum(dim=1) > 0, mine.argmax(dim=1), -1)
+def which(goal: Tensor, goals: int) -> Tensor:
+    """Which of so many goals each player is after, [E], told as [E, G]; -1 where that is none of them."""
+    if goal.shape[1] != goals:  # a point: prey's
+        return (goal[:, None] - torch.tensor(np.array(STOPS, np.float32))).abs().sum(dim=2).argmin(dim=1)
+    return torch.where(goal.sum(dim=1) > 0, goal.argmax(dim=1), -1)
 
 
 @torch.no_grad()
@@ -47,7 +47,7 @@ def play(mac: Any, values: dict[str, Any], split: str, seed: int) -> dict[str, T
     told = words(values["opponents_told"])
     everyone = make_vec_env(values["env"], values["env_args"], COPIES, seed, 0)
     learners = words(values["omg_learners"])
-    env = PoolEnv(everyone, read_pool(values["pool"]), split, learners, [*told, "goal", "belief"], seed, False)
+    env = PoolEnv(everyone, read_pool(values["pool"]), split, learners, [*told, *TOLD], seed, False)
     sees, seats = env.info.told_slice("goal").start, len(env.seats)
     scripted = torch.tensor([member.kind == "scripted" for member in env.members])
     found = defaultdict(list)
@@ -58,9 +58,10 @@ def play(mac: Any, values: dict[str, Any], split: str, seed: int) -> dict[str, T
         seen = observation._replace(obs=np.ascontiguousarray(observation.obs[..., :sees]))
         actions, carry = mac.act(seen, last, carry, 10**9, True)
         memory, models = mac.split_carry(carry)
-        goal = which(everything[:, env.info.told_slice("goal")], seats)
+        of_last = [everything[:, env.info.told_slice(what)].unflatten(1, (seats, -1))[:, -1] for what in TOLD]
+        aim, believed = of_last  # of the last player: prey, where there is one
+        goal = which(aim, believed.shape[1])
         keep = scripted[torch.as_tensor(env.met)] & (goal >= 0)
-        believed = everything[:, env.info.told_slice("belief")].unflatten(1, (seats, -1))[:, -1]
         have = {"seen": everything[:, :sees], "memory": memory[:, 0], "filter": believed, "goal": goal}
         if mac.model is not None:
             have |= {"model's memory": models[:, 0], "what the policy is told": mac.model.condition(models)[:, 0]}
