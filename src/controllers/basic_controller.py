@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ..components.episode_batch import feature_size
 from ..components.rollout import Rollout
 from ..config.schema import key, read
 from ..modules.unrolling import as_rows, from_rows, unroll_rows
@@ -41,12 +42,6 @@ def sharing_groups(share: str, agent_types: list[str]) -> list[list[int]]:
         return [[i] for i in range(len(agent_types))]
     kinds = dict.fromkeys(agent_types)
     return [[i for i, kind in enumerate(agent_types) if kind == wanted] for wanted in kinds]
-
-
-def obs_size(scheme: Any) -> int:
-    """O, which PyMARL's scheme tells as a number or as a tuple."""
-    vshape = scheme["obs"]["vshape"]
-    return vshape if isinstance(vshape, int) else vshape[0]
 
 
 def _as_slice(indices: list[int]) -> slice | list[int]:
@@ -90,7 +85,7 @@ class BasicMAC(nn.Module):
         self.identity = torch.eye(self.n_agents)
 
     def _input_shape(self, scheme: Any) -> int:
-        size = obs_size(scheme)
+        size = feature_size(scheme, "obs")
         size += self.n_actions if self.config.obs_last_action else 0
         return size + (self.n_agents if self.config.obs_agent_id else 0)
 

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..components.episode_batch import feature_size
 from ..components.rollout import Rollout
 from ..config.schema import key, read
 from ..modules.agents.feature_agent import ConditionedHead
 from ..registry import resolve
 from ..types import ConfigError, Observation
-from .basic_controller import BasicMAC, BasicMACConfig, obs_size
+from .basic_controller import BasicMAC, BasicMACConfig
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class ModelMAC(BasicMAC):
                 raise ConfigError(f"opponent_model: {name} models a pool's opponents; give pool=FOLDER")
             self.model = resolve("opponent_model", name)(scheme, args)
         self.condition_dim = 0 if self.model is None else self.model.condition_dim
-        self.head = ConditionedHead(self.width, obs_size(scheme), self.condition_dim, self.n_actions)
+        self.head = ConditionedHead(self.width, feature_size(scheme, "obs"), self.condition_dim, self.n_actions)
 
     def initial_carry(self, n: int) -> Tensor:
         """The recurrent state at an episode's start, [n, N, H + W]."""

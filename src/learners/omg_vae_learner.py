@@ -7,7 +7,6 @@ share a batch and nothing else: no gradient passes between them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ..components.episode_batch import feature_size
 from ..config.schema import key, read
 from ..registry import resolve
 from ..types import Batch, MetricLogger, PathLike, TrainingError
@@ -62,8 +62,7 @@ class OMGVAELearner:
         self.logger = logger
         self.base = resolve("learner", self.config.base_learner)(mac, scheme, logger, args)
         self.on_policy = bool(getattr(self.base, "on_policy", False))
-        vshape = scheme["state"]["vshape"]
-        self.trainer = VAETrainer(vshape if isinstance(vshape, int) else math.prod(vshape), self.config)
+        self.trainer = VAETrainer(feature_size(scheme, "state"), self.config)
         self.stats = IntervalStats()
         self.log_grid = Grid(self.config.learner_log_interval)
         self.watch = VAEWatch(self.trainer, logger, acts=self.config.vae_watch == "act")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ..components.episode_batch import feature_size
 from ..components.masks import alive_mask, transition_mask
 from ..components.normalisers import RunningMeanStd
 from ..components.optimisers import anneal, load_optimiser, make_optimiser, optimiser_step
@@ -84,12 +84,12 @@ class QLearner:
         self.log_grid = Grid(c.learner_log_interval)
 
     def _mixer(self, scheme: Any, args: Any) -> torch.nn.Module:
-        if math.prod(scheme["reward"]["vshape"]) != 1:
+        if feature_size(scheme, "reward") != 1:
             raise ConfigError(
                 f"common_reward: mixer {self.config.mixer} learns one value for the team and each agent has a reward "
                 "of its own; set common_reward=True"
             )
-        return resolve("mixer", str(self.config.mixer))(math.prod(scheme["state"]["vshape"]), args)
+        return resolve("mixer", str(self.config.mixer))(feature_size(scheme, "state"), args)
 
     def train(self, batch: Batch, t_env: int, episode_num: int) -> None:
         """One update on ``batch``.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...components.episode_batch import feature_size
 from ...config.schema import key, read
 from ..gru import GRU
 from ..linear import Linear
@@ -42,7 +43,7 @@ class ValueCritic(nn.Module):
         config = read(ValueCriticConfig, args)
         n_agents = args["n_agents"] if isinstance(args, dict) else args.n_agents
         self.is_central, width = config.critic == "central", config.critic_hidden_dim
-        size = _size(scheme, "obs") + (_size(scheme, "state") if self.is_central else 0) + n_agents
+        size = feature_size(scheme, "obs") + (feature_size(scheme, "state") if self.is_central else 0) + n_agents
         size += condition_dim
         self.identity = nn.Buffer(torch.eye(n_agents), persistent=False)
         self.fc1, self.out = Linear(size, width), Linear(width, 1)
@@ -108,8 +109,3 @@ class ValueCritic(nn.Module):
     def _recalled(self, memory: Tensor) -> Tensor:
         """Values of memories, [..., H] -> [...]."""
         return self.out(self.norm2(memory)).squeeze(-1)
-
-
-def _size(scheme: Any, name: str) -> int:
-    vshape = scheme[name]["vshape"]
-    return vshape if isinstance(vshape, int) else int(torch.Size(vshape).numel())

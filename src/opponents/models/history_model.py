@@ -9,10 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...components.episode_batch import EpisodeBatch
+from ...components.episode_batch import EpisodeBatch, feature_size
 from ...components.rollout import Rollout
 from ...config.schema import key, read
-from ...controllers.basic_controller import obs_size
 from ...modules.agents.feature_agent import FeatureAgent
 from ...modules.unrolling import as_rows, from_rows, unroll_rows
 
@@ -47,7 +46,7 @@ class HistoryModel(nn.Module):
         self.last_actions = self.info.told_slice("actions")
         self.n_opponents, self.n_actions = len(self.info.opponents), self.info.n_actions
         settings = SimpleNamespace(hidden_dim=self.width, use_rnn=True, n_actions=1, duelling=False, layer_norm=False)
-        self.encoder = FeatureAgent(obs_size(scheme), settings)
+        self.encoder = FeatureAgent(feature_size(scheme, "obs"), settings)
 
     def initial_carry(self, n: int) -> Tensor:
         """The recurrent state at an episode's start, [n, N, W]."""
