@@ -19,6 +19,7 @@ This module imports numpy alone: environment workers load it, and they must star
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -194,3 +195,9 @@ class ResumableLearner(Learner, Protocol):
 
 
 PathLike = str | Path
+
+
+def feature_size(scheme: Any, name: str) -> int:
+    """How many numbers one agent's, or one step's, ``name`` has; PyMARL's schemes tell it as a number or a tuple."""
+    vshape = scheme[name]["vshape"]
+    return vshape if isinstance(vshape, int) else math.prod(vshape)

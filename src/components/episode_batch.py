@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -32,12 +31,6 @@ def make_scheme(info: EnvInfo, common_reward: bool) -> tuple[Scheme, dict[str, i
         "actions_onehot": {"vshape": (info.n_actions,), "group": "agents", "dtype": torch.float32},
     }
     return scheme, {"agents": info.n_agents}
-
-
-def feature_size(scheme: Any, name: str) -> int:
-    """How many numbers one agent's, or one step's, ``name`` has; PyMARL's schemes tell it as a number or a tuple."""
-    vshape = scheme[name]["vshape"]
-    return vshape if isinstance(vshape, int) else math.prod(vshape)
 
 
 def step_shape(scheme: Scheme, groups: dict[str, int], name: str) -> tuple[int, ...]:

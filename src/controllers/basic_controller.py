@@ -10,12 +10,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ..components.episode_batch import feature_size
 from ..components.rollout import Rollout
 from ..config.schema import key, read
 from ..modules.unrolling import as_rows, from_rows, unroll_rows
 from ..registry import resolve
-from ..types import Observation, PathLike
+from ..types import Observation, PathLike, feature_size
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..components.episode_batch import feature_size
 from ..components.rollout import Rollout
 from ..config.schema import key, read
 from ..modules.agents.feature_agent import ConditionedHead
 from ..registry import resolve
-from ..types import ConfigError, Observation
+from ..types import ConfigError, Observation, feature_size
 from .basic_controller import BasicMAC, BasicMACConfig
 
 

@@ -15,10 +15,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..components.episode_batch import feature_size
 from ..config.schema import key, read
 from ..registry import resolve
-from ..types import Batch, MetricLogger, PathLike, TrainingError
+from ..types import Batch, MetricLogger, PathLike, TrainingError, feature_size
 from ..utils.metrics import Grid, IntervalStats
 from .vae_trainer import VAEConfig, VAETrainer
 from .vae_watch import VAEWatch

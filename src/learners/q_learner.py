@@ -11,7 +11,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..components.episode_batch import feature_size
 from ..components.masks import alive_mask, transition_mask
 from ..components.normalisers import RunningMeanStd
 from ..components.optimisers import anneal, load_optimiser, make_optimiser, optimiser_step
@@ -19,7 +18,7 @@ from ..components.unroll import unroll
 from ..config.schema import key, read
 from ..modules.losses import masked_mean
 from ..registry import resolve
-from ..types import Batch, ConfigError, MetricLogger, PathLike, TrainingError
+from ..types import Batch, ConfigError, MetricLogger, PathLike, TrainingError, feature_size
 from ..utils.metrics import Grid, IntervalStats
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...components.episode_batch import feature_size
 from ...config.schema import key, read
+from ...types import feature_size
 from ..gru import GRU
 from ..linear import Linear
 from ..unrolling import as_rows, from_rows, unroll_rows

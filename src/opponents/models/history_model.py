@@ -9,11 +9,12 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...components.episode_batch import EpisodeBatch, feature_size
+from ...components.episode_batch import EpisodeBatch
 from ...components.rollout import Rollout
 from ...config.schema import key, read
 from ...modules.agents.feature_agent import FeatureAgent
 from ...modules.unrolling import as_rows, from_rows, unroll_rows
+from ...types import feature_size
 
 
 @dataclass(frozen=True)
