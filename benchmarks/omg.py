@@ -242,11 +242,14 @@ def finished(name: str, arm: str, results: Path) -> list[Path]:
     return sorted((results / name / arm).glob("*[0-9]"))
 
 
-def compared(name: str, arms: list[str], metric: str, results: Path) -> tuple[dict[str, dict[str, Any]], Path]:
+def compared(
+    name: str, arms: list[str], metric: str, results: Path, until: int = 0
+) -> tuple[dict[str, dict[str, Any]], Path]:
     """A line of ``compare`` for each arm, and its folder."""
-    there = results / "tables" / f"{name}_{metric.replace('/', '_')}"
+    there = results / "tables" / f"{name}_{metric.replace('/', '_')}{until or ''}"
     runs = ",".join(str(run) for arm in arms for run in finished(name, arm, results))
-    main_py("compare", "with", f"runs=[{runs}]", "by=[label]", f"metric={metric}", f"out={there}")
+    main_py("compare", "with", f"runs=[{runs}]", "by=[label]", f"metric={metric}", f"until={until}",
+            f"out={there}")  # fmt: skip
     with (there / "comparison.csv").open(encoding="utf-8") as file:
         return {row["algorithm"].split("label=")[1]: row for row in csv.DictReader(file)}, there
 
@@ -259,16 +262,22 @@ def table(name: str, arms: list[str], title: str, out: str, results: Path) -> No
     if task.has_end:
         metrics["steps to finish"] = "test_ep_length_mean"
     found = {said: compared(name, arms, metric, results) for said, metric in metrics.items()}
+    early, _ = compared(name, arms, "test_return_mean", results, until=task.steps * 2 // 5)
     lines = [f"# {name}: {title}", "",
              f"{task.steps:,} steps against 10 scripts; tests with 30 opponents that are never met in training, 20 "
-             f"other scripts, 6 {families[1]} teams and 4 {families[2]} teams. Returns averaged over the run, and at "
-             "the end with all and with each family. Interquartile means over seeds, 95% bootstrap intervals.", "",
-             f"| | seeds | over the run, all 30 | {' | '.join(metrics)} |",
-             f"| --- |{' --- |' * (len(metrics) + 2)}"]  # fmt: skip
+             f"other scripts, 6 {families[1]} teams and 4 {families[2]} teams. Returns averaged over the run, after "
+             f"{task.steps * 2 // 5:,} steps, and at the end with all and with each family. Interquartile means over "
+             "seeds, 95% bootstrap intervals.", "",
+             f"| | seeds | over the run, all 30 | early, all 30 | {' | '.join(metrics)} |",
+             f"| --- |{' --- |' * (len(metrics) + 3)}"]  # fmt: skip
     for arm in arms:
-        cells = [_interval(found["all 30"][0][arm], "curve"), *(_interval(rows[arm]) for rows, _ in found.values())]
+        cells = [
+            _interval(found["all 30"][0][arm], "curve"),
+            _interval(early[arm]),
+            *(_interval(rows[arm]) for rows, _ in found.values()),
+        ]
         lines.append(f"| {arm} | {found['all 30'][0][arm]['seeds']} | {' | '.join(cells)} |")
-    lines += ["", *beside_omg(found["all 30"][0])]
+    lines += ["", *beside_omg(found["all 30"][0], early)]
     command = f"python benchmarks/omg.py run --tasks {name} --arms {' '.join(arms)} --results FOLDER"
     lines += ["", f"![curves]({out}.png)", "", f"`{command}`, then `table`.", ""]
     (HERE / "omg" / f"{out}.md").write_text("\n".join(lines), encoding="utf-8")
@@ -293,21 +302,25 @@ def tuning(name: str, results: Path) -> None:
     (HERE / "omg" / f"{place}.md").write_text("\n".join(lines), encoding="utf-8")
 
 
-def beside_omg(rows: dict[str, dict[str, Any]]) -> list[str]:
+def beside_omg(end: dict[str, dict[str, Any]], early: dict[str, dict[str, Any]]) -> list[str]:
     """Which intervals OMG's is apart from, and how much of the way to those who know more it makes."""
-    omg, said = rows["omg"], ""
-    for what, when in (("final", "at the end"), ("curve", "over the run")):
-        verdicts = []
+    said = ""
+    for rows, what, when in ((early, "final", "early"), (end, "curve", "over the run"), (end, "final", "at the end")):
+        omg, verdicts = rows["omg"], []
         for arm, row in rows.items():
             pairs = (omg, row), (row, omg)
             above, below = (float(a[what + "_low"]) > float(b[what + "_high"]) for a, b in pairs)
             if arm != "omg":
                 verdicts.append(f"{'above' if above else 'below' if below else 'level with'} {arm}")
         said += f"By intervals OMG is, {when}, {', '.join(verdicts)}. "
-    for arm in ("bayes", "oracle"):
-        if arm in rows and "history" in rows:
-            low, here, high = (float(rows[each]["final"]) for each in ("history", "omg", arm))
-            said += f"It makes {(here - low) / (high - low):.0%} of the way from history to {arm}. "
+        for arm in ("bayes", "oracle"):
+            if arm not in rows or "history" not in rows:
+                continue
+            low, here, high = (float(rows[each][what]) for each in ("history", "omg", arm))
+            if float(rows[arm][what + "_low"]) > float(rows["history"][what + "_high"]):
+                said += f"It makes {(here - low) / (high - low):.0%} of the way from history to {arm}. "
+            else:
+                said += f"{arm.capitalize()} is not above history there. "
     return [said.strip()]
 
 

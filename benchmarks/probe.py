@@ -1,11 +1,13 @@
 """What is known of opponents' goals: by what is seen, by memories, by opponent models, by a Bayes filter.
 
-    python benchmarks/probe.py --runs RUN [RUN ...] --out benchmarks/omg/TASK_probe.md
+    python benchmarks/probe.py --runs RUN [RUN ...] [--taught RUN ...] --out benchmarks/omg/TASK_probe.md
 
 For each run the learner plays scripts of its pool, those to train with and those of the tests, and small networks
 are trained, on the first alone, to tell from what it has which goal the opponent is after: food, or prey's next
 stop. The table has how often they are right about those that they were trained with and about the others. The
-filter's own favourite is beside them.
+filter's own favourite is beside them. ``--taught`` adds, of the games of such a run, what recurrent networks know
+that were taught, from the same history, the goal itself or what opponent models are taught: how much there is to
+be learned from the training scripts about the others.
 """
 
 from __future__ import annotations
@@ -15,13 +17,17 @@ import json
 import logging
 from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from omarl.envs.make import make_vec_env
+from omarl.modules.agents.feature_agent import FeatureAgent
+from omarl.modules.unrolling import unroll_rows
+from omarl.opponents.boards import opponents_places
 from omarl.opponents.pool import read_pool
-from omarl.opponents.pool_env import PoolEnv
+from omarl.opponents.pool_env import PoolEnv, PoolInfo
 from omarl.opponents.tag import STOPS
 from omarl.pooling import words
 from omarl.run import build
@@ -31,6 +37,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 COPIES, STEPS, UPDATES = 128, 500, 2000
+TAUGHT_COPIES, TAUGHT_UPDATES, WINDOW, AHEAD, WIDTH = 256, 1000, 50, 10, 128  # of recurrent networks that are taught
 TOLD = ("goal", "belief")  # beside what the runs were told, which must be neither
 
 
@@ -42,17 +49,17 @@ def which(goal: Tensor, goals: int) -> Tensor:
 
 
 @torch.no_grad()
-def play(mac: Any, values: dict[str, Any], split: str, seed: int) -> dict[str, Tensor]:
-    """What is there at every decision against a split's scripts, [D, ...] each, and the goal's number, [D]."""
+def play(mac: Any, values: dict[str, Any], split: str, seed: int, copies: int) -> tuple[dict[str, Tensor], PoolInfo]:
+    """What is there at each step, [E, T, ...], the goal's number and whether it is a script's, [E, T]; who plays."""
     told = words(values["opponents_told"])
-    everyone = make_vec_env(values["env"], values["env_args"], COPIES, seed, 0)
+    everyone = make_vec_env(values["env"], values["env_args"], copies, seed, 0)
     learners = words(values["omg_learners"])
     env = PoolEnv(everyone, read_pool(values["pool"]), split, learners, [*told, *TOLD], seed, False)
     sees, seats = env.info.told_slice("goal").start, len(env.seats)
     scripted = torch.tensor([member.kind == "scripted" for member in env.members])
     found = defaultdict(list)
-    observation, carry = env.reset(), mac.initial_carry(COPIES)
-    last = torch.zeros(COPIES, 1, env.info.n_actions)
+    observation, carry = env.reset(), mac.initial_carry(copies)
+    last, begins = torch.zeros(copies, 1, env.info.n_actions), torch.ones(copies, dtype=torch.bool)
     for _ in range(STEPS):
         everything = torch.as_tensor(observation.obs)[:, 0]
         seen = observation._replace(obs=np.ascontiguousarray(observation.obs[..., :sees]))
@@ -62,16 +69,23 @@ def play(mac: Any, values: dict[str, Any], split: str, seed: int) -> dict[str, T
         aim, believed = of_last  # of the last player: prey, where there is one
         goal = which(aim, believed.shape[1])
         keep = scripted[torch.as_tensor(env.met)] & (goal >= 0)
-        have = {"seen": everything[:, :sees], "memory": memory[:, 0], "filter": believed, "goal": goal}
+        have = {"seen": everything[:, :sees], "memory": memory[:, 0], "filter": believed, "goal": goal, "keep": keep,
+                "begins": begins, "state": torch.tensor(observation.state).flatten(1)}  # fmt: skip
         if mac.model is not None:
             have |= {"model's memory": models[:, 0], "what the policy is told": mac.model.condition(models)[:, 0]}
         for name, value in have.items():
-            found[name].append(value[keep])
+            found[name].append(value)
         step = env.step(actions.numpy())
         observation = step.observation
-        carry[torch.as_tensor(step.terminated | step.truncated)] = mac.initial_carry(1)
+        begins = torch.as_tensor(step.terminated | step.truncated)
+        carry[begins] = mac.initial_carry(1)
     env.close()
-    return {name: torch.cat(parts) for name, parts in found.items()}
+    return {name: torch.stack(parts, dim=1) for name, parts in found.items()}, env.info
+
+
+def decisions(games: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What a probe is given of them, [D, ...] each: the steps at which a script's goal is known."""
+    return {name: value[games["keep"]] for name, value in games.items() if name not in ("keep", "begins", "state")}
 
 
 def right(known: dict[str, Tensor], new: dict[str, Tensor], names: tuple[str, ...]) -> tuple[float, float]:
@@ -96,23 +110,98 @@ def right(known: dict[str, Tensor], new: dict[str, Tensor], names: tuple[str, ..
     return float(hits[0]), float(hits[1])
 
 
-def probed(run: Path) -> tuple[str, dict[str, tuple[float, float]]]:
-    """A run's label, and what each thing it has tells."""
+def lessons(games: dict[str, Tensor], info: PoolInfo) -> dict[str, tuple[Tensor, Tensor, int]]:
+    """What a network can be taught: targets [E, T, ...] and where there are any, [E, T]; the number of choices that
+    each of the targets' whole numbers is one of, or 0 where they are measured."""
+    episode = games["begins"].long().cumsum(dim=1)
+
+    def later(what: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+        same = torch.zeros_like(games["keep"])
+        same[:, :-steps] = episode[:, steps:] == episode[:, :-steps]
+        return what.roll(-steps, dims=1), same
+
+    last = games["seen"][..., info.told_slice("actions")].unflatten(-1, (-1, info.n_actions)).argmax(dim=-1)
+    state = (games["state"] - games["state"].mean(dim=(0, 1))) / (games["state"].std(dim=(0, 1)) + 1e-3)
+    places, _ = opponents_places(info)
+    return {
+        "the goal": (games["goal"].clamp(min=0)[..., None], games["keep"], games["filter"].shape[-1]),
+        "opponents' next actions": (*later(last, 1), info.n_actions),
+        f"the state {AHEAD} steps on": (*later(state, AHEAD), 0),
+        f"opponents' places {AHEAD} steps on": (*later(state[..., places], AHEAD), 0),
+        f"the last one's place {AHEAD} steps on": (*later(state[..., places[-2:]], AHEAD), 0),
+    }
+
+
+def taught(known: dict[str, Tensor], new: dict[str, Tensor], lesson: tuple[Tensor, Tensor, int]) -> None:
+    """Puts the ``memory`` of a recurrent network into games: it was taught a lesson in those to train with."""
+    target, there, choices = lesson
+    mean, std = known["seen"].mean(dim=(0, 1)), known["seen"].std(dim=(0, 1)) + 1e-3
+    settings = SimpleNamespace(hidden_dim=WIDTH, use_rnn=True, n_actions=1, duelling=False, layer_norm=False)
+    network = FeatureAgent(len(mean), settings)
+    head = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, target.shape[-1] * max(choices, 1)))
+    optimiser = torch.optim.Adam([*network.parameters(), *head.parameters()], 1e-3)
+
+    def features(games: dict[str, Tensor], rows: Tensor, steps: slice) -> Tensor:
+        seen, begins = games["seen"][rows, steps], games["begins"][rows, steps, None].float()
+        hidden = network.init_hidden().expand(len(rows), -1)
+        return unroll_rows(network, ((seen - mean) / std).clamp(-5, 5), hidden, begins)
+
+    for _ in range(TAUGHT_UPDATES):
+        rows, start = torch.randint(len(target), (64,)), int(torch.randint(STEPS // WINDOW, ()))
+        steps = slice(start * WINDOW, (start + 1) * WINDOW)
+        answers, wanted = head(features(known, rows, steps)), target[rows, steps]
+        if choices:
+            loss = F.cross_entropy(answers.unflatten(-1, (-1, choices)).permute(0, 3, 1, 2), wanted, reduction="none")
+        else:
+            loss = (answers - wanted).square()
+        loss = loss[there[rows, steps]].mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    with torch.no_grad():
+        for games in (known, new):
+            games["memory"] = features(games, torch.arange(len(games["seen"])), slice(None))
+
+
+def values_and_mac(run: Path) -> tuple[dict[str, Any], Any]:
+    """A run's configuration and its controller as it was at the end."""
     values = json.loads((run / "config.json").read_text(encoding="utf-8"))
     torch.manual_seed(0)
     parts = build(values, Logger(logging.getLogger("probe")))
     parts.learner.load_models(find_checkpoint(str(run)))
     parts.close()
-    known, new = (play(parts.learner.mac, values, split, seed) for seed, split in enumerate(("train", "test")))
+    return values, parts.learner.mac
+
+
+def probed(run: Path) -> tuple[str, dict[str, tuple[float, float]]]:
+    """A run's label, and what each thing it has tells."""
+    values, mac = values_and_mac(run)
+    known, new = (
+        decisions(play(mac, values, split, seed, COPIES)[0]) for seed, split in enumerate(("train", "test"))
+    )
     found = {name: right(known, new, tuple(dict.fromkeys(("seen", name)))) for name in known if name != "goal"}
     hits = [float((each["filter"].argmax(dim=1) == each["goal"]).float().mean()) for each in (known, new)]
     return str(values["label"]), {**found, "filter": (hits[0], hits[1])}
+
+
+def probed_taught(run: Path) -> dict[str, tuple[float, float]]:
+    """What networks know that were taught one thing each."""
+    values, mac = values_and_mac(run)
+    (known, info), (new, _) = (
+        play(mac, values, split, seed, TAUGHT_COPIES) for seed, split in enumerate(("train", "test"))
+    )
+    found = {}
+    for name, lesson in lessons(known, info).items():
+        taught(known, new, lesson)
+        found[name] = right(decisions(known), decisions(new), ("seen", "memory"))
+    return found
 
 
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", nargs="+", type=Path, required=True)
+    parser.add_argument("--taught", nargs="+", type=Path, default=[])
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -122,10 +211,15 @@ def main() -> None:
         for what, hits in answers.items():
             found[label, what].append(hits)
             print(label, what, hits, flush=True)
+    for run in args.taught:
+        for what, hits in probed_taught(run).items():
+            found["a GRU taught", what].append(hits)
+            print(what, hits, flush=True)
     lines = ["# What is known of opponents' goals", "",
              "How often a small network, trained with the training scripts, is right about the goal of an opponent, "
-             "from what the learner sees and one thing more; the filter's own favourite beside them. Means over runs "
-             "(`python benchmarks/probe.py`).", "",
+             "from what the learner sees and one thing more; the filter's own favourite beside them. At the end, the "
+             f"memories of GRUs of {WIDTH} that were taught one thing each in the training scripts' games, of which "
+             f"{TAUGHT_COPIES * STEPS:,} steps were stored. Means over runs (`python benchmarks/probe.py`).", "",
              "| runs of | | runs | training scripts | test scripts |", "| --- | --- | --- | --- | --- |"]  # fmt: skip
     for (label, what), hits in found.items():
         train, test = np.mean(hits, axis=0)

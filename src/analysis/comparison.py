@@ -37,6 +37,7 @@ class CompareConfig:
     runs: list[str] | str = key("", help="[directories of runs, folders of runs, patterns with * and **]")
     metric: str = key("", help="what to compare; the test return unless said")
     by: list[str] | str = key("", help="[further keys that tell groups apart, such as lr]")
+    until: int = key(0, low=0, help="only what runs had got to after so many steps; 0: all")
     out: str = key("comparison", help="folder of the table and the picture")
 
 
@@ -76,7 +77,8 @@ def compare(config: CompareConfig) -> tuple[list[Row], list[Path]]:
         OmarlError: the files cannot be written.
     """
     found = find_runs(words(config.runs))
-    groups = grouped([(run, read_config(run), read_metrics(run)) for run in found], config.metric, words(config.by))
+    read = [(run, read_config(run), read_metrics(run)) for run in found]
+    groups = grouped(read, config.metric, words(config.by), config.until)
     rows = [row_of(group) for group in groups]
     out = Path(config.out).expanduser()
     try:
@@ -123,9 +125,14 @@ def _runs_below(place: Path) -> list[Path]:
 
 
 def grouped(
-    runs: Sequence[tuple[Path, Mapping[str, Any], Mapping[str, Series]]], metric: str, by: Sequence[str]
+    runs: Sequence[tuple[Path, Mapping[str, Any], Mapping[str, Series]]],
+    metric: str,
+    by: Sequence[str],
+    until: int = 0,
 ) -> list[Group]:
     """Runs of one environment and one algorithm together; the settings of ``by`` join the algorithm's label.
+
+    Curves end at ``until``, between two points of theirs if need be; 0 leaves them whole.
 
     Raises:
         ConfigError: none of the runs has a number of the metric.
@@ -139,11 +146,21 @@ def grouped(
             continue
         settings = [f"{k}={config[k]}" for k in by if k in config]
         label = " ".join([str(config.get("name") or run.parent.parent.name), *settings])
-        curves.setdefault((task_of(config, run), label), []).append(metrics[name])
+        curve = cut(metrics[name], until) if until else metrics[name]
+        curves.setdefault((task_of(config, run), label), []).append(curve)
     if not curves:
         wanted = metric or f"a return ({', '.join(RETURNS)})"
         raise ConfigError(f"metric: none of the {len(without)} runs has logged {wanted}")
     return [Group(task, label, tuple(found)) for (task, label), found in sorted(curves.items())]
+
+
+def cut(curve: Series, until: float) -> Series:
+    """A curve's part up to a step; what it has there lies in a straight line between the points on both sides."""
+    inside = curve.t < until
+    if inside.all():
+        return curve
+    end = on_grid(curve, np.array([float(until)]))
+    return Series(np.append(curve.t[inside], until), np.append(curve.value[inside], end))
 
 
 def task_of(config: Mapping[str, Any], run: Path) -> str:

@@ -46,6 +46,16 @@ def test_finals_and_areas_by_hand(tmp_path):
     assert "iql" in format_rows(rows, files)
 
 
+def test_until_compares_what_runs_had_got_to(tmp_path):
+    for seed, slope in enumerate((1.0, 2.0)):
+        ours(tmp_path / "runs" / str(seed), "iql", seed, [slope * v for v in (0.0, 10.0, 20.0, 100.0)])
+    (row,), _ = compare(CompareConfig(runs=str(tmp_path / "runs"), until=1500, out=str(tmp_path / "out")))
+    assert row.steps == 1500 and row.final.point == pytest.approx(1.5 * 15)  # half-way from 10 to 20, two slopes
+    assert row.area.point == pytest.approx(1.5 * 7.5, rel=0.01)
+    (whole,), _ = compare(CompareConfig(runs=str(tmp_path / "runs"), until=9000, out=str(tmp_path / "out")))
+    assert whole.steps == 3000 and whole.final.point == pytest.approx(150)
+
+
 def test_forks_stand_beside_ours(tmp_path):
     ours(tmp_path / "a", "vdn", 1, [1.0, 2.0, 3.0], key="mpe2.simple_spread_v3")
     forks(tmp_path / "b", "vdn_epymarl", [1.0, 2.0, 4.0])

@@ -58,6 +58,8 @@ def test_bootstrap_repeats_with_its_seed_and_widens_with_confidence() -> None:
     first = stratified_bootstrap_interval(scores, reps=300)
     assert first == stratified_bootstrap_interval(scores, reps=300)
     assert first != stratified_bootstrap_interval(scores, reps=300, seed=1)
+    one_by_one = stratified_bootstrap_interval(scores, lambda sample: interquartile_mean(sample), reps=300)
+    assert first == pytest.approx(one_by_one)
     wide = stratified_bootstrap_interval(scores, reps=300, confidence=0.99)
     assert wide.low < first.low < first.point < first.high < wide.high
 
