@@ -248,10 +248,10 @@ def compared(
     """A line of ``compare`` for each arm, and its folder."""
     there = results / "tables" / f"{name}_{metric.replace('/', '_')}{until or ''}"
     runs = ",".join(str(run) for arm in arms for run in finished(name, arm, results))
-    main_py("compare", "with", f"runs=[{runs}]", "by=[label]", f"metric={metric}", f"until={until}",
+    main_py("compare", "with", f"runs=[{runs}]", f"metric={metric}", f"until={until}",
             f"out={there}")  # fmt: skip
     with (there / "comparison.csv").open(encoding="utf-8") as file:
-        return {row["algorithm"].split("label=")[1]: row for row in csv.DictReader(file)}, there
+        return {row["algorithm"]: row for row in csv.DictReader(file)}, there
 
 
 def table(name: str, arms: list[str], title: str, out: str, results: Path) -> None:
@@ -277,7 +277,11 @@ def table(name: str, arms: list[str], title: str, out: str, results: Path) -> No
             *(_interval(rows[arm]) for rows, _ in found.values()),
         ]
         lines.append(f"| {arm} | {found['all 30'][0][arm]['seeds']} | {' | '.join(cells)} |")
-    lines += ["", *beside_omg(found["all 30"][0], early)]
+    end, _ = found["all 30"]
+    lines += ["", beside_omg(f"After {task.steps * 2 // 5:,} steps", early), "",
+              beside_omg("Over the run", end, "curve"), "", beside_omg("At the end", end)]  # fmt: skip
+    if task.has_end:
+        lines += ["", beside_omg("In steps to finish, of which less is better", found["steps to finish"][0], good=-1)]
     command = f"python benchmarks/omg.py run --tasks {name} --arms {' '.join(arms)} --results FOLDER"
     lines += ["", f"![curves]({out}.png)", "", f"`{command}`, then `table`.", ""]
     (HERE / "omg" / f"{out}.md").write_text("\n".join(lines), encoding="utf-8")
@@ -302,26 +306,32 @@ def tuning(name: str, results: Path) -> None:
     (HERE / "omg" / f"{place}.md").write_text("\n".join(lines), encoding="utf-8")
 
 
-def beside_omg(end: dict[str, dict[str, Any]], early: dict[str, dict[str, Any]]) -> list[str]:
-    """Which intervals OMG's is apart from, and how much of the way to those who know more it makes."""
-    said = ""
-    for rows, what, when in ((early, "final", "early"), (end, "curve", "over the run"), (end, "final", "at the end")):
-        omg, verdicts = rows["omg"], []
-        for arm, row in rows.items():
-            pairs = (omg, row), (row, omg)
-            above, below = (float(a[what + "_low"]) > float(b[what + "_high"]) for a, b in pairs)
-            if arm != "omg":
-                verdicts.append(f"{'above' if above else 'below' if below else 'level with'} {arm}")
-        said += f"By intervals OMG is, {when}, {', '.join(verdicts)}. "
-        for arm in ("bayes", "oracle"):
-            if arm not in rows or "history" not in rows:
-                continue
-            low, here, high = (float(rows[each][what]) for each in ("history", "omg", arm))
-            if float(rows[arm][what + "_low"]) > float(rows["history"][what + "_high"]):
-                said += f"It makes {(here - low) / (high - low):.0%} of the way from history to {arm}. "
-            else:
-                said += f"{arm.capitalize()} is not above history there. "
-    return [said.strip()]
+def beside_omg(when: str, rows: dict[str, dict[str, Any]], what: str = "final", good: int = 1) -> str:
+    """What OMG's interval is apart from, and how much of the way to those who know more it makes.
+
+    Args:
+        when: the sentence's beginning.
+        rows: ``compared``'s.
+        what: ``final`` or ``curve``.
+        good: 1 where more is better, -1 where less is.
+    """
+    omg, verdicts = rows["omg"], []
+    for arm, row in rows.items():
+        pairs = (omg, row), (row, omg)
+        above, below = (float(a[what + "_low"]) > float(b[what + "_high"]) for a, b in pairs)
+        if arm != "omg":
+            verdicts.append(f"{'above' if above else 'below' if below else 'level with'} {arm}")
+    said = f"{when}, by intervals, OMG is {', '.join(verdicts)}. "
+    for arm in ("bayes", "oracle"):
+        if arm not in rows or "history" not in rows:
+            continue
+        low, here, high = (float(rows[each][what]) for each in ("history", "omg", arm))
+        bounds = ("_low", "_high")[::good]
+        if good * (float(rows[arm][what + bounds[0]]) - float(rows["history"][what + bounds[1]])) > 0:
+            said += f"It makes {(here - low) / (high - low):.0%} of the way from history to {arm}. "
+        else:
+            said += f"{arm.capitalize()} is, by intervals, no better than history. "
+    return said.strip()
 
 
 def _interval(row: dict[str, str], what: str = "final") -> str:

@@ -31,7 +31,7 @@ class RunConfig:
     """Keys of the run itself; each part named here declares its own."""
 
     name: str = key("omarl", pattern=r"[^/\\]*[^/\\.][^/\\]*", help="the run's name: a folder of the results")
-    label: str = key("", help="a free text, kept with the run")
+    label: str = key("", help="what compare and crossplay call the run; its algorithm where empty")
     runner: str = key("episode", component="runner", help="environments and controller to episodes")
     mac: str = key("basic_mac", component="mac", help="the agents' controller")
     learner: str = key("q_learner", component="learner", help="what one update does")

@@ -46,7 +46,7 @@ class Group(NamedTuple):
 
     Attributes:
         task: the environment's key.
-        label: the algorithm.
+        label: the runs' own, or the algorithm.
         curves: one a run.
     """
 
@@ -130,7 +130,7 @@ def grouped(
     by: Sequence[str],
     until: int = 0,
 ) -> list[Group]:
-    """Runs of one environment and one algorithm together; the settings of ``by`` join the algorithm's label.
+    """Runs of one environment and one name together; the settings of ``by`` join the name.
 
     Curves end at ``until``, between two points of theirs if need be; 0 leaves them whole.
 
@@ -145,7 +145,7 @@ def grouped(
             without.append(run)
             continue
         settings = [f"{k}={config[k]}" for k in by if k in config]
-        label = " ".join([str(config.get("name") or run.parent.parent.name), *settings])
+        label = " ".join([name_of(config, run), *settings])
         curve = cut(metrics[name], until) if until else metrics[name]
         curves.setdefault((task_of(config, run), label), []).append(curve)
     if not curves:
@@ -161,6 +161,12 @@ def cut(curve: Series, until: float) -> Series:
         return curve
     end = on_grid(curve, np.array([float(until)]))
     return Series(np.append(curve.t[inside], until), np.append(curve.value[inside], end))
+
+
+def name_of(config: Mapping[str, Any], run: Path) -> str:
+    """A run's ``label``, or its algorithm where it has none (or PyMARL's default)."""
+    label = str(config.get("label") or "").removeprefix("default_label")
+    return label or str(config.get("name") or run.parent.parent.name)
 
 
 def task_of(config: Mapping[str, Any], run: Path) -> str:

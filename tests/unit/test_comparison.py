@@ -67,6 +67,13 @@ def test_forks_stand_beside_ours(tmp_path):
     assert rows[1].final.point == 4 and not np.isfinite(rows[1].final.low)  # one seed leaves no interval
 
 
+def test_a_label_is_the_name(tmp_path):
+    for i, label in enumerate(("", "mine", "mine", "default_label")):
+        ours(tmp_path / "runs" / str(i), "iql", i, [1.0, 2.0], label=label)
+    rows, _ = compare(CompareConfig(runs=str(tmp_path / "runs"), out=str(tmp_path / "out")))
+    assert [(row.label, row.seeds) for row in rows] == [("iql", 2), ("mine", 2)]
+
+
 def test_groups_are_told_apart_by_further_keys(tmp_path):
     for seed, lr in enumerate((0.1, 0.1, 0.2)):
         ours(tmp_path / "r" / str(seed), "iql", seed, [1.0, 2.0], lr=lr)
