@@ -38,6 +38,10 @@ from torch.nn import functional as F
 
 COPIES, STEPS, UPDATES = 128, 500, 2000
 TAUGHT_COPIES, TAUGHT_UPDATES, WINDOW, AHEAD, WIDTH = 256, 1000, 50, 10, 128  # of recurrent networks that are taught
+SCHOOLS = {  # more scripts to learn from, as many games; and how far a network gets that learns from those to be told
+    "the goal, half of it by 10 more scripts": ("train", "validation"),
+    "the goal, by other games of the test scripts": ("test",),
+}
 TOLD = ("goal", "belief")  # beside what the runs were told, which must be neither
 
 
@@ -194,6 +198,12 @@ def probed_taught(run: Path) -> dict[str, tuple[float, float]]:
     for name, lesson in lessons(known, info).items():
         taught(known, new, lesson)
         found[name] = right(decisions(known), decisions(new), ("seen", "memory"))
+    for said, splits in SCHOOLS.items():
+        torch.manual_seed(0)
+        games = [play(mac, values, split, 2, TAUGHT_COPIES // len(splits))[0] for split in splits]
+        school = {name: torch.cat([each[name] for each in games]) for name in known}
+        taught(school, new, lessons(school, info)["the goal"])
+        found[said] = right(decisions(school), decisions(new), ("seen", "memory"))
     return found
 
 
