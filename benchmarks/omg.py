@@ -32,6 +32,7 @@ from omarl.opponents import tag as tag_scripts
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 PPO_TEAMS = (("ippo", 3), ("ippo", 4), ("ippo", 5), ("ippo", 6))
+SEEDS = 10
 MATURE = 1_000_000  # steps of teams that become opponents; the younger ones have half
 
 
@@ -282,7 +283,9 @@ def table(name: str, arms: list[str], title: str, out: str, results: Path) -> No
               beside_omg("Over the run", end, "curve"), "", beside_omg("At the end", end)]  # fmt: skip
     if task.has_end:
         lines += ["", beside_omg("In steps to finish, of which less is better", found["steps to finish"][0], good=-1)]
-    command = f"python benchmarks/omg.py run --tasks {name} --arms {' '.join(arms)} --results FOLDER"
+    fewest = min(int(row["seeds"]) for row in end.values())
+    seeds = f" --seeds {fewest}" if fewest != SEEDS else ""
+    command = f"python benchmarks/omg.py run --tasks {name} --arms {' '.join(arms)}{seeds} --results FOLDER"
     lines += ["", f"![curves]({out}.png)", "", f"`{command}`, then `table`.", ""]
     (HERE / "omg" / f"{out}.md").write_text("\n".join(lines), encoding="utf-8")
     shutil.copy(found["all 30"][1] / "comparison.png", HERE / "omg" / f"{out}.png")
@@ -344,7 +347,7 @@ def main() -> None:
     parser.add_argument("what", choices=["run", "table", "tune"])
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=USUAL)
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--steps", type=int, help="of each run, where not the task's own number")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--results", type=Path, required=True)

@@ -7,7 +7,8 @@ are trained, on the first alone, to tell from what it has which goal the opponen
 stop. The table has how often they are right about those that they were trained with and about the others. The
 filter's own favourite is beside them. ``--taught`` adds, of the games of such a run, what recurrent networks know
 that were taught, from the same history, the goal itself or what opponent models are taught: how much there is to
-be learned from the training scripts about the others.
+be learned from the training scripts about the others. Two more are taught the goal by more scripts, and by the very
+scripts of the tests in other games: ``SCHOOLS``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import logging
 from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ from torch.nn import functional as F
 
 COPIES, STEPS, UPDATES = 128, 500, 2000
 TAUGHT_COPIES, TAUGHT_UPDATES, WINDOW, AHEAD, WIDTH = 256, 1000, 50, 10, 128  # of recurrent networks that are taught
-SCHOOLS = {  # more scripts to learn from, as many games; and how far a network gets that learns from those to be told
+SCHOOLS = {  # which splits' games teach beside the training scripts', as many in all
     "the goal, half of it by 10 more scripts": ("train", "validation"),
     "the goal, by other games of the test scripts": ("test",),
 }
@@ -114,9 +115,22 @@ def right(known: dict[str, Tensor], new: dict[str, Tensor], names: tuple[str, ..
     return float(hits[0]), float(hits[1])
 
 
-def lessons(games: dict[str, Tensor], info: PoolInfo) -> dict[str, tuple[Tensor, Tensor, int]]:
-    """What a network can be taught: targets [E, T, ...] and where there are any, [E, T]; the number of choices that
-    each of the targets' whole numbers is one of, or 0 where they are measured."""
+class Lesson(NamedTuple):
+    """What a network is taught.
+
+    Attributes:
+        target: [E, T, K], whole numbers below ``choices``, or measures.
+        there: bool [E, T], where there is a target.
+        choices: 0 for measures.
+    """
+
+    target: Tensor
+    there: Tensor
+    choices: int
+
+
+def lessons(games: dict[str, Tensor], info: PoolInfo) -> dict[str, Lesson]:
+    """The goal, and what opponent models are taught."""
     episode = games["begins"].long().cumsum(dim=1)
 
     def later(what: Tensor, steps: int) -> tuple[Tensor, Tensor]:
@@ -128,15 +142,15 @@ def lessons(games: dict[str, Tensor], info: PoolInfo) -> dict[str, tuple[Tensor,
     state = (games["state"] - games["state"].mean(dim=(0, 1))) / (games["state"].std(dim=(0, 1)) + 1e-3)
     places, _ = opponents_places(info)
     return {
-        "the goal": (games["goal"].clamp(min=0)[..., None], games["keep"], games["filter"].shape[-1]),
-        "opponents' next actions": (*later(last, 1), info.n_actions),
-        f"the state {AHEAD} steps on": (*later(state, AHEAD), 0),
-        f"opponents' places {AHEAD} steps on": (*later(state[..., places], AHEAD), 0),
-        f"the last one's place {AHEAD} steps on": (*later(state[..., places[-2:]], AHEAD), 0),
+        "the goal": Lesson(games["goal"].clamp(min=0)[..., None], games["keep"], games["filter"].shape[-1]),
+        "opponents' next actions": Lesson(*later(last, 1), info.n_actions),
+        f"the state {AHEAD} steps on": Lesson(*later(state, AHEAD), 0),
+        f"opponents' places {AHEAD} steps on": Lesson(*later(state[..., places], AHEAD), 0),
+        f"the last one's place {AHEAD} steps on": Lesson(*later(state[..., places[-2:]], AHEAD), 0),
     }
 
 
-def taught(known: dict[str, Tensor], new: dict[str, Tensor], lesson: tuple[Tensor, Tensor, int]) -> None:
+def taught(known: dict[str, Tensor], new: dict[str, Tensor], lesson: Lesson) -> None:
     """Puts the ``memory`` of a recurrent network into games: it was taught a lesson in those to train with."""
     target, there, choices = lesson
     mean, std = known["seen"].mean(dim=(0, 1)), known["seen"].std(dim=(0, 1)) + 1e-3
@@ -228,9 +242,11 @@ def main() -> None:
     lines = ["# What is known of opponents' goals", "",
              "How often a small network, trained with the training scripts, is right about the goal of an opponent, "
              "from what the learner sees and one thing more; the filter's own favourite beside them. At the end, the "
-             f"memories of GRUs of {WIDTH} that were taught one thing each in the training scripts' games, of which "
-             f"{TAUGHT_COPIES * STEPS:,} steps were stored. Means over runs (`python benchmarks/probe.py`).", "",
-             "| runs of | | runs | training scripts | test scripts |", "| --- | --- | --- | --- | --- |"]  # fmt: skip
+             f"memories of GRUs of {WIDTH} that were taught one thing each in the training scripts' games, or in "
+             f"those said, of which {TAUGHT_COPIES * STEPS:,} steps were stored. Means over runs "
+             "(`python benchmarks/probe.py`).", "",
+             "| runs of | | runs | scripts to learn from | test scripts |",
+             "| --- | --- | --- | --- | --- |"]  # fmt: skip
     for (label, what), hits in found.items():
         train, test = np.mean(hits, axis=0)
         lines.append(f"| {label} | {what} | {len(hits)} | {train:.3f} | {test:.3f} |")

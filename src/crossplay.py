@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import training
-from .analysis.comparison import find_runs, words
+from .analysis.comparison import find_runs, name_of, words
 from .analysis.plots import draw_matrix
 from .config.load import COMMAND_LINE, complete, from_checkpoint
 from .config.schema import key
@@ -83,7 +83,7 @@ def line_of(run: Path, config: CrossplayConfig, logger: Logger) -> tuple[str, di
     values["test_nepisode"] = config.episodes * len(read_pool(values["pool"]).split(config.split))
     result = training.tested(values, folder, logger)
     found = {str(line["name"]): float(line[config.what]) for line in result["by_opponent"] if line["of"] != "family"}
-    return str(values["label"] or values["name"]), found
+    return name_of(values, run), found
 
 
 def matrix_of(lines: Mapping[str, Sequence[Mapping[str, float]]]) -> Matrix:

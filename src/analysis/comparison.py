@@ -165,8 +165,8 @@ def cut(curve: Series, until: float) -> Series:
 
 def name_of(config: Mapping[str, Any], run: Path) -> str:
     """A run's ``label``, or its algorithm where it has none (or PyMARL's default)."""
-    label = str(config.get("label") or "").removeprefix("default_label")
-    return label or str(config.get("name") or run.parent.parent.name)
+    label = config.get("label")
+    return str(label if label and label != "default_label" else config.get("name") or run.parent.parent.name)
 
 
 def task_of(config: Mapping[str, Any], run: Path) -> str:
