@@ -5,8 +5,10 @@
     python benchmarks/omg.py tune  [--tasks ...] [--arms ...] [--seeds 10] [--steps N] [--jobs 2] --results FOLDER
 
 ``run`` makes each task's pool and subgoal prior where they are missing, then one run for each arm and seed (those
-there already are not repeated); ``table`` writes ``benchmarks/omg/<task>.{md,png}`` and, of the paper's choices,
-``<task>_choices.{md,png}``: interquartile means over seeds with 95% intervals. ``tune`` runs ``SETTINGS`` and tests
+there already are not repeated; runs of another length need another folder, which may have links to the ``teams``,
+``pools`` and ``priors`` of the first); ``table`` writes ``benchmarks/omg/<task>.{md,png}``, ``<task>_1M.{md,png}`` of
+other than the usual steps and, of the paper's choices, ``<task>_choices.{md,png}``: interquartile means over seeds
+with 95% intervals. ``tune`` runs ``SETTINGS`` and tests
 them with the opponents to choose by; ``table`` writes those of them that are there to ``<task>_tuning.md``.
 
 A pool has 10 scripts to train with and 30 opponents to test with: 20 other scripts, and teams that were trained
@@ -52,7 +54,7 @@ class Task(NamedTuple):
     team_words: tuple[str, ...] = ()
 
 
-def foraging(key: str, mode: str, *words: str) -> Task:
+def foraging(key: str, mode: str, *words: str, steps: int = 1_000_000) -> Task:
     """A foraging task."""
     own = (f"env_args.key=lbforaging:{key}", "env_args.backend=batched", "gamma=0.97")
     test = ("second_nearest", "follower", "first", "last", "east", "centre", "contested", "diagonal", "south_west",
@@ -66,7 +68,7 @@ def foraging(key: str, mode: str, *words: str) -> Task:
         "offsets,actions",
         True,
         mode,
-        1_000_000,
+        steps,
         (*PPO_TEAMS, ("mappo", 1), ("mappo", 2), ("mappo", 3)),
         ("hidden_dim=128", "layer_norm=True", "critic_layer_norm=True"),  # else they hardly meet at a food
     )
@@ -85,12 +87,14 @@ TASKS = {
          "guard+south_side", "centre+south_side", "inside+south_side", "guard+falling", "circle+falling",
          "follow+falling", "centre+stray", "follow+stray", "inside+stray", "circle+stray_sides",
          "inside+stray_sides"),
-        "actions", False, "optimistic", 1_000_000,
+        "actions", False, "optimistic", 2_000_000,
         (*PPO_TEAMS, ("pqn", 1), ("pqn", 2), ("pqn", 3))),
-    "coop_deadline": foraging("Foraging-8x8-2p-4f-coop-v3", "optimistic", "env_args.episode_limit=20"),
+    "coop_deadline": foraging("Foraging-8x8-2p-4f-coop-v3", "optimistic", "env_args.episode_limit=20",
+                              steps=2_000_000),
     "foraging": foraging("Foraging-8x8-2p-3f-v3", "optimistic"),
     "competitive": foraging("Foraging-8x8-2p-3f-v3", "conservative", "env_args.max_food_level=[1,1,1]"),
 }  # fmt: skip
+STEPS = {name: task.steps for name, task in TASKS.items()}  # the usual ones
 
 
 class Arm(NamedTuple):
@@ -284,8 +288,9 @@ def table(name: str, arms: list[str], title: str, out: str, results: Path) -> No
     if task.has_end:
         lines += ["", beside_omg("In steps to finish, of which less is better", found["steps to finish"][0], good=-1)]
     fewest = min(int(row["seeds"]) for row in end.values())
-    seeds = f" --seeds {fewest}" if fewest != SEEDS else ""
-    command = f"python benchmarks/omg.py run --tasks {name} --arms {' '.join(arms)}{seeds} --results FOLDER"
+    more = f" --seeds {fewest}" if fewest != SEEDS else ""
+    more += f" --steps {task.steps}" if task.steps != STEPS[name] else ""
+    command = f"python benchmarks/omg.py run --tasks {name} --arms {' '.join(arms)}{more} --results FOLDER"
     lines += ["", f"![curves]({out}.png)", "", f"`{command}`, then `table`.", ""]
     (HERE / "omg" / f"{out}.md").write_text("\n".join(lines), encoding="utf-8")
     shutil.copy(found["all 30"][1] / "comparison.png", HERE / "omg" / f"{out}.png")
@@ -305,7 +310,8 @@ def tuning(name: str, results: Path) -> None:
     for label in labels:
         row = rows[label]
         lines.append(f"| {label} | {row['seeds']} | {float(row['curve']):.4g} | {float(row['final']):.4g} |")
-    lines += ["", f"`python benchmarks/omg.py tune --tasks {name} --seeds 2 --results FOLDER`.", ""]
+    command = f"python benchmarks/omg.py tune --tasks {name} --seeds 2 --steps {task.steps} --results FOLDER"
+    lines += ["", f"`{command}`.", ""]
     (HERE / "omg" / f"{place}.md").write_text("\n".join(lines), encoding="utf-8")
 
 
@@ -360,7 +366,9 @@ def main() -> None:
     if args.what == "table":
         (HERE / "omg").mkdir(exist_ok=True)
         for name in args.tasks:
-            table(name, USUAL, "what each method gets", name, results)
+            steps = TASKS[name].steps
+            out = name if steps == STEPS[name] else f"{name}_{steps / 1e6:g}M"
+            table(name, USUAL, "what each method gets", out, results)
             if any(len(finished(name, arm, results)) > 1 for arm in CHOICES):
                 table(name, ["omg", *CHOICES], "OMG's choices", f"{name}_choices", results)
             if (results / f"{name}_tuning").is_dir():
