@@ -5,11 +5,10 @@
     python benchmarks/omg.py tune  [--tasks ...] [--arms ...] [--seeds 10] [--steps N] [--jobs 2] --results FOLDER
 
 ``run`` makes each task's pool and subgoal prior where they are missing, then one run for each arm and seed (those
-there already are not repeated; runs of another length need another folder, which may have links to the ``teams``,
-``pools`` and ``priors`` of the first); ``table`` writes ``benchmarks/omg/<task>.{md,png}``, ``<task>_1M.{md,png}`` of
-other than the usual steps and, of the paper's choices, ``<task>_choices.{md,png}``: interquartile means over seeds
-with 95% intervals. ``tune`` runs ``SETTINGS`` and tests
-them with the opponents to choose by; ``table`` writes those of them that are there to ``<task>_tuning.md``.
+there already are not repeated); ``table`` writes ``benchmarks/omg/<task>.{md,png}`` and, of the paper's choices,
+``<task>_choices.{md,png}``: interquartile means over seeds with 95% intervals. ``tune`` runs ``SETTINGS`` and tests
+them with the opponents to choose by; ``table`` writes those of them that are there to ``<task>_tuning.md``. Runs and
+tables of other than the usual ``--steps`` go by the task and its length, as ``<task>_1M``.
 
 A pool has 10 scripts to train with and 30 opponents to test with: 20 other scripts, and teams that were trained
 together, 3 by IPPO and 2 by PQN (predators and prey) or MAPPO (foraging), at two ages each. Settings are chosen by
@@ -95,6 +94,12 @@ TASKS = {
     "competitive": foraging("Foraging-8x8-2p-3f-v3", "conservative", "env_args.max_food_level=[1,1,1]"),
 }  # fmt: skip
 STEPS = {name: task.steps for name, task in TASKS.items()}  # the usual ones
+
+
+def called(name: str) -> str:
+    """What a task's runs and tables go by: its length too, where that is not the usual one."""
+    steps = TASKS[name].steps
+    return name if steps == STEPS[name] else f"{name}_{steps / 1e6:g}M"
 
 
 class Arm(NamedTuple):
@@ -224,10 +229,10 @@ def told(task: Task, more: str) -> list[str]:
 def run(name: str, arm: str, seed: int, results: Path, setting: str | None = None) -> str:
     """One run, unless its folder is there; of a setting to be chosen, or not, by opponents that are kept for it."""
     task, (alg, more, words) = TASKS[name], ARMS[arm]
-    place, split, label, settings = results / name / arm / str(seed), "test", arm, ""
+    place, split, label, settings = results / called(name) / arm / str(seed), "test", arm, ""
     if setting is not None:
         label, settings = f"{arm} {setting}".strip(), " ".join([UNTUNED, STARTS.get(alg, ""), setting])
-        place, split = results / f"{name}_tuning" / label / str(seed), "validation"
+        place, split = results / f"{called(name)}_tuning" / label / str(seed), "validation"
     if place.is_dir():
         return f"{place}: there"
     partial = place.with_name(f"{seed}.partial")
@@ -242,17 +247,17 @@ def run(name: str, arm: str, seed: int, results: Path, setting: str | None = Non
     return f"{place}: done"
 
 
-def finished(name: str, arm: str, results: Path) -> list[Path]:
+def finished(folder: str, arm: str, results: Path) -> list[Path]:
     """An arm's whole runs."""
-    return sorted((results / name / arm).glob("*[0-9]"))
+    return sorted((results / folder / arm).glob("*[0-9]"))
 
 
 def compared(
-    name: str, arms: list[str], metric: str, results: Path, until: int = 0
+    folder: str, arms: list[str], metric: str, results: Path, until: int = 0
 ) -> tuple[dict[str, dict[str, Any]], Path]:
     """A line of ``compare`` for each arm, and its folder."""
-    there = results / "tables" / f"{name}_{metric.replace('/', '_')}{until or ''}"
-    runs = ",".join(str(run) for arm in arms for run in finished(name, arm, results))
+    there = results / "tables" / f"{folder}_{metric.replace('/', '_')}{until or ''}"
+    runs = ",".join(str(run) for arm in arms for run in finished(folder, arm, results))
     main_py("compare", "with", f"runs=[{runs}]", f"metric={metric}", f"until={until}",
             f"out={there}")  # fmt: skip
     with (there / "comparison.csv").open(encoding="utf-8") as file:
@@ -261,13 +266,14 @@ def compared(
 
 def table(name: str, arms: list[str], title: str, out: str, results: Path) -> None:
     """One task's table and picture."""
-    task, arms = TASKS[name], [arm for arm in arms if len(finished(name, arm, results)) > 1]
+    task, folder = TASKS[name], called(name)
+    arms = [arm for arm in arms if len(finished(folder, arm, results)) > 1]
     families = ("script", *dict.fromkeys(alg for alg, _ in task.teams))
     metrics = {"all 30": "test_return_mean", **{family: f"test_return_against/{family}" for family in families}}
     if task.has_end:
         metrics["steps to finish"] = "test_ep_length_mean"
-    found = {said: compared(name, arms, metric, results) for said, metric in metrics.items()}
-    early, _ = compared(name, arms, "test_return_mean", results, until=task.steps * 2 // 5)
+    found = {said: compared(folder, arms, metric, results) for said, metric in metrics.items()}
+    early, _ = compared(folder, arms, "test_return_mean", results, until=task.steps * 2 // 5)
     lines = [f"# {name}: {title}", "",
              f"{task.steps:,} steps against 10 scripts; tests with 30 opponents that are never met in training, 20 "
              f"other scripts, 6 {families[1]} teams and 4 {families[2]} teams. Returns averaged over the run, after "
@@ -298,7 +304,7 @@ def table(name: str, arms: list[str], title: str, out: str, results: Path) -> No
 
 def tuning(name: str, results: Path) -> None:
     """What each setting gets with the opponents that settings are chosen by."""
-    task, place = TASKS[name], f"{name}_tuning"
+    task, place = TASKS[name], f"{called(name)}_tuning"
     labels = [f"{arm} {setting}".strip() for arm, settings in SETTINGS.items() for setting in settings]
     labels = [label for label in labels if len(finished(place, label, results)) > 1]
     rows, _ = compared(place, labels, "test_return_mean", results)
@@ -366,12 +372,11 @@ def main() -> None:
     if args.what == "table":
         (HERE / "omg").mkdir(exist_ok=True)
         for name in args.tasks:
-            steps = TASKS[name].steps
-            out = name if steps == STEPS[name] else f"{name}_{steps / 1e6:g}M"
-            table(name, USUAL, "what each method gets", out, results)
-            if any(len(finished(name, arm, results)) > 1 for arm in CHOICES):
-                table(name, ["omg", *CHOICES], "OMG's choices", f"{name}_choices", results)
-            if (results / f"{name}_tuning").is_dir():
+            folder = called(name)
+            table(name, USUAL, "what each method gets", folder, results)
+            if any(len(finished(folder, arm, results)) > 1 for arm in CHOICES):
+                table(name, ["omg", *CHOICES], "OMG's choices", f"{folder}_choices", results)
+            if (results / f"{folder}_tuning").is_dir():
                 tuning(name, results)
         return
     for name in args.tasks:
