@@ -68,10 +68,10 @@ def test_forks_stand_beside_ours(tmp_path):
 
 
 def test_a_label_is_the_name(tmp_path):
-    for i, label in enumerate(("", "mine", "mine", "default_label")):
+    for i, label in enumerate(("", "mine", "mine", "default_label", "default_labels")):
         ours(tmp_path / "runs" / str(i), "iql", i, [1.0, 2.0], label=label)
     rows, _ = compare(CompareConfig(runs=str(tmp_path / "runs"), out=str(tmp_path / "out")))
-    assert [(row.label, row.seeds) for row in rows] == [("iql", 2), ("mine", 2)]
+    assert sorted((row.label, row.seeds) for row in rows) == [("default_labels", 1), ("iql", 2), ("mine", 2)]
 
 
 def test_groups_are_told_apart_by_further_keys(tmp_path):
