@@ -59,11 +59,12 @@ class BasicMAC(nn.Module):
     Args:
         scheme, groups: see ``components.episode_batch.make_scheme``.
         args: namespace with ``n_agents``, ``n_actions``, ``agent_types`` (optional) and the declared keys.
+        more_inputs: numbers that a subclass appends to each agent's input.
     """
 
     Config = BasicMACConfig
 
-    def __init__(self, scheme: Any, groups: Any, args: Any) -> None:
+    def __init__(self, scheme: Any, groups: Any, args: Any, more_inputs: int = 0) -> None:
         super().__init__()
         self.config = read(BasicMACConfig, args)
         self.n_agents, self.n_actions = args.n_agents, args.n_actions
@@ -74,7 +75,7 @@ class BasicMAC(nn.Module):
         order = [i for group in groups for i in group]
         self.positions = None if order == sorted(order) else [order.index(i) for i in range(self.n_agents)]
         agent = resolve("agent", self.config.agent)
-        input_shape = self._input_shape(scheme)
+        input_shape = self._input_shape(scheme) + more_inputs
         self.agents = nn.ModuleList(agent(input_shape, args) for _ in self.members)
         first: Any = self.agents[0]
         self.width = int(first.init_hidden().shape[-1])
@@ -98,6 +99,10 @@ class BasicMAC(nn.Module):
                 self.identity = self.identity.to(obs.device)
             parts.append(self.identity.expand(*obs.shape[:-2], -1, -1))
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+
+    def _inputs_along(self, batch: Any, last_actions: Tensor) -> Tensor:
+        """A batch's inputs [B, T+1, N, I]."""
+        return self._inputs(batch["obs"], last_actions)
 
     def _in_agent_order(self, outputs: list[Tensor], dim: int) -> Tensor:
         joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=dim)
@@ -162,7 +167,7 @@ class BasicMAC(nn.Module):
             if self.config.obs_last_action:
                 last_actions = torch.cat([torch.zeros_like(last_actions[:, :1]), last_actions[:, :-1]], dim=1)
             carry = begins = None
-        inputs = self._inputs(batch["obs"], last_actions)
+        inputs = self._inputs_along(batch, last_actions)
         outputs = []
         parts: Any = zip(self.sizes, self.members, self.agents, strict=True)
         for size, members, agent in parts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +21,14 @@ class ModelMACConfig(BasicMACConfig):
     """Keys of ``mac: model_mac``."""
 
     agent: str = key("features", component="agent", help="the agents' network, without its last layer")
+    condition_at: Literal["head", "input"] = key(
+        "head", help="where the policy is told: after its memory, or with the observation too"
+    )
     opponent_model: str | None = key(None, component="opponent_model", help="liam, naive, subgoal; none: no model")
 
 
 class ModelMAC(BasicMAC):
-    """``BasicMAC`` with one head for all learners, which is given a condition.
+    """``BasicMAC`` with one head for all learners, which is given a condition; its agents may be given it too.
 
     The recurrent state is the agents' and, behind it, the model's. Along a ``Rollout`` the condition is read from
     ``batch["condition"]`` [E, T+1, N, D], where whoever trains the model has put it.
@@ -37,13 +40,17 @@ class ModelMAC(BasicMAC):
     Config = ModelMACConfig
 
     def __init__(self, scheme: Any, groups: Any, args: Any) -> None:
-        super().__init__(scheme, groups, args)
-        name = read(ModelMACConfig, args).opponent_model
-        self.model: Any = None
+        config = read(ModelMACConfig, args)
+        name = config.opponent_model
+        model: Any = None
         if name is not None:
             if not hasattr(args.env_info, "opponents"):
                 raise ConfigError(f"opponent_model: {name} models a pool's opponents; give pool=FOLDER")
-            self.model = resolve("opponent_model", name)(scheme, args)
+            model = resolve("opponent_model", name)(scheme, args)
+        told_first = model is not None and config.condition_at == "input"
+        super().__init__(scheme, groups, args, model.condition_dim if told_first else 0)
+        self.model: Any = model
+        self.told_first = told_first
         self.condition_dim = 0 if self.model is None else self.model.condition_dim
         self.head = ConditionedHead(self.width, feature_size(scheme, "obs"), self.condition_dim, self.n_actions)
 
@@ -60,10 +67,10 @@ class ModelMAC(BasicMAC):
         obs = torch.as_tensor(observation.obs, device=carry.device)
         avail = torch.as_tensor(observation.avail, device=carry.device)
         mine, models = self.split_carry(carry)
-        features, mine = self._step(self._inputs(obs, last_actions), mine)
         condition = None
         if self.model is not None:
             condition, models = self.model.step(obs, models)
+        features, mine = self._step(self._told(self._inputs(obs, last_actions), condition), mine)
         outputs = self.head(torch.cat([features, obs], dim=-1), condition)
         actions = self.action_selector.select_action(outputs, avail, t_env, test_mode=test_mode)
         return actions, torch.cat([mine, models], dim=-1)
@@ -83,10 +90,17 @@ class ModelMAC(BasicMAC):
     def evaluate(self, obs: Tensor, last_actions: Tensor, carry: Tensor, condition: Tensor | None = None) -> Tensor:
         """Outputs [K, N, U] for observations [K, N, O], last actions [K, N, U], carry and conditions [K, N, D]."""
         mine, models = self.split_carry(carry)
-        features, _ = self._step(self._inputs(torch.as_tensor(obs), last_actions), mine)
         if condition is None and self.model is not None:
             condition, _ = self.model.step(obs, models)
+        features, _ = self._step(self._told(self._inputs(torch.as_tensor(obs), last_actions), condition), mine)
         return self.head(torch.cat([features, torch.as_tensor(obs)], dim=-1), condition)
+
+    def _told(self, inputs: Tensor, condition: Tensor | None) -> Tensor:
+        """Inputs [..., N, I], and conditions [..., N, D] behind them where agents are told at once."""
+        return inputs if condition is None or not self.told_first else torch.cat([inputs, condition], dim=-1)
+
+    def _inputs_along(self, batch: Any, last_actions: Tensor) -> Tensor:
+        return self._told(super()._inputs_along(batch, last_actions), self._condition(batch))
 
     def _condition(self, batch: Any) -> Tensor | None:
         return None if self.model is None else batch["condition"]

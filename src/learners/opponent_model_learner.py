@@ -15,10 +15,12 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..components.episode_batch import EpisodeBatch
 from ..components.optimisers import load_optimiser, make_optimiser, optimiser_step
 from ..components.rollout import Rollout
+from ..components.rollout_memory import RolloutMemory
 from ..components.schedules import linear
 from ..config.schema import key, read
 from ..modules.losses import kl_gaussians, sample_gaussian
@@ -27,7 +29,7 @@ from ..registry import resolve
 from ..types import ConfigError, MetricLogger, PathLike
 from ..utils.metrics import Grid, IntervalStats
 from .model_reports import action_accuracy, added, steps_to_adapt, subgoal_hits
-from .subgoals import SubgoalPrior, select, selected, states_to_come
+from .subgoals import PlacePrior, SubgoalPrior, horizon_shown, select, selected, states_to_come
 from .vae_trainer import VAEConfig, VAETrainer
 
 
@@ -38,8 +40,14 @@ class OpponentModelLearnerConfig(VAEConfig):
     base_learner: str = key("ppo_learner", component="learner", help="trains the policy: ppo_learner or pqn_learner")
     model_epochs: int = key(1, low=1, help="the model's passes over each rollout")
     model_minibatches: int = key(4, low=1, help="its updates of each pass")
+    model_memory: int = key(1, low=1, help="rollouts that it learns from, the newest and those before")
+    model_window: int = key(1, low=1, help="rollouts in a row that one pass goes along")
+    model_tau: float = key(
+        1.0, above=0, high=1, help="how far what the policy is told by follows what is trained, at each update"
+    )
     source: str = key("", help="of the prior, and of opponents without pool: an omg_vae run, or a pool")
     pool: str = key("", help="the opponents")
+    omg_latents: Literal["gaussian", "categorical"] = key("gaussian", help="codes of states, or opponents' places")
     omg_mode: Literal["optimistic", "conservative"] = key("optimistic", help="friends, or foes")
     omg_horizon: int = key(5, low=1, help="H: subgoals are states of the next so many steps")
     omg_selection: Literal["value", "random", "next", "third"] = key("value", help="which of those")
@@ -70,14 +78,25 @@ class OpponentModelLearner:
         if self.model is None:
             raise ConfigError("opponent_model: the learner opponent_model_learner needs mac=model_mac and a model")
         self.base = resolve("learner", c.base_learner)(mac, scheme, logger, args)
+        if mac.told_first and not hasattr(self.base, "critic"):
+            why = "judges the next state under the goal of this one, which the input cannot hold"
+            raise ConfigError(f"condition_at: {c.base_learner} {why}: take head")
         self.n_agents = args.n_agents
         self.stats, self.log_grid = IntervalStats(), Grid(c.learner_log_interval)
-        self.parameters = list(self.model.parameters())
-        self.prior: SubgoalPrior | None = None
+        # what is trained; what the policy is told by is the same network, or follows it slowly
+        self.student: Any = self.model if c.model_tau == 1.0 else copy.deepcopy(self.model)
+        remembers = c.model_memory > 1 or c.model_window > 1
+        self.memory = RolloutMemory(c.model_memory, c.model_window) if remembers else None
+        self.parameters = list(self.student.parameters())
+        self.prior: SubgoalPrior | PlacePrior | None = None
+        self.trainer: VAETrainer | None = None
         state_dim = args.env_info.state_shape
         if getattr(self.model, "keeps_goal", False):
-            self.prior = SubgoalPrior(self._prior_file(), state_dim, args)
-            self.trainer = VAETrainer(state_dim, c, network=self.model)
+            if self.model.is_categorical:
+                self.prior = PlacePrior(self.model.codebook, self.model.places, state_dim)
+            else:
+                self.prior = SubgoalPrior(self._prior_file(), state_dim, args)
+                self.trainer = VAETrainer(state_dim, c, network=self.student)
         self.optimiser = make_optimiser("adam", self.parameters, c.vae_lr, eps=c.optim_eps)
 
     def _prior_file(self) -> Path:
@@ -97,17 +116,39 @@ class OpponentModelLearner:
 
     def train(self, batch: Rollout, t_env: int, episode_num: int) -> None:
         """The policy's updates under the beliefs that it acted on, then the model's."""
+        if isinstance(self.prior, PlacePrior):
+            self.prior.fit(batch["state"].flatten(2))
         with torch.no_grad():
             goals = self._believe(batch, t_env)
         self.base.train(batch, t_env, episode_num)
-        taken = self.model.actions_taken(batch)
-        copies = batch.batch_size
+        if self.memory is not None:
+            self.memory.insert(batch)
         for _ in range(self.config.model_epochs):
-            parts = torch.randperm(copies, device=batch.device).chunk(min(self.config.model_minibatches, copies))
-            for part in parts:
-                self._update_model(batch.copies(part), taken[part], None if goals is None else goals[part])
+            self._teach(batch, goals)
         if self.log_grid.due(t_env):
             self.stats.flush(self.logger, t_env)
+
+    def _teach(self, batch: Rollout, goals: Tensor | None) -> None:
+        """One pass of the model over the rollout, or over a window of those in memory."""
+        shown = None
+        if self.memory is not None:
+            batch = self.memory.sample()
+            if self.prior is not None:
+                with torch.no_grad():
+                    goals, shown = self._select(batch)
+        taken = self.student.actions_taken(batch)
+        copies = batch.batch_size
+        for part in torch.randperm(copies, device=taken.device).chunk(min(self.config.model_minibatches, copies)):
+            some = [None if each is None else each[part] for each in (goals, shown)]
+            self._update_model(batch.copies(part), taken[part], *some)
+            self._follow()
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """What the policy is told by moves towards what is trained."""
+        if self.student is not self.model:
+            for told, trained in zip(self.model.parameters(), self.student.parameters(), strict=True):
+                told.lerp_(trained, self.config.model_tau)
 
     def _believe(self, batch: Rollout, t_env: int) -> Tensor | None:
         """Puts the conditions into ``batch``; returns the selected subgoals' states [E, T, N, S], if any."""
@@ -119,74 +160,94 @@ class OpponentModelLearner:
             batch.ends_condition, _ = self.model.step(e.obs, self.mac.split_carry(e.carry)[1])
         if self.prior is None:
             return None
-        states, codes, chosen = self._select(batch)
-        if self.config.omg_input != "inferred":
-            batch.data["condition"] = self._mixed(inferred, codes, t_env)
+        share, states = self._share_selected(t_env), None
+        if self.memory is None or share > 0.0:  # what a memory teaches is selected when it is taught
+            states, _ = self._select(batch)
+            if share > 0.0:
+                batch.data["condition"] = self._mixed(inferred, self.prior.encode(states)[0], share)
+        self._keep_goal(batch)
+        return states
+
+    def _keep_goal(self, batch: Rollout) -> None:
+        """Equation 8: the next state is judged under this goal, where the base learns action values.
+
+        A critic's baseline must not know what hindsight selects, which depends on the very action that it is to
+        judge: it is told what is inferred.
+        """
         if not hasattr(self.base, "critic"):
-            # Equation 8: the next state is judged under this goal. A critic's baseline, though, must not know what
-            # hindsight selects, which depends on the very action that it is to judge: it is told what is inferred.
             condition = batch.data["condition"]
             batch.next_condition = condition[:, :-1]
             if batch.ends is not None:
                 batch.ends_condition = condition[batch.ends.copy, batch.ends.step]
-        self.stats.add(selected(chosen, self.config.omg_horizon))
-        return states
 
-    def _select(self, batch: Rollout) -> tuple[Tensor, Tensor, Tensor]:
-        """The selected states [E, T, N, S], their codes [E, T, N, Z], and which candidates they were [E, T, N]."""
+    def _select(self, batch: Rollout) -> tuple[Tensor, Tensor]:
+        """The selected states [E, T, N, S], and 1 where all candidates were there to select from [E, T]."""
         c = self.config
-        assert self.prior is not None
         states, valid = states_to_come(batch, c.omg_horizon)
-        goals, _ = self.prior.encode(states)
-        chosen = select(c.omg_selection, c.omg_mode == "optimistic", goals, valid,
-                        lambda each: self._value(batch, each), self.n_agents)  # fmt: skip
+        chosen = select(c.omg_selection, c.omg_mode == "optimistic", valid,
+                        lambda: self._value(batch, states), self.n_agents)  # fmt: skip
+        self.stats.add(selected(chosen, c.omg_horizon))
+        index = chosen[..., None].expand(*chosen.shape, states.shape[-1])
+        return states.gather(2, index), horizon_shown(batch, valid)
 
-        def taken(candidates: Tensor) -> Tensor:  # [E, T, K, ...] -> [E, T, N, ...]
-            index = chosen[..., None].expand(*chosen.shape, candidates.shape[-1])
-            return candidates.gather(2, index)
-
-        return taken(states), taken(goals), chosen
-
-    def _value(self, batch: Rollout, goals: Tensor) -> Tensor:
-        """V of the states now under goals [E, T, N, K, Z]: [E, T, N, K]."""
-        k = goals.shape[3]
+    def _value(self, batch: Rollout, candidates: Tensor) -> Tensor:
+        """V of the states now under each of the states to come [E, T, K, S]: [E, T, N, K]."""
+        assert self.prior is not None
+        goals, _ = self.prior.encode(candidates)
+        goals, k = goals[:, :, None].expand(-1, -1, self.n_agents, -1, -1), candidates.shape[2]
         if hasattr(self.base, "critic"):
             obs, state = batch["obs"][:, :-1], batch["state"][:, :-1].flatten(2)
             return torch.stack([self.base.critic(obs, state, goals[..., i, :]) for i in range(k)], dim=-1)
         features = self.mac.features(batch)[:, :-1, :, None].expand(-1, -1, -1, k, -1)
         return self.mac.head(features, goals).mean(dim=-1)
 
-    def _mixed(self, inferred: Tensor, selected: Tensor, t_env: int) -> Tensor:
-        """g_t: what is inferred, or the selected state's code with the probability that t_env says."""
+    def _share_selected(self, t_env: int) -> float:
+        """The probability that the policy trains under the selected subgoal."""
         c = self.config
-        share = 1.0 if c.omg_input == "prior" else linear(1.0, 0.0, c.omg_anneal_time, t_env)
+        if c.omg_input == "mixture":
+            return linear(1.0, 0.0, c.omg_anneal_time, t_env)
+        return float(c.omg_input == "prior")
+
+    def _mixed(self, inferred: Tensor, selected: Tensor, share: float) -> Tensor:
+        """g_t: what is inferred, or the selected state's code with the probability ``share``."""
         swap = torch.rand(selected.shape[:-1], device=selected.device) < share
         return torch.cat([torch.where(swap[..., None], selected, inferred[:, :-1]), inferred[:, -1:]], dim=1)
 
-    def _update_model(self, batch: Rollout, taken: Tensor, states: Tensor | None) -> None:
-        """One update of the model on some of the copies."""
-        features = self.model.features(batch, self.mac.split_carry(batch.carry)[1])
+    def _update_model(
+        self, batch: Rollout, taken: Tensor, states: Tensor | None, shown: Tensor | None = None
+    ) -> None:
+        """One update of the model on some of the copies, and of their steps on those where ``shown`` [E, T] is 1."""
         mask = batch["agent_mask"][:, :-1].float()
+        if shown is not None:
+            mask = mask * shown[..., None]
+        features = self.student.features(batch, self.mac.split_carry(batch.carry)[1])
         if states is not None:
             self.stats.add(self._update_subgoals(batch, features, mask, states))
             return
-        loss, numbers = self.model.losses(batch, features[:, :-1], mask, taken)
-        norm = optimiser_step(self.optimiser, loss, self.parameters, self.config.grad_norm_clip)
-        self.stats.add({"model_loss": loss.detach(), "model_grad_norm": norm, **numbers})
+        loss, numbers = self.student.losses(batch, features[:, :-1], mask, taken)
+        self.stats.add({"model_loss": loss.detach(), "model_grad_norm": self._descend(loss), **numbers})
+
+    def _descend(self, loss: Tensor) -> Tensor:
+        """One step of the optimiser; returns the gradient's norm."""
+        return optimiser_step(self.optimiser, loss, self.parameters, self.config.grad_norm_clip)
 
     def _update_subgoals(
         self, batch: Rollout, features: Tensor, mask: Tensor, states: Tensor
     ) -> dict[str, Tensor | float]:
-        """OMG's CVAE: reconstruct the state now, stay near the prior of the selected state."""
-        assert self.prior is not None
+        """OMG's inference: reconstruct the state now, stay near the prior of the selected state."""
         valid = mask > 0
+        if isinstance(self.prior, PlacePrior):
+            logits = self.student.logits(features[:, :-1][valid])
+            kl = F.cross_entropy(logits.flatten(0, 1), self.prior.codes(states[valid]).flatten())
+            return {"omg_loss": kl.detach(), "omg_kl_loss": kl.detach(), "omg_grad_norm": self._descend(kl)}
+        assert self.prior is not None and self.trainer is not None
         valid[:, 0] = False  # the features of the step before are not here
-        mu, log_var = self.model.infer(features[:, :-1][valid])
+        mu, log_var = self.student.infer(features[:, :-1][valid])
         mu_p, log_var_p = self.prior.encode(states[valid])
         kl = kl_gaussians(mu, log_var, mu_p, log_var_p)
-        if self.model.inference == "mlp":  # supervised: the mean is regressed, nothing is decoded
+        if self.student.inference == "mlp":  # supervised: the mean is regressed, nothing is decoded
             loss = (mu - mu_p).square().sum(dim=-1).mean()
-            norm = optimiser_step(self.optimiser, loss, self.parameters, self.config.grad_norm_clip)
+            norm = self._descend(loss)
             return {"omg_loss": loss.detach(), "omg_kl_loss": kl.detach().sum(dim=-1).mean(), "omg_grad_norm": norm}
         goal = sample_gaussian(mu, log_var)
         before = torch.zeros_like(features[:, :-1])
@@ -194,13 +255,14 @@ class OpponentModelLearner:
         before[:, 1:] = features[:, :-2] * going_on
         now = batch["state"][:, :-1, None].flatten(3).expand(-1, -1, self.n_agents, -1)[valid]
         target = self.prior.standardised(now)
-        numbers = self.trainer.descend(target, self.model.decode(goal, before[valid]), mu, kl)
+        numbers = self.trainer.descend(target, self.student.decode(goal, before[valid]), mu, kl)
         return {f"omg_{name.removeprefix('vae_')}": value for name, value in numbers.items()}
 
     def cuda(self) -> None:
         """Moves everything to the GPU."""
         self.base.cuda()
-        if self.prior is not None:
+        self.student.cuda()
+        if isinstance(self.prior, SubgoalPrior):
             self.prior.cuda()
 
     def save_models(self, path: PathLike) -> None:
@@ -212,27 +274,30 @@ class OpponentModelLearner:
         self.base.load_models(path)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything the next update depends on."""
-        trainer = None if self.prior is None else self.trainer.state_dict()
+        """Everything the next update depends on, but for the rollouts in memory, which a resumed run fills anew."""
+        trained_prior = self.prior.trainer.state_dict() if isinstance(self.prior, SubgoalPrior) else None
         return {
             "base": self.base.state_dict(),
             "model": copy.deepcopy(self.model.state_dict()),
+            "student": copy.deepcopy(self.student.state_dict()),
             "optimiser": copy.deepcopy(self.optimiser.state_dict()),
-            "trainer": trainer,
-            "prior": None if self.prior is None else self.prior.trainer.state_dict(),
-            "extra": self.model.extra_state() if hasattr(self.model, "extra_state") else None,
+            "trainer": None if self.trainer is None else self.trainer.state_dict(),
+            "prior": trained_prior,
+            "extra": self.student.extra_state() if hasattr(self.student, "extra_state") else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes up ``state_dict``."""
         self.base.load_state_dict(state["base"])
         self.model.load_state_dict(state["model"])
+        self.student.load_state_dict(state.get("student", state["model"]))
         load_optimiser(self.optimiser, state["optimiser"])
-        if self.prior is not None:
+        if self.trainer is not None:
             self.trainer.load_state_dict(state["trainer"])
+        if isinstance(self.prior, SubgoalPrior):
             self.prior.trainer.load_state_dict(state["prior"])
         if state["extra"] is not None:
-            self.model.load_extra_state(state["extra"])
+            self.student.load_extra_state(state["extra"])
 
     def evaluate(self, batches: Sequence[EpisodeBatch]) -> dict[str, float]:
         """How well the model tells opponents on whole episodes: see ``model_reports``."""

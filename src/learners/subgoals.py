@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..components.masks import ended
 from ..components.rollout import Rollout
 from ..config.schema import read
+from ..modules.codebook import Codebook
 from ..types import ConfigError
 from .vae_trainer import STATE_CLIP, VAEConfig, VAETrainer
 
@@ -57,6 +59,56 @@ class SubgoalPrior:
         self.trainer.cuda()
 
 
+class PlacePrior:
+    """Subgoals that are places: of each opponent, the nearest in a codebook, which the first rollout makes.
+
+    It stands in the prior's place where subgoals are categorical: p(g | s) is one-hot.
+
+    Args:
+        codebook: of M opponents.
+        places: where the state has them, one behind the other.
+        state_dim: S.
+    """
+
+    def __init__(self, codebook: Codebook, places: list[int], state_dim: int) -> None:
+        self.codebook, self.places, self.state_dim = codebook, places, state_dim
+
+    @torch.no_grad()
+    def codes(self, states: Tensor) -> Tensor:
+        """States [..., S] -> each opponent's code, int64 [..., M]."""
+        return self.codebook.codes(states[..., self.places].unflatten(-1, (-1, 2)))
+
+    def encode(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """States [..., S] -> codes, one-hot, [..., M * C], in the mean's place; and that they are certain."""
+        one_hot = F.one_hot(self.codes(states), self.codebook.n_codes).float().flatten(-2)
+        return one_hot, torch.zeros_like(one_hot)
+
+    @torch.no_grad()
+    def decode(self, goals: Tensor) -> Tensor:
+        """Odds [..., M * C] -> states [..., S] that are 0 but for the opponents' likeliest places."""
+        likeliest = goals.unflatten(-1, (-1, self.codebook.n_codes)).argmax(dim=-1)
+        states = goals.new_zeros(*goals.shape[:-1], self.state_dim)
+        states[..., self.places] = self.codebook.vectors(likeliest).flatten(-2)
+        return states
+
+    def fit(self, states: Tensor) -> None:
+        """Makes the codebook of states [..., S], once."""
+        if not self.codebook.is_fitted:
+            self.codebook.fit(states[..., self.places].unflatten(-1, (-1, 2)).flatten(0, -3))
+
+
+def horizon_shown(batch: Rollout, valid: Tensor) -> Tensor:
+    """1 where the next H states are all in a rollout, or the episode's last one is: [E, T].
+
+    Args:
+        batch: E copies of T steps.
+        valid: ``states_to_come``'s, [E, T, H].
+    """
+    over = ended(batch)[:, :-1]
+    ends_later = over.flip(1).cummax(dim=1).values.flip(1)
+    return torch.maximum(ends_later, valid[:, :, -1])
+
+
 def states_to_come(batch: Rollout, horizon: int) -> tuple[Tensor, Tensor]:
     """The states of the next ``horizon`` steps, [E, T, K, S], and 1 where they are of the same episode, [E, T, K].
 
@@ -81,28 +133,25 @@ def states_to_come(batch: Rollout, horizon: int) -> tuple[Tensor, Tensor]:
     return torch.stack(states, dim=2), torch.stack(valid, dim=2)
 
 
-def select(
-    rule: str, optimistic: bool, goals: Tensor, valid: Tensor, value: Callable[[Tensor], Tensor], n_agents: int
-) -> Tensor:
+def select(rule: str, optimistic: bool, valid: Tensor, value: Callable[[], Tensor], n_agents: int) -> Tensor:
     """Which of K candidates is each learner's subgoal: int64 [E, T, N].
 
     Args:
         rule: ``value`` | ``random`` | ``next`` | ``third``.
         optimistic: the best for the learner, else the worst.
-        goals: the candidates' codes, [E, T, K, Z].
         valid: 1 where there is a candidate, [E, T, K]; the first always is one.
-        value: of the state now under codes [E, T, N, K, Z]: [E, T, N, K].
+        value: of the state now under each candidate's code, [E, T, N, K]; asked for by ``value`` alone.
         n_agents: N.
     """
-    k = goals.shape[2]
+    k = valid.shape[2]
     if rule in ("next", "third"):
-        wanted = torch.full(valid.shape[:2], min(2, k - 1) if rule == "third" else 0, device=goals.device)
+        wanted = torch.full(valid.shape[:2], min(2, k - 1) if rule == "third" else 0, device=valid.device)
         chosen = torch.minimum(wanted, valid.long().sum(dim=2) - 1)
         return chosen[..., None].expand(-1, -1, n_agents)
-    each = goals[:, :, None].expand(-1, -1, n_agents, -1, -1)
-    scores = torch.rand(each.shape[:-1], device=goals.device) if rule == "random" else value(each)
-    if rule == "value" and not optimistic:
-        scores = -scores
+    if rule == "random":
+        scores = torch.rand(*valid.shape[:2], n_agents, k, device=valid.device)
+    else:
+        scores = value() if optimistic else -value()
     return scores.masked_fill(valid[:, :, None] == 0, -torch.inf).argmax(dim=-1)
 
 

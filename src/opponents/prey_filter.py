@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ..types import ConfigError, EnvInfo
-from .tag import ROUNDS, STOPS, THERE, steer
+from .tag import PATROLS, ROUNDS, STOPS, THERE, is_stray, rounds_of, steer
 
 Ints = NDArray[np.int64]
 SLIP = 0.02  # share of a player's actions that are reckoned to be accidents
@@ -26,27 +28,33 @@ class PreyFilter:
     """
 
     def __init__(self, scripts: list[str], info: EnvInfo, seats: list[int], n_envs: int) -> None:
-        names = [script.split("+")[-1] for script in scripts]
-        names += [] if "stray" in names else ["stray"]
-        lost = [name for name in names if name not in ROUNDS]
+        weights = Counter(script.split("+")[-1] for script in scripts)
+        weights.setdefault("stray", 1)
+        lost = [name for name in weights if name not in ROUNDS and name not in PATROLS]
         self.prey = info.agents.index("agent_0")
         if lost or self.prey not in seats:
             why = f"{lost[0]} is on none" if lost else "the prey learns"
             raise ConfigError(f"opponents_told: belief is of prey on rounds; {why}, take goal")
         self.place, self.n_seats = seats.index(self.prey), len(seats)
-        rounds = [ROUNDS[name] for name in names]
-        # a hypothesis is a round and a stop of it that prey is on its way to
-        self.stops = np.array([stop for stops in rounds for stop in stops])  # [H, 2]
-        self.prior = np.concatenate([np.full(len(s), 1.0 / len(s) / len(rounds)) for s in rounds])
-        self.onwards = np.zeros((len(self.stops), len(self.stops)))  # from each to what comes next
-        at = 0
-        for name, stops in zip(names, rounds, strict=True):
-            n = len(stops)
-            strays = (1.0 - np.eye(n)) / (n - 1)
-            next_one = np.roll(np.eye(n), 1, axis=1)
-            self.onwards[at : at + n, at : at + n] = strays if name.startswith("stray") else next_one
-            at += n
-        self.which = np.array([[tuple(stop) == each for each in STOPS] for stop in self.stops], float)  # [H, 8]
+        # A hypothesis is a round and a stop of it that prey is on its way to. Those of known rounds stand first, each
+        # with the hypothesis that follows it; a stray's stand together, and any other of them may follow.
+        at: list[int] = []
+        after: list[int] = []
+        prior: list[float] = []
+        self.strays: list[slice] = []
+        for name in sorted(weights, key=is_stray):
+            rounds = (ROUNDS[name],) if is_stray(name) else rounds_of(name)
+            for stops in rounds:
+                first, n = len(at), len(stops)
+                at += [STOPS.index(stop) for stop in stops]
+                prior += [1.0 / n / len(rounds) * weights[name] / weights.total()] * n
+                if is_stray(name):
+                    self.strays.append(slice(first, first + n))
+                else:
+                    after += [first + (i + 1) % n for i in range(n)]
+        self.at, self.after, self.prior = np.array(at), np.array(after, np.int64), np.array(prior)
+        self.stops = np.array(STOPS)
+        self.which = np.eye(len(STOPS))[self.at]  # [hypotheses, 8]
         self.belief = np.tile(self.prior, (n_envs, 1))
 
     def begin(self, rows: Ints) -> None:
@@ -55,9 +63,13 @@ class PreyFilter:
 
     def believe(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
         """What it believes before the players act: [E, M, 8]; prey that is at a stop is bound for the next one."""
-        gap = self.stops - self._own(obs)[:, None]
-        arrived = np.where(np.linalg.norm(gap, axis=2) < THERE, self.belief, 0.0)
-        self.belief += arrived @ self.onwards - arrived
+        near = np.linalg.norm(self.stops - self._own(obs)[:, None], axis=2) < THERE  # [E, 8]
+        arrived = np.where(near[:, self.at], self.belief, 0.0)
+        self.belief = self.belief - arrived
+        self.belief[:, self.after] += arrived[:, : len(self.after)]
+        for stray in self.strays:
+            left = arrived[:, stray]
+            self.belief[:, stray] += (left.sum(axis=1, keepdims=True) - left) / (left.shape[1] - 1)
         told = np.zeros((len(obs), self.n_seats, len(STOPS)), np.float32)
         told[:, self.place] = self.belief @ self.which
         return told
@@ -67,7 +79,8 @@ class PreyFilter:
         own = self._own(obs)
         shape = len(own), len(self.stops), 2
         wanted = steer(np.broadcast_to(own[:, None], shape), np.broadcast_to(self.stops, shape))
-        self.belief *= SLIP / 5 + (1.0 - SLIP) * (wanted == actions[:, self.place, None])
+        likely = SLIP / 5 + (1.0 - SLIP) * (wanted == actions[:, self.place, None])  # [E, 8]
+        self.belief *= likely[:, self.at]
         self.belief /= self.belief.sum(axis=1, keepdims=True)
 
     def _own(self, obs: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ a round (``ROUNDS``) goes from stop to stop whoever is near: it is faster than p
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,27 @@ ROUNDS = {
     "windmill": (N, W, S, E), "elbow": (N, E), "hook": (S, W), "bow": (NW, E, SW), "arrow": (SW, N, SE),
     "stray_corners": (NW, NE, SE, SW), "stray_sides": (N, E, S, W), "stray": (N, NE, E, SE, S, SW, W, NW),
 }  # fmt: skip
+Round = tuple[tuple[float, float], ...]
+
+
+def _patrols(stops: Round) -> dict[str, tuple[Round, ...]]:
+    """Every round of two, three or four of some stops, and every way along three and back, each once."""
+    orders = {n: permutations(stops, n) for n in (2, 3, 4)}
+    rounds = {n: tuple(each for each in orders[n] if each[0] == min(each)) for n in orders}
+    back = tuple((a, b, c, b) for a, b, c in permutations(stops, 3) if a < c)
+    return {"pair": rounds[2], "triple": rounds[3], "quad": rounds[4], "back": back}
+
+
+PATROLS = {
+    f"{kind}_{where}": rounds
+    for where, stops in (
+        ("corners", (NW, NE, SE, SW)),
+        ("sides", (N, E, S, W)),
+        ("any", (N, NE, E, SE, S, SW, W, NW)),
+    )
+    for kind, rounds in _patrols(stops).items()
+}
+LAPS = 12  # stops that every round is repeated to: a multiple of its length
 STOPS = tuple(dict.fromkeys(stop for stops in ROUNDS.values() for stop in stops))
 # Who is met in training, and who never is, where nobody says otherwise.
 TRAIN = ("guard+clockwise", "centre+zigzag", "follow+north_side", "circle+diamond", "inside+rising",
@@ -82,6 +104,16 @@ TEST = ("guard+anticlockwise", "centre+hourglass", "follow+east_side", "circle+f
         "guard+stray", "centre+stray_sides", "follow+anticlockwise", "circle+hourglass", "inside+clockwise:0.1",
         "guard+east_side", "centre+falling", "follow+stray", "circle+anticlockwise",
         "inside+stray_corners:0.1")  # fmt: skip
+
+
+def is_stray(script: str) -> bool:
+    """Whether prey goes from stop to stop in no order."""
+    return script.startswith("stray")
+
+
+def rounds_of(script: str) -> tuple[Round, ...]:
+    """The rounds that prey on a round or on patrol may be on; no strays."""
+    return PATROLS.get(script) or (ROUNDS[script],)
 
 
 class TagScripts:
@@ -98,13 +130,14 @@ class TagScripts:
     ) -> None:
         self.kinds = [tuple(name.split("+")) for name in names]
         for name, pair in zip(names, self.kinds, strict=True):
-            if len(pair) != 2 or pair[0] not in PREDATORS or pair[1] not in {**PREY, **ROUNDS}:
-                known = f"{', '.join(PREDATORS)}; {', '.join((*PREY, *ROUNDS))}"
+            if len(pair) != 2 or pair[0] not in PREDATORS or pair[1] not in {**PREY, **ROUNDS, **PATROLS}:
+                known = f"{', '.join(PREDATORS)}; {', '.join((*PREY, *ROUNDS, *PATROLS))}"
                 raise ConfigError(f"script: {name!r} is no PREDATOR+PREY of {known}")
         self.noise, self.seats = np.array(noise), seats
         self.prey = info.agents.index("agent_0")
         self.random = np.random.default_rng(seed)
         self.target = np.zeros((n_envs, len(seats), 2), np.float32)
+        self.round = np.zeros((n_envs, LAPS, 2))  # of prey on rounds, repeated
         self.stop = np.zeros(n_envs, np.int64)  # how many stops prey on a round has been sent to, from a random one
 
     @staticmethod
@@ -113,7 +146,13 @@ class TagScripts:
         return {"goal": 2, "belief": len(STOPS)}
 
     def begin(self, rows: Ints, which: Ints) -> None:
-        """New episodes in copies ``rows``: rounds begin anywhere."""
+        """New episodes in copies ``rows``: patrols draw a round, and rounds begin anywhere."""
+        for k in np.unique(which):
+            mine, script = rows[which == k], self.kinds[k][1]
+            if script in PATROLS or (script in ROUNDS and not is_stray(script)):
+                rounds = np.array(rounds_of(script))  # [C, n, 2]
+                drawn = self.random.integers(0, len(rounds), len(mine)) if len(rounds) > 1 else 0
+                self.round[mine] = np.tile(rounds, (1, LAPS // rounds.shape[1], 1))[drawn]
         self.stop[rows] = self.random.integers(0, 120, len(rows))  # a multiple of every round's length
 
     def act(self, rows: Ints, which: Ints, obs: NDArray[np.float32], avail: object = None) -> Ints:
@@ -130,7 +169,7 @@ class TagScripts:
             for k in np.unique(which):
                 mine = which == k
                 script = self.kinds[k][part]
-                if part == 1 and script in ROUNDS:
+                if part == 1 and (script in ROUNDS or script in PATROLS):
                     target[mine] = self._next_stop(script, rows[mine], own[mine])
                 else:
                     target[mine] = scripts[script](own[mine], team[mine], prey[mine], speed[mine], marks[mine])
@@ -141,11 +180,13 @@ class TagScripts:
 
     def _next_stop(self, script: str, rows: Ints, own: Floats) -> Floats:
         """Where prey at ``own`` [R, 2] is on its way to, [R, 2]."""
-        stops = np.array(ROUNDS[script])
-        there = np.linalg.norm(stops[self.stop[rows] % len(stops)] - own, axis=1) < THERE
-        on = self.random.integers(1, len(stops), len(rows)) if script.startswith("stray") else 1
+        strays = is_stray(script)
+        stops = np.broadcast_to(ROUNDS[script], (len(rows), len(ROUNDS[script]), 2)) if strays else self.round[rows]
+        each, n = np.arange(len(rows)), stops.shape[1]
+        there = np.linalg.norm(stops[each, self.stop[rows] % n] - own, axis=1) < THERE
+        on = self.random.integers(1, n, len(rows)) if strays else 1
         self.stop[rows] += np.where(there, on, 0)
-        return stops[self.stop[rows] % len(stops)]
+        return stops[each, self.stop[rows] % n]
 
     def goals(self, rows: Ints, obs: NDArray[np.float32]) -> NDArray[np.float32]:
         """The points that players make for, [R, M, 2]."""

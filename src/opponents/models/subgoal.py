@@ -10,8 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...config.schema import key, read
+from ...modules.codebook import Codebook
 from ...modules.linear import Linear
 from ...modules.vae import bounded, mlp
+from ...types import ConfigError
+from ..boards import opponents_places
 from .history_model import HistoryModel, HistoryModelConfig
 
 
@@ -24,6 +27,10 @@ class SubgoalConfig(HistoryModelConfig):
         "tanh", help="what keeps log_var in bounds; exp_clamp, which is the state VAE's alone, is none here"
     )
     vae_log_var_limit: float = key(5.0, above=0, help="bound of |log_var|, of tanh and clamp")
+    omg_latents: Literal["gaussian", "categorical"] = key(
+        "gaussian", help="subgoals: codes of whole states; or places, a probability for each"
+    )
+    omg_codes: int = key(36, low=2, help="C, places that each opponent's subgoal may be, of omg_latents: categorical")
     omg_inference: Literal["cvae", "mlp"] = key("cvae", help="mlp: the selected subgoal is regressed on")
 
 
@@ -32,6 +39,13 @@ class SubgoalModel(HistoryModel):
 
     The decoder ``p_theta(s_t | g, tau_t)`` is given the features of the step before, which know the history up to
     ``a^-i_{t-1}`` but not yet ``s_t``. Arguments: see ``HistoryModel``.
+
+    Categorical subgoals are places: q is a probability for each of C places of each opponent, which says of two
+    ways that are open to it that they are two, where a Gaussian has it between them. p is one-hot, KL(p || q) the
+    cross-entropy; nothing is decoded.
+
+    Raises:
+        ConfigError: categorical, and the state does not say where opponents are.
     """
 
     Config = SubgoalConfig
@@ -41,10 +55,28 @@ class SubgoalModel(HistoryModel):
         super().__init__(scheme, args)
         config = read(SubgoalConfig, args)
         self.condition_dim, self.inference = config.vae_latent_dim, config.omg_inference
+        self.is_categorical = config.omg_latents == "categorical"
+        if self.is_categorical:
+            self._make_categorical(config.omg_codes)
+            return
         self.bound, self.limit = config.vae_log_var_bound, config.vae_log_var_limit
         self.fc = Linear(self.width, self.width)
         self.posterior = Linear(self.width, 2 * self.condition_dim)
         self.decoder = mlp([self.condition_dim + self.width, self.width, self.info.state_shape])
+
+    def _make_categorical(self, n_codes: int) -> None:
+        self.places, _ = opponents_places(self.info)
+        if not self.places:
+            known = "of foraging, simple_tag and simple_spread it is known"
+            raise ConfigError(f"omg_latents: categorical needs a state that says where opponents are; {known}")
+        self.codebook = Codebook(self.n_opponents, n_codes, 2)
+        self.condition_dim = self.n_opponents * n_codes
+        self.fc = Linear(self.width, self.width)
+        self.posterior = Linear(self.width, self.condition_dim)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Features [..., W] -> the log-odds of each opponent's places, [..., M, C]."""
+        return self.posterior(F.relu(self.fc(features))).unflatten(-1, (self.n_opponents, -1))
 
     def infer(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Features [..., W] -> mu and log_var, bounded, [..., Z] each."""
@@ -52,7 +84,9 @@ class SubgoalModel(HistoryModel):
         return mu, bounded(raw, self.bound, self.limit)
 
     def condition(self, features: Tensor) -> Tensor:
-        """The inferred subgoal's mean [..., Z], detached."""
+        """The inferred subgoal's mean [..., Z], or its probabilities [..., M * C], detached."""
+        if self.is_categorical:
+            return self.logits(features).softmax(dim=-1).flatten(-2).detach()
         return self.posterior(F.relu(self.fc(features)))[..., : self.condition_dim].detach()
 
     def decode(self, goal: Tensor, before: Tensor) -> Tensor:

@@ -55,14 +55,11 @@ def test_candidates_stay_inside_the_episode():
 
 
 def test_the_selector():
-    goals = torch.tensor([[[[1.0], [5.0], [3.0]], [[2.0], [9.0], [9.0]]]])  # [E=1, T=2, K=3, Z=1]
+    values = torch.tensor([[[[1.0, 5.0, 3.0]], [[2.0, 9.0, 9.0]]]])  # [E=1, T=2, N=1, K=3]
     valid = torch.tensor([[[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]]])
 
-    def value(each):
-        return each[..., 0]
-
     def chosen(rule, optimistic=True):
-        return select(rule, optimistic, goals, valid, value, 1)[0, :, 0].tolist()
+        return select(rule, optimistic, valid, lambda: values, 1)[0, :, 0].tolist()
 
     assert chosen("value") == [1, 0]  # the best, and the only one there is
     assert chosen("value", optimistic=False) == [0, 0]
