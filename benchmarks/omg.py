@@ -73,11 +73,27 @@ def foraging(key: str, mode: str, *words: str, steps: int = 1_000_000) -> Task:
     )
 
 
+def tag(train: tuple[str, ...], validation: tuple[str, ...], test: tuple[str, ...], steps: int) -> Task:
+    """Predators and prey, of whom one predator learns."""
+    words = ("env_args.key=mpe2.simple_tag_v3", "env_args.max_cycles=50", "env_args.backend=batched",
+             "omg_learners=adversary_0", "gamma=0.95")  # fmt: skip
+    teams = (*PPO_TEAMS, ("pqn", 1), ("pqn", 2), ("pqn", 3))
+    return Task("simple_tag", words, train, validation, test, "actions", False, "optimistic", steps, teams)
+
+
 TASKS = {
-    "predator_prey": Task(
-        "simple_tag",
-        ("env_args.key=mpe2.simple_tag_v3", "env_args.max_cycles=50", "env_args.backend=batched",
-         "omg_learners=adversary_0", "gamma=0.95"),
+    "patrol": tag(
+        ("guard+pair_corners", "centre+pair_sides", "follow+pair_any", "circle+triple_corners", "inside+triple_sides",
+         "guard+triple_any", "centre+back_corners", "follow+back_sides", "circle+pair_any", "inside+triple_any"),
+        ("centre+pair_any", "follow+triple_any", "guard+back_any", "circle+quad_corners", "inside+pair_corners",
+         "centre+quad_any", "follow+pair_sides", "guard+quad_sides", "circle+back_corners", "inside+back_any"),
+        # other predators with the same patrols; patrols, then predators, that are never met in training
+        ("inside+pair_any", "guard+pair_any", "circle+triple_any", "centre+triple_any", "centre+triple_corners",
+         "follow+triple_sides", "guard+back_corners", "circle+back_sides", "centre+back_any", "follow+back_any",
+         "circle+back_any", "inside+quad_any", "follow+quad_any", "circle+quad_sides", "follow+quad_corners",
+         "chase+pair_any", "ambush+triple_any", "late+back_any", "chase+back_corners", "ambush+pair_sides"),
+        steps=1_000_000),
+    "predator_prey": tag(
         tag_scripts.TRAIN,
         ("circle+windmill", "inside+windmill", "guard+elbow", "follow+elbow", "centre+hook", "circle+hook",
          "guard+bow", "follow+bow", "centre+arrow", "inside+arrow"),
@@ -86,8 +102,7 @@ TASKS = {
          "guard+south_side", "centre+south_side", "inside+south_side", "guard+falling", "circle+falling",
          "follow+falling", "centre+stray", "follow+stray", "inside+stray", "circle+stray_sides",
          "inside+stray_sides"),
-        "actions", False, "optimistic", 2_000_000,
-        (*PPO_TEAMS, ("pqn", 1), ("pqn", 2), ("pqn", 3))),
+        steps=2_000_000),
     "coop_deadline": foraging("Foraging-8x8-2p-4f-coop-v3", "optimistic", "env_args.episode_limit=20",
                               steps=2_000_000),
     "foraging": foraging("Foraging-8x8-2p-3f-v3", "optimistic"),
@@ -116,6 +131,7 @@ ARMS = {
     "naive_om": Arm("naive_om"),
     "liam": Arm("liam"),
     "omg": Arm("omg_ppo"),
+    "omg_categorical": Arm("omg_categorical"),
     "bayes": Arm("ppo_history", "belief"),
     "next_actions": Arm("ppo_history", "next_actions"),
     "oracle": Arm("ppo_history", "goal"),
@@ -237,7 +253,7 @@ def run(name: str, arm: str, seed: int, results: Path, setting: str | None = Non
         return f"{place}: there"
     partial = place.with_name(f"{seed}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    mode = [f"omg_mode={task.mode}"] if alg == "omg_ppo" else []
+    mode = [f"omg_mode={task.mode}"] if alg.startswith("omg") else []
     main_py(f"--config={alg}", f"--env-config={task.env_config}", "with", *task.words, *told(task, more), *mode,
             *words, *settings.split(), f"pool={results / 'pools' / name}", f"split={split}",
             f"t_max={task.steps}", f"test_interval={task.steps // 5}", "test_nepisode=480", f"seed={seed}",
@@ -289,10 +305,12 @@ def table(name: str, arms: list[str], title: str, out: str, results: Path) -> No
         ]
         lines.append(f"| {arm} | {found['all 30'][0][arm]['seeds']} | {' | '.join(cells)} |")
     end, _ = found["all 30"]
-    lines += ["", beside_omg(f"After {task.steps * 2 // 5:,} steps", early), "",
-              beside_omg("Over the run", end, "curve"), "", beside_omg("At the end", end)]  # fmt: skip
-    if task.has_end:
-        lines += ["", beside_omg("In steps to finish, of which less is better", found["steps to finish"][0], good=-1)]
+    for arm in (arm for arm in ("omg", "omg_categorical") if arm in end):
+        lines += ["", beside(arm, f"After {task.steps * 2 // 5:,} steps", early), "",
+                  beside(arm, "Over the run", end, "curve"), "", beside(arm, "At the end", end)]  # fmt: skip
+        if task.has_end:
+            steps = found["steps to finish"][0]
+            lines += ["", beside(arm, "In steps to finish, of which less is better", steps, good=-1)]
     fewest = min(int(row["seeds"]) for row in end.values())
     more = f" --seeds {fewest}" if fewest != SEEDS else ""
     more += f" --steps {task.steps}" if task.steps != STEPS[name] else ""
@@ -321,26 +339,28 @@ def tuning(name: str, results: Path) -> None:
     (HERE / "omg" / f"{place}.md").write_text("\n".join(lines), encoding="utf-8")
 
 
-def beside_omg(when: str, rows: dict[str, dict[str, Any]], what: str = "final", good: int = 1) -> str:
-    """What OMG's interval is apart from, and how much of the way to those who know more it makes.
+def beside(which: str, when: str, rows: dict[str, dict[str, Any]], what: str = "final", good: int = 1) -> str:
+    """What an arm's interval is apart from, and how much of the way to those who know more it makes.
 
     Args:
+        which: the arm, one of OMG's.
         when: the sentence's beginning.
         rows: ``compared``'s.
         what: ``final`` or ``curve``.
         good: 1 where more is better, -1 where less is.
     """
-    omg, verdicts = rows["omg"], []
+    own, verdicts = rows[which], []
     for arm, row in rows.items():
-        pairs = (omg, row), (row, omg)
+        pairs = (own, row), (row, own)
         above, below = (float(a[what + "_low"]) > float(b[what + "_high"]) for a, b in pairs)
-        if arm != "omg":
+        if arm != which:
             verdicts.append(f"{'above' if above else 'below' if below else 'level with'} {arm}")
-    said = f"{when}, by intervals, OMG is {', '.join(verdicts)}. "
+    name = "OMG" if which == "omg" else which
+    said = f"{when}, by intervals, {name} is {', '.join(verdicts)}. "
     for arm in ("bayes", "oracle"):
         if arm not in rows or "history" not in rows:
             continue
-        low, here, high = (float(rows[each][what]) for each in ("history", "omg", arm))
+        low, here, high = (float(rows[each][what]) for each in ("history", which, arm))
         bounds = ("_low", "_high")[::good]
         if good * (float(rows[arm][what + bounds[0]]) - float(rows["history"][what + bounds[1]])) > 0:
             said += f"It makes {(here - low) / (high - low):.0%} of the way from history to {arm}. "

@@ -140,7 +140,7 @@ def lessons(games: dict[str, Tensor], info: PoolInfo) -> dict[str, Lesson]:
 
     last = games["seen"][..., info.told_slice("actions")].unflatten(-1, (-1, info.n_actions)).argmax(dim=-1)
     state = (games["state"] - games["state"].mean(dim=(0, 1))) / (games["state"].std(dim=(0, 1)) + 1e-3)
-    places, _ = opponents_places(info)
+    places, _ = opponents_places(info, info.opponents)
     return {
         "the goal": Lesson(games["goal"].clamp(min=0)[..., None], games["keep"], games["filter"].shape[-1]),
         "opponents' next actions": Lesson(*later(last, 1), info.n_actions),

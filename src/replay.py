@@ -74,7 +74,8 @@ def film_of(parts: Parts, batch: EpisodeBatch, board: Board, title: str) -> Film
     """The episode in ``batch`` [1, T+1] as it is drawn."""
     info = parts.info
     whole: Any = getattr(info, "whole", None) or info
-    names = getattr(info, "opponents", ())
+    model = getattr(parts.learner, "model", None)
+    names = getattr(info, "opponents", ()) if model is None else model.subjects
     opponents = tuple(whole.agents.index(name) for name in names)
     steps = int(batch["filled"].sum())
     states = batch["state"].flatten(2)[0, :steps].cpu().numpy()
@@ -114,13 +115,13 @@ def _passed(way: Any, goal: Any, near: float) -> str:
 
 def _foretold(model: Any, batch: EpisodeBatch, features: Any) -> list[str]:
     """Each opponent's likeliest next action as foretold, and what it did."""
-    logits = model.action_logits(features)[0, :, 0].unflatten(-1, (model.n_opponents, model.n_actions))
+    logits = model.action_logits(features)[0, :, 0].unflatten(-1, (model.n_subjects, model.n_actions))
     chances, likeliest = logits.softmax(-1).max(-1)
     taken = model.actions_taken(batch)[0, :, 0]
     said = []
     for t in range(len(logits)):
         parts = []
-        for m, name in enumerate(model.info.opponents):
+        for m, name in enumerate(model.subjects):
             did = f", did {int(taken[t, m])}" if t + 1 < len(logits) else ""
             parts.append(f"{name}: foretold {int(likeliest[t, m])} ({float(chances[t, m]):.2f}){did}")
         said.append("; ".join(parts))

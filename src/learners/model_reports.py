@@ -36,7 +36,7 @@ def subgoal_hits(model: Any, prior: Any, batch: EpisodeBatch, horizon: int) -> d
         decoded for it, on each axis; an episode's hit is the share of its opponents that do. Nothing where the state
         does not say where opponents are.
     """
-    places, near = opponents_places(model.info)
+    places, near = opponents_places(model.info, model.subjects)
     steps = batch.max_seq_length - horizon
     if not places or batch.batch_size < 2 or steps < 1:
         return {}

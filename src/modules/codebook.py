@@ -34,7 +34,7 @@ class Codebook(nn.Module):
 
     def codes(self, vectors: Tensor) -> Tensor:
         """Which centre is nearest: [..., M, D] -> int64 [..., M]."""
-        flat = vectors.flatten(0, -3).transpose(0, 1)  # [M, R, D]
+        flat = vectors.reshape(-1, *vectors.shape[-2:]).transpose(0, 1)  # [M, R, D]
         return torch.cdist(flat, self.centres).argmin(dim=-1).transpose(0, 1).view(vectors.shape[:-1])
 
     def vectors(self, codes: Tensor) -> Tensor:

@@ -66,13 +66,13 @@ def board_of(whole: EnvInfo) -> Board | None:
     return None
 
 
-def opponents_observations(info: Any) -> list[int]:
-    """Places in the state of a ``PoolInfo``'s opponents' observations; all places where a state is something else."""
+def opponents_observations(info: Any, names: tuple[str, ...]) -> list[int]:
+    """Places in the state of some of a ``PoolInfo``'s opponents' observations; all places of a state of another kind."""
     whole = info.whole
     if not _is_all_observations(whole):
         return list(range(whole.state_shape))
     starts = _starts(whole)
-    seats = [whole.agents.index(name) for name in info.opponents]
+    seats = [whole.agents.index(name) for name in names]
     return [int(starts[i]) + at for i in seats for at in range(whole.obs_sizes[i])]
 
 
@@ -85,10 +85,10 @@ def _starts(whole: EnvInfo) -> NDArray[np.int64]:
     return np.cumsum([0, *whole.obs_sizes[:-1]])
 
 
-def opponents_places(info: Any) -> tuple[list[int], float]:
-    """Places in the state of a ``PoolInfo``'s opponents' positions, one behind the other, and how near is there."""
+def opponents_places(info: Any, names: tuple[str, ...]) -> tuple[list[int], float]:
+    """Places in the state of some of a ``PoolInfo``'s opponents' positions, in a row, and how near is there."""
     board = board_of(info.whole)
     if board is None:
         return [], 0.0
-    which = [info.whole.agents.index(name) for name in info.opponents]
+    which = [info.whole.agents.index(name) for name in names]
     return board.places[which].flatten().tolist(), board.near

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,7 @@ from ...components.rollout import Rollout
 from ...config.schema import key, read
 from ...modules.agents.feature_agent import FeatureAgent
 from ...modules.unrolling import as_rows, from_rows, unroll_rows
-from ...types import feature_size
+from ...types import ConfigError, feature_size
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class HistoryModelConfig:
     """Keys of every opponent model."""
 
     model_hidden_dim: int = key(128, low=1, help="width of the opponent model's layers")
+    model_subjects: list[str] | str = key("*", help="names or patterns of the opponents that it is about")
 
 
 class HistoryModel(nn.Module):
@@ -33,8 +35,12 @@ class HistoryModel(nn.Module):
         scheme: PyMARL's, for the size of ``obs``.
         args: namespace with ``env_info`` (a ``PoolInfo``) and the keys of ``HistoryModelConfig``.
 
+    Raises:
+        ConfigError: it is about nobody.
+
     Attributes:
         condition_dim: D.
+        subjects: the M opponents that it is about.
     """
 
     condition_dim: int
@@ -43,9 +49,16 @@ class HistoryModel(nn.Module):
     def __init__(self, scheme: Any, args: Any) -> None:
         super().__init__()
         self.info = args.env_info
-        self.width = read(HistoryModelConfig, args).model_hidden_dim
+        config = read(HistoryModelConfig, args)
+        self.width = config.model_hidden_dim
+        patterns = config.model_subjects if isinstance(config.model_subjects, list) else [config.model_subjects]
+        everyone = self.info.opponents
+        self.subjects = tuple(name for name in everyone if any(fnmatch(name, pattern) for pattern in patterns))
+        if not self.subjects:
+            raise ConfigError(f"model_subjects: {', '.join(patterns)} names none of {', '.join(everyone)}")
+        self.places_of_subjects = [everyone.index(name) for name in self.subjects]
         self.last_actions = self.info.told_slice("actions")
-        self.n_opponents, self.n_actions = len(self.info.opponents), self.info.n_actions
+        self.n_subjects, self.n_actions = len(self.subjects), self.info.n_actions
         settings = SimpleNamespace(hidden_dim=self.width, use_rnn=True, n_actions=1, duelling=False, layer_norm=False)
         self.encoder = FeatureAgent(feature_size(scheme, "obs"), settings)
 
@@ -70,14 +83,15 @@ class HistoryModel(nn.Module):
         raise NotImplementedError
 
     def actions_taken(self, batch: EpisodeBatch) -> Tensor:
-        """What the opponents did at each step, int64 [E, T, N, M]: the next observation tells."""
+        """What its subjects did at each step, int64 [E, T, N, M]: the next observation tells."""
         told = batch["obs"][:, 1:, :, self.last_actions].clone()
         if isinstance(batch, Rollout) and batch.ends is not None:
             told[batch.ends.copy, batch.ends.step] = batch.ends.obs[..., self.last_actions]
-        return told.unflatten(-1, (self.n_opponents, self.n_actions)).argmax(dim=-1)
+        actions = told.unflatten(-1, (-1, self.n_actions)).argmax(dim=-1)  # of all opponents
+        return actions[..., self.places_of_subjects]
 
     def action_loss(self, logits: Tensor, taken: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-entropy and accuracy, [E, T, N] each, of logits [E, T, N, M * U] against actions [E, T, N, M]."""
-        by_opponent = logits.unflatten(-1, (self.n_opponents, self.n_actions))
+        by_opponent = logits.unflatten(-1, (self.n_subjects, self.n_actions))
         loss = F.cross_entropy(by_opponent.flatten(0, -2), taken.flatten(), reduction="none").view(taken.shape)
         return loss.mean(dim=-1), (by_opponent.argmax(dim=-1) == taken).float().mean(dim=-1)

@@ -38,11 +38,11 @@ class LIAMModel(HistoryModel):
         super().__init__(scheme, args)
         self.condition_dim = read(LIAMConfig, args).liam_code_dim
         self.code = Linear(self.width, self.condition_dim)
-        self.seen = opponents_observations(self.info)
+        self.seen = opponents_observations(self.info, self.subjects)
         self.stats = RunningMeanStd(len(self.seen))
         self.fc = Linear(self.condition_dim, self.width)
         self.observations = Linear(self.width, len(self.seen))
-        self.actions = Linear(self.width, self.n_opponents * self.n_actions)
+        self.actions = Linear(self.width, self.n_subjects * self.n_actions)
 
     def condition(self, features: Tensor) -> Tensor:
         """The code [..., D], detached."""

@@ -18,7 +18,7 @@ class NaiveModel(HistoryModel):
 
     def __init__(self, scheme: Any, args: Any) -> None:
         super().__init__(scheme, args)
-        self.condition_dim = self.n_opponents * self.n_actions
+        self.condition_dim = self.n_subjects * self.n_actions
         self.fc = Linear(self.width, self.width)
         self.out = Linear(self.width, self.condition_dim)
 
@@ -29,7 +29,7 @@ class NaiveModel(HistoryModel):
     def condition(self, features: Tensor) -> Tensor:
         """The odds of each opponent's next action, [..., M * U]."""
         logits = self.action_logits(features).detach()
-        return logits.unflatten(-1, (self.n_opponents, self.n_actions)).softmax(dim=-1).flatten(-2)
+        return logits.unflatten(-1, (self.n_subjects, self.n_actions)).softmax(dim=-1).flatten(-2)
 
     def losses(
         self, batch: Rollout, features: Tensor, mask: Tensor, taken: Tensor

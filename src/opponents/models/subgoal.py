@@ -65,18 +65,18 @@ class SubgoalModel(HistoryModel):
         self.decoder = mlp([self.condition_dim + self.width, self.width, self.info.state_shape])
 
     def _make_categorical(self, n_codes: int) -> None:
-        self.places, _ = opponents_places(self.info)
+        self.places, _ = opponents_places(self.info, self.subjects)
         if not self.places:
             known = "of foraging, simple_tag and simple_spread it is known"
             raise ConfigError(f"omg_latents: categorical needs a state that says where opponents are; {known}")
-        self.codebook = Codebook(self.n_opponents, n_codes, 2)
-        self.condition_dim = self.n_opponents * n_codes
+        self.codebook = Codebook(self.n_subjects, n_codes, 2)
+        self.condition_dim = self.n_subjects * n_codes
         self.fc = Linear(self.width, self.width)
         self.posterior = Linear(self.width, self.condition_dim)
 
     def logits(self, features: Tensor) -> Tensor:
         """Features [..., W] -> the log-odds of each opponent's places, [..., M, C]."""
-        return self.posterior(F.relu(self.fc(features))).unflatten(-1, (self.n_opponents, -1))
+        return self.posterior(F.relu(self.fc(features))).unflatten(-1, (self.n_subjects, -1))
 
     def infer(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Features [..., W] -> mu and log_var, bounded, [..., Z] each."""

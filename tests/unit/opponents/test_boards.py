@@ -41,9 +41,11 @@ def test_what_opponents_see_is_found_in_the_state():
         seen = env.reset()
         info = SimpleNamespace(whole=env.info, opponents=("adversary_1", "agent_0"))
         own = [seen.obs[0, i, : env.info.obs_sizes[i]] for i in (1, 3)]  # the prey sees less, and is padded
-        np.testing.assert_array_equal(seen.state[0][opponents_observations(info)], np.concatenate(own))
+        np.testing.assert_array_equal(
+            seen.state[0][opponents_observations(info, info.opponents)], np.concatenate(own)
+        )
         info.whole = SimpleNamespace(**{**vars(env.info), "state_shape": 7})
-        assert opponents_observations(info) == list(range(7))
+        assert opponents_observations(info, info.opponents) == list(range(7))
 
 
 def test_other_states_are_not_guessed():

@@ -9,7 +9,7 @@ from omarl.controllers.basic_controller import BasicMAC
 from omarl.envs.make import make_vec_env
 from omarl.opponents.frozen import FrozenNetworks
 from omarl.opponents.pool_env import PoolEnv
-from omarl.opponents.tag import PREDATORS, PREY, ROUNDS, THERE
+from omarl.opponents.tag import LAPS, PATROLS, PREDATORS, PREY, ROUNDS, STOPS, THERE, is_stray, rounds_of
 from omarl.types import ConfigError
 
 KEY = "lbforaging:Foraging-8x8-2p-3f-v3"
@@ -167,6 +167,53 @@ def test_prey_goes_from_stop_to_stop():
     assert turns.min() >= 1 and turns.mean() > 2
     assert all({left for left, _ in legs[name]} == set(range(len(s))) for name, s in ROUNDS.items() if len(s) < 5)
     assert len(legs["stray"]) > len(ROUNDS["stray"]) and len(legs["stray_corners"]) > 4
+
+
+def turned(stops):
+    """A round by whichever of its stops comes first: the same round from anywhere on it is the same."""
+    return min(stops[i:] + stops[:i] for i in range(len(stops)))
+
+
+def test_every_patrol_is_there_once():
+    """n stops make n! / n rounds, and half of the ways along three and back."""
+    counts = {"pair": (6, 28), "triple": (8, 112), "quad": (6, 420), "back": (12, 168)}
+    for name, rounds in PATROLS.items():
+        kind, where = name.split("_")
+        assert len(rounds) == counts[kind][where == "any"], name
+        assert len({turned(stops) for stops in rounds}) == len(rounds)
+        assert all(LAPS % len(stops) == 0 and set(stops) <= set(STOPS) for stops in rounds)
+
+
+def test_prey_on_patrol_draws_its_round_for_each_episode():
+    """And then keeps to it: an episode's turns, in order, are those of one of its rounds."""
+    names = ["guard+pair_corners", "centre+triple_any", "follow+back_sides", "circle+quad_any"]
+    env = make_vec_env("pettingzoo", {"key": "mpe2.simple_tag_v3", "backend": "batched", "max_cycles": 100}, 80, 0, 0)
+    pool = PoolEnv(env, pool_of(*names), "train", ["adversary_0"], ["goal"], 0, True)
+    pool.reset()
+    goals = []
+    for _ in range(198):
+        goals.append(pool.tells["goal"][:, 4:6].copy())
+        pool.step(np.zeros((80, 1), np.int64))
+    met = {name: set() for name in names}
+    for episode in (goals[:98], goals[100:]):
+        for e in range(80):
+            way = [tuple(float(f"{x:.1f}") for x in goal[e]) for goal in episode]
+            way = [stop for i, stop in enumerate(way) if i == 0 or stop != way[i - 1]]
+            script = names[e % 4].split("+")[1]
+            fits = [stops for stops in rounds_of(script) if way_is_on(way, stops)]
+            assert fits, (script, way)
+            if len(way) > 4:
+                met[names[e % 4]].add(turned(fits[0]))
+    assert {len(met[name]) > 4 for name in names} == {True}
+    assert len(met["guard+pair_corners"]) == 6
+    assert not any(is_stray(name) for name in PATROLS)
+
+
+def way_is_on(way, stops):
+    """Whether a way goes from stop to stop of a round, from anywhere on."""
+    return any(
+        all(stop == stops[(first + i) % len(stops)] for i, stop in enumerate(way)) for first in range(len(stops))
+    )
 
 
 @pytest.mark.filterwarnings("error")  # of what vmap cannot stack

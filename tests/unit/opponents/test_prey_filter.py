@@ -6,7 +6,7 @@ from fakes import pool_of
 from omarl.envs.make import make_vec_env
 from omarl.opponents.pool_env import PoolEnv
 from omarl.opponents.prey_filter import SLIP, PreyFilter
-from omarl.opponents.tag import DOWN, LEFT, NE, NW, SE, STOPS, SW, S, W
+from omarl.opponents.tag import DOWN, LEFT, NE, NW, SE, STOPS, SW, S, W, steer
 from omarl.types import ConfigError
 
 KEY = {"key": "mpe2.simple_tag_v3", "backend": "batched"}
@@ -58,9 +58,28 @@ def test_rounds_have_a_direction(whole):
     assert there[NE] - there[SW] == pytest.approx(1 / 8)
 
 
-def test_belief_is_frequency():
+def test_a_patrol_is_seen_through(whole):
+    """Prey between two corners that came from NW and went to SE will be back in NW, whatever it might have been."""
+    watcher = PreyFilter(["guard+pair_corners"], whole, [1, 2, 3], 1)
+    assert len(watcher.prior) == 12 + 8 and watcher.prior.sum() == pytest.approx(1)  # six pairs, and the stray
+    place = np.array(NW)
+    for _ in range(40):
+        told(watcher, place)
+        action = int(steer(place[None], np.array([SE]))[0])
+        watcher.observe(seen(place), np.array([[0, 0, action]]))
+        if action == 0 or np.linalg.norm(place - SE) < 0.2:
+            break
+        place = place + 0.1 * np.array([(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)][action])
+    there = told(watcher, place)  # a stray may go anywhere from here, a pair only back
+    assert there[NW] > 2.5 * max(odds for stop, odds in there.items() if stop != NW)
+
+
+@pytest.mark.parametrize("rounds, early, late", [
+    (("clockwise", "zigzag", "north_side", "diamond", "stray_corners", "stray"), 0.2, 0.6),
+    (("pair_corners", "pair_any", "triple_sides", "back_corners", "quad_sides", "stray"), 0.2, 0.5),
+])  # fmt: skip
+def test_belief_is_frequency(rounds, early, late):
     """Bayes' rule with the right prior: on average the true goal has the belief that beliefs have in themselves."""
-    rounds = ("clockwise", "zigzag", "north_side", "diamond", "stray_corners", "stray")
     env = make_vec_env("pettingzoo", {**KEY, "max_cycles": 50}, 240, 0, 0)
     pool = PoolEnv(env, pool_of(*(f"guard+{name}" for name in rounds)), "train", ["adversary_0"],
                    ["goal", "belief"], 0, False)  # fmt: skip
@@ -77,7 +96,7 @@ def test_belief_is_frequency():
         of_itself.append((belief[:, 2] ** 2).sum(axis=1))
         observation = pool.step(np.zeros((240, 1), np.int64)).observation
     assert np.mean(of_truth) == pytest.approx(np.mean(of_itself), abs=0.02)
-    assert np.mean(of_truth[0]) < 0.2 < 0.6 < np.mean(of_truth[20:49])  # it learns within an episode
+    assert np.mean(of_truth[0]) < early < late < np.mean(of_truth[20:49])  # it learns within an episode
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from omarl.controllers.model_controller import ModelMAC
 from omarl.envs.make import make_vec_env
 from omarl.learners.model_reports import added, steps_to_adapt, subgoal_hits
 from omarl.learners.opponent_model_learner import OpponentModelLearner
-from omarl.learners.subgoals import select, selected, states_to_come
+from omarl.learners.subgoals import PlacePrior, horizon_shown, select, selected, states_to_come
 from omarl.learners.vae_trainer import VAEConfig, VAETrainer
 from omarl.opponents.boards import board_of
 from omarl.opponents.pool import Member, Pool
@@ -52,6 +52,19 @@ def test_candidates_stay_inside_the_episode():
     assert states[0, 0, :, 0].tolist() == [1, 2, 102]  # the last state of the episode, not the next one's first
     assert states[0, 2, 0, 0] == 102
     assert states[0, 3, :2, 0].tolist() == [4, 5]
+
+
+def test_where_the_whole_horizon_is_shown():
+    """Five steps: all three states to come, or the episode's end among them, must be in sight."""
+    for ends, shown in (
+        ((), [1, 1, 1, 0, 0]),
+        ((2,), [1, 1, 1, 0, 0]),
+        ((4,), [1, 1, 1, 1, 1]),
+        ((1,), [1, 1, 1, 0, 0]),
+    ):
+        batch = stamped(list(ends))
+        _, valid = states_to_come(batch, 3)
+        assert horizon_shown(batch, valid)[0].tolist() == shown, ends
 
 
 def test_the_selector():
@@ -106,11 +119,17 @@ def believed(learner, runner, t_env=10**6):
     return batch, goals
 
 
+CATEGORICAL = {"omg_latents": "categorical", "omg_codes": 5, "omg_selection": "random", "omg_input": "inferred"}
+
+
+@pytest.mark.parametrize("words", [{}, CATEGORICAL], ids=["gaussian", "categorical"])
 @pytest.mark.parametrize("model", ["subgoal", "liam", "naive"])
 @pytest.mark.parametrize("base", ["ppo_learner", "pqn_learner"])
-def test_what_is_trained_on_is_what_was_acted_on(prior, model, base):
+def test_what_is_trained_on_is_what_was_acted_on(prior, model, base, words):
     """Once the mixture is over, the condition along the rollout is, step by step, the one that acting was told."""
-    runner, learner = parts(prior, model, base)
+    runner, learner = parts(prior, model, base, **words)
+    if words and model == "subgoal":
+        learner.train(runner.run(), runner.t_env, 0)  # makes the codebook
     told, step = [], learner.model.step
 
     def recorded(obs, carry):
@@ -239,11 +258,12 @@ def test_opponents_actions_are_read_from_what_comes_after(prior):
     assert (taken[..., 0, 0] == told)[going_on].all()
 
 
-def test_a_state_dict_brings_everything_back(prior):
-    runner, learner = parts(prior)
+@pytest.mark.parametrize("words", [{}, {**CATEGORICAL, "model_tau": 0.5}], ids=["gaussian", "categorical"])
+def test_a_state_dict_brings_everything_back(prior, words):
+    runner, learner = parts(prior, **words)
     learner.train(runner.run(), runner.t_env, 0)
     kept = learner.state_dict()
-    _, fresh = parts(prior)
+    _, fresh = parts(prior, **words)
     fresh.load_state_dict(kept)
     batch = runner.run()
     results = []
@@ -319,7 +339,7 @@ def test_a_hit_is_a_place_that_opponents_pass_in_time():
     filled = torch.ones(2, 7, 1)
     filled[1, 5:] = 0  # and ends after four steps
     batch = Whole(state=state, filled=filled)
-    model = SimpleNamespace(info=env.info, initial_carry=lambda n: None, features=lambda b, c: state[:, :, None],
+    model = SimpleNamespace(info=env.info, subjects=env.info.opponents, initial_carry=lambda n: None, features=lambda b, c: state[:, :, None],
                             condition=lambda f: f)  # fmt: skip
     ahead = SimpleNamespace(decode=lambda goals: goals.roll(-2, dims=1))
     within_2 = subgoal_hits(model, ahead, batch, 2)
@@ -331,12 +351,140 @@ def test_a_hit_is_a_place_that_opponents_pass_in_time():
 
 def test_each_opponent_hits_for_itself(monkeypatch):
     """Two opponents, one of which goes where it is expected: half a hit."""
-    monkeypatch.setattr("omarl.learners.model_reports.opponents_places", lambda info: ([0, 1, 2, 3], 0.1))
+    monkeypatch.setattr("omarl.learners.model_reports.opponents_places", lambda info, names: ([0, 1, 2, 3], 0.1))
     state = torch.zeros(2, 4, 4)
     state[:, :, 0], state[:, :, 2] = torch.arange(4.0), torch.arange(4.0)
     batch = Whole(state=state, filled=torch.ones(2, 4, 1))
     batch.max_seq_length = 4
-    model = SimpleNamespace(info=None, initial_carry=lambda n: None, features=lambda b, c: state[:, :, None],
+    model = SimpleNamespace(info=None, subjects=(), initial_carry=lambda n: None, features=lambda b, c: state[:, :, None],
                             condition=lambda f: f)  # fmt: skip
     guess = SimpleNamespace(decode=lambda goals: goals + torch.tensor([1.0, 0.0, 0.0, 1.0]))
     assert subgoal_hits(model, guess, batch, 1)["hits"].tolist() == [1.0, 1.0, 1.0]
+
+
+def outputs_in_acting(runner):
+    """A rollout, and the policy's outputs at each of its steps as they were when it acted: [E, T, N, U]."""
+    seen, mac = [], runner.mac
+    select_action = mac.action_selector.select_action
+
+    def recorded(outputs, *args, **kwargs):
+        seen.append(outputs)
+        return select_action(outputs, *args, **kwargs)
+
+    mac.action_selector.select_action = recorded
+    batch = runner.run()
+    mac.action_selector.select_action = select_action
+    return batch, torch.stack(seen, dim=1)
+
+
+@pytest.mark.parametrize("model", ["subgoal", "liam", "naive"])
+@pytest.mark.parametrize("place", ["head", "input"])
+def test_the_policy_learns_from_what_it_acted_on(prior, model, place):
+    runner, learner = parts(prior, model, condition_at=place)
+    runner.run()
+    batch, acted = outputs_in_acting(runner)
+    with torch.no_grad():
+        learner._believe(batch, 10**6)
+        torch.testing.assert_close(learner.mac.unroll(batch)[:, :-1], acted, atol=1e-5, rtol=1e-4)
+        features = learner.mac.features(batch)
+        batch.data["condition"] = torch.randn_like(batch["condition"])
+        told = not torch.allclose(learner.mac.features(batch), features)
+    assert told == (place == "input")  # else the agents' memory knows nothing of it
+
+
+def test_the_input_cannot_keep_a_goal(prior):
+    with pytest.raises(ConfigError, match=r"condition_at: pqn_learner judges the next state .* take head"):
+        parts(prior, base="pqn_learner", condition_at="input")
+
+
+def test_places_in_a_states_stead(prior):
+    """What is nearest in the codebook is told one-hot, and decodes to that place."""
+    _, learner = parts(prior, **CATEGORICAL)
+    assert isinstance(learner.prior, PlacePrior)
+    places = torch.tensor([[0.0, 0.0], [2.0, 3.0], [7.0, 7.0], [4.0, 1.0], [6.0, 0.0]])
+    learner.model.codebook.centres[0] = places
+    states = torch.zeros(2, 3, learner.prior.state_dim)
+    states[..., learner.prior.places] = torch.tensor([[6.0, 1.0], [3.0, 3.0], [7.0, 6.0]])
+    odds, _ = learner.prior.encode(states)
+    assert odds.shape == (2, 3, 5) and odds[0].argmax(dim=-1).tolist() == [4, 1, 2] and odds.sum() == 6
+    decoded = learner.prior.decode(0.4 * odds + 0.1)
+    assert decoded.shape == states.shape
+    assert decoded[1][:, learner.prior.places].tolist() == [[6.0, 0.0], [2.0, 3.0], [7.0, 7.0]]
+    assert decoded.count_nonzero() == 2 * 5  # nothing else
+
+
+def test_the_codebook_is_made_once_and_of_what_opponents_do(prior):
+    runner, learner = parts(prior, copies=32, **CATEGORICAL)
+    learner.train(runner.run(), runner.t_env, 0)
+    centres = learner.model.codebook.centres.clone()
+    assert centres.min() >= 0 and centres.max() <= 7 and len(centres[0].unique(dim=0)) == 5
+    learner.train(runner.run(), runner.t_env, 0)
+    assert torch.equal(centres, learner.model.codebook.centres)
+    assert any(name == "model.codebook.centres" for name in learner.mac.kept.state_dict())  # agent.th holds it
+
+
+def test_odds_come_to_be_frequencies(prior):
+    """Taught where a coin sends opponents, the model says one half; a Gaussian would say between."""
+    runner, learner = parts(prior, vae_lr=1e-2, copies=64, **CATEGORICAL)
+    learner.train(runner.run(), runner.t_env, 0)
+    batch = runner.run()
+    ends = learner.model.codebook.centres[0][[0, 3]]
+    for _ in range(150):
+        states = torch.zeros(64, 9, 1, learner.prior.state_dim)
+        states[..., learner.prior.places] = ends[torch.randint(2, (64, 9, 1))]
+        learner._update_model(batch, learner.model.actions_taken(batch), states)
+    with torch.no_grad():
+        odds = learner.model.condition(learner.model.features(batch, learner.mac.split_carry(batch.carry)[1]))
+    assert (odds.sum(dim=-1) - 1.0).abs().max() < 1e-5
+    assert odds[..., 0].mean() == pytest.approx(0.5, abs=0.05) and odds[..., 3].mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_steps_whose_horizon_is_cut_teach_nothing(prior):
+    runner, learner = parts(prior, **CATEGORICAL)
+    learner.train(runner.run(), runner.t_env, 0)
+    batch = runner.run()
+    given, logits = [], learner.model.logits
+    learner.student.logits = lambda features: given.append(len(features)) or logits(features)
+    states = torch.zeros(6, 9, 1, learner.prior.state_dim)
+    shown = torch.zeros(6, 9)
+    shown[:, :4] = 1
+    learner._update_model(batch, learner.model.actions_taken(batch), states, shown)
+    assert given == [24]
+
+
+@pytest.mark.parametrize("model", ["subgoal", "liam", "naive"])
+def test_what_is_told_follows_what_is_trained(prior, model):
+    words = CATEGORICAL if model == "subgoal" else {}
+    runner, learner = parts(prior, model, model_tau=0.25, model_epochs=1, model_minibatches=1, **words)
+    told = [p.detach().clone() for p in learner.model.parameters()]
+    trained = [p.detach().clone() for p in learner.student.parameters()]
+    assert all(torch.equal(a, b) for a, b in zip(told, trained, strict=True))
+    learner.train(runner.run(), runner.t_env, 0)
+    moved = zip(told, learner.model.parameters(), learner.student.parameters(), strict=True)
+    for before, now, student in moved:
+        torch.testing.assert_close(now, before + 0.25 * (student - before))
+    assert any(not torch.equal(a, b) for a, b in zip(told, learner.model.parameters(), strict=True))
+
+
+def test_a_memory_teaches_from_earlier_rollouts(prior):
+    """Four rollouts of nine steps in rows of three: 27 steps at a time, each with a horizon that is shown."""
+    words = {**CATEGORICAL, "model_memory": 4, "model_window": 3, "model_epochs": 2, "omg_horizon": 4}
+    runner, learner = parts(prior, copies=8, **words)
+    lengths, update = [], learner._update_model
+
+    def recorded(batch, taken, states, shown):
+        lengths.append(batch.max_seq_length - 1)
+        assert states.shape[:3] == (2, lengths[-1], 1) and shown.shape == (2, lengths[-1])
+        update(batch, taken, states, shown)
+
+    learner._update_model = recorded
+    for _ in range(5):
+        learner.train(runner.run(), runner.t_env, 0)
+    assert lengths == [9] * 8 + [18] * 8 + [27] * 24
+    assert learner.logger.series("omg_selected_k") and learner.logger.series("omg_kl_loss")
+
+
+def test_where_opponents_are_must_be_known(prior, monkeypatch):
+    monkeypatch.setattr("omarl.opponents.models.subgoal.opponents_places", lambda info, names: ([], 0.0))
+    with pytest.raises(ConfigError, match="omg_latents: categorical needs a state that says where opponents are"):
+        parts(prior, **CATEGORICAL)

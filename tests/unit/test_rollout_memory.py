@@ -1,0 +1,72 @@
+"""Rollouts kept and put behind each other: against the one long rollout that they were cut from."""
+
+import torch
+from fakes import args_for
+from omarl.components.episode_batch import make_scheme
+from omarl.components.rollout_memory import RolloutMemory, joined
+from omarl.controllers.basic_controller import BasicMAC
+from omarl.envs.make import make_vec_env
+from omarl.runners.rollout_runner import RolloutRunner
+
+KEY = {"key": "lbforaging:Foraging-8x8-2p-3f-v3", "backend": "batched", "episode_limit": 7}
+
+
+def runner(steps):
+    """The same games and players, handed out ``steps`` at a time."""
+    env = make_vec_env("gymnasium", KEY, 4, 0, 5)
+    args = args_for(env.info, rollout_steps=steps, action_selector="softmax", epsilon_start=0.0)
+    scheme, groups = make_scheme(env.info, False)
+    torch.manual_seed(2)
+    mac = BasicMAC(scheme, groups, args)
+    torch.manual_seed(3)
+    return RolloutRunner(env, mac, scheme, groups, args)
+
+
+def test_joined_rollouts_are_the_long_one():
+    whole = runner(15).run()
+    short, memory = runner(5), RolloutMemory(3, 3)
+    for _ in range(3):
+        memory.insert(short.run())
+    parts = memory.sample()
+    assert parts.max_seq_length == 16
+    for name, tensor in whole.data.items():
+        last = slice(None) if name in ("obs", "state", "avail_actions", "agent_mask", "begins") else slice(-1)
+        assert torch.equal(parts.data[name][:, last], tensor[:, last]), name
+    assert torch.equal(parts.carry, whole.carry) and torch.equal(parts.last_actions, whole.last_actions)
+    order = [sorted(zip(e.step.tolist(), e.copy.tolist(), strict=True)) for e in (parts.ends, whole.ends)]
+    assert order[0] == order[1] and len(order[0]) >= 8
+    sums = [e.state.sum() for e in (parts.ends, whole.ends)]
+    torch.testing.assert_close(*sums)
+
+
+def test_what_is_kept_stays_as_it_was():
+    """The runner writes the next rollout into the same memory."""
+    player, memory = runner(5), RolloutMemory(2, 1)
+    first = player.run()
+    memory.insert(first)
+    before = first["obs"].clone()
+    player.run()
+    assert not torch.equal(first["obs"], before)
+    assert torch.equal(memory.rollouts[0]["obs"], before)
+
+
+def test_windows_follow_each_other_and_the_oldest_goes():
+    player, memory = runner(5), RolloutMemory(4, 2)
+    memory.insert(player.run())
+    assert memory.sample().max_seq_length == 6  # what there is
+    for _ in range(5):
+        memory.insert(player.run())
+    assert len(memory.rollouts) == 4
+    starts = set()
+    for _ in range(60):
+        window = memory.sample()
+        assert window.max_seq_length == 11
+        (at,) = [i for i, r in enumerate(memory.rollouts) if torch.equal(r["obs"][:, :5], window["obs"][:, :5])]
+        assert torch.equal(window["obs"][:, 5:], memory.rollouts[at + 1]["obs"])
+        starts.add(at)
+    assert starts == {0, 1, 2}
+
+
+def test_one_rollout_is_itself():
+    only = runner(5).run()
+    assert torch.equal(joined([only])["obs"], only["obs"])
