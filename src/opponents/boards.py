@@ -67,7 +67,7 @@ def board_of(whole: EnvInfo) -> Board | None:
 
 
 def opponents_observations(info: Any, names: tuple[str, ...]) -> list[int]:
-    """Places in the state of some of a ``PoolInfo``'s opponents' observations; all places of a state of another kind."""
+    """Places in the state of some of a ``PoolInfo``'s opponents' observations; all places in other states."""
     whole = info.whole
     if not _is_all_observations(whole):
         return list(range(whole.state_shape))

@@ -59,7 +59,7 @@ def test_rounds_have_a_direction(whole):
 
 
 def test_a_patrol_is_seen_through(whole):
-    """Prey between two corners that came from NW and went to SE will be back in NW, whatever it might have been."""
+    """Prey that came from NW and goes to SE: most likely these are its two corners."""
     watcher = PreyFilter(["guard+pair_corners"], whole, [1, 2, 3], 1)
     assert len(watcher.prior) == 12 + 8 and watcher.prior.sum() == pytest.approx(1)  # six pairs, and the stray
     place = np.array(NW)
@@ -70,8 +70,10 @@ def test_a_patrol_is_seen_through(whole):
         if action == 0 or np.linalg.norm(place - SE) < 0.2:
             break
         place = place + 0.1 * np.array([(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)][action])
-    there = told(watcher, place)  # a stray may go anywhere from here, a pair only back
-    assert there[NW] > 2.5 * max(odds for stop, odds in there.items() if stop != NW)
+    # Of NW's and SE's pair both halves are left, 2/24; of each other pair with SE one, 1/24; and a stray's 1/16 * 8/7
+    there, all_left = told(watcher, place), 4 / 24 + 1 / 14
+    assert there[NW] == pytest.approx((2 / 24 + 1 / 98) / all_left, abs=0.002)
+    assert there[NE] == there[SW] == pytest.approx((1 / 24 + 1 / 98) / all_left, abs=0.002)
 
 
 @pytest.mark.parametrize("rounds, early, late", [

@@ -339,8 +339,8 @@ def test_a_hit_is_a_place_that_opponents_pass_in_time():
     filled = torch.ones(2, 7, 1)
     filled[1, 5:] = 0  # and ends after four steps
     batch = Whole(state=state, filled=filled)
-    model = SimpleNamespace(info=env.info, subjects=env.info.opponents, initial_carry=lambda n: None, features=lambda b, c: state[:, :, None],
-                            condition=lambda f: f)  # fmt: skip
+    model = SimpleNamespace(info=env.info, subjects=env.info.opponents, initial_carry=lambda n: None,
+                            features=lambda b, c: state[:, :, None], condition=lambda f: f)  # fmt: skip
     ahead = SimpleNamespace(decode=lambda goals: goals.roll(-2, dims=1))
     within_2 = subgoal_hits(model, ahead, batch, 2)
     assert within_2["count"].tolist() == [2, 2, 2, 1, 1] and within_2["hits"].tolist() == [2, 2, 2, 1, 1]
@@ -356,8 +356,8 @@ def test_each_opponent_hits_for_itself(monkeypatch):
     state[:, :, 0], state[:, :, 2] = torch.arange(4.0), torch.arange(4.0)
     batch = Whole(state=state, filled=torch.ones(2, 4, 1))
     batch.max_seq_length = 4
-    model = SimpleNamespace(info=None, subjects=(), initial_carry=lambda n: None, features=lambda b, c: state[:, :, None],
-                            condition=lambda f: f)  # fmt: skip
+    model = SimpleNamespace(info=None, subjects=(), initial_carry=lambda n: None,
+                            features=lambda b, c: state[:, :, None], condition=lambda f: f)  # fmt: skip
     guess = SimpleNamespace(decode=lambda goals: goals + torch.tensor([1.0, 0.0, 0.0, 1.0]))
     assert subgoal_hits(model, guess, batch, 1)["hits"].tolist() == [1.0, 1.0, 1.0]
 
@@ -488,3 +488,34 @@ def test_where_opponents_are_must_be_known(prior, monkeypatch):
     monkeypatch.setattr("omarl.opponents.models.subgoal.opponents_places", lambda info, names: ([], 0.0))
     with pytest.raises(ConfigError, match="omg_latents: categorical needs a state that says where opponents are"):
         parts(prior, **CATEGORICAL)
+
+
+@pytest.mark.parametrize(("model", "told"), [("subgoal", 5), ("naive", 5), ("liam", 16)])
+def test_a_model_may_be_about_some_of_the_opponents(prior, model, told):
+    """Simple_tag's prey alone, of three opponents: its actions, its places."""
+    env = make_vec_env("pettingzoo", {"key": "mpe2.simple_tag_v3", "backend": "batched", "max_cycles": 12}, 6, 0, 0)
+    names = ("guard+clockwise", "chase+pair_any")
+    pool = Pool(Path(), "p", {}, tuple(Member(n, "script", "scripted", "train", script=n) for n in names))
+    env = PoolEnv(env, pool, "train", ["adversary_0"], ["actions"], 0, False)
+    args = args_for(
+        env.info, env_info=env.info, opponent_model=model, rollout_steps=9, model_hidden_dim=8, agent="features",
+        obs_last_action=False, action_selector="softmax", t_max=1000, model_subjects="agent_*", **CATEGORICAL,
+    )  # fmt: skip
+    scheme, groups = make_scheme(env.info, False)
+    mac = ModelMAC(scheme, groups, args)
+    learner = OpponentModelLearner(mac, scheme, RecordingLogger(), args)
+    runner = RolloutRunner(env, mac, scheme, groups, args)
+    learner.train(runner.run(), runner.t_env, 0)
+    batch = runner.run()
+    assert mac.model.subjects == ("agent_0",) and mac.condition_dim == told
+    taken = mac.model.actions_taken(batch)
+    assert taken.shape == (6, 9, 1, 1)
+    prey = batch["obs"][:, 1:, 0, mac.model.last_actions][..., 10:].argmax(dim=-1)
+    going_on = (batch["terminated"] + batch["truncated"])[:, :-1, 0] == 0
+    assert (taken[..., 0, 0] == prey)[going_on].all()
+    if model == "subgoal":
+        assert mac.model.codebook.centres.shape == (1, 5, 2)
+        assert learner.prior.places == board_of(env.info.whole).places[3].tolist()
+    args.model_subjects = "wolf_*"
+    with pytest.raises(ConfigError, match=r"model_subjects: wolf_\* names none of adversary_1, adversary_2, agent_0"):
+        ModelMAC(scheme, groups, args)
