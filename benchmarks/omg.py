@@ -51,6 +51,7 @@ class Task(NamedTuple):
     steps: int
     teams: tuple[tuple[str, int], ...]  # who becomes an opponent: algorithm and seed
     team_words: tuple[str, ...] = ()
+    about: str = "*"  # the opponents whom models are about
 
 
 def foraging(key: str, mode: str, *words: str, steps: int = 1_000_000) -> Task:
@@ -73,12 +74,15 @@ def foraging(key: str, mode: str, *words: str, steps: int = 1_000_000) -> Task:
     )
 
 
-def tag(train: tuple[str, ...], validation: tuple[str, ...], test: tuple[str, ...], steps: int) -> Task:
+def tag(
+    train: tuple[str, ...], validation: tuple[str, ...], test: tuple[str, ...], steps: int, about: str = "*"
+) -> Task:
     """Predators and prey, of whom one predator learns."""
     words = ("env_args.key=mpe2.simple_tag_v3", "env_args.max_cycles=50", "env_args.backend=batched",
              "omg_learners=adversary_0", "gamma=0.95")  # fmt: skip
     teams = (*PPO_TEAMS, ("pqn", 1), ("pqn", 2), ("pqn", 3))
-    return Task("simple_tag", words, train, validation, test, "actions", False, "optimistic", steps, teams)
+    return Task("simple_tag", words, train, validation, test, "actions", False, "optimistic", steps, teams,
+                about=about)  # fmt: skip
 
 
 TASKS = {
@@ -92,7 +96,7 @@ TASKS = {
          "follow+triple_sides", "guard+back_corners", "circle+back_sides", "centre+back_any", "follow+back_any",
          "circle+back_any", "inside+quad_any", "follow+quad_any", "circle+quad_sides", "follow+quad_corners",
          "chase+pair_any", "ambush+triple_any", "late+back_any", "chase+back_corners", "ambush+pair_sides"),
-        steps=1_000_000),
+        steps=1_000_000, about="agent_0"),
     "predator_prey": tag(
         tag_scripts.TRAIN,
         ("circle+windmill", "inside+windmill", "guard+elbow", "follow+elbow", "centre+hook", "circle+hook",
@@ -148,7 +152,12 @@ CHOICES = {  # the paper's ablations, beside "omg"
     "H=5": ("omg_horizon=5",),
     "mode=conservative": ("omg_mode=conservative",),
 }
+# the other models with all that OMG's categorical form is given: what they are taught from, and where they are told
+AIDS = ("model_memory=20", "model_window=2", "model_epochs=4", "model_tau=0.02", "vae_lr=1e-3", "condition_at=input")
+AIDED = {f"{name}_aided": Arm(name, words=AIDS) for name in ("naive_om", "liam")}
+ARMS |= AIDED
 ARMS |= {name: Arm("omg_ppo", words=words) for name, words in CHOICES.items()}
+MODELS = ("naive_om", "liam", "omg_categorical")  # which may be about some opponents; omg_ppo's states are whole
 USUAL = [name for name in ARMS if name not in CHOICES and name != "next_actions"]
 
 
@@ -254,6 +263,7 @@ def run(name: str, arm: str, seed: int, results: Path, setting: str | None = Non
     partial = place.with_name(f"{seed}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     mode = [f"omg_mode={task.mode}"] if alg.startswith("omg") else []
+    mode += [f"model_subjects={task.about}"] if alg in MODELS and task.about != "*" else []
     main_py(f"--config={alg}", f"--env-config={task.env_config}", "with", *task.words, *told(task, more), *mode,
             *words, *settings.split(), f"pool={results / 'pools' / name}", f"split={split}",
             f"t_max={task.steps}", f"test_interval={task.steps // 5}", "test_nepisode=480", f"seed={seed}",
