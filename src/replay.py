@@ -74,8 +74,7 @@ def film_of(parts: Parts, batch: EpisodeBatch, board: Board, title: str) -> Film
     """The episode in ``batch`` [1, T+1] as it is drawn."""
     info = parts.info
     whole: Any = getattr(info, "whole", None) or info
-    model = getattr(parts.learner, "model", None)
-    names = getattr(info, "opponents", ()) if model is None else model.subjects
+    names = getattr(info, "opponents", ())
     opponents = tuple(whole.agents.index(name) for name in names)
     steps = int(batch["filled"].sum())
     states = batch["state"].flatten(2)[0, :steps].cpu().numpy()
@@ -102,14 +101,16 @@ def _inferred(
     horizon = parts.learner.config.omg_horizon
     decoded = prior.decode(model.condition(features))[0, :, 0].cpu().numpy()
     inferred = decoded[:, board.places[list(opponents)]]
+    others = [name not in model.subjects for name in model.info.opponents]
+    inferred[:, others] = np.nan  # nothing is inferred of them
     places = batch["state"].flatten(2)[0, :steps].cpu().numpy()[:, board.places[list(opponents)]]
     captions = [_passed(places[t + 1 : t + 1 + horizon], inferred[t], board.near) for t in range(steps)]
     return inferred, captions, horizon
 
 
 def _passed(way: Any, goal: Any, near: float) -> str:
-    """Whether the opponents pass through the inferred places [M, 2] on their way [H, M, 2]."""
-    there = (np.abs(way - goal) <= near).all(axis=(1, 2))
+    """Whether the opponents pass through the inferred places [M, 2], where there are any, on their way [H, M, 2]."""
+    there = ((np.abs(way - goal) <= near) | np.isnan(goal)).all(axis=(1, 2))
     return f"passes there in {there.argmax() + 1}" if there.any() else "does not pass there"
 
 

@@ -57,6 +57,8 @@ def test_whether_a_place_is_passed():
     way = np.array([[[0.0, 1.0]], [[0.0, 2.0]], [[0.0, 3.0]]])
     assert _passed(way, np.array([[0.2, 2.4]]), 0.5) == "passes there in 2"
     assert _passed(way, np.array([[1.0, 2.0]]), 0.5) == "does not pass there"
+    two = np.concatenate([way, way + 9.0], axis=1)  # of the second nothing is inferred
+    assert _passed(two, np.array([[0.2, 2.4], [np.nan, np.nan]]), 0.5) == "passes there in 2"
     assert _passed(way[:0], np.array([[0.0, 0.0]]), 0.5) == "does not pass there"
 
 
