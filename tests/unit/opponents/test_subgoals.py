@@ -439,6 +439,25 @@ def test_odds_come_to_be_frequencies(prior):
     assert odds[..., 0].mean() == pytest.approx(0.5, abs=0.05) and odds[..., 3].mean() == pytest.approx(0.5, abs=0.05)
 
 
+def test_each_step_is_taught_its_own_place(prior):
+    """Where the opponent is now can be seen: taught that, the model says it, of this step and of this copy."""
+    runner, learner = parts(prior, vae_lr=1e-2, copies=64, model_hidden_dim=32, **CATEGORICAL)
+    learner.train(runner.run(), runner.t_env, 0)
+
+    def told_and_true(batch):
+        with torch.no_grad():
+            odds = learner.model.condition(learner.model.features(batch, learner.mac.split_carry(batch.carry)[1]))
+        now = batch["state"][:, :-1].flatten(2)[:, :, None]
+        return odds[:, :-1].argmax(dim=-1), learner.prior.codes(now)[..., 0], now
+
+    for _ in range(80):
+        batch = runner.run()
+        learner._update_model(batch, learner.model.actions_taken(batch), told_and_true(batch)[2])
+    told, true, _ = told_and_true(runner.run())
+    assert (told == true).float().mean() > 0.8
+    assert (told[:, 1:] == true[:, :-1]).float().mean() < 0.75  # it does move from place to place
+
+
 def test_steps_whose_horizon_is_cut_teach_nothing(prior):
     runner, learner = parts(prior, **CATEGORICAL)
     learner.train(runner.run(), runner.t_env, 0)
