@@ -5,7 +5,7 @@
     python benchmarks/omg.py tune  [--tasks ...] [--arms ...] [--seeds 10] [--steps N] [--jobs 2] --results FOLDER
 
 ``run`` makes each task's pool and subgoal prior where they are missing, then one run for each arm and seed (those
-there already are not repeated); ``table`` writes ``benchmarks/omg/<task>.{md,png}`` and, of the paper's choices,
+there already are not repeated), and tests it once more at its end, with 4,800 episodes; ``table`` writes ``benchmarks/omg/<task>.{md,png}`` and, of the paper's choices,
 ``<task>_choices.{md,png}``: interquartile means over seeds with 95% intervals. ``tune`` runs ``SETTINGS`` and tests
 them with the opponents to choose by; ``table`` writes those of them that are there to ``<task>_tuning.md``. Runs and
 tables of other than the usual ``--steps`` go by the task and its length, as ``<task>_1M``.
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import os
 import shutil
 import subprocess
@@ -27,6 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from omarl.analysis.statistics import stratified_bootstrap_interval
 from omarl.opponents import foraging as foraging_scripts
 from omarl.opponents import tag as tag_scripts
 
@@ -34,6 +36,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 PPO_TEAMS = (("ippo", 3), ("ippo", 4), ("ippo", 5), ("ippo", 6))
 SEEDS = 10
+RETEST = 4800  # episodes with which a finished run is tested once more: 160 with each opponent
 MATURE = 1_000_000  # steps of teams that become opponents; the younger ones have half
 
 
@@ -259,6 +262,8 @@ def run(name: str, arm: str, seed: int, results: Path, setting: str | None = Non
         label, settings = f"{arm} {setting}".strip(), " ".join([UNTUNED, STARTS.get(alg, ""), setting])
         place, split = results / f"{called(name)}_tuning" / label / str(seed), "validation"
     if place.is_dir():
+        if setting is None:
+            retest(place)
         return f"{place}: there"
     partial = place.with_name(f"{seed}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -270,7 +275,27 @@ def run(name: str, arm: str, seed: int, results: Path, setting: str | None = Non
             f"label={label}",
             "use_tensorboard=False", f"local_results_path={partial}")  # fmt: skip
     partial.rename(place)
+    if setting is None:
+        retest(place)
     return f"{place}: done"
+
+
+def retest(place: Path) -> None:
+    """A finished run's last checkpoint once more, with enough episodes that seeds differ by what was learned."""
+    (folder,) = place.glob("sacred/*/*/1")
+    if not list(folder.glob("checkpoints/*/evaluation.json")):
+        main_py("evaluate", "with", f"checkpoint_path={folder}", f"test_nepisode={RETEST}")
+
+
+def retested(folder: str, arm: str, metric: str, results: Path) -> list[float]:
+    """What an arm's runs got there, one number each; [] where one of them has not been tested again."""
+    found = []
+    for run in finished(folder, arm, results):
+        files = sorted(run.glob("sacred/*/*/1/checkpoints/*/evaluation.json"), key=lambda f: int(f.parent.name))
+        if not files:
+            return []
+        found.append(float(json.loads(files[-1].read_text(encoding="utf-8"))[metric]))
+    return found
 
 
 def finished(folder: str, arm: str, results: Path) -> list[Path]:
@@ -287,7 +312,13 @@ def compared(
     main_py("compare", "with", f"runs=[{runs}]", f"metric={metric}", f"until={until}",
             f"out={there}")  # fmt: skip
     with (there / "comparison.csv").open(encoding="utf-8") as file:
-        return {row["algorithm"]: row for row in csv.DictReader(file)}, there
+        rows: dict[str, dict[str, Any]] = {row["algorithm"]: row for row in csv.DictReader(file)}
+    ends = {} if until else {arm: retested(folder, arm, metric, results) for arm in arms}
+    if all(ends.values()):
+        for arm, values in ends.items():
+            point, low, high = stratified_bootstrap_interval(values)
+            rows[arm] |= {"final": point, "final_low": low, "final_high": high}
+    return rows, there
 
 
 def table(name: str, arms: list[str], title: str, out: str, results: Path) -> None:
