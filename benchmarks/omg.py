@@ -5,10 +5,11 @@
     python benchmarks/omg.py tune  [--tasks ...] [--arms ...] [--seeds 10] [--steps N] [--jobs 2] --results FOLDER
 
 ``run`` makes each task's pool and subgoal prior where they are missing, then one run for each arm and seed (those
-there already are not repeated), and tests it once more at its end, with 4,800 episodes; ``table`` writes ``benchmarks/omg/<task>.{md,png}`` and, of the paper's choices,
-``<task>_choices.{md,png}``: interquartile means over seeds with 95% intervals. ``tune`` runs ``SETTINGS`` and tests
-them with the opponents to choose by; ``table`` writes those of them that are there to ``<task>_tuning.md``. Runs and
-tables of other than the usual ``--steps`` go by the task and its length, as ``<task>_1M``.
+there already are not repeated), and tests it once more at its end, with 4,800 episodes. ``table`` writes
+``benchmarks/omg/<task>.{md,png}`` and, of the paper's choices, ``<task>_choices.{md,png}``: interquartile means over
+seeds with 95% intervals. ``tune`` runs ``SETTINGS`` and tests them with the opponents to choose by; ``table`` writes
+those of them that are there to ``<task>_tuning.md``. Runs and tables of other than the usual ``--steps`` go by the
+task and its length, as ``<task>_1M``.
 
 A pool has 10 scripts to train with and 30 opponents to test with: 20 other scripts, and teams that were trained
 together, 3 by IPPO and 2 by PQN (predators and prey) or MAPPO (foraging), at two ages each. Settings are chosen by
