@@ -20,7 +20,7 @@ from omarl.opponents.pool import read_pool
 from omarl.utils.metrics import Logger
 
 HERE = Path(__file__).parent
-ARMS = ("ppo_history", "omg_ppo", "liam", "naive_om")
+ARMS = ("ppo_history", "omg_ppo", "omg_categorical", "liam", "naive_om")
 
 
 def actor(algorithm: str, pool: str) -> run.Parts:
@@ -35,7 +35,7 @@ def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pool", required=True)
-    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--repeats", type=int, default=15)
     args = parser.parse_args()
     torch.set_num_threads(1)
     parts = {name: actor(name, args.pool) for name in ARMS}
