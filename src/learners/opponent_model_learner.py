@@ -270,8 +270,9 @@ class OpponentModelLearner:
         self.base.save_models(path)
 
     def load_models(self, path: PathLike) -> None:
-        """Reads what ``save_models`` wrote."""
+        """Reads what ``save_models`` wrote; what is trained goes on from what the policy was told by."""
         self.base.load_models(path)
+        self.student.load_state_dict(self.model.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the next update depends on, but for the rollouts in memory, which a resumed run fills anew."""

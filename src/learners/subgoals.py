@@ -79,7 +79,7 @@ class PlacePrior:
         return self.codebook.codes(states[..., self.places].unflatten(-1, (-1, 2)))
 
     def encode(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """States [..., S] -> codes, one-hot, [..., M * C], in the mean's place; and that they are certain."""
+        """States [..., S] -> codes, one-hot, [..., M * C], in the mean's place; zeros in the log-variance's."""
         one_hot = F.one_hot(self.codes(states), self.codebook.n_codes).float().flatten(-2)
         return one_hot, torch.zeros_like(one_hot)
 

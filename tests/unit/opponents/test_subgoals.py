@@ -276,6 +276,19 @@ def test_a_state_dict_brings_everything_back(prior, words):
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
+def test_files_bring_both_networks_back(prior, tmp_path):
+    """Else the one that is told by would be drawn back to where the other one began."""
+    words = {**CATEGORICAL, "model_tau": 0.5}
+    runner, learner = parts(prior, **words)
+    learner.train(runner.run(), runner.t_env, 0)
+    learner.save_models(tmp_path)
+    _, fresh = parts(prior, **words)
+    fresh.load_models(tmp_path)
+    for name, kept in learner.model.state_dict().items():
+        assert torch.equal(fresh.model.state_dict()[name], kept), name
+        assert torch.equal(fresh.student.state_dict()[name], kept), name
+
+
 @pytest.mark.parametrize("bound, most", [("tanh", 1.5), ("clamp", 1.5), ("none", None)])
 def test_the_cvae_keeps_the_bounds_of_the_vae(prior, bound, most):
     _, learner = parts(prior, vae_log_var_bound=bound, vae_log_var_limit=1.5)
