@@ -47,7 +47,6 @@ class OpponentModelLearnerConfig(VAEConfig):
     )
     source: str = key("", help="of the prior, and of opponents without pool: an omg_vae run, or a pool")
     pool: str = key("", help="the opponents")
-    omg_latents: Literal["gaussian", "categorical"] = key("gaussian", help="codes of states, or opponents' places")
     omg_mode: Literal["optimistic", "conservative"] = key("optimistic", help="friends, or foes")
     omg_horizon: int = key(5, low=1, help="H: subgoals are states of the next so many steps")
     omg_selection: Literal["value", "random", "next", "third"] = key("value", help="which of those")
