@@ -116,6 +116,12 @@ def rounds_of(script: str) -> tuple[Round, ...]:
     return PATROLS.get(script) or (ROUNDS[script],)
 
 
+def laps_of(script: str) -> Floats:
+    """``rounds_of`` a script, each repeated to ``LAPS`` stops: [C, LAPS, 2]."""
+    rounds = np.array(rounds_of(script))
+    return np.tile(rounds, (1, LAPS // rounds.shape[1], 1))
+
+
 class TagScripts:
     """A ``Group`` of opponents, see ``pool_env``. Arguments: as ``foraging.ForagingScripts``.
 
@@ -137,6 +143,8 @@ class TagScripts:
         self.prey = info.agents.index("agent_0")
         self.random = np.random.default_rng(seed)
         self.target = np.zeros((n_envs, len(seats), 2), np.float32)
+        met = {prey for _, prey in self.kinds if prey in PATROLS or (prey in ROUNDS and not is_stray(prey))}
+        self.laps = {prey: laps_of(prey) for prey in met}
         self.round = np.zeros((n_envs, LAPS, 2))  # of prey on rounds, repeated
         self.stop = np.zeros(n_envs, np.int64)  # how many stops prey on a round has been sent to, from a random one
 
@@ -149,10 +157,10 @@ class TagScripts:
         """New episodes in copies ``rows``: patrols draw a round, and rounds begin anywhere."""
         for k in np.unique(which):
             mine, script = rows[which == k], self.kinds[k][1]
-            if script in PATROLS or (script in ROUNDS and not is_stray(script)):
-                rounds = np.array(rounds_of(script))  # [C, n, 2]
+            if script in self.laps:
+                rounds = self.laps[script]
                 drawn = self.random.integers(0, len(rounds), len(mine)) if len(rounds) > 1 else 0
-                self.round[mine] = np.tile(rounds, (1, LAPS // rounds.shape[1], 1))[drawn]
+                self.round[mine] = rounds[drawn]
         self.stop[rows] = self.random.integers(0, 120, len(rows))  # a multiple of every round's length
 
     def act(self, rows: Ints, which: Ints, obs: NDArray[np.float32], avail: object = None) -> Ints:
