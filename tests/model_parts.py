@@ -1,0 +1,43 @@
+"""A runner and a learner with an opponent model, small enough for unit tests."""
+
+from pathlib import Path
+
+import torch
+from fakes import RecordingLogger, args_for
+from omarl.components.episode_batch import make_scheme
+from omarl.controllers.model_controller import ModelMAC
+from omarl.envs.make import make_vec_env
+from omarl.learners.opponent_model_learner import OpponentModelLearner
+from omarl.opponents.pool import Member, Pool
+from omarl.opponents.pool_env import PoolEnv
+from omarl.runners.rollout_runner import RolloutRunner
+
+KEY = "lbforaging:Foraging-8x8-2p-3f-v3"
+
+
+CATEGORICAL = {"omg_latents": "categorical", "omg_codes": 5, "omg_selection": "random", "omg_input": "inferred"}
+
+
+def parts(prior, model="subgoal", base="ppo_learner", copies=6, **values):
+    env = make_vec_env("gymnasium", {"key": KEY, "backend": "batched", "episode_limit": 7}, copies, 0, 0)
+    names = ("nearest", "farthest")
+    pool = Pool(Path(), "g", {}, tuple(Member(n, "script", "scripted", "train", script=n) for n in names))
+    env = PoolEnv(env, pool, "train", ["agent_0"], ["actions"], 0, False)
+    args = args_for(
+        env.info, env_info=env.info, opponent_model=model, base_learner=base, source=str(prior), rollout_steps=9,
+        vae_latent_dim=4, vae_hidden_dim=8, model_hidden_dim=8, agent="features", obs_last_action=False,
+        action_selector="softmax", t_max=1000, learner_log_interval=1, omg_anneal_time=0,
+    )  # fmt: skip
+    vars(args).update(values)
+    scheme, groups = make_scheme(env.info, False)
+    torch.manual_seed(1)
+    mac = ModelMAC(scheme, groups, args)
+    learner = OpponentModelLearner(mac, scheme, RecordingLogger(), args)
+    return RolloutRunner(env, mac, scheme, groups, args), learner
+
+
+def believed(learner, runner, t_env=10**6):
+    batch = runner.run()
+    with torch.no_grad():
+        goals = learner._believe(batch, t_env)
+    return batch, goals
