@@ -29,7 +29,16 @@ from ..registry import resolve
 from ..types import ConfigError, MetricLogger, PathLike
 from ..utils.metrics import Grid, IntervalStats
 from .model_reports import action_accuracy, added, steps_to_adapt, subgoal_hits
-from .subgoals import PlacePrior, SubgoalPrior, horizon_shown, select, selected, states_to_come
+from .subgoals import (
+    PlacePrior,
+    SubgoalPrior,
+    horizon_shown,
+    select,
+    selected,
+    states_ahead,
+    states_reached,
+    steps_to_come,
+)
 from .vae_trainer import VAEConfig, VAETrainer
 
 
@@ -182,16 +191,17 @@ class OpponentModelLearner:
     def _select(self, batch: Rollout) -> tuple[Tensor, Tensor]:
         """The selected states [E, T, N, S], and 1 where all candidates were there to select from [E, T]."""
         c = self.config
-        states, valid = states_to_come(batch, c.omg_horizon)
+        reached, valid = states_reached(batch), steps_to_come(batch, c.omg_horizon)
         chosen = select(c.omg_selection, c.omg_mode == "optimistic", valid,
-                        lambda: self._value(batch, states), self.n_agents)  # fmt: skip
+                        lambda: self._value(batch, reached), self.n_agents)  # fmt: skip
         self.stats.add(selected(chosen, c.omg_horizon))
-        index = chosen[..., None].expand(*chosen.shape, states.shape[-1])
-        return states.gather(2, index), horizon_shown(batch, valid)
+        return states_ahead(reached, chosen), horizon_shown(batch, valid)
 
-    def _value(self, batch: Rollout, candidates: Tensor) -> Tensor:
-        """V of the states now under each of the states to come [E, T, K, S]: [E, T, N, K]."""
+    def _value(self, batch: Rollout, reached: Tensor) -> Tensor:
+        """V of the states now under each of the next K of the states reached [E, T, S]: [E, T, N, K]."""
         assert self.prior is not None
+        each = torch.arange(self.config.omg_horizon, device=reached.device).expand(*reached.shape[:2], -1)
+        candidates = states_ahead(reached, each)
         goals, _ = self.prior.encode(candidates)
         goals, k = goals[:, :, None].expand(-1, -1, self.n_agents, -1, -1), candidates.shape[2]
         if hasattr(self.base, "critic"):

@@ -97,40 +97,52 @@ class PlacePrior:
             self.codebook.fit(states[..., self.places].unflatten(-1, (-1, 2)).flatten(0, -3))
 
 
+def states_reached(batch: Rollout) -> Tensor:
+    """What each step of E copies led to, an episode's last state where it ends: [E, T, S]."""
+    after = batch["state"][:, 1:].flatten(2).clone()
+    if batch.ends is not None:
+        after[batch.ends.copy, batch.ends.step] = batch.ends.state.flatten(1)
+    return after
+
+
+def steps_to_come(batch: Rollout, horizon: int) -> Tensor:
+    """1 where the state that the k-th of the next K steps leads to is in sight and of the same episode, [E, T, K].
+
+    An episode's last state counts; what a rollout does not show any more does not.
+    """
+    over = ended(batch)[:, :-1]  # [E, T]
+    steps, valid, going_on = over.shape[1], [], torch.ones_like(over)
+    for k in range(horizon):
+        inside, past = torch.zeros_like(over), torch.zeros_like(over)
+        if k < steps:
+            inside[:, : steps - k] = 1.0
+            past[:, : steps - k] = over[:, k:]
+        valid.append(inside * going_on)
+        going_on = going_on * (1.0 - past)
+    return torch.stack(valid, dim=2)
+
+
+def states_ahead(reached: Tensor, steps: Tensor) -> Tensor:
+    """The states so many steps after the next one: of [E, T, S], 0 to K - 1 in int64 [E, T, K] -> [E, T, K, S].
+
+    Beyond a rollout it is the last one, of which ``steps_to_come`` says that it is none.
+    """
+    length, k = reached.shape[1], steps.shape[2]
+    at = (torch.arange(length, device=steps.device)[:, None] + steps).clamp(max=length - 1)
+    index = at.flatten(1)[..., None].expand(-1, -1, reached.shape[2])
+    return reached.gather(1, index).unflatten(1, (length, k))
+
+
 def horizon_shown(batch: Rollout, valid: Tensor) -> Tensor:
     """1 where the next H states are all in a rollout, or the episode's last one is: [E, T].
 
     Args:
         batch: E copies of T steps.
-        valid: ``states_to_come``'s, [E, T, H].
+        valid: ``steps_to_come``'s, [E, T, H].
     """
     over = ended(batch)[:, :-1]
     ends_later = over.flip(1).cummax(dim=1).values.flip(1)
     return torch.maximum(ends_later, valid[:, :, -1])
-
-
-def states_to_come(batch: Rollout, horizon: int) -> tuple[Tensor, Tensor]:
-    """The states of the next ``horizon`` steps, [E, T, K, S], and 1 where they are of the same episode, [E, T, K].
-
-    An episode's last state counts; what a rollout does not show any more does not.
-    """
-    after = batch["state"][:, 1:].flatten(2).clone()  # [E, T, S]: what each step led to
-    if batch.ends is not None:
-        after[batch.ends.copy, batch.ends.step] = batch.ends.state.flatten(1)
-    over = ended(batch)[:, :-1]  # [E, T]
-    states, valid, going_on = [], [], torch.ones_like(over)
-    for k in range(horizon):
-        shifted = torch.zeros_like(after)
-        inside = torch.zeros_like(over)
-        if k < after.shape[1]:
-            shifted[:, : after.shape[1] - k] = after[:, k:]
-            inside[:, : after.shape[1] - k] = 1.0
-        states.append(shifted)
-        valid.append(inside * going_on)
-        past = torch.zeros_like(over)
-        past[:, : max(over.shape[1] - k, 0)] = over[:, k:]
-        going_on = going_on * (1.0 - past)
-    return torch.stack(states, dim=2), torch.stack(valid, dim=2)
 
 
 def select(rule: str, optimistic: bool, valid: Tensor, value: Callable[[], Tensor], n_agents: int) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from model_parts import believed, parts
 from omarl.components.rollout import Ends, Rollout
-from omarl.learners.subgoals import horizon_shown, select, selected, states_to_come
+from omarl.learners.subgoals import horizon_shown, select, selected, states_ahead, states_reached, steps_to_come
 
 
 def stamped(terminated_at=()):
@@ -23,18 +23,30 @@ def stamped(terminated_at=()):
     return Rollout({"truncated": {}}, {}, data, torch.zeros(1), torch.zeros(1), ends)
 
 
+def candidates(batch, horizon=3):
+    """All states to come [E, T, K, S], and which of them there are [E, T, K]."""
+    reached = states_reached(batch)
+    return states_ahead(reached, torch.arange(horizon).expand(*reached.shape[:2], -1)), steps_to_come(batch, horizon)
+
+
 def test_candidates_are_the_states_to_come():
-    states, valid = states_to_come(stamped(), 3)
+    states, valid = candidates(stamped())
     assert states[0, 1, :, 0].tolist() == [2, 3, 4]
     assert valid[0].tolist() == [[1, 1, 1], [1, 1, 1], [1, 1, 1], [1, 1, 0], [1, 0, 0]]
 
 
 def test_candidates_stay_inside_the_episode():
-    states, valid = states_to_come(stamped([2]), 3)
+    states, valid = candidates(stamped([2]))
     assert valid[0].tolist() == [[1, 1, 1], [1, 1, 0], [1, 0, 0], [1, 1, 0], [1, 0, 0]]
     assert states[0, 0, :, 0].tolist() == [1, 2, 102]  # the last state of the episode, not the next one's first
     assert states[0, 2, 0, 0] == 102
     assert states[0, 3, :2, 0].tolist() == [4, 5]
+
+
+def test_a_horizon_beyond_the_rollout_adds_nothing():
+    states, valid = candidates(stamped(), 7)
+    assert valid[0].sum(dim=1).tolist() == [5, 4, 3, 2, 1]
+    assert states[valid > 0].flatten().tolist() == [1, 2, 3, 4, 5, 2, 3, 4, 5, 3, 4, 5, 4, 5, 5]
 
 
 def test_where_the_whole_horizon_is_shown():
@@ -46,7 +58,7 @@ def test_where_the_whole_horizon_is_shown():
         ((1,), [1, 1, 1, 0, 0]),
     ):
         batch = stamped(list(ends))
-        _, valid = states_to_come(batch, 3)
+        _, valid = candidates(batch)
         assert horizon_shown(batch, valid)[0].tolist() == shown, ends
 
 
