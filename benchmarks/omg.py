@@ -110,7 +110,7 @@ TASKS = {
          "guard+south_side", "centre+south_side", "inside+south_side", "guard+falling", "circle+falling",
          "follow+falling", "centre+stray", "follow+stray", "inside+stray", "circle+stray_sides",
          "inside+stray_sides"),
-        steps=2_000_000),
+        steps=2_000_000, about="agent_0"),
     "coop_deadline": foraging("Foraging-8x8-2p-4f-coop-v3", "optimistic", "env_args.episode_limit=20",
                               steps=2_000_000),
     "foraging": foraging("Foraging-8x8-2p-3f-v3", "optimistic"),
