@@ -13,6 +13,7 @@ import torch
 from .analysis.film import Film, write_film
 from .components.episode_batch import EpisodeBatch
 from .config.schema import key, read
+from .learners.subgoals import PlacePrior
 from .opponents.boards import Board, board_of
 from .opponents.pool_env import PoolEnv
 from .run import Parts, RunConfig, build
@@ -79,33 +80,36 @@ def film_of(parts: Parts, batch: EpisodeBatch, board: Board, title: str) -> Film
     steps = int(batch["filled"].sum())
     states = batch["state"].flatten(2)[0, :steps].cpu().numpy()
     positions = states[:, board.places]
-    inferred, captions, horizon = _inferred(parts, batch, board, opponents)
+    inferred, odds, captions, horizon = _inferred(parts, batch, board, opponents)
     high = max(float(positions.max()), board.high or 0.0)
     low = min(float(positions.min()), board.low)
     return Film(title, whole.agents, opponents, positions, [board.things(state) for state in states],
-                inferred, captions, horizon, board.is_grid, low, high)  # fmt: skip
+                inferred, odds, captions, horizon, board.is_grid, low, high)  # fmt: skip
 
 
 @torch.no_grad()
 def _inferred(
     parts: Parts, batch: EpisodeBatch, board: Board, opponents: tuple[int, ...]
-) -> tuple[Any, list[str], int]:
-    """Where subgoals have the opponents [T+1, M, 2], if any; what to say at each step; and how far they look."""
+) -> tuple[Any, Any, list[str], int]:
+    """Where subgoals have the opponents [T+1, M, 2], if any, and the odds of places [T+1, K, 3], if those are what
+    is inferred; what to say at each step; and how far they look."""
     model, prior = getattr(parts.learner, "model", None), getattr(parts.learner, "prior", None)
     steps = int(batch["filled"].sum())
     if model is None:
-        return None, [""] * steps, HORIZON
+        return None, None, [""] * steps, HORIZON
     features = model.features(batch, model.initial_carry(1))[:, :steps]
     if prior is None:
-        return None, _foretold(model, batch, features), HORIZON
+        return None, None, _foretold(model, batch, features), HORIZON
     horizon = parts.learner.config.omg_horizon
-    decoded = prior.decode(model.condition(features))[0, :, 0].cpu().numpy()
+    goals = model.condition(features)
+    decoded = prior.decode(goals)[0, :, 0].cpu().numpy()
+    odds = prior.odds(goals)[0, :, 0].cpu().numpy() if isinstance(prior, PlacePrior) else None
     inferred = decoded[:, board.places[list(opponents)]]
     others = [name not in model.subjects for name in model.info.opponents]
     inferred[:, others] = np.nan  # nothing is inferred of them
     places = batch["state"].flatten(2)[0, :steps].cpu().numpy()[:, board.places[list(opponents)]]
     captions = [_passed(places[t + 1 : t + 1 + horizon], inferred[t], board.near) for t in range(steps)]
-    return inferred, captions, horizon
+    return inferred, odds, captions, horizon
 
 
 def _passed(way: Any, goal: Any, near: float) -> str:

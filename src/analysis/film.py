@@ -14,6 +14,7 @@ from .plots import BLUE, GREEN, INK, MUTED, ORANGE, RULE, VERMILLION
 
 STILLS = 4  # frames that are kept as pictures
 MILLISECONDS = 350  # of each frame
+UNLIKELY = 0.02  # below this a place is not drawn
 
 
 class Film(NamedTuple):
@@ -26,6 +27,7 @@ class Film(NamedTuple):
         positions: [T+1, N, 2].
         things: at each step, what lies about: first and second coordinate and label.
         inferred: [T+1, len(opponents), 2], where the inferred subgoal has the opponents; None: no subgoals.
+        odds: [T+1, K, 3], places and the probability of each; None: nothing but ``inferred`` is said.
         captions: a line under each frame.
         horizon: H, steps of the opponents' way that are drawn ahead.
         is_grid, low, high: the board.
@@ -37,6 +39,7 @@ class Film(NamedTuple):
     positions: NDArray[Any]
     things: list[list[tuple[float, float, str]]]
     inferred: NDArray[Any] | None
+    odds: NDArray[Any] | None
     captions: Sequence[str]
     horizon: int
     is_grid: bool
@@ -79,7 +82,7 @@ def drawn(film: Film, t: int) -> NDArray[np.uint8]:
     figure.text(0.06, 0.955, film.title, fontsize=9, fontweight="bold", color=INK)
     figure.text(0.94, 0.955, f"step {t} of {len(film.positions) - 1}", fontsize=8, color=MUTED, ha="right")
     figure.text(0.06, 0.075, film.captions[t], fontsize=8, color=INK)
-    figure.text(0.06, 0.03, _legend(film), fontsize=7, color=MUTED)
+    figure.text(0.06, 0.02, _legend(film), fontsize=7, color=MUTED)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
@@ -103,6 +106,10 @@ def draw_board(ax: Any, film: Film, t: int) -> None:
         x, y = _xy(film, (first, second))
         ax.scatter(x, y, s=150, color=GREEN if film.is_grid else RULE, zorder=1)
         ax.text(x, y, label, ha="center", va="center", fontsize=8, color="white", zorder=2)
+    if film.odds is not None:
+        likely = film.odds[t][film.odds[t, :, 2] >= UNLIKELY]
+        x, y = _xy(film, likely[:, :2].T)
+        ax.scatter(x, y, s=1500 * likely[:, 2], color=ORANGE, alpha=0.35, linewidth=0, zorder=1)
     for i, name in enumerate(film.names):
         x, y = _xy(film, film.positions[t, i])
         colour = VERMILLION if i in film.opponents else BLUE
@@ -118,7 +125,7 @@ def draw_board(ax: Any, film: Film, t: int) -> None:
             ax.scatter(x, y, s=260, marker="*", facecolor="none", edgecolor=ORANGE, linewidth=1.8, zorder=5)
 
 
-def _xy(film: Film, place: Any) -> tuple[float, float]:
+def _xy(film: Film, place: Any) -> tuple[Any, Any]:
     first, second = place
     return (second, first) if film.is_grid else (first, second)
 
@@ -126,5 +133,6 @@ def _xy(film: Film, place: Any) -> tuple[float, float]:
 def _legend(film: Film) -> str:
     said = [f"blue learns, red is of the pool; dotted: its next {film.horizon} steps"] if film.opponents else []
     if film.inferred is not None:
-        said.append("star: where the inferred subgoal has it")
-    return "; ".join(said)
+        discs = "; discs: the odds of others" if film.odds is not None else ""
+        said.append(f"star: where the inferred subgoal has it{discs}")
+    return "\n".join(said)

@@ -91,6 +91,11 @@ class PlacePrior:
         states[..., self.places] = self.codebook.vectors(likeliest).flatten(-2)
         return states
 
+    def odds(self, goals: Tensor) -> Tensor:
+        """Odds [..., M * C] -> all opponents' places and the probability of each, [..., M * C, 3]."""
+        places = self.codebook.centres.flatten(0, 1).expand(*goals.shape, -1)
+        return torch.cat([places, goals[..., None]], dim=-1)
+
     def fit(self, states: Tensor) -> None:
         """Makes the codebook of states [..., S], once."""
         if not self.codebook.is_fitted:

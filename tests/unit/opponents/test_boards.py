@@ -64,8 +64,8 @@ def test_whether_a_place_is_passed():
 
 def test_the_star_stands_where_the_subgoal_is():
     positions = np.array([[[0.0, 0.0], [3.0, 1.0]], [[0.0, 0.0], [3.0, 2.0]]])
-    film = Film("t", ("agent_0", "agent_1"), (1,), positions, [[], []], np.array([[[1.0, 6.0]]] * 2), ["", ""], 5,
-                True, 0.0, 7.0)  # fmt: skip
+    film = Film("t", ("agent_0", "agent_1"), (1,), positions, [[], []], np.array([[[1.0, 6.0]]] * 2), None, ["", ""],
+                5, True, 0.0, 7.0)  # fmt: skip
     orange = [230, 159, 0]
     image = drawn(film, 0)
     rows, columns = np.nonzero((np.abs(image.astype(int) - orange) < 30).all(-1))
@@ -75,3 +75,17 @@ def test_the_star_stands_where_the_subgoal_is():
     assert abs(columns.mean() - (0.06 * width + (6.0 + 0.6) * cell)) < cell / 2
     middle = (0.08 + 0.78 / 2) * height
     assert abs(rows.mean() - (middle + (1.0 - 3.5) * cell)) < cell / 2
+
+
+def test_discs_are_as_large_as_the_odds():
+    """Three places, of which one is too unlikely to be drawn: areas of the others are as 1 to 3."""
+    positions = np.zeros((1, 2, 2))
+    odds = np.array([[[6.0, 1.0, 0.245], [6.0, 5.0, 0.735], [2.0, 6.0, 0.01]]])
+    inferred = np.full((1, 1, 2), np.nan)
+    film = Film("t", ("agent_0", "agent_1"), (1,), positions, [[]], inferred, odds, [""], 5, True, 0.0, 7.0)
+    image, plain = drawn(film, 0).astype(int), drawn(film._replace(odds=None), 0).astype(int)
+    changed = (np.abs(image - plain).sum(axis=-1) > 30)[: int(0.85 * len(image))]  # without the legend
+    assert not changed[: len(changed) // 2].any()
+    middle = changed.shape[1] // 2
+    small, large = changed[:, :middle].sum(), changed[:, middle:].sum()
+    assert 0.26 < small / large < 0.40

@@ -21,6 +21,9 @@ def test_places_in_a_states_stead(prior):
     assert decoded.shape == states.shape
     assert decoded[1][:, learner.prior.places].tolist() == [[6.0, 0.0], [2.0, 3.0], [7.0, 7.0]]
     assert decoded.count_nonzero() == 2 * 5  # nothing else
+    spread = learner.prior.odds(odds)
+    assert spread.shape == (2, 3, 5, 3) and torch.equal(spread[1, 2, :, :2], places)
+    assert torch.equal(spread[..., 2], odds)
 
 
 def test_the_codebook_is_made_once_and_of_what_opponents_do(prior):
