@@ -353,13 +353,19 @@ def table(name: str, arms: list[str], title: str, out: str, results: Path) -> No
         if task.has_end:
             steps = found["steps to finish"][0]
             lines += ["", beside(arm, "In steps to finish, of which less is better", steps, good=-1)]
-    fewest = min(int(row["seeds"]) for row in end.values())
-    more = f" --seeds {fewest}" if fewest != SEEDS else ""
-    more += f" --steps {task.steps}" if task.steps != STEPS[name] else ""
-    command = f"python benchmarks/omg.py run --tasks {name} --arms {' '.join(arms)}{more} --results FOLDER"
-    lines += ["", f"![curves]({out}.png)", "", f"`{command}`, then `table`.", ""]
+    seeds = {arm: int(row["seeds"]) for arm, row in end.items()}
+    commands = [command(name, [arm for arm in arms if seeds[arm] == n], n) for n in sorted({*seeds.values()})[::-1]]
+    lines += ["", f"![curves]({out}.png)", "", f"{', '.join(commands)}, then `table`.", ""]
     (HERE / "omg" / f"{out}.md").write_text("\n".join(lines), encoding="utf-8")
     shutil.copy(found["all 30"][1] / "comparison.png", HERE / "omg" / f"{out}.png")
+
+
+def command(name: str, arms: list[str], seeds: int) -> str:
+    """What makes these runs."""
+    said = f"python benchmarks/omg.py run --tasks {name} --arms {' '.join(arms)}"
+    said += f" --seeds {seeds}" if seeds != SEEDS else ""
+    said += f" --steps {TASKS[name].steps}" if TASKS[name].steps != STEPS[name] else ""
+    return f"`{said} --results FOLDER`"
 
 
 def tuning(name: str, results: Path) -> None:
@@ -376,8 +382,8 @@ def tuning(name: str, results: Path) -> None:
     for label in labels:
         row = rows[label]
         lines.append(f"| {label} | {row['seeds']} | {float(row['curve']):.4g} | {float(row['final']):.4g} |")
-    command = f"python benchmarks/omg.py tune --tasks {name} --seeds 2 --steps {task.steps} --results FOLDER"
-    lines += ["", f"`{command}`.", ""]
+    made = f"python benchmarks/omg.py tune --tasks {name} --seeds 2 --steps {task.steps} --results FOLDER"
+    lines += ["", f"`{made}`.", ""]
     (HERE / "omg" / f"{place}.md").write_text("\n".join(lines), encoding="utf-8")
 
 
