@@ -1,0 +1,167 @@
+"""What ``omg.py`` runs: tasks and who is met in them, methods, and the settings that they were chosen from."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from omarl.opponents import foraging as foraging_scripts
+from omarl.opponents import tag as tag_scripts
+
+PPO_TEAMS = (("ippo", 3), ("ippo", 4), ("ippo", 5), ("ippo", 6))
+SEEDS = 10
+TESTED = 480  # episodes of a test during a run
+RETEST = 4800  # episodes with which a finished run is tested once more: 160 with each opponent
+MATURE = 1_000_000  # steps of teams that become opponents; the younger ones have half
+
+
+class Task(NamedTuple):
+    """An environment, the scripts that are met in it, and how long runs are."""
+
+    env_config: str
+    words: tuple[str, ...]
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+    seen: str
+    has_end: bool  # which learners may reach before time is up
+    mode: str
+    steps: int
+    teams: tuple[tuple[str, int], ...]  # who becomes an opponent: algorithm and seed
+    team_words: tuple[str, ...] = ()
+    about: str = "*"  # the opponents whom models are about
+
+
+def foraging(key: str, mode: str, *words: str, steps: int = 1_000_000) -> Task:
+    """A foraging task."""
+    own = (f"env_args.key=lbforaging:{key}", "env_args.backend=batched", "gamma=0.97")
+    test = ("second_nearest", "follower", "first", "last", "east", "centre", "contested", "diagonal", "south_west",
+            "highest_level")  # fmt: skip
+    return Task(
+        "foraging",
+        (*own, *words),
+        foraging_scripts.TRAIN,
+        tuple(f"{script}:0.2" for script in foraging_scripts.TRAIN),
+        (*test, *(f"{script}:0.2" for script in test)),
+        "offsets,actions",
+        True,
+        mode,
+        steps,
+        (*PPO_TEAMS, ("mappo", 1), ("mappo", 2), ("mappo", 3)),
+        ("hidden_dim=128", "layer_norm=True", "critic_layer_norm=True"),  # else they hardly meet at a food
+    )
+
+
+def tag(
+    train: tuple[str, ...], validation: tuple[str, ...], test: tuple[str, ...], steps: int, about: str = "*"
+) -> Task:
+    """Predators and prey, of whom one predator learns."""
+    words = ("env_args.key=mpe2.simple_tag_v3", "env_args.max_cycles=50", "env_args.backend=batched",
+             "omg_learners=adversary_0", "gamma=0.95")  # fmt: skip
+    teams = (*PPO_TEAMS, ("pqn", 1), ("pqn", 2), ("pqn", 3))
+    return Task("simple_tag", words, train, validation, test, "actions", False, "optimistic", steps, teams,
+                about=about)  # fmt: skip
+
+
+TASKS = {
+    "patrol": tag(
+        ("guard+pair_corners", "centre+pair_sides", "follow+pair_any", "circle+triple_corners", "inside+triple_sides",
+         "guard+triple_any", "centre+back_corners", "follow+back_sides", "circle+pair_any", "inside+triple_any"),
+        ("centre+pair_any", "follow+triple_any", "guard+back_any", "circle+quad_corners", "inside+pair_corners",
+         "centre+quad_any", "follow+pair_sides", "guard+quad_sides", "circle+back_corners", "inside+back_any"),
+        # other predators with the same patrols; patrols, then predators, that are never met in training
+        ("inside+pair_any", "guard+pair_any", "circle+triple_any", "centre+triple_any", "centre+triple_corners",
+         "follow+triple_sides", "guard+back_corners", "circle+back_sides", "centre+back_any", "follow+back_any",
+         "circle+back_any", "inside+quad_any", "follow+quad_any", "circle+quad_sides", "follow+quad_corners",
+         "chase+pair_any", "ambush+triple_any", "late+back_any", "chase+back_corners", "ambush+pair_sides"),
+        steps=1_000_000, about="agent_0"),
+    "predator_prey": tag(
+        tag_scripts.TRAIN,
+        ("circle+windmill", "inside+windmill", "guard+elbow", "follow+elbow", "centre+hook", "circle+hook",
+         "guard+bow", "follow+bow", "centre+arrow", "inside+arrow"),
+        ("guard+anticlockwise", "centre+anticlockwise", "circle+anticlockwise", "guard+hourglass",
+         "follow+hourglass", "inside+hourglass", "centre+east_side", "follow+east_side", "circle+east_side",
+         "guard+south_side", "centre+south_side", "inside+south_side", "guard+falling", "circle+falling",
+         "follow+falling", "centre+stray", "follow+stray", "inside+stray", "circle+stray_sides",
+         "inside+stray_sides"),
+        steps=2_000_000, about="agent_0"),
+    "coop_deadline": foraging("Foraging-8x8-2p-4f-coop-v3", "optimistic", "env_args.episode_limit=20",
+                              steps=2_000_000),
+    "foraging": foraging("Foraging-8x8-2p-3f-v3", "optimistic"),
+    "competitive": foraging("Foraging-8x8-2p-3f-v3", "conservative", "env_args.max_food_level=[1,1,1]"),
+}  # fmt: skip
+STEPS = {name: task.steps for name, task in TASKS.items()}  # the usual ones
+
+
+def called(name: str) -> str:
+    """What a task's runs and tables go by: its length too, where that is not the usual one."""
+    steps = TASKS[name].steps
+    return name if steps == STEPS[name] else f"{name}_{steps / 1e6:g}M"
+
+
+class Arm(NamedTuple):
+    """An algorithm, what it is told beside what is seen, and its words."""
+
+    alg: str
+    told: str = ""
+    words: tuple[str, ...] = ()
+
+
+ARMS = {
+    "base": Arm("ppo_history", "blind"),
+    "history": Arm("ppo_history"),
+    "naive_om": Arm("naive_om"),
+    "liam": Arm("liam"),
+    "omg": Arm("omg_ppo"),
+    "omg_categorical": Arm("omg_categorical"),
+    "bayes": Arm("ppo_history", "belief"),
+    "next_actions": Arm("ppo_history", "next_actions"),
+    "oracle": Arm("ppo_history", "goal"),
+}
+CHOICES = {  # the paper's ablations, beside "omg"
+    "inference=mlp": ("omg_inference=mlp",),
+    "selection=random": ("omg_selection=random",),
+    "selection=next": ("omg_selection=next",),
+    "selection=third": ("omg_selection=third",),
+    "input=inferred": ("omg_input=inferred",),
+    "input=prior": ("omg_input=prior",),
+    "H=1": ("omg_horizon=1",),
+    "H=3": ("omg_horizon=3",),
+    "H=5": ("omg_horizon=5",),
+    "mode=conservative": ("omg_mode=conservative",),
+}
+# the other models with all that OMG's categorical form is given: what they are taught from, and where they are told
+AIDS = ("model_memory=20", "model_window=2", "model_epochs=4", "model_tau=0.02", "vae_lr=1e-3", "condition_at=input")
+AIDED = {f"{name}_aided": Arm(name, words=AIDS) for name in ("naive_om", "liam")}
+ARMS |= AIDED
+ARMS |= {name: Arm("omg_ppo", words=words) for name, words in CHOICES.items()}
+MODELS = ("naive_om", "liam", "omg_categorical")  # which may be about some opponents; omg_ppo's states are whole
+USUAL = [name for name in ARMS if name not in CHOICES and name != "next_actions"]
+
+
+# What tuning started from, and what it tried: the base's settings first, then each method's own with the best of
+# those. The best of all are the defaults.
+UNTUNED = "epochs=4 gae_lambda=0.95"
+STARTS = {"omg_ppo": "omg_horizon=5", "naive_om": "vae_lr=3e-4"}
+TUNED = "epochs=2 gae_lambda=0.8"
+SETTINGS = {
+    "history": ("", "lr=1e-3", "lr=4e-3", "entropy_coef=0.003", "entropy_coef=0.03", "epochs=8", "epochs=2",
+                "rollout_steps=50", "gae_lambda=0.9", "hidden_dim=128", "batch_size_run=64", "minibatches=8",
+                "epochs=2 gae_lambda=0.9", "epochs=2 lr=1e-3", "epochs=2 minibatches=2", "epochs=1",
+                "epochs=2 entropy_coef=0.03", "epochs=2 gae_lambda=0.8", "epochs=2 hidden_dim=128 lr=1e-3",
+                "epochs=2 batch_size_run=256", "epochs=2 gae_lambda=0.9 lr=1e-3", "epochs=2 grad_norm_clip=1",
+                "epochs=2 rollout_steps=13", "epochs=2 gae_lambda=0.9 entropy_coef=0.03", "epochs=2 gae_lambda=0.7"),
+    **{arm: tuple(f"{TUNED} {own}".strip() for own in ("", *settings)) for arm, settings in {
+        "base": (), "bayes": (), "oracle": (),
+        "naive_om": ("vae_lr=1e-3", "vae_lr=1e-4", "model_epochs=2", "model_epochs=4", "model_hidden_dim=128",
+                     "vae_lr=1e-3 model_epochs=2"),
+        "liam": ("vae_lr=1e-3", "vae_lr=1e-4", "model_epochs=2", "liam_code_dim=8", "liam_code_dim=32",
+                 "model_hidden_dim=128"),
+        "omg": ("omg_horizon=10", "vae_lr=1e-3", "omg_anneal_time=50000", "omg_vae_alpha=0.1", "omg_vae_alpha=1",
+                "omg_mode=conservative",
+                # six more, tried when the others had been
+                "omg_horizon=10 vae_lr=1e-3", "omg_horizon=10 vae_lr=1e-3 model_epochs=4",
+                "omg_horizon=10 vae_lr=3e-3 model_epochs=2", "omg_horizon=10 omg_vae_alpha=1 vae_lr=1e-3",
+                "omg_horizon=10 vae_lr=1e-3 model_epochs=4 model_hidden_dim=128",
+                "omg_input=inferred vae_lr=1e-3"),
+    }.items()},
+}  # fmt: skip
