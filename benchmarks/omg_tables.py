@@ -160,14 +160,14 @@ def table(name: str, arms: Sequence[str], title: str, out: str, found: Sequence[
                              ("Over the run", "over the run, all 30"), ("At the end", "all 30")):  # fmt: skip
             lines += ["", beside(arm, when, {other: row[column] for other, row in rows.items()})]
         if task.has_end:
-            last = {other: row["steps to finish"] for other, row in rows.items()}
-            lines += ["", beside(arm, "In steps to finish, of which less is better", last, good=-1)]
+            steps = {other: row["steps to finish"] for other, row in rows.items()}
+            lines += ["", beside(arm, "In steps to finish, of which less is better", steps, good=-1)]
         if hits := ends(found, arm, "hits"):
             often, chance = (stratified_bootstrap_interval(v) for v in (hits, ends(found, arm, "chance")))
             lines += ["", f"Opponents pass where {arm} has them {shown(often)} of the time, where it has them in "
                       f"other episodes {shown(chance)}."]  # fmt: skip
-    numbers = sorted({seeds[arm] for arm in arms})
-    made = [command(name, [arm for arm in arms if seeds[arm] == number], number) for number in numbers]
+    last = {arm: max(one.seed for one in found if one.arm == arm) for arm in arms}
+    made = [command(name, [arm for arm in arms if last[arm] == seed], seed) for seed in sorted({*last.values()})]
     lines += ["", f"![curves]({out}.png)", "", f"{', '.join(made[::-1])}, then `table`.", ""]
     (OUT / f"{out}.md").write_text("\n".join(lines), encoding="utf-8")
     groups = [Group(name, arm, tuple(curves(found, arm))) for arm in arms]
