@@ -77,12 +77,12 @@ def gather(name: str, results: Path | None) -> list[Result]:
                 known.setdefault((one.arm, one.seed), []).append(one)
     for arm in sorted((results / name).glob("*")) if results else ():
         known |= {(arm.name, int(place.name)): measured(arm.name, place) for place in finished(arm)}
-    found = [one for key in sorted(known) for one in known[key]]
+    found = [one._replace(value=float(f"{one.value:.6g}")) for key in sorted(known) for one in known[key]]
     if found:
         with file.open("w", encoding="utf-8", newline="") as lines:
             writer = csv.writer(lines, lineterminator="\n")
             writer.writerow(Result._fields)
-            writer.writerows([*one[:-1], f"{one.value:.6g}"] for one in found)
+            writer.writerows([*one[:-1], f"{one.value:.6g}"] for one in found)  # the numbers that tables are made of
     return found
 
 

@@ -1,5 +1,6 @@
 """Committed tables of the opponent-modelling benchmark are those that their CSVs make."""
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from omarl.analysis.statistics import Interval
 
+NUMBER = re.compile(r"(\d+\.\d+)")
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
@@ -31,7 +33,10 @@ def test_tables_say_what_their_numbers_do(tables, file, tmp_path, monkeypatch):
     tables.tables(name, None)
     assert (tmp_path / file.name).read_text() == file.read_text()
     for written in tmp_path.glob("*.md"):
-        assert written.read_text() == (file.parent / written.name).read_text(), written.name
+        made, committed = (NUMBER.split(each.read_text()) for each in (written, file.parent / written.name))
+        assert made[::2] == committed[::2], written.name
+        # to the last digit but one, which may differ from machine to machine
+        assert [float(x) for x in made[1::2]] == pytest.approx([float(x) for x in committed[1::2]], rel=2e-3)
 
 
 def test_the_last_test_with_the_most_episodes_counts(tables):
