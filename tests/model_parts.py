@@ -13,8 +13,6 @@ from omarl.opponents.pool_env import PoolEnv
 from omarl.runners.rollout_runner import RolloutRunner
 
 KEY = "lbforaging:Foraging-8x8-2p-3f-v3"
-
-
 CATEGORICAL = {"omg_latents": "categorical", "omg_codes": 5, "omg_selection": "random", "omg_input": "inferred"}
 
 
