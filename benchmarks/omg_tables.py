@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from omarl.analysis.comparison import Group, draw_comparison, on_grid
+from omarl.analysis.comparison import Group, draw_comparison, on_grid, row_of
 from omarl.analysis.runs import Series, read_metrics, series_of
 from omarl.analysis.statistics import Interval, stratified_bootstrap_interval
 from omg_tasks import CHOICES, RETEST, SEEDS, SETTINGS, STARTS, STEPS, TASKS, TESTED, UNTUNED, USUAL, called
@@ -104,21 +104,16 @@ def ends(found: Iterable[Result], arm: str, measure: str) -> list[float]:
     return [one.value for one in last.values()]
 
 
-def over(curve: Series, steps: int) -> float:
-    """A curve's mean over a run."""
-    return float(np.mean(on_grid(curve, (np.arange(100) + 0.5) * steps / 100)))
-
-
 def columns(found: Sequence[Result], arm: str, name: str) -> dict[str, Interval]:
     """A line of the table."""
     task, lines = TASKS[name], curves(found, arm)
     early = [float(on_grid(curve, np.array([EARLY * task.steps]))[0]) for curve in lines]
-    said = {"over the run, all 30": [over(curve, task.steps) for curve in lines], "early, all 30": early,
-            "all 30": ends(found, arm, "return")}  # fmt: skip
+    said = {"early, all 30": early, "all 30": ends(found, arm, "return")}
     said |= {family: ends(found, arm, f"return/{family}") for family in families(name)}
     if task.has_end:
         said["steps to finish"] = ends(found, arm, "length")
-    return {column: stratified_bootstrap_interval(values) for column, values in said.items()}
+    whole = {"over the run, all 30": row_of(Group(name, arm, tuple(lines))).area}
+    return whole | {column: stratified_bootstrap_interval(values) for column, values in said.items()}
 
 
 def families(name: str) -> tuple[str, ...]:
@@ -193,9 +188,9 @@ def tuning(name: str, found: Sequence[Result]) -> None:
     for label in (f"{arm} {setting}".strip() for arm, settings in SETTINGS.items() for setting in settings):
         runs = curves(found, label)
         if len(runs) > 1:
-            means = [over(curve, task.steps) for curve in runs], ends(found, label, "return")
-            points = [f"{stratified_bootstrap_interval(each).point:.4g}" for each in means]
-            lines.append(f"| {label} | {len(runs)} | {' | '.join(points)} |")
+            whole = row_of(Group(name, label, tuple(runs))).area
+            end = stratified_bootstrap_interval(ends(found, label, "return"))
+            lines.append(f"| {label} | {len(runs)} | {whole.point:.4g} | {end.point:.4g} |")
     made = f"python benchmarks/omg.py tune --tasks {name} --seeds 2 --steps {task.steps} --results FOLDER"
     (OUT / f"{place}.md").write_text("\n".join([*lines, "", f"`{made}`.", ""]), encoding="utf-8")
 

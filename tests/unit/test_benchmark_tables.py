@@ -46,7 +46,8 @@ def test_the_last_test_with_the_most_episodes_counts(tables):
     ]
     assert tables.ends(found, "a", "return") == [2, 3] and tables.ends(found, "b", "return") == []
     assert [curve.value.tolist() for curve in tables.curves(found, "a")] == [[9, 1], [3]]
-    assert tables.over(tables.curves(found, "a")[0], 5) == pytest.approx(5.0)
+    whole = tables.row_of(tables.Group("task", "a", tuple(tables.curves(found, "a")))).area
+    assert whole.point == pytest.approx((5.0 + 3.0) / 2)  # 9 to 1 in a straight line, and 3 throughout
 
 
 def test_what_intervals_say(tables):
