@@ -29,6 +29,7 @@ class Task(NamedTuple):
     teams: tuple[tuple[str, int], ...]  # who becomes an opponent: algorithm and seed
     team_words: tuple[str, ...] = ()
     about: str = "*"  # the opponents whom models are about
+    horizon: int = 20  # of categorical subgoals
 
 
 def foraging(key: str, mode: str, *words: str, steps: int = 1_000_000) -> Task:
@@ -48,6 +49,7 @@ def foraging(key: str, mode: str, *words: str, steps: int = 1_000_000) -> Task:
         steps,
         (*PPO_TEAMS, ("mappo", 1), ("mappo", 2), ("mappo", 3)),
         ("hidden_dim=128", "layer_norm=True", "critic_layer_norm=True"),  # else they hardly meet at a food
+        horizon=10,
     )
 
 
