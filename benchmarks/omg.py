@@ -7,7 +7,7 @@
 ``run`` makes each task's pool and subgoal prior where they are missing, then one run for each arm and seed (those
 there already are not repeated), and tests it once more at its end, with 4,800 episodes. ``tune`` runs ``SETTINGS``
 and tests them with the opponents to choose by. ``table`` adds what is there to ``benchmarks/omg/<task>.csv`` and
-writes ``<task>.{md,png}`` and, where there are such runs, ``<task>_choices.{md,png}`` and ``<task>_tuning.md``:
+writes ``<task>.{md,png}`` and, where there are such runs, ``<task>_<arm>_choices.{md,png}`` and ``<task>_tuning.md``:
 interquartile means over seeds with 95% intervals. Runs and tables of other than the usual ``--steps`` go by the task
 and its length, as ``<task>_1M``.
 

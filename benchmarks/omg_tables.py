@@ -126,8 +126,9 @@ def tables(name: str, results: Path | None) -> None:
     folder = called(name)
     found = gather(folder, results)
     table(name, USUAL, "what each method gets", folder, found)
-    if any(one.arm in CHOICES for one in found):
-        table(name, ["omg", *CHOICES], "OMG's choices", f"{folder}_choices", found)
+    for arm, choices in CHOICES.items():
+        if any(one.arm in choices for one in found):
+            table(name, [arm, *choices], f"{arm}'s choices", f"{folder}_{arm}_choices", found)
     if tuned := gather(f"{folder}_tuning", results):
         tuning(name, tuned)
 

@@ -119,25 +119,38 @@ ARMS = {
     "next_actions": Arm("ppo_history", "next_actions"),
     "oracle": Arm("ppo_history", "goal"),
 }
-CHOICES = {  # the paper's ablations, beside "omg"
-    "inference=mlp": ("omg_inference=mlp",),
-    "selection=random": ("omg_selection=random",),
-    "selection=next": ("omg_selection=next",),
-    "selection=third": ("omg_selection=third",),
-    "input=inferred": ("omg_input=inferred",),
-    "input=prior": ("omg_input=prior",),
-    "H=1": ("omg_horizon=1",),
-    "H=3": ("omg_horizon=3",),
-    "H=5": ("omg_horizon=5",),
-    "mode=conservative": ("omg_mode=conservative",),
+CHOICES = {  # one thing changed: the paper's ablations, and what categorical subgoals came with
+    "omg": {
+        "inference=mlp": ("omg_inference=mlp",),
+        "selection=random": ("omg_selection=random",),
+        "selection=next": ("omg_selection=next",),
+        "selection=third": ("omg_selection=third",),
+        "input=inferred": ("omg_input=inferred",),
+        "input=prior": ("omg_input=prior",),
+        "H=1": ("omg_horizon=1",),
+        "H=3": ("omg_horizon=3",),
+        "H=5": ("omg_horizon=5",),
+        "mode=conservative": ("omg_mode=conservative",),
+    },
+    "omg_categorical": {
+        "categorical_H=5": ("omg_horizon=5",),
+        "categorical_H=10": ("omg_horizon=10",),
+        "categorical_selection=value": ("omg_selection=value",),
+        "categorical_input=mixture": ("omg_input=mixture",),
+        "categorical_condition_at=head": ("condition_at=head",),
+        "categorical_memory=2": ("model_memory=2",),
+        "categorical_tau=1": ("model_tau=1",),
+        "categorical_about=everyone": ("model_subjects=*",),
+    },
 }
 # the other models with all that OMG's categorical form is given: what they are taught from, and where they are told
 AIDS = ("model_memory=20", "model_window=2", "model_epochs=4", "model_tau=0.02", "vae_lr=1e-3", "condition_at=input")
 AIDED = {f"{name}_aided": Arm(name, words=AIDS) for name in ("naive_om", "liam")}
 ARMS |= AIDED
-ARMS |= {name: Arm("omg_ppo", words=words) for name, words in CHOICES.items()}
+CHANGED = {name: Arm(ARMS[arm].alg, words=words) for arm, each in CHOICES.items() for name, words in each.items()}
+ARMS |= CHANGED
 MODELS = ("naive_om", "liam", "omg_categorical")  # which may be about some opponents; omg_ppo's states are whole
-USUAL = [name for name in ARMS if name not in CHOICES and name != "next_actions"]
+USUAL = [name for name in ARMS if name not in CHANGED and name != "next_actions"]
 
 
 # What tuning started from, and what it tried: the base's settings first, then each method's own with the best of
