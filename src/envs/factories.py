@@ -33,6 +33,8 @@ def make_pettingzoo(key: str = "", **kwargs: Any) -> Any:
     """
     if not key:
         raise ConfigError("env_args.key is missing: name an environment, such as mpe2.simple_tag_v3")
+    if ":" in key:
+        raise ConfigError(f"env_args.key: {key} has a colon, as Gymnasium's ids have: give env=gymnasium with it")
     if re.match(r"(pettingzoo\.)?mpe[./]", key):
         name = re.split(r"[./]", key)[-1].replace("-v", "_v")
         raise ConfigError(f"env_args.key: {key} has left PettingZoo: use mpe2.{name} (pip install mpe2)")

@@ -228,6 +228,7 @@ def test_foraging_parity_with_the_raw_environment(make: Any, base_seed: int) -> 
             r"env_args\.sights is unknown.*sight\)",
         ),
         ("gymnasium", {"key": "CartPole-v1"}, "Tuples of one space for each agent"),
+        ("pettingzoo", {"key": "lbforaging:Foraging-8x8-2p-3f-v3"}, "give env=gymnasium"),
     ],
 )
 def test_mistakes_are_one_line_that_says_what_to_mend(make: Any, backend: str, env_args: Any, message: str) -> None:
