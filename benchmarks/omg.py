@@ -32,6 +32,7 @@ from omg_tasks import (
     ARMS,
     MATURE,
     MODELS,
+    ONLY,
     RETEST,
     SEEDS,
     SETTINGS,
@@ -167,7 +168,8 @@ def main() -> None:
     for name in args.tasks:
         prepare(name, results, args.jobs)
     seeds = range(1, args.seeds + 1)
-    wanted: list[tuple[Any, ...]] = [(name, arm, seed) for name in args.tasks for seed in seeds for arm in args.arms]
+    wanted: list[tuple[Any, ...]] = [(name, arm, seed) for name in args.tasks for seed in seeds for arm in args.arms
+                                     if TASKS[name].env_config == ONLY.get(arm, TASKS[name].env_config)]  # fmt: skip
     if args.what == "tune":
         wanted = [(name, arm, seed, results, setting) for name, arm, seed in wanted for setting in SETTINGS[arm]]
     else:

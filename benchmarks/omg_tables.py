@@ -151,7 +151,7 @@ def table(name: str, arms: Sequence[str], title: str, out: str, found: Sequence[
              f"over seeds, 95% bootstrap intervals; each run's numbers are in [{file}]({file}).",
              "", f"| | seeds | {heads} |", f"| --- |{' --- |' * (heads.count('|') + 2)}"]  # fmt: skip
     lines += [f"| {arm} | {seeds[arm]} | {' | '.join(map(shown, row.values()))} |" for arm, row in rows.items()]
-    for arm in (arm for arm in ("omg", "omg_categorical") if arm in arms):
+    for arm in (arm for arm in ("omg", "omg_categorical", "omg_objects") if arm in arms):
         for when, column in ((f"After {EARLY * task.steps:,.0f} steps", "early, all 30"),
                              ("Over the run", "over the run, all 30"), ("At the end", "all 30")):  # fmt: skip
             lines += ["", beside(arm, when, {other: row[column] for other, row in rows.items()})]

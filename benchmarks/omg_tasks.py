@@ -115,6 +115,7 @@ ARMS = {
     "liam": Arm("liam"),
     "omg": Arm("omg_ppo"),
     "omg_categorical": Arm("omg_categorical"),
+    "omg_objects": Arm("omg_objects"),
     "bayes": Arm("ppo_history", "belief"),
     "next_actions": Arm("ppo_history", "next_actions"),
     "oracle": Arm("ppo_history", "goal"),
@@ -149,6 +150,7 @@ AIDED = {f"{name}_aided": Arm(name, words=AIDS) for name in ("naive_om", "liam")
 ARMS |= AIDED
 CHANGED = {name: Arm(ARMS[arm].alg, words=words) for arm, each in CHOICES.items() for name, words in each.items()}
 ARMS |= CHANGED
+ONLY = {"omg_objects": "foraging"}  # arms that some environments alone can have
 MODELS = ("naive_om", "liam", "omg_categorical")  # which may be about some opponents; omg_ppo's states are whole
 USUAL = [name for name in ARMS if name not in CHANGED and name != "next_actions"]
 

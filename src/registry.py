@@ -29,6 +29,7 @@ REGISTRY: dict[str, dict[str, Any]] = {
     "opponent_model": {
         "liam": ".opponents.models.liam:LIAMModel",
         "naive": ".opponents.models.naive:NaiveModel",
+        "objects": ".opponents.models.objects:ObjectModel",
         "subgoal": ".opponents.models.subgoal:SubgoalModel",
     },
     "agent": {

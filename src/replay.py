@@ -98,6 +98,8 @@ def _inferred(
     if model is None:
         return None, None, [""] * steps, HORIZON
     features = model.features(batch, model.initial_carry(1))[:, :steps]
+    if hasattr(model, "n_objects"):
+        return _gone_for(model, batch, features)
     if prior is None:
         return None, None, _foretold(model, batch, features), HORIZON
     horizon = parts.learner.config.omg_horizon
@@ -110,6 +112,24 @@ def _inferred(
     places = batch["state"].flatten(2)[0, :steps].cpu().numpy()[:, board.places[list(opponents)]]
     captions = [_passed(places[t + 1 : t + 1 + horizon], inferred[t], board.near) for t in range(steps)]
     return inferred, odds, captions, horizon
+
+
+def _gone_for(model: Any, batch: EpisodeBatch, features: Any) -> tuple[Any, Any, list[str], int]:
+    """As ``_inferred``, of a model of objects: the likeliest one of each opponent, and the odds of all."""
+    steps, shape = features.shape[1], (model.n_subjects, model.n_objects)
+    odds = model.odds(batch, features)[0, :, 0].cpu().numpy()
+    each = odds.reshape(steps, *shape, 3)
+    likeliest = each[..., 2].argmax(axis=-1)
+    inferred = np.full((steps, len(model.info.opponents), 2), np.nan)
+    inferred[:, model.places_of_subjects] = np.take_along_axis(each, likeliest[..., None, None], axis=2)[:, :, 0, :2]
+    inferred[(each[..., 2].sum(axis=-1) == 0).all(axis=-1)] = np.nan  # nothing is left
+    next_one = model.lesson(batch)[0, :, 0].cpu().numpy()
+    said = []
+    for t in range(steps):
+        known = t < len(next_one) and bool((next_one[t] >= 0).all())
+        right = known and bool((next_one[t] == likeliest[t]).all())
+        said.append("comes to rest there next" if right else "comes to rest elsewhere next" if known else "")
+    return inferred, odds, said, model.horizon
 
 
 def _passed(way: Any, goal: Any, near: float) -> str:

@@ -27,6 +27,23 @@ def action_accuracy(model: Any, batch: EpisodeBatch) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
+def object_hits(model: Any, batch: EpisodeBatch) -> dict[str, Tensor]:
+    """How often opponents come to rest next at the object that is held for likeliest.
+
+    Returns:
+        Of each step, [T]: ``hits``; ``chance``, the same for any object that is there; ``count``, of opponents that
+        come to rest at one within the horizon.
+    """
+    logits = model.features(batch, model.initial_carry(batch.batch_size))[:, :-1].unflatten(-1, (-1, model.n_objects))
+    wanted = model.lesson(batch)
+    count = (wanted >= 0) * transition_mask(batch)[..., None, None]
+    there = (model.condition(logits.flatten(-2)) > 0).unflatten(-1, (-1, model.n_objects)).sum(dim=-1)
+    each = {"hits": (logits.argmax(dim=-1) == wanted).float(), "chance": 1.0 / there.clamp(min=1)}
+    each = {name: value * count for name, value in each.items()} | {"count": count}
+    return {name: value.sum(dim=(0, 2, 3)) for name, value in each.items()}
+
+
+@torch.no_grad()
 def subgoal_hits(model: Any, prior: Any, batch: EpisodeBatch, horizon: int) -> dict[str, Tensor]:
     """How often opponents pass, within ``horizon`` steps, through the place that the inferred subgoal decodes to.
 

@@ -28,7 +28,7 @@ from ..opponents.pool import read_pool
 from ..registry import resolve
 from ..types import ConfigError, MetricLogger, PathLike
 from ..utils.metrics import Grid, IntervalStats
-from .model_reports import action_accuracy, added, steps_to_adapt, subgoal_hits
+from .model_reports import action_accuracy, added, object_hits, steps_to_adapt, subgoal_hits
 from .subgoals import (
     PlacePrior,
     SubgoalPrior,
@@ -144,11 +144,11 @@ class OpponentModelLearner:
             if self.prior is not None:
                 with torch.no_grad():
                     goals, shown = self._select(batch)
-        taken = self.student.actions_taken(batch)
+        lesson = self.student.lesson(batch)
         copies = batch.batch_size
-        for part in torch.randperm(copies, device=taken.device).chunk(min(self.config.model_minibatches, copies)):
+        for part in torch.randperm(copies, device=lesson.device).chunk(min(self.config.model_minibatches, copies)):
             some = [None if each is None else each[part] for each in (goals, shown)]
-            self._update_model(batch.copies(part), taken[part], *some)
+            self._update_model(batch.copies(part), lesson[part], *some)
             self._follow()
 
     @torch.no_grad()
@@ -223,7 +223,7 @@ class OpponentModelLearner:
         return torch.cat([torch.where(swap[..., None], selected, inferred[:, :-1]), inferred[:, -1:]], dim=1)
 
     def _update_model(
-        self, batch: Rollout, taken: Tensor, states: Tensor | None, shown: Tensor | None = None
+        self, batch: Rollout, lesson: Tensor, states: Tensor | None, shown: Tensor | None = None
     ) -> None:
         """One update of the model on some of the copies, and of their steps on those where ``shown`` [E, T] is 1."""
         mask = batch["agent_mask"][:, :-1].float()
@@ -233,7 +233,7 @@ class OpponentModelLearner:
         if states is not None:
             self.stats.add(self._update_subgoals(batch, features, mask, states))
             return
-        loss, numbers = self.student.losses(batch, features[:, :-1], mask, taken)
+        loss, numbers = self.student.losses(batch, features[:, :-1], mask, lesson)
         self.stats.add({"model_loss": loss.detach(), "model_grad_norm": self._descend(loss), **numbers})
 
     def _descend(self, loss: Tensor) -> Tensor:
@@ -311,12 +311,15 @@ class OpponentModelLearner:
 
     def evaluate(self, batches: Sequence[EpisodeBatch]) -> dict[str, float]:
         """How well the model tells opponents on whole episodes: see ``model_reports``."""
-        prefix, first = ("model", "action_accuracy") if self.prior is None else ("omg", "hit_ratio")
-        if self.prior is None:
-            found = added([action_accuracy(self.model, batch) for batch in batches])
-        else:
+        prefix, first = "omg", "hit_ratio"
+        if self.prior is not None:
             horizon = self.config.omg_horizon
             found = added([subgoal_hits(self.model, self.prior, batch, horizon) for batch in batches])
+        elif hasattr(self.model, "n_objects"):
+            found = added([object_hits(self.model, batch) for batch in batches])
+        else:
+            prefix, first = "model", "action_accuracy"
+            found = added([action_accuracy(self.model, batch) for batch in batches])
         if not found or not found["count"].sum():
             return {}
         count = found["count"].sum()

@@ -49,7 +49,7 @@ def test_a_pool_says_who_is_in_it(source):
 
 @pytest.mark.parametrize("algorithm, number", [
     ("omg_ppo", "omg_kl_loss"), ("omg", "omg_kl_loss"), ("omg_categorical", "omg_kl_loss"),
-    ("liam", "model_recon_loss"), ("naive_om", "model_action_accuracy"),
+    ("omg_objects", "model_object_accuracy"), ("liam", "model_recon_loss"), ("naive_om", "model_action_accuracy"),
 ])  # fmt: skip
 def test_learners_that_model_opponents(source, tmp_path, algorithm, number):
     words = [
@@ -146,7 +146,7 @@ def test_an_oracle_is_the_base_that_is_told_more(source, tmp_path):
     assert main(words, tmp_path).code == 0
 
 
-@pytest.mark.parametrize("algorithm", ["omg_ppo", "omg_categorical"])
+@pytest.mark.parametrize("algorithm", ["omg_ppo", "omg_categorical", "omg_objects"])
 def test_the_same_seed_is_the_same_run(source, tmp_path, algorithm):
     words = [f"--config={algorithm}", *FORAGING, *TINY, f"pool={source / 'pool'}", "split=test", "vae_hidden_dim=16"]
     one, other = (main(words, tmp_path / name).steady() for name in "ab")

@@ -128,8 +128,8 @@ def test_numbers_as_people_write_them(tmp_path):
          "learner: module 'omarl.learners.q_learner' has no 'QLerner'; did you mean 'QLearner'?"),
         (["--config=omg_va"],
          "--config=omg_va: no such configuration; did you mean 'omg_vae'? "
-         "(there is: ippo, iql, liam, mappo, naive_om, omg, omg_categorical, omg_ppo, omg_vae, ppo_history, pqn, "
-             "pqn_vdn, qmix, vdn)"),
+         "(there is: ippo, iql, liam, mappo, naive_om, omg, omg_categorical, omg_objects, omg_ppo, omg_vae, "
+         "ppo_history, pqn, pqn_vdn, qmix, vdn)"),
         (["with", "seed=-1"], "seed: -1 is out of range, it must be at least 0 (command line)"),
         (["with", "seed=abc"], "seed: 'abc' is not a whole number (command line)"),
         (["with", "vae_betas=[0.9]"], "vae_betas: [0.9] has 1 values, it needs 2 (command line)"),

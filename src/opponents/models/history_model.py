@@ -34,6 +34,7 @@ class HistoryModel(nn.Module):
     Args:
         scheme: PyMARL's, for the size of ``obs``.
         args: namespace with ``env_info`` (a ``PoolInfo``) and the keys of ``HistoryModelConfig``.
+        input_size: of what its recurrent network reads at each step; ``obs`` where nothing is said.
 
     Raises:
         ConfigError: it is about nobody.
@@ -46,7 +47,7 @@ class HistoryModel(nn.Module):
     condition_dim: int
     Config: type = HistoryModelConfig
 
-    def __init__(self, scheme: Any, args: Any) -> None:
+    def __init__(self, scheme: Any, args: Any, input_size: int | None = None) -> None:
         super().__init__()
         self.info = args.env_info
         config = read(HistoryModelConfig, args)
@@ -60,7 +61,7 @@ class HistoryModel(nn.Module):
         self.last_actions = self.info.told_slice("actions")
         self.n_subjects, self.n_actions = len(self.subjects), self.info.n_actions
         settings = SimpleNamespace(hidden_dim=self.width, use_rnn=True, n_actions=1, duelling=False, layer_norm=False)
-        self.encoder = FeatureAgent(feature_size(scheme, "obs"), settings)
+        self.encoder = FeatureAgent(input_size or feature_size(scheme, "obs"), settings)
 
     def initial_carry(self, n: int) -> Tensor:
         """The recurrent state at an episode's start, [n, N, W]."""
@@ -81,6 +82,10 @@ class HistoryModel(nn.Module):
     def condition(self, features: Tensor) -> Tensor:
         """Features [..., W] -> the policy's condition [..., D], without gradient to anything but the model."""
         raise NotImplementedError
+
+    def lesson(self, batch: EpisodeBatch) -> Tensor:
+        """What ``losses`` teaches of each step, int64 [E, T, N, M]: what its subjects did, where nothing else."""
+        return self.actions_taken(batch)
 
     def actions_taken(self, batch: EpisodeBatch) -> Tensor:
         """What its subjects did at each step, int64 [E, T, N, M]: the next observation tells."""

@@ -1,0 +1,151 @@
+"""Subgoals that are objects: what is taught, what is remembered of each, and that all are judged alike."""
+
+import pytest
+import torch
+from model_parts import parts
+from omarl.learners.model_reports import object_hits
+from omarl.replay import _gone_for
+from omarl.types import ConfigError
+
+FOODS = [(1, 1, 1), (5, 5, 2), (7, 0, 1)]
+WAY = [(1, 3), (1, 2), (1, 2), (2, 2), (3, 4), (4, 4), (5, 4), (5, 4), (5, 4), (5, 4)]  # rests at 1, and from 6 on
+
+
+def made(**values):
+    values = {"model_memory": 4, "model_window": 2, "omg_horizon": 5, "condition_at": "input", **values}
+    return parts("", model="objects", **values)
+
+
+def walk(runner, way=WAY, eaten=3, foods=FOODS):
+    """A rollout of one copy in which the opponent goes ``way``; the first food is gone from step ``eaten`` on."""
+    batch = runner.run()
+    obs, batch.ends = torch.zeros_like(batch["obs"]), None
+    for t, (y, x) in enumerate(way):
+        left = [food for i, food in enumerate(foods) if i or t < eaten]
+        board = [n for food in left for n in food] + [-1, -1, 0] * (3 - len(left)) + [4, 2, 2, y, x, 1]
+        obs[0, t, 0, : len(board)] = torch.tensor(board, dtype=torch.float32)
+    obs[0, 1:, 0, 15 + 2] = 1.0  # an action
+    batch.data["obs"] = obs
+    for name in ("terminated", "truncated", "begins"):
+        batch[name].zero_()
+    batch["begins"][:, 0] = 1
+    return batch
+
+
+def features(learner, batch):
+    with torch.no_grad():
+        return learner.model.features(batch, learner.model.initial_carry(batch.batch_size))
+
+
+def test_what_is_taught_by_hand():
+    runner, learner = made(copies=1)
+    batch = walk(runner)
+    # as listed: the second food stands first when the first is gone; five steps from the end no horizon is whole
+    assert learner.model.lesson(batch)[0, :, 0, 0].tolist() == [0, 0, 1, 0, 0, -1, -1, -1, -1]
+    batch["terminated"][0, 8] = 1  # all of the episode is there
+    assert learner.model.lesson(batch)[0, :, 0, 0].tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 0]
+    batch["terminated"][0, 3] = 1  # nothing is known of the next episode
+    assert learner.model.lesson(batch)[0, :, 0, 0].tolist() == [0, 0, -1, -1, 0, 0, 0, 0, 0]
+    _, sooner = made(copies=1, omg_horizon=3)
+    batch["terminated"][0, 3] = 0
+    assert sooner.model.lesson(batch)[0, :, 0, 0].tolist() == [0, 0, -1, -1, 0, 0, 0, 0, 0]
+
+
+def test_an_episodes_last_rest_is_read_where_it_ended():
+    runner, learner = made(copies=1, episode_limit=7)
+    batch = runner.run()
+    while batch.ends is None:
+        batch = runner.run()
+    step = int(batch.ends.step[0])
+    now = batch["obs"][0, step]
+    now[0, :15] = torch.tensor([5.0, 5, 2, 7, 0, 1, -1, -1, 0, 0, 0, 1, 7, 1, 1])
+    batch.ends.obs[0] = now
+    assert learner.model.lesson(batch)[0, step, 0, 0] == 1
+    batch.ends.obs[0, 0, 13] = 2.0  # it moved
+    assert learner.model.lesson(batch)[0, step, 0, 0] == -1
+
+
+def test_what_is_remembered_follows_its_object():
+    """The list closes up over what is gone; the others are judged as if it were still there."""
+    runner, learner = made(copies=1)
+    gone, still = (features(learner, walk(runner, eaten=eaten))[0, :, 0] for eaten in (3, 99))
+    assert torch.equal(gone[:3], still[:3]) and gone[3:, 2].max() == -1e4
+    assert torch.allclose(gone[3:, :2], still[3:, 1:], atol=1e-6)
+    assert (gone[3:, 0] - gone[3:, 1]).abs().min() > 1e-4  # they do differ
+    odds = learner.model.condition(gone)
+    assert torch.allclose(odds.sum(dim=-1), torch.ones(10)) and not odds[3:, 2].any()
+
+
+def test_all_objects_are_judged_alike():
+    runner, learner = made(copies=1)
+    there, turned = (features(learner, walk(runner, eaten=99, foods=foods)) for foods in (FOODS, FOODS[::-1]))
+    assert torch.allclose(there, turned.flip(-1), atol=1e-6) and there.std(dim=-1).min() > 1e-4
+
+
+def test_steps_are_a_rollouts():
+    """Acting step by step tells what training reads along a rollout, wherever episodes begin."""
+    runner, learner = made(copies=16)
+    for _ in range(3):
+        batch = runner.run()
+    carry = learner.mac.split_carry(batch.carry)[1]
+    with torch.no_grad():
+        along = learner.model.condition(learner.model.features(batch, carry))
+        for t in range(batch.max_seq_length):
+            if t:
+                carry[batch["begins"][:, t, 0] > 0] = learner.model.initial_carry(1)
+            told, carry = learner.model.step(batch["obs"][:, t], carry)
+            assert torch.allclose(told, along[:, t], atol=1e-6), t
+    assert batch["begins"][:, 1:].any() and (along == 0).any()
+
+
+def test_it_comes_to_know_where_opponents_go():
+    runner, learner = made(copies=64, vae_lr=1e-2, model_hidden_dim=16, omg_horizon=7)
+    for _ in range(25):
+        learner.train(runner.run(), runner.t_env, 0)
+    batch = runner.run()
+    carry, wanted = learner.mac.split_carry(batch.carry)[1], learner.model.lesson(batch)
+    with torch.no_grad():
+        told = learner.model.features(batch, carry)[:, :-1].argmax(dim=-1)
+    known = wanted[..., 0] >= 0
+    assert known.float().mean() > 0.3
+    assert (told == wanted[..., 0])[known].float().mean() > 0.75  # a third to a half by chance
+
+
+def test_hits_and_chance(monkeypatch):
+    runner, learner = made(copies=2)
+    batch = runner.run()
+    logits, wanted = torch.full((2, 10, 1, 3), -1e4), torch.full((2, 9, 1, 1), -1)
+    logits[0, :, :, 0], logits[0, :, :, 1], wanted[0, :5], wanted[0, 3] = 1.0, 0.0, 0, 1
+    logits[1, :, :, :], logits[1, :, :, 2], wanted[1, 0] = 0.0, 1.0, 2
+    monkeypatch.setattr(learner.model, "features", lambda batch, carry: logits)
+    monkeypatch.setattr(learner.model, "lesson", lambda batch: wanted)
+    batch["terminated"].zero_()
+    batch["truncated"].zero_()
+    found = object_hits(learner.model, batch)
+    assert found["count"].tolist() == [2, 1, 1, 1, 1, 0, 0, 0, 0]
+    assert found["hits"].tolist() == [2, 1, 1, 0, 1, 0, 0, 0, 0]
+    assert found["chance"].tolist() == pytest.approx([1 / 2 + 1 / 3, 0.5, 0.5, 0.5, 0.5, 0, 0, 0, 0])
+    told = learner.evaluate([batch])
+    assert told["omg_hit_ratio"] == pytest.approx(5 / 6) and told["omg_hit_chance"] == pytest.approx(17 / 36)
+
+
+def test_films_show_the_odds_of_each():
+    runner, learner = made(copies=1)
+    batch = walk(runner)
+    logits = torch.full((1, 10, 1, 3), -1e4)
+    logits[..., 0], logits[..., 1] = 1.0, 0.0
+    inferred, odds, said, horizon = _gone_for(learner.model, batch, logits)
+    assert horizon == 5 and inferred.shape == (10, 1, 2) and odds.shape == (10, 3, 3)
+    assert inferred[0, 0].tolist() == [1, 1] and inferred[3, 0].tolist() == [5, 5]
+    assert odds[0, :, :2].tolist() == [[1, 1], [5, 5], [7, 0]] and odds[0, :, 2].sum() == pytest.approx(1.0)
+    assert said[0] == said[3] == "comes to rest there next" and said[2] == "comes to rest elsewhere next"
+    assert said[7:] == ["", "", ""]
+
+
+def test_boards_without_objects(monkeypatch):
+    def none(info):
+        raise ConfigError("script: no foraging")
+
+    monkeypatch.setattr("omarl.opponents.models.objects.food_slots", none)
+    with pytest.raises(ConfigError, match="opponent_model: objects needs foraging whose players see everything"):
+        made()
