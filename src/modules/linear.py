@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional as F
 
-MIN_ROWS, MIN_WIDTH = 256, 16  # below which calling oneDNN costs more than it saves
+MIN_ROWS, MIN_WIDTH, MIN_WORK = 256, 16, 1 << 20  # below which calling oneDNN costs more than it saves
 
 # What torch.compile calls on CPUs; private, so that its absence must change nothing but the speed.
 _product: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
@@ -49,7 +49,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if x.dim() == 3 and not x.is_contiguous() and x.transpose(0, 1).is_contiguous():
         return linear(x.transpose(0, 1), weight, bias).transpose(0, 1)  # laid out as it was: nothing is copied
     rows = x.numel() // x.shape[-1]
-    small = rows < MIN_ROWS or min(weight.shape) < MIN_WIDTH
+    small = rows < MIN_ROWS or min(weight.shape) < MIN_WIDTH or rows * weight.numel() < MIN_WORK
     if _product is None or small or x.device.type != "cpu" or x.dtype != torch.float32:
         return F.linear(x, weight, bias)
     return _Linear.apply(x.reshape(rows, -1), weight, bias).view(*x.shape[:-1], -1)

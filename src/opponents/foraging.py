@@ -25,17 +25,21 @@ TEST = ("second_nearest", "follower", "last", "east", "centre", "contested", "di
         "highest_level", "random:0.1", "farthest:0.1", "avoider:0.1", "isolated:0.1", "east:0.1")  # fmt: skip
 RANDOM = SCRIPTS.index("random")
 NORTH, SOUTH, WEST, EAST, LOAD = 1, 2, 3, 4, 5
-OFFSETS = 8  # numbers for each food
+
+
+def offsets_size(info: EnvInfo) -> int:
+    """D, the ``offsets`` of each food: three from every player's place, and two more."""
+    return 3 * info.n_agents + 2
 
 
 def offsets(obs: NDArray[np.float32], learners: list[int], info: EnvInfo) -> NDArray[np.float32]:
-    """Where foods lie as seen from each learner and from the player that it sees first: [E, L, F * OFFSETS].
+    """Where foods lie from each learner and from the others, in the order in which it sees them: [E, L, F * D].
 
-    A network finds in them at once what it must else work out from absolute places: the way, in quarters of the
-    board, whether the food is beside, and the same from the other player's place; its level against one's own; and
-    whether there is a food at all.
+    A network finds in them at once what it must else work out from absolute places: the way, in fours of steps, and
+    whether the food is beside, from each player's place; its level against one's own; and whether there is a food
+    at all.
     """
-    told = np.zeros((len(obs), len(learners), food_slots(info), OFFSETS), np.float32)
+    told = np.zeros((len(obs), len(learners), food_slots(info), offsets_size(info)), np.float32)
     for place, seat in enumerate(learners):
         _offsets(obs[:, seat], told.shape[2], told[:, place])
     return told.reshape(len(obs), len(learners), -1)
@@ -69,7 +73,7 @@ class ForagingScripts:
     def sizes(info: EnvInfo) -> dict[str, int]:
         """Numbers that tell one player's goal, or a belief about it; and all ``offsets``."""
         slots = food_slots(info)
-        return {"goal": slots, "belief": slots, "offsets": OFFSETS * slots}
+        return {"goal": slots, "belief": slots, "offsets": offsets_size(info) * slots}
 
     offsets = staticmethod(offsets)
     usual = TRAIN, TEST
@@ -129,13 +133,14 @@ def _offsets(obs, n_foods, told):
             y, x, level = seen[3 * f], seen[3 * f + 1], seen[3 * f + 2]
             if level <= 0:
                 continue
-            for who in range(2):
+            players = (told.shape[2] - 2) // 3
+            for who in range(players):
                 dy, dx = y - seen[own + 3 * who], x - seen[own + 3 * who + 1]
                 told[e, f, 3 * who] = 0.25 * dy
                 told[e, f, 3 * who + 1] = 0.25 * dx
                 told[e, f, 3 * who + 2] = abs(dy) + abs(dx) == 1
-            told[e, f, 6] = seen[own + 2] >= level
-            told[e, f, 7] = 1.0
+            told[e, f, 3 * players] = seen[own + 2] >= level
+            told[e, f, 3 * players + 1] = 1.0
 
 
 @njit(cache=True)

@@ -49,7 +49,7 @@ def test_a_pool_says_who_is_in_it(source):
 
 @pytest.mark.parametrize("algorithm, number", [
     ("omg_ppo", "omg_kl_loss"), ("omg", "omg_kl_loss"), ("omg_categorical", "omg_kl_loss"),
-    ("omg_objects", "model_object_accuracy"), ("liam", "model_recon_loss"), ("naive_om", "model_action_accuracy"),
+    ("omg_objects", "omg_kl_loss"), ("liam", "model_recon_loss"), ("naive_om", "model_action_accuracy"),
 ])  # fmt: skip
 def test_learners_that_model_opponents(source, tmp_path, algorithm, number):
     words = [

@@ -39,3 +39,16 @@ def test_partners_never_met_are_met_at_the_food(pool, tmp_path, algorithm, steps
     assert done.code == 0, done.err
     tests = [line["test_return_mean"] for line in done.lines() if "test_return_mean" in line]
     assert tests[-1] > 0.4
+
+
+def test_what_opponents_never_met_go_for_is_known(tmp_path):
+    """Foods are all judged alike: what was learned with some opponents holds for others that want other foods."""
+    task = ["--env-config=foraging", "with", "env_args.backend=batched", "gamma=0.95", "seed=1"]
+    who = ["scripts=[nearest,farthest,random]", "test_scripts=[west,last]", f"out={tmp_path / 'pool'}"]
+    assert main(["pool", *task, *who], tmp_path, results_key=False).code == 0
+    words = ["t_max=20000", "test_interval=20000", "test_nepisode=128", f"pool={tmp_path / 'pool'}", "split=test"]
+    done = main(["--config=omg_objects", *task, *QUIET, *words], tmp_path)
+    assert done.code == 0, done.err
+    hits, chance = ([line[f"test_omg_hit_{what}"] for line in done.lines() if f"test_omg_hit_{what}" in line]
+                    for what in ("ratio", "chance"))  # fmt: skip
+    assert hits[0] < 0.72 and hits[-1] > 0.83 > chance[-1] + 0.2  # 0.59 to 0.70 untrained; 0.90 and more then

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...components.episode_batch import EpisodeBatch
@@ -21,12 +21,12 @@ from ...config.schema import key, read
 from ...modules.linear import Linear
 from ...modules.unrolling import unroll_rows
 from ...types import ConfigError
-from ..foraging import food_slots
+from ..foraging import food_slots, offsets_size
 from .history_model import HistoryModel, HistoryModelConfig
 
-SEEN = 13  # numbers of an object, beside what the opponent did
 GONE = -1e4  # the log-odds of what is not there
-QUARTER = 0.25  # of a step: boards are some steps wide
+WAYS = 4  # numbers of an object that come first, and are told without their sign and as a sign too
+ROW = 64  # places are told by one number: row, times this, and column; boards are smaller
 
 
 @dataclass(frozen=True)
@@ -44,40 +44,56 @@ class ObjectModel(HistoryModel):
     where one is gone.
 
     Raises:
-        ConfigError: learners are not told of all foods and of opponents' last actions.
+        ConfigError: learners do not see all foods, or are not told ``offsets`` and ``actions``.
     """
 
     Config = ObjectConfig
 
     def __init__(self, scheme: Any, args: Any) -> None:
-        super().__init__(scheme, args, input_size=SEEN + args.env_info.n_actions)
-        self.horizon = read(ObjectConfig, args).omg_horizon
+        whole, agents = args.env_info.whole, args.env_info.agents
         try:
-            self.n_objects = food_slots(self.info.whole)
+            self.n_objects = food_slots(whole)
         except ConfigError as error:
             raise ConfigError("opponent_model: objects needs foraging whose players see everything") from error
+        super().__init__(scheme, args, input_size=9 + 2 * WAYS + args.env_info.n_actions)
+        self.horizon = read(ObjectConfig, args).omg_horizon
         self.condition_dim = self.n_subjects * self.n_objects
         # where each learner sees them: itself first, the others in their order
-        whole = self.info.whole.agents
-        self.seen_at = [[1 + [a for a in whole if a != me].index(name) for name in self.subjects]
-                        for me in self.info.agents]  # fmt: skip
+        others = [[name for name in whole.agents if name != me] for me in agents]
+        self.seen_at = [[1 + names.index(name) for name in self.subjects] for names in others]
+        columns = [self._columns(m, at) for ats in self.seen_at for m, at in enumerate(ats)]
+        self.columns = nn.Buffer(torch.tensor(columns).view(len(agents), -1), persistent=False)
         self.fc = Linear(self.width, self.width)
         self.out = Linear(self.width, 1)
 
+    def _columns(self, m: int, at: int) -> list[int]:
+        """Where an observation has what is told of each food beside subject ``m``, who stands at ``at``."""
+        told, actions = self.info.told_slice("offsets"), self.info.told_slice("actions")
+        size = offsets_size(self.info.whole)
+        did = actions.start + self.places_of_subjects[m] * self.n_actions
+        found = []
+        for f in range(self.n_objects):
+            of = told.start + f * size
+            them = of + 3 * at
+            found += [of, of + 1, them, them + 1]  # the ways: down and across, from the learner and the subject
+            found += [of + 2, them + 2, of + size - 2, of + size - 1, 3 * f + 2]  # the last is the food's level
+            found += range(did, did + self.n_actions)
+        return found
+
     def initial_carry(self, n: int) -> Tensor:
-        """Nothing remembered of any object, and no objects: [n, N, M * F * W + F * 3]."""
-        size = self.condition_dim * self.width + 3 * self.n_objects
+        """Nothing remembered of any object, and no objects: [n, N, M * F * W + F]."""
+        size = self.condition_dim * self.width + self.n_objects
         return self.fc.weight.new_zeros(n, self.info.n_agents, size)
 
     def step(self, obs: Tensor, carry: Tensor) -> tuple[Tensor, Tensor]:
         """One step: observations [E, N, O] and carry [E, N, C] -> condition [E, N, M * F], carry [E, N, C]."""
         hidden, known = self._split(carry)
-        objects = self._objects(obs)
-        known = torch.where(_is_new(known), objects, known)
-        seen, same = self._look(obs, known)
+        places = self._places(obs)
+        known = torch.where(_is_new(known), places, known)
+        seen, same = self._look(obs, known, places)
         features, state = self.encoder(seen.flatten(0, -2), hidden.reshape(-1, self.width))
-        odds = self._log_odds(features.view(*seen.shape[:-1], -1), same)
-        return self.condition(odds), torch.cat([state.view(*obs.shape[:2], -1), known.flatten(-2)], dim=-1)
+        odds = self._log_odds(features.view(*seen.shape[:-1], -1), same, places)
+        return self.condition(odds), torch.cat([state.view(*obs.shape[:2], -1), known], dim=-1)
 
     def features(self, batch: EpisodeBatch, carry: Tensor) -> Tensor:
         """Log-odds of the objects listed along a rollout or whole episodes, [E, T+1, N, M * F]."""
@@ -85,13 +101,14 @@ class ObjectModel(HistoryModel):
         copies, n_agents = len(obs), self.info.n_agents
         hidden, known = self._split(carry)
         begins = batch["begins"] if "begins" in batch.data else None
-        seen, same = self._look(obs, self._known(self._objects(obs), known, begins))  # [E, T+1, N, M, F, D]
+        places = self._places(obs)
+        seen, same = self._look(obs, self._known(places, known, begins), places)  # [E, T+1, N, M, F, D]
         rows = seen.transpose(0, 1).flatten(1, 4).transpose(0, 1)
         if begins is not None:
             begins = begins.repeat_interleave(n_agents * self.condition_dim, dim=0)
         features = unroll_rows(self.encoder, rows, hidden.reshape(-1, self.width), begins)
         by_step = features.transpose(0, 1).unflatten(1, (copies, n_agents, self.n_subjects, self.n_objects))
-        return self._log_odds(by_step.transpose(0, 1), same)
+        return self._log_odds(by_step.transpose(0, 1), same, places)
 
     def condition(self, features: Tensor) -> Tensor:
         """The odds of each object listed, of each opponent, [..., M * F], 0 where there is none; detached."""
@@ -140,9 +157,14 @@ class ObjectModel(HistoryModel):
         return loss, {"omg_kl_loss": loss.detach(), "model_object_accuracy": hits}
 
     def _split(self, carry: Tensor) -> tuple[Tensor, Tensor]:
-        """What is remembered [..., M * F * W], and the objects of the episode's beginning [..., F, 3]."""
+        """What is remembered [..., M * F * W], and the objects' places at the episode's beginning [..., F]."""
         size = self.condition_dim * self.width
-        return carry[..., :size], carry[..., size:].unflatten(-1, (self.n_objects, 3))
+        return carry[..., :size], carry[..., size:]
+
+    def _places(self, obs: Tensor) -> Tensor:
+        """One number for the place of each food listed, 0 where there is none: [..., F]."""
+        objects = self._objects(obs)
+        return (ROW * objects[..., 0] + objects[..., 1] + 1.0).clamp(min=0.0)  # what is gone stands at -1, -1
 
     def _objects(self, obs: Tensor) -> Tensor:
         """Row, column and level of the foods listed, [..., F, 3]; the level is 0 where there is none."""
@@ -155,42 +177,32 @@ class ObjectModel(HistoryModel):
         others = torch.stack([players[..., i, self.seen_at[i], :] for i in range(self.info.n_agents)], dim=-3)
         return players[..., 0, :], others
 
-    def _known(self, objects: Tensor, known: Tensor, begins: Tensor | None) -> Tensor:
-        """The objects that each step's episode began with, [E, T+1, N, F, 3]."""
-        first = torch.where(_is_new(known), objects[:, 0], known)[:, None].expand_as(objects)
+    def _known(self, places: Tensor, known: Tensor, begins: Tensor | None) -> Tensor:
+        """The places of the objects that each step's episode began with, [E, T+1, N, F]."""
+        first = torch.where(_is_new(known), places[:, 0], known)[:, None].expand_as(places)
         if begins is None:
             return first
-        clock = torch.arange(objects.shape[1], device=objects.device)[:, None]
-        began = torch.where(begins > 0, clock, -1).cummax(dim=1).values[..., None, None]  # [E, T+1, 1, 1, 1]
-        return torch.where(began < 0, first, objects.gather(1, began.clamp(min=0).expand_as(objects)))
+        clock = torch.arange(places.shape[1], device=places.device)[:, None]
+        began = torch.where(begins > 0, clock, -1).cummax(dim=1).values[..., None]  # [E, T+1, 1, 1]
+        return torch.where(began < 0, first, places.gather(1, began.clamp(min=0).expand_as(places)))
 
-    def _look(self, obs: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-        """How known objects [..., F, 3] lie, [..., M, F, SEEN + U], and where they are listed now, [..., F, F]."""
-        me, them = self._players(obs)
-        listed = self._objects(obs)
-        same = (known[..., :, None, :2] == listed[..., None, :, :2]).all(dim=-1)
-        same = same & (known[..., :, None, 2] > 0) & (listed[..., None, :, 2] > 0)
-        to_them = known[..., None, :, :2] - them[..., :, None, :2]
-        to_me = (known[..., :2] - me[..., None, :2])[..., None, :, :].expand_as(to_them)
-        level = known[..., None, :, 2:].expand(*to_them.shape[:-1], 1)
-        here = same.any(dim=-1)[..., None, :, None].expand_as(level)
-        did = obs[..., self.last_actions].unflatten(-1, (-1, self.n_actions))[..., self.places_of_subjects, :]
-        away, mine = (way.abs().sum(dim=-1, keepdim=True) for way in (to_them, to_me))
-        numbers = [here, QUARTER * to_them, to_them.sign(), QUARTER * away, away == 1, QUARTER * to_me,
-                   QUARTER * mine, mine == 1, QUARTER * level, them[..., :, None, 2:] >= level,
-                   did[..., :, None, :].expand(*level.shape[:-1], self.n_actions)]  # fmt: skip
-        return torch.cat([number.to(obs.dtype) for number in numbers], dim=-1), same
+    def _look(self, obs: Tensor, known: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        """What is told of known objects [..., F]: [..., M, F, D]; and 1 where each is listed now, [..., F, F]."""
+        same = ((known[..., :, None] == places[..., None, :]) & (places > 0)[..., None, :]).to(obs.dtype)
+        told = obs.gather(-1, self.columns.expand(*obs.shape[:-1], -1))
+        seen = same[..., None, :, :] @ told.unflatten(-1, (self.n_subjects, self.n_objects, -1))
+        ways = seen[..., :WAYS]
+        return torch.cat([seen, ways.abs(), ways.sign()], dim=-1), same
 
-    def _log_odds(self, features: Tensor, same: Tensor) -> Tensor:
-        """Features of known objects [..., M, F, W] and where they are listed -> log-odds as listed [..., M * F]."""
-        judged = self.out(F.relu(self.fc(features))).squeeze(-1)
-        listed = (judged[..., :, None] * same[..., None, :, :]).sum(dim=-2)
-        return listed.masked_fill(~same.any(dim=-2)[..., None, :], GONE).flatten(-2)
+    def _log_odds(self, features: Tensor, same: Tensor, places: Tensor) -> Tensor:
+        """Features of known objects [..., M, F, W], listed where ``same`` says -> log-odds as listed [..., M * F]."""
+        listed = self.out(F.relu(self.fc(features))).squeeze(-1) @ same
+        return listed.masked_fill((places == 0)[..., None, :], GONE).flatten(-2)
 
 
 def _is_new(known: Tensor) -> Tensor:
-    """Whether an episode begins: no objects [..., F, 3] are known yet. [..., 1, 1]."""
-    return (known[..., 2] == 0).all(dim=-1)[..., None, None]
+    """Whether an episode begins: no objects [..., F] are known yet. [..., 1]."""
+    return known.amax(dim=-1, keepdim=True) == 0
 
 
 def _next(happens: Tensor, clock: Tensor) -> Tensor:

@@ -1,9 +1,11 @@
 """Subgoals that are objects: what is taught, what is remembered of each, and that all are judged alike."""
 
+import numpy as np
 import pytest
 import torch
 from model_parts import parts
 from omarl.learners.model_reports import object_hits
+from omarl.opponents.foraging import offsets
 from omarl.replay import _gone_for
 from omarl.types import ConfigError
 
@@ -13,7 +15,7 @@ WAY = [(1, 3), (1, 2), (1, 2), (2, 2), (3, 4), (4, 4), (5, 4), (5, 4), (5, 4), (
 
 def made(**values):
     values = {"model_memory": 4, "model_window": 2, "omg_horizon": 5, "condition_at": "input", **values}
-    return parts("", model="objects", **values)
+    return parts("", model="objects", told=("offsets", "actions"), **values)
 
 
 def walk(runner, way=WAY, eaten=3, foods=FOODS):
@@ -23,8 +25,10 @@ def walk(runner, way=WAY, eaten=3, foods=FOODS):
     for t, (y, x) in enumerate(way):
         left = [food for i, food in enumerate(foods) if i or t < eaten]
         board = [n for food in left for n in food] + [-1, -1, 0] * (3 - len(left)) + [4, 2, 2, y, x, 1]
-        obs[0, t, 0, : len(board)] = torch.tensor(board, dtype=torch.float32)
-    obs[0, 1:, 0, 15 + 2] = 1.0  # an action
+        board = np.array(board, np.float32)[None, None]
+        seen = np.concatenate([board, offsets(board, [0], runner.env.whole)], axis=2)
+        obs[0, t, 0, : seen.shape[2]] = torch.as_tensor(seen[0, 0])
+    obs[0, 1:, 0, -4] = 1.0  # an action
     batch.data["obs"] = obs
     for name in ("terminated", "truncated", "begins"):
         batch[name].zero_()
