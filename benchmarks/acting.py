@@ -20,7 +20,7 @@ from omarl.opponents.pool import read_pool
 from omarl.utils.metrics import Logger
 
 HERE = Path(__file__).parent
-ARMS = ("ppo_history", "omg_ppo", "omg_categorical", "liam", "naive_om")
+ARMS = ("ppo_history", "omg_ppo", "omg_categorical", "omg_objects", "liam", "naive_om")
 
 
 def actor(algorithm: str, pool: str) -> run.Parts:

@@ -160,8 +160,10 @@ def table(name: str, arms: Sequence[str], title: str, out: str, found: Sequence[
             lines += ["", beside(arm, "In steps to finish, of which less is better", steps, good=-1)]
         if hits := ends(found, arm, "hits"):
             often, chance = (stratified_bootstrap_interval(v) for v in (hits, ends(found, arm, "chance")))
-            lines += ["", f"Opponents pass where {arm} has them {shown(often)} of the time, where it has them in "
-                      f"other episodes {shown(chance)}."]  # fmt: skip
+            hit = f"Opponents pass where {arm} has them {{}} of the time, where it has them in other episodes {{}}."
+            if arm == "omg_objects":
+                hit = "Opponents next rest at the food that is held for likeliest {} of the time, at any one {}."
+            lines += ["", hit.format(shown(often), shown(chance))]
     last = {arm: max(one.seed for one in found if one.arm == arm) for arm in arms}
     made = [command(name, [arm for arm in arms if last[arm] == seed], seed) for seed in sorted({*last.values()})]
     lines += ["", f"![curves]({out}.png)", "", f"{', '.join(made[::-1])}, then `table`.", ""]
