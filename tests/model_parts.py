@@ -16,8 +16,8 @@ KEY = "lbforaging:Foraging-8x8-2p-3f-v3"
 CATEGORICAL = {"omg_latents": "categorical", "omg_codes": 5, "omg_selection": "random", "omg_input": "inferred"}
 
 
-def parts(prior, model="subgoal", base="ppo_learner", copies=6, told=("actions",), **values):
-    env = make_vec_env("gymnasium", {"key": KEY, "backend": "batched", "episode_limit": 7}, copies, 0, 0)
+def parts(prior, model="subgoal", base="ppo_learner", copies=6, told=("actions",), key=KEY, **values):
+    env = make_vec_env("gymnasium", {"key": key, "backend": "batched", "episode_limit": 7}, copies, 0, 0)
     names = ("nearest", "farthest")
     pool = Pool(Path(), "g", {}, tuple(Member(n, "script", "scripted", "train", script=n) for n in names))
     env = PoolEnv(env, pool, "train", ["agent_0"], list(told), 0, False)

@@ -129,7 +129,7 @@ class ObjectModel(HistoryModel):
         obs, reached = batch["obs"][:, :-1], batch["obs"][:, 1:].clone()
         if isinstance(batch, Rollout) and batch.ends is not None:
             reached[batch.ends.copy, batch.ends.step] = batch.ends.obs
-        objects, before, after = self._objects(obs), self._players(obs)[1], self._players(reached)[1]
+        objects, before, after = self._objects(obs), self._subjects(obs), self._subjects(reached)
         steps_away = (objects[..., None, :, :2] - before[..., :, None, :2]).abs().sum(dim=-1)
         beside = (steps_away == 1) & (objects[..., None, :, 2] > 0)  # [E, T, N, M, F]
         rests = (before == after).all(dim=-1) & (beside.sum(dim=-1) == 1)
@@ -170,12 +170,11 @@ class ObjectModel(HistoryModel):
         """Row, column and level of the foods listed, [..., F, 3]; the level is 0 where there is none."""
         return obs[..., : 3 * self.n_objects].unflatten(-1, (self.n_objects, 3))
 
-    def _players(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        """Row, column and level of the learner [..., 3], and of those whom the model is about [..., M, 3]."""
-        own, whole = 3 * self.n_objects, self.info.whole
-        players = obs[..., own : whole.obs_shape].unflatten(-1, (whole.n_agents, 3))
-        others = torch.stack([players[..., i, self.seen_at[i], :] for i in range(self.info.n_agents)], dim=-3)
-        return players[..., 0, :], others
+    def _subjects(self, obs: Tensor) -> Tensor:
+        """Row, column and level of those whom the model is about, [..., M, 3]."""
+        whole = self.info.whole
+        players = obs[..., 3 * self.n_objects : whole.obs_shape].unflatten(-1, (whole.n_agents, 3))
+        return torch.stack([players[..., i, at, :] for i, at in enumerate(self.seen_at)], dim=-3)
 
     def _known(self, places: Tensor, known: Tensor, begins: Tensor | None) -> Tensor:
         """The places of the objects that each step's episode began with, [E, T+1, N, F]."""

@@ -86,9 +86,10 @@ def test_all_objects_are_judged_alike():
     assert torch.allclose(there, turned.flip(-1), atol=1e-6) and there.std(dim=-1).min() > 1e-4
 
 
-def test_steps_are_a_rollouts():
+@pytest.mark.parametrize("players", [2, 3])
+def test_steps_are_a_rollouts(players):
     """Acting step by step tells what training reads along a rollout, wherever episodes begin."""
-    runner, learner = made(copies=16)
+    runner, learner = made(copies=16, key=f"lbforaging:Foraging-8x8-{players}p-3f-v3")
     for _ in range(3):
         batch = runner.run()
     carry = learner.mac.split_carry(batch.carry)[1]
@@ -100,6 +101,22 @@ def test_steps_are_a_rollouts():
             told, carry = learner.model.step(batch["obs"][:, t], carry)
             assert torch.allclose(told, along[:, t], atol=1e-6), t
     assert batch["begins"][:, 1:].any() and (along == 0).any()
+
+
+def test_each_opponent_is_told_of_by_itself():
+    """Of three players two are modelled: the way to a food is from the one who is asked about, as is what it did."""
+    runner, learner = made(copies=4, key="lbforaging:Foraging-8x8-3p-3f-v3")
+    model, batch = learner.model, runner.run()
+    obs = batch["obs"][:, 5]
+    seen, _ = model._look(obs, model._places(obs), model._places(obs))
+    foods, players = obs[..., :9].unflatten(-1, (3, 3)), obs[..., 9:18].unflatten(-1, (3, 3))
+    did = obs[..., -12:].unflatten(-1, (2, 6))
+    there = foods[..., 2] > 0
+    assert model.subjects == ("agent_1", "agent_2") and there.any() and not torch.equal(did[:, :, 0], did[:, :, 1])
+    for m in range(2):
+        me, them = ((foods[..., :2] - players[..., who, None, :2]) / 4 for who in (0, 1 + m))
+        assert torch.equal(seen[:, :, m, :, :4][there], torch.cat([me, them], dim=-1)[there])
+        assert torch.equal(seen[:, :, m, :, 9:15][there], did[:, :, m, None].expand(-1, -1, 3, -1)[there])
 
 
 def test_it_comes_to_know_where_opponents_go():
