@@ -17,8 +17,9 @@ from .config.schema import key, read
 from .envs.make import make_vec_env
 from .opponents.pool import MANIFEST, Member, Pool, digest, read_pool, write_pool
 from .opponents.pool_env import scripts_for
+from .registry import resolve
 from .run import RunConfig
-from .types import ConfigError, OmarlError
+from .types import ConfigError, EnvInfo, OmarlError
 from .utils.checkpoints import find_checkpoint
 from .utils.metrics import Logger
 from .utils.run_directory import env_label
@@ -131,7 +132,8 @@ def with_pool(values: Mapping[str, Any], logger: Logger) -> dict[str, Any]:
     the next time.
 
     Raises:
-        ConfigError: the environment has no scripted players, or ``source`` is neither a pool nor a run with a VAE.
+        ConfigError: the environment has no scripted players, or is none for the model, or ``source`` is neither a
+            pool nor a run with a VAE.
     """
     if values["learner"] != MODELLED or values["pool"]:
         return dict(values)
@@ -143,6 +145,10 @@ def with_pool(values: Mapping[str, Any], logger: Logger) -> dict[str, Any]:
         return {**values, "pool": str(pool.folder), "split": split}
     folder = Path(values["local_results_path"]) / "pools" / env_label(values)
     if not folder.is_dir():
+        model = values.get("opponent_model")
+        check = getattr(resolve("opponent_model", model), "check", None) if model else None
+        if check:  # a model of one's own may be without
+            check(_everyone(values))
         say(f"no pool given: making a small one in {folder} (scripted opponents, and a prior of {PRIOR_STEPS} steps)")
         make_small_pool(folder, values, logger)
     else:
@@ -190,10 +196,15 @@ def usual_scripts(values: Mapping[str, Any]) -> tuple[Sequence[str], Sequence[st
     Raises:
         ConfigError: there are none.
     """
+    train, test = scripts_for(_everyone(values)).usual
+    return train, test
+
+
+def _everyone(values: Mapping[str, Any]) -> EnvInfo:
+    """The environment's info, all agents included."""
     env = make_vec_env(values["env"], values["env_args"], 1, 0, 0)
     env.close()
-    train, test = scripts_for(env.info).usual
-    return train, test
+    return env.info
 
 
 def make_small_pool(folder: Path, values: Mapping[str, Any], logger: Logger) -> None:

@@ -15,7 +15,7 @@ from ...components.rollout import Rollout
 from ...config.schema import key, read
 from ...modules.agents.feature_agent import FeatureAgent
 from ...modules.unrolling import as_rows, from_rows, unroll_rows
-from ...types import ConfigError, feature_size
+from ...types import ConfigError, EnvInfo, feature_size
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,10 @@ class HistoryModel(nn.Module):
         self.n_subjects, self.n_actions = len(self.subjects), self.info.n_actions
         settings = SimpleNamespace(hidden_dim=self.width, use_rnn=True, n_actions=1, duelling=False, layer_norm=False)
         self.encoder = FeatureAgent(input_size or feature_size(scheme, "obs"), settings)
+
+    @classmethod
+    def check(cls, whole: EnvInfo) -> None:
+        """Raises ConfigError where the environment, all agents included, is none for it: before a pool is made."""
 
     def initial_carry(self, n: int) -> Tensor:
         """The recurrent state at an episode's start, [n, N, W]."""

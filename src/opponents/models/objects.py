@@ -20,7 +20,7 @@ from ...components.rollout import Rollout
 from ...config.schema import key, read
 from ...modules.linear import Linear
 from ...modules.unrolling import unroll_rows
-from ...types import ConfigError
+from ...types import ConfigError, EnvInfo
 from ..foraging import food_slots, offsets_size
 from .history_model import HistoryModel, HistoryModelConfig
 
@@ -51,10 +51,8 @@ class ObjectModel(HistoryModel):
 
     def __init__(self, scheme: Any, args: Any) -> None:
         whole, agents = args.env_info.whole, args.env_info.agents
-        try:
-            self.n_objects = food_slots(whole)
-        except ConfigError as error:
-            raise ConfigError("opponent_model: objects needs foraging whose players see everything") from error
+        self.check(whole)
+        self.n_objects = food_slots(whole)
         super().__init__(scheme, args, input_size=9 + 2 * WAYS + args.env_info.n_actions)
         self.horizon = read(ObjectConfig, args).omg_horizon
         self.condition_dim = self.n_subjects * self.n_objects
@@ -65,6 +63,14 @@ class ObjectModel(HistoryModel):
         self.columns = nn.Buffer(torch.tensor(columns).view(len(agents), -1), persistent=False)
         self.fc = Linear(self.width, self.width)
         self.out = Linear(self.width, 1)
+
+    @classmethod
+    def check(cls, whole: EnvInfo) -> None:
+        """See ``HistoryModel``."""
+        try:
+            food_slots(whole)
+        except ConfigError as error:
+            raise ConfigError("opponent_model: objects needs foraging whose players see everything") from error
 
     def _columns(self, m: int, at: int) -> list[int]:
         """Where an observation has what is told of each food beside subject ``m``, who stands at ``at``."""
