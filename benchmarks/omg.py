@@ -143,6 +143,15 @@ def retest(place: Path) -> None:
         main_py("evaluate", "with", f"checkpoint_path={folder}", f"test_nepisode={RETEST}")
 
 
+def refuse(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Ends where arms are asked for that a task, or tuning, does not have."""
+    for arm in {*ONLY} & {*args.arms} if args.arms is not USUAL else ():
+        if no := [name for name in args.tasks if TASKS[name].env_config != ONLY[arm]]:
+            parser.error(f"--arms: {arm} is for {ONLY[arm]} alone, not for {', '.join(no)}")
+    if args.what == "tune" and (odd := [arm for arm in args.arms if arm not in SETTINGS]):
+        parser.error(f"--arms: tune has no settings for {', '.join(odd)}; it has some for {', '.join(SETTINGS)}")
+
+
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -154,8 +163,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--results", type=Path, help="where pools and runs are; table can do without")
     args = parser.parse_args()
-    if args.what == "tune" and (odd := [arm for arm in args.arms if arm not in SETTINGS]):
-        parser.error(f"--arms: tune has no settings for {', '.join(odd)}; it has some for {', '.join(SETTINGS)}")
+    refuse(parser, args)
     if args.steps:
         TASKS.update({name: TASKS[name]._replace(steps=args.steps) for name in args.tasks})
     if args.what == "table":

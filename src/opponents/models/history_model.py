@@ -93,9 +93,7 @@ class HistoryModel(nn.Module):
 
     def actions_taken(self, batch: EpisodeBatch) -> Tensor:
         """What its subjects did at each step, int64 [E, T, N, M]: the next observation tells."""
-        told = batch["obs"][:, 1:, :, self.last_actions].clone()
-        if isinstance(batch, Rollout) and batch.ends is not None:
-            told[batch.ends.copy, batch.ends.step] = batch.ends.obs[..., self.last_actions]
+        told = reached(batch)[..., self.last_actions]
         actions = told.unflatten(-1, (-1, self.n_actions)).argmax(dim=-1)  # of all opponents
         return actions[..., self.places_of_subjects]
 
@@ -104,3 +102,12 @@ class HistoryModel(nn.Module):
         by_opponent = logits.unflatten(-1, (self.n_subjects, self.n_actions))
         loss = F.cross_entropy(by_opponent.flatten(0, -2), taken.flatten(), reduction="none").view(taken.shape)
         return loss.mean(dim=-1), (by_opponent.argmax(dim=-1) == taken).float().mean(dim=-1)
+
+
+def reached(batch: EpisodeBatch) -> Tensor:
+    """What learners saw after each step, an episode's last sight where it ended inside a rollout: [E, T, N, O]."""
+    obs = batch["obs"][:, 1:]
+    if isinstance(batch, Rollout) and batch.ends is not None:
+        obs = obs.clone()
+        obs[batch.ends.copy, batch.ends.step] = batch.ends.obs
+    return obs

@@ -22,7 +22,7 @@ from ...modules.linear import Linear
 from ...modules.unrolling import unroll_rows
 from ...types import ConfigError, EnvInfo
 from ..foraging import food_slots, offsets_size
-from .history_model import HistoryModel, HistoryModelConfig
+from .history_model import HistoryModel, HistoryModelConfig, reached
 
 GONE = -1e4  # the log-odds of what is not there
 WAYS = 4  # numbers of an object that come first, and are told without their sign and as a sign too
@@ -132,10 +132,8 @@ class ObjectModel(HistoryModel):
         -1 where it comes to rest at none within H steps of the same episode, or where a rollout shows neither so
         many nor the episode's end, so that what is near is not taught more often than what is far.
         """
-        obs, reached = batch["obs"][:, :-1], batch["obs"][:, 1:].clone()
-        if isinstance(batch, Rollout) and batch.ends is not None:
-            reached[batch.ends.copy, batch.ends.step] = batch.ends.obs
-        objects, before, after = self._objects(obs), self._subjects(obs), self._subjects(reached)
+        obs = batch["obs"][:, :-1]
+        objects, before, after = self._objects(obs), self._subjects(obs), self._subjects(reached(batch))
         steps_away = (objects[..., None, :, :2] - before[..., :, None, :2]).abs().sum(dim=-1)
         beside = (steps_away == 1) & (objects[..., None, :, 2] > 0)  # [E, T, N, M, F]
         rests = (before == after).all(dim=-1) & (beside.sum(dim=-1) == 1)
