@@ -35,7 +35,7 @@ REGISTRY: dict[str, dict[str, Any]] = {
     "agent": {
         "rnn": ".modules.agents.rnn_agent:RNNAgent",
         "features": ".modules.agents.feature_agent:FeatureAgent",
-        "mingru": ".modules.agents.mingru_agent:MinGRUAgent",
+        "mingru": ".modules.agents.rnn_agent:MinGRUAgent",
     },
     "runner": {
         "episode": ".runners.episode_runner:EpisodeRunner",

@@ -89,8 +89,8 @@ class BasicMAC(nn.Module):
         size += self.n_actions if self.config.obs_last_action else 0
         return size + (self.n_agents if self.config.obs_agent_id else 0)
 
-    def _inputs(self, obs: Tensor, last_actions: Tensor) -> Tensor:
-        """Observations [..., N, O] and last actions, one-hot [..., N, U], as inputs [..., N, I]."""
+    def _inputs(self, obs: Tensor, last_actions: Tensor, more: Tensor | None = None) -> Tensor:
+        """Observations [..., N, O] and last actions, one-hot [..., N, U], and a subclass's, as inputs [..., N, I]."""
         parts = [obs]
         if self.config.obs_last_action:
             parts.append(last_actions)
@@ -98,6 +98,8 @@ class BasicMAC(nn.Module):
             if self.identity.device != obs.device:
                 self.identity = self.identity.to(obs.device)
             parts.append(self.identity.expand(*obs.shape[:-2], -1, -1))
+        if more is not None:
+            parts.append(more)
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
     def _inputs_along(self, batch: Any, last_actions: Tensor) -> Tensor:

@@ -70,8 +70,8 @@ class ModelMAC(BasicMAC):
         condition = None
         if self.model is not None:
             condition, models = self.model.step(obs, models)
-        features, mine = self._step(self._told(self._inputs(obs, last_actions), condition), mine)
-        outputs = self.head(torch.cat([features, obs], dim=-1), condition)
+        features, mine = self._step(self._inputs(obs, last_actions, self._told(condition)), mine)
+        outputs = self.head(features, obs, condition)
         actions = self.action_selector.select_action(outputs, avail, t_env, test_mode=test_mode)
         return actions, torch.cat([mine, models], dim=-1)
 
@@ -92,15 +92,16 @@ class ModelMAC(BasicMAC):
         mine, models = self.split_carry(carry)
         if condition is None and self.model is not None:
             condition, _ = self.model.step(obs, models)
-        features, _ = self._step(self._told(self._inputs(torch.as_tensor(obs), last_actions), condition), mine)
-        return self.head(torch.cat([features, torch.as_tensor(obs)], dim=-1), condition)
+        obs = torch.as_tensor(obs)
+        features, _ = self._step(self._inputs(obs, last_actions, self._told(condition)), mine)
+        return self.head(features, obs, condition)
 
-    def _told(self, inputs: Tensor, condition: Tensor | None) -> Tensor:
-        """Inputs [..., N, I], and conditions [..., N, D] behind them where agents are told at once."""
-        return inputs if condition is None or not self.told_first else torch.cat([inputs, condition], dim=-1)
+    def _told(self, condition: Tensor | None) -> Tensor | None:
+        """What agents are given with their inputs: the condition [..., N, D], where they are told at once."""
+        return condition if self.told_first else None
 
     def _inputs_along(self, batch: Any, last_actions: Tensor) -> Tensor:
-        return self._told(super()._inputs_along(batch, last_actions), self._condition(batch))
+        return self._inputs(batch["obs"], last_actions, self._told(self._condition(batch)))
 
     def _condition(self, batch: Any) -> Tensor | None:
         return None if self.model is None else batch["condition"]

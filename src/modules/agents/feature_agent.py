@@ -42,7 +42,8 @@ class ConditionedHead(nn.Module):
         self.fc1 = Linear(hidden_dim + obs_dim + condition_dim, hidden_dim)
         self.fc2 = Linear(hidden_dim, n_actions)
 
-    def forward(self, features: Tensor, condition: Tensor | None) -> Tensor:
-        """Features and observations [..., H + O] and conditions [..., D] -> [..., U]."""
-        inputs = features if condition is None else torch.cat([features, condition], dim=-1)
+    def forward(self, *parts: Tensor | None) -> Tensor:
+        """Features [..., H], observations [..., O] and conditions [..., D], or joined ones, or None -> [..., U]."""
+        given = [part for part in parts if part is not None]
+        inputs = given[0] if len(given) == 1 else torch.cat(given, dim=-1)
         return self.fc2(F.relu(self.fc1(inputs)))

@@ -1,7 +1,8 @@
-"""The recurrent Q network of PyMARL (linear, GRU, linear), with a duelling head as an option."""
+"""The recurrent Q network of PyMARL (linear, GRU, linear), with a duelling head or a minGRU as options."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +12,15 @@ from torch.nn import functional as F
 from ...config.schema import key, read
 from ..gru import GRU
 from ..linear import Linear, linear
+from ..min_gru import MinGRU
 
 
 @dataclass(frozen=True)
 class RNNAgentConfig:
-    """Keys of ``agent: rnn``."""
+    """Keys of ``agent: rnn`` and ``agent: mingru``."""
 
     hidden_dim: int = key(64, low=1, help="H, the width of the agent's layers")
-    use_rnn: bool = key(True, help="False: a second linear layer takes the GRU's place")
+    use_rnn: bool = key(True, help="False: a second linear layer takes the place of what is recurrent")
     layer_norm: bool = key(False, help="normalise each hidden layer (Ba et al. 2016), before its activation")
     duelling: bool = key(True, help="value and advantage heads (Wang et al. 2016)")
 
@@ -29,12 +31,15 @@ class RNNAgent(nn.Module):
     ``forward`` is PyMARL's single step; ``unroll`` runs a whole sequence in one call of the fused GRU, with the
     same weights and the same result.
 
+    A subclass may have another recurrent ``cell`` that is called as a ``GRU`` is.
+
     Args:
         input_shape: size of the agent's input.
         args: namespace or mapping with ``n_actions`` and the keys of ``RNNAgentConfig``.
     """
 
     Config = RNNAgentConfig
+    cell: Callable[[int, int], Any] = GRU
 
     def __init__(self, input_shape: int, args: Any) -> None:
         super().__init__()
@@ -45,8 +50,8 @@ class RNNAgent(nn.Module):
         self.fc1 = Linear(input_shape, config.hidden_dim)
         self.norm1 = nn.LayerNorm(config.hidden_dim) if config.layer_norm else nn.Identity()
         self.norm2 = nn.LayerNorm(config.hidden_dim) if config.layer_norm else nn.Identity()
-        self.rnn = (
-            GRU(config.hidden_dim, config.hidden_dim)
+        self.rnn: Any = (
+            self.cell(config.hidden_dim, config.hidden_dim)
             if config.use_rnn
             else Linear(config.hidden_dim, config.hidden_dim)
         )
@@ -61,7 +66,7 @@ class RNNAgent(nn.Module):
         """One step: inputs [M, I], hidden reshapeable to [M, H] -> Q [M, U], hidden [M, H]."""
         features = F.relu(self.norm1(self.fc1(inputs)))
         hidden = hidden.reshape(-1, self.hidden_dim)
-        if isinstance(self.rnn, GRU):
+        if self.is_recurrent:
             hidden = self.rnn.step(features, hidden)
             return self._head(self.norm2(hidden)), hidden
         return self._head(F.relu(self.norm2(self.rnn(features)))), hidden
@@ -69,7 +74,7 @@ class RNNAgent(nn.Module):
     def unroll(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """A sequence: inputs [M, T, I], hidden [M, H] -> Q [M, T, U], the last hidden [M, H]."""
         features = F.relu(self.norm1(self.fc1(inputs)))
-        if isinstance(self.rnn, GRU):
+        if self.is_recurrent:
             features, last = self.rnn(features, hidden.unsqueeze(0).contiguous())
             features, hidden = self.norm2(features), last.squeeze(0)
         else:
@@ -83,3 +88,9 @@ class RNNAgent(nn.Module):
             return advantage(features)
         weight = advantage.weight - advantage.weight.mean(dim=0) + value.weight
         return linear(features, weight, advantage.bias - advantage.bias.mean() + value.bias)
+
+
+class MinGRUAgent(RNNAgent):
+    """``RNNAgent`` with a minGRU in the GRU's place: less to compute, and nothing that waits for the state before."""
+
+    cell = MinGRU

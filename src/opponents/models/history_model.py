@@ -34,7 +34,6 @@ class HistoryModel(nn.Module):
     Args:
         scheme: PyMARL's, for the size of ``obs``.
         args: namespace with ``env_info`` (a ``PoolInfo``) and the keys of ``HistoryModelConfig``.
-        input_size: of what its recurrent network reads at each step; ``obs`` where nothing is said.
 
     Raises:
         ConfigError: it is about nobody.
@@ -46,8 +45,9 @@ class HistoryModel(nn.Module):
 
     condition_dim: int
     Config: type = HistoryModelConfig
+    encoder_type: type[FeatureAgent] = FeatureAgent
 
-    def __init__(self, scheme: Any, args: Any, input_size: int | None = None) -> None:
+    def __init__(self, scheme: Any, args: Any) -> None:
         super().__init__()
         self.info = args.env_info
         config = read(HistoryModelConfig, args)
@@ -61,7 +61,11 @@ class HistoryModel(nn.Module):
         self.last_actions = self.info.told_slice("actions")
         self.n_subjects, self.n_actions = len(self.subjects), self.info.n_actions
         settings = SimpleNamespace(hidden_dim=self.width, use_rnn=True, n_actions=1, duelling=False, layer_norm=False)
-        self.encoder = FeatureAgent(input_size or feature_size(scheme, "obs"), settings)
+        self.encoder = self.encoder_type(self.input_size(scheme), settings)
+
+    def input_size(self, scheme: Any) -> int:
+        """Of what its recurrent network reads at each step."""
+        return feature_size(scheme, "obs")
 
     @classmethod
     def check(cls, whole: EnvInfo) -> None:

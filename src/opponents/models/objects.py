@@ -18,15 +18,18 @@ from ...components.episode_batch import EpisodeBatch
 from ...components.masks import ended
 from ...components.rollout import Rollout
 from ...config.schema import key, read
+from ...modules.agents.feature_agent import FeatureAgent
 from ...modules.linear import Linear
+from ...modules.min_gru import MinGRU
 from ...modules.unrolling import unroll_rows
 from ...types import ConfigError, EnvInfo
 from ..foraging import food_slots, offsets_size
 from .history_model import HistoryModel, HistoryModelConfig, reached
 
-GONE = -1e4  # the log-odds of what is not there
-WAYS = 4  # numbers of an object that come first, and are told without their sign and as a sign too
+GONE = 1e3  # a place below 0, times this, leaves no odds
+WAYS = 4  # numbers of an object that come first, and are told without their sign too
 ROW = 64  # places are told by one number: row, times this, and column; boards are smaller
+NONE = -1.0  # stands for the place of an object before any was seen
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,12 @@ class ObjectConfig(HistoryModelConfig):
     """Keys of ``opponent_model: objects``."""
 
     omg_horizon: int = key(5, low=1, help="H: subgoals are states of the next so many steps")
+
+
+class ObjectEncoder(FeatureAgent):
+    """The network that judges each object: there are several in each copy of the game, and so it must be cheap."""
+
+    cell = MinGRU
 
 
 class ObjectModel(HistoryModel):
@@ -48,12 +57,13 @@ class ObjectModel(HistoryModel):
     """
 
     Config = ObjectConfig
+    encoder_type = ObjectEncoder
 
     def __init__(self, scheme: Any, args: Any) -> None:
         whole, agents = args.env_info.whole, args.env_info.agents
         self.check(whole)
         self.n_objects = food_slots(whole)
-        super().__init__(scheme, args, input_size=9 + 2 * WAYS + args.env_info.n_actions)
+        super().__init__(scheme, args)
         self.horizon = read(ObjectConfig, args).omg_horizon
         self.condition_dim = self.n_subjects * self.n_objects
         # where each learner sees them: itself first, the others in their order
@@ -63,6 +73,10 @@ class ObjectModel(HistoryModel):
         self.columns = nn.Buffer(torch.tensor(columns).view(len(agents), -1), persistent=False)
         self.fc = Linear(self.width, self.width)
         self.out = Linear(self.width, 1)
+
+    def input_size(self, scheme: Any) -> int:
+        """Of what is told of an object: ``_columns``, and its ways without their sign."""
+        return 9 + self.n_actions + WAYS
 
     @classmethod
     def check(cls, whole: EnvInfo) -> None:
@@ -88,38 +102,44 @@ class ObjectModel(HistoryModel):
 
     def initial_carry(self, n: int) -> Tensor:
         """Nothing remembered of any object, and no objects: [n, N, M * F * W + F]."""
-        size = self.condition_dim * self.width + self.n_objects
-        return self.fc.weight.new_zeros(n, self.info.n_agents, size)
+        size = self.condition_dim * self.width
+        carry = self.fc.weight.new_zeros(n, self.info.n_agents, size + self.n_objects)
+        carry[..., size:] = NONE
+        return carry
 
     def step(self, obs: Tensor, carry: Tensor) -> tuple[Tensor, Tensor]:
         """One step: observations [E, N, O] and carry [E, N, C] -> condition [E, N, M * F], carry [E, N, C]."""
-        hidden, known = self._split(carry)
+        remembered, listed = self._split(carry)
         places = self._places(obs)
-        known = torch.where(_is_new(known), places, known)
-        seen, same = self._look(obs, known, places)
-        features, state = self.encoder(seen.flatten(0, -2), hidden.reshape(-1, self.width))
-        odds = self._log_odds(features.view(*seen.shape[:-1], -1), same, places)
-        return self.condition(odds), torch.cat([state.view(*obs.shape[:2], -1), known], dim=-1)
+        # as the list closes up; at an episode's begin nothing is remembered, in whatever order
+        order = (places[..., :, None] == listed[..., None, :]).byte().argmax(dim=-1)[..., None, :]
+        each = torch.arange(0, order.numel() * self.n_subjects, self.n_objects, device=obs.device)
+        rows = order + each.view(*obs.shape[:2], self.n_subjects, 1)
+        hidden = remembered.flatten(0, -2).index_select(0, rows.flatten())
+        features, state = self.encoder(self._look(obs).flatten(0, -2), hidden)
+        odds = self._log_odds(features.view_as(remembered), places)
+        return self.condition(odds), torch.cat([state.view(*obs.shape[:2], -1), places], dim=-1)
 
     def features(self, batch: EpisodeBatch, carry: Tensor) -> Tensor:
         """Log-odds of the objects listed along a rollout or whole episodes, [E, T+1, N, M * F]."""
         obs = batch["obs"]
         copies, n_agents = len(obs), self.info.n_agents
-        hidden, known = self._split(carry)
+        remembered, listed = self._split(carry)
         begins = batch["begins"] if "begins" in batch.data else None
         places = self._places(obs)
-        seen, same = self._look(obs, self._known(places, known, begins), places)  # [E, T+1, N, M, F, D]
-        rows = seen.transpose(0, 1).flatten(1, 4).transpose(0, 1)
+        # one row for each object that an episode began with, wherever it is listed later
+        same = _same(self._known(places, listed, begins), places)[..., None, :, :]  # [E, T+1, N, 1, F, F]
+        rows = (same @ self._look(obs)).transpose(0, 1).flatten(1, 4).transpose(0, 1)
         if begins is not None:
             begins = begins.repeat_interleave(n_agents * self.condition_dim, dim=0)
-        features = unroll_rows(self.encoder, rows, hidden.reshape(-1, self.width), begins)
+        features = unroll_rows(self.encoder, rows, remembered.flatten(0, -2), begins)
         by_step = features.transpose(0, 1).unflatten(1, (copies, n_agents, self.n_subjects, self.n_objects))
-        return self._log_odds(by_step.transpose(0, 1), same, places)
+        return self._log_odds(same.transpose(-1, -2) @ by_step.transpose(0, 1), places)
 
     def condition(self, features: Tensor) -> Tensor:
-        """The odds of each object listed, of each opponent, [..., M * F], 0 where there is none; detached."""
-        logits = features.detach().unflatten(-1, (self.n_subjects, self.n_objects))
-        return (logits.softmax(dim=-1) * (logits > GONE / 2)).flatten(-2)
+        """The odds of each object listed, of each opponent, [..., M * F]; detached. 0 of what is gone, but at an
+        episode's end, where all are."""
+        return features.detach().unflatten(-1, (self.n_subjects, self.n_objects)).softmax(dim=-1).flatten(-2)
 
     def odds(self, batch: EpisodeBatch, features: Tensor) -> Tensor:
         """Row, column and odds of each object listed, of each opponent: [E, T, N, M * F, 3], of T steps' features."""
@@ -161,14 +181,14 @@ class ObjectModel(HistoryModel):
         return loss, {"omg_kl_loss": loss.detach(), "model_object_accuracy": hits}
 
     def _split(self, carry: Tensor) -> tuple[Tensor, Tensor]:
-        """What is remembered [..., M * F * W], and the objects' places at the episode's beginning [..., F]."""
+        """What is remembered [..., M, F, W] of the objects listed last, and where these stood [..., F]."""
         size = self.condition_dim * self.width
-        return carry[..., :size], carry[..., size:]
+        return carry[..., :size].unflatten(-1, (self.n_subjects, self.n_objects, self.width)), carry[..., size:]
 
     def _places(self, obs: Tensor) -> Tensor:
-        """One number for the place of each food listed, 0 where there is none: [..., F]."""
-        objects = self._objects(obs)
-        return (ROW * objects[..., 0] + objects[..., 1] + 1.0).clamp(min=0.0)  # what is gone stands at -1, -1
+        """One number for the place of each food listed, below 0 where there is none: [..., F]."""
+        end = 3 * self.n_objects
+        return torch.add(obs[..., 1:end:3], obs[..., 0:end:3], alpha=ROW)  # what is gone stands at -1, -1
 
     def _objects(self, obs: Tensor) -> Tensor:
         """Row, column and level of the foods listed, [..., F, 3]; the level is 0 where there is none."""
@@ -180,32 +200,34 @@ class ObjectModel(HistoryModel):
         players = obs[..., 3 * self.n_objects : whole.obs_shape].unflatten(-1, (whole.n_agents, 3))
         return torch.stack([players[..., i, at, :] for i, at in enumerate(self.seen_at)], dim=-3)
 
-    def _known(self, places: Tensor, known: Tensor, begins: Tensor | None) -> Tensor:
-        """The places of the objects that each step's episode began with, [E, T+1, N, F]."""
-        first = torch.where(_is_new(known), places[:, 0], known)[:, None].expand_as(places)
+    def _known(self, places: Tensor, listed: Tensor, begins: Tensor | None) -> Tensor:
+        """The places of the objects listed before a rollout, where each step's episode began there, or with it.
+
+        [E, T+1, N, F]; an episode that begins with the rollout has none listed before.
+        """
+        is_new = (listed == NONE).all(dim=-1, keepdim=True)
+        first = torch.where(is_new, places[:, 0], listed)[:, None].expand_as(places)
         if begins is None:
             return first
         clock = torch.arange(places.shape[1], device=places.device)[:, None]
         began = torch.where(begins > 0, clock, -1).cummax(dim=1).values[..., None]  # [E, T+1, 1, 1]
         return torch.where(began < 0, first, places.gather(1, began.clamp(min=0).expand_as(places)))
 
-    def _look(self, obs: Tensor, known: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-        """What is told of known objects [..., F]: [..., M, F, D]; and 1 where each is listed now, [..., F, F]."""
-        same = ((known[..., :, None] == places[..., None, :]) & (places > 0)[..., None, :]).to(obs.dtype)
+    def _look(self, obs: Tensor) -> Tensor:
+        """What is told of each object listed beside each opponent, [..., M, F, I]."""
         told = obs.gather(-1, self.columns.expand(*obs.shape[:-1], -1))
-        seen = same[..., None, :, :] @ told.unflatten(-1, (self.n_subjects, self.n_objects, -1))
-        ways = seen[..., :WAYS]
-        return torch.cat([seen, ways.abs(), ways.sign()], dim=-1), same
+        told = told.unflatten(-1, (self.n_subjects, self.n_objects, -1))
+        return torch.cat([told, told[..., :WAYS].abs()], dim=-1)
 
-    def _log_odds(self, features: Tensor, same: Tensor, places: Tensor) -> Tensor:
-        """Features of known objects [..., M, F, W], listed where ``same`` says -> log-odds as listed [..., M * F]."""
-        listed = self.out(F.relu(self.fc(features))).squeeze(-1) @ same
-        return listed.masked_fill((places == 0)[..., None, :], GONE).flatten(-2)
+    def _log_odds(self, features: Tensor, places: Tensor) -> Tensor:
+        """Features [..., M, F, W] of the objects listed at ``places`` -> log-odds [..., M * F]."""
+        log_odds = self.out(F.relu(self.fc(features))).squeeze(-1)
+        return torch.add(log_odds, places.clamp(max=0.0)[..., None, :], alpha=GONE).flatten(-2)
 
 
-def _is_new(known: Tensor) -> Tensor:
-    """Whether an episode begins: no objects [..., F] are known yet. [..., 1]."""
-    return known.amax(dim=-1, keepdim=True) == 0
+def _same(here: Tensor, there: Tensor) -> Tensor:
+    """1 where what stands ``here`` [..., F] is what stands ``there`` [..., F], else 0: [..., F, F]."""
+    return ((here[..., :, None] == there[..., None, :]) & (here >= 0)[..., :, None]).to(here.dtype)
 
 
 def _next(happens: Tensor, clock: Tensor) -> Tensor:

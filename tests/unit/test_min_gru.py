@@ -1,0 +1,64 @@
+"""minGRU: the whole sequence at once is the steps one after another, and its gradients are torch's own."""
+
+import pytest
+import torch
+from omarl.modules.agents.rnn_agent import MinGRUAgent
+from omarl.modules.min_gru import MinGRU
+
+
+def agent_of(**changes):
+    torch.manual_seed(0)
+    return MinGRUAgent(5, {"n_actions": 3, "hidden_dim": 8, **changes})
+
+
+def cell_and_inputs():
+    torch.manual_seed(0)
+    return MinGRU(5, 8).double(), torch.randn(4, 30, 5).double(), torch.randn(4, 8).double()
+
+
+def steps(cell, inputs, hidden):
+    states = []
+    for t in range(inputs.shape[1]):
+        hidden = cell.step(inputs[:, t], hidden)
+        states.append(hidden)
+    return torch.stack(states, dim=1)
+
+
+def test_a_step_by_hand():
+    cell, inputs, hidden = cell_and_inputs()
+    gate, new = (inputs[:, 0] @ cell.fc.weight.t() + cell.fc.bias).split(8, dim=1)
+    z = 1 / (1 + (-gate).exp())
+    torch.testing.assert_close(cell.step(inputs[:, 0], hidden), (1 - z) * hidden + z * new)
+
+
+def test_a_sequence_is_its_steps_and_so_are_its_gradients():
+    cell, inputs, hidden = cell_and_inputs()
+    given = [inputs.requires_grad_(), hidden.requires_grad_(), *cell.parameters()]
+    weight = torch.randn(4, 30, 8).double()
+    along, last = cell(inputs, hidden.unsqueeze(0))
+    by_step = steps(cell, inputs, hidden)
+    torch.testing.assert_close(along, by_step)
+    torch.testing.assert_close(last[0], by_step[:, -1])
+    ours, torchs = (torch.autograd.grad((x * weight).sum(), given) for x in (along, by_step))
+    for mine, theirs in zip(ours, torchs, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("changes", [{}, {"layer_norm": True}, {"duelling": False}, {"use_rnn": False}])
+def test_an_agent_along_a_sequence_is_its_steps(changes):
+    agent = agent_of(**changes)
+    inputs, hidden = 3 * torch.randn(4, 30, 5), torch.rand(4, 8)
+    at_once, last = agent.unroll(inputs, hidden)
+    for t in range(30):
+        out, hidden = agent(inputs[:, t], hidden)
+        torch.testing.assert_close(at_once[:, t], out, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(last, hidden, rtol=1e-4, atol=1e-5)
+
+
+def test_the_past_is_remembered_and_the_future_is_not_known():
+    agent = agent_of()
+    inputs = torch.randn(1, 6, 5)
+    changed = inputs.clone()
+    changed[:, 3] += 1
+    a, b = (agent.unroll(x, torch.zeros(1, 8))[0] for x in (inputs, changed))
+    assert torch.equal(a[:, :3], b[:, :3]) and not torch.equal(a[:, 5], b[:, 5])
