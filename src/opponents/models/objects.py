@@ -227,7 +227,7 @@ class ObjectModel(HistoryModel):
 
 def _same(here: Tensor, there: Tensor) -> Tensor:
     """1 where what stands ``here`` [..., F] is what stands ``there`` [..., F], else 0: [..., F, F]."""
-    return ((here[..., :, None] == there[..., None, :]) & (here >= 0)[..., :, None]).to(here.dtype)
+    return (here[..., :, None] == there[..., None, :]).to(here.dtype)
 
 
 def _next(happens: Tensor, clock: Tensor) -> Tensor:

@@ -80,6 +80,15 @@ def test_what_is_remembered_follows_its_object():
     assert torch.allclose(odds.sum(dim=-1), torch.ones(10)) and not odds[3:, 2].any()
 
 
+def test_an_episode_is_read_as_a_rollout_that_begins_with_it():
+    """Episodes, as tests play them, say nowhere that they begin."""
+    runner, learner = made(copies=1)
+    batch = walk(runner)
+    told = features(learner, batch)
+    del batch.data["begins"]
+    assert torch.equal(features(learner, batch), told)
+
+
 def test_all_objects_are_judged_alike():
     runner, learner = made(copies=1)
     there, turned = (features(learner, walk(runner, eaten=99, foods=foods)) for foods in (FOODS, FOODS[::-1]))
@@ -116,6 +125,7 @@ def test_each_opponent_is_told_of_by_itself():
     for m in range(2):
         me, them = ((foods[..., :2] - players[..., who, None, :2]) / 4 for who in (0, 1 + m))
         assert torch.equal(seen[:, :, m, :, :4][there], torch.cat([me, them], dim=-1)[there])
+        assert torch.equal(seen[:, :, m, :, -4:], seen[:, :, m, :, :4].abs())
         assert torch.equal(seen[:, :, m, :, 9:15][there], did[:, :, m, None].expand(-1, -1, 3, -1)[there])
 
 
