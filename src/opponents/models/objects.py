@@ -137,14 +137,18 @@ class ObjectModel(HistoryModel):
         return self._log_odds(same.transpose(-1, -2) @ by_step.transpose(0, 1), places)
 
     def condition(self, features: Tensor) -> Tensor:
-        """The odds of each object listed, of each opponent, [..., M * F]; detached. 0 of what is gone, but at an
-        episode's end, where all are."""
+        """The odds of each object listed, of each opponent, [..., M * F], detached: 0 of what is gone while anything
+        is there."""
         return features.detach().unflatten(-1, (self.n_subjects, self.n_objects)).softmax(dim=-1).flatten(-2)
 
     def odds(self, batch: EpisodeBatch, features: Tensor) -> Tensor:
-        """Row, column and odds of each object listed, of each opponent: [E, T, N, M * F, 3], of T steps' features."""
+        """Row, column and odds, 0 where there is none, of each object listed, of each opponent.
+
+        [E, T, N, M * F, 3], of T steps' features.
+        """
         places = self._objects(batch["obs"][:, : features.shape[1]])[..., :2].repeat(1, 1, 1, self.n_subjects, 1)
-        return torch.cat([places, self.condition(features)[..., None]], dim=-1)
+        there = places[..., :1] >= 0
+        return torch.cat([places, self.condition(features)[..., None] * there], dim=-1)
 
     def lesson(self, batch: EpisodeBatch) -> Tensor:
         """Which of the objects listed each opponent comes to rest at next: int64 [E, T, N, M].

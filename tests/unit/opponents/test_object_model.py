@@ -171,6 +171,10 @@ def test_films_show_the_odds_of_each():
     assert odds[0, :, :2].tolist() == [[1, 1], [5, 5], [7, 0]] and odds[0, :, 2].sum() == pytest.approx(1.0)
     assert said[0] == said[3] == "comes to rest there next" and said[2] == "comes to rest elsewhere next"
     assert said[7:] == ["", "", ""]
+    batch["obs"][0, 9:, 0, :9] = torch.tensor([-1.0, -1, 0] * 3)  # nothing is left
+    logits[0, 9:] = -1e4
+    inferred, odds, _, _ = _gone_for(learner.model, batch, logits)
+    assert np.isnan(inferred[9]).all() and not np.isnan(inferred[8]).any() and not odds[9, :, 2].any()
 
 
 def test_boards_without_objects(monkeypatch):
