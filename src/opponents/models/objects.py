@@ -112,13 +112,13 @@ class ObjectModel(HistoryModel):
         remembered, listed = self._split(carry)
         places = self._places(obs)
         # as the list closes up; at an episode's begin nothing is remembered, in whatever order
-        order = (places[..., :, None] == listed[..., None, :]).byte().argmax(dim=-1)[..., None, :]
+        order = _find(places, listed)[..., None, :]
         each = torch.arange(0, order.numel() * self.n_subjects, self.n_objects, device=obs.device)
         rows = order + each.view(*obs.shape[:2], self.n_subjects, 1)
         hidden = remembered.flatten(0, -2).index_select(0, rows.flatten())
         features, state = self.encoder(self._look(obs).flatten(0, -2), hidden)
-        odds = self._log_odds(features.view_as(remembered), places)
-        return self.condition(odds), torch.cat([state.view(*obs.shape[:2], -1), places], dim=-1)
+        log_odds = _there(self._judge(features.view_as(remembered)), places)
+        return self.condition(log_odds), torch.cat([state.view(*obs.shape[:2], -1), places], dim=-1)
 
     def features(self, batch: EpisodeBatch, carry: Tensor) -> Tensor:
         """Log-odds of the objects listed along a rollout or whole episodes, [E, T+1, N, M * F]."""
@@ -128,13 +128,15 @@ class ObjectModel(HistoryModel):
         begins = batch["begins"] if "begins" in batch.data else None
         places = self._places(obs)
         # one row for each object that an episode began with, wherever it is listed later
-        same = _same(self._known(places, listed, begins), places)[..., None, :, :]  # [E, T+1, N, 1, F, F]
-        rows = (same @ self._look(obs)).transpose(0, 1).flatten(1, 4).transpose(0, 1)
+        known, told = self._known(places, listed, begins), self._look(obs)
+        told = told.gather(-2, _find(known, places)[..., None, :, None].expand_as(told))  # [E, T+1, N, M, F, I]
+        rows = told.transpose(0, 1).flatten(1, 4).transpose(0, 1)
         if begins is not None:
             begins = begins.repeat_interleave(n_agents * self.condition_dim, dim=0)
         features = unroll_rows(self.encoder, rows, remembered.flatten(0, -2), begins)
         by_step = features.transpose(0, 1).unflatten(1, (copies, n_agents, self.n_subjects, self.n_objects))
-        return self._log_odds(same.transpose(-1, -2) @ by_step.transpose(0, 1), places)
+        log_odds = self._judge(by_step.transpose(0, 1))
+        return _there(log_odds.gather(-1, _find(places, known)[..., None, :].expand_as(log_odds)), places)
 
     def condition(self, features: Tensor) -> Tensor:
         """The odds of each object listed, of each opponent, [..., M * F], detached: 0 of what is gone while anything
@@ -223,15 +225,19 @@ class ObjectModel(HistoryModel):
         told = told.unflatten(-1, (self.n_subjects, self.n_objects, -1))
         return torch.cat([told, told[..., :WAYS].abs()], dim=-1)
 
-    def _log_odds(self, features: Tensor, places: Tensor) -> Tensor:
-        """Features [..., M, F, W] of the objects listed at ``places`` -> log-odds [..., M * F]."""
-        log_odds = self.out(F.relu(self.fc(features))).squeeze(-1)
-        return torch.add(log_odds, places.clamp(max=0.0)[..., None, :], alpha=GONE).flatten(-2)
+    def _judge(self, features: Tensor) -> Tensor:
+        """Features [..., W] -> log-odds [...]."""
+        return self.out(F.relu(self.fc(features))).squeeze(-1)
 
 
-def _same(here: Tensor, there: Tensor) -> Tensor:
-    """1 where what stands ``here`` [..., F] is what stands ``there`` [..., F], else 0: [..., F, F]."""
-    return (here[..., :, None] == there[..., None, :]).to(here.dtype)
+def _find(what: Tensor, among: Tensor) -> Tensor:
+    """Where each place [..., F] stands among others [..., F], int64; anywhere where it does not."""
+    return (what[..., :, None] == among[..., None, :]).byte().argmax(dim=-1)
+
+
+def _there(log_odds: Tensor, places: Tensor) -> Tensor:
+    """Log-odds [..., M, F] of what is listed at places [..., F], next to nothing where nothing is: [..., M * F]."""
+    return torch.add(log_odds, places.clamp(max=0.0)[..., None, :], alpha=GONE).flatten(-2)
 
 
 def _next(happens: Tensor, clock: Tensor) -> Tensor:
