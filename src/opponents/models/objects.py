@@ -27,7 +27,7 @@ from ..foraging import food_slots, offsets_size
 from .history_model import HistoryModel, HistoryModelConfig, reached
 
 GONE = 1e3  # a place below 0, times this, leaves no odds
-WAYS = 4  # numbers of an object that come first, and are told without their sign too
+WAYS = 4  # numbers of an object that come last, and are told without their sign
 ROW = 64  # places are told by one number: row, times this, and column; boards are smaller
 NONE = -1.0  # stands for the place of an object before any was seen
 
@@ -75,7 +75,7 @@ class ObjectModel(HistoryModel):
         self.out = Linear(self.width, 1)
 
     def input_size(self, scheme: Any) -> int:
-        """Of what is told of an object: ``_columns``, and its ways without their sign."""
+        """Of what is told of an object: see ``_columns``."""
         return 9 + self.n_actions + WAYS
 
     @classmethod
@@ -95,9 +95,10 @@ class ObjectModel(HistoryModel):
         for f in range(self.n_objects):
             of = told.start + f * size
             them = of + 3 * at
-            found += [of, of + 1, them, them + 1]  # the ways: down and across, from the learner and the subject
+            found += [of, of + 1, them, them + 1]  # its ways: down and across, from the learner and the subject
             found += [of + 2, them + 2, of + size - 2, of + size - 1, 3 * f + 2]  # the last is the food's level
             found += range(did, did + self.n_actions)
+            found += [of, of + 1, them, them + 1]  # once more, without their sign
         return found
 
     def initial_carry(self, n: int) -> Tensor:
@@ -223,7 +224,8 @@ class ObjectModel(HistoryModel):
         """What is told of each object listed beside each opponent, [..., M, F, I]."""
         told = obs.gather(-1, self.columns.expand(*obs.shape[:-1], -1))
         told = told.unflatten(-1, (self.n_subjects, self.n_objects, -1))
-        return torch.cat([told, told[..., :WAYS].abs()], dim=-1)
+        told[..., -WAYS:].abs_()
+        return told
 
     def _judge(self, features: Tensor) -> Tensor:
         """Features [..., W] -> log-odds [...]."""
