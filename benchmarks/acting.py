@@ -20,6 +20,7 @@ from omarl.opponents.pool import read_pool
 from omarl.utils.metrics import Logger
 
 HERE = Path(__file__).parent
+BLOCK = 25  # decisions in a row: what else the machine does then falls on all alike
 ARMS = ("ppo_history", "omg_ppo", "omg_categorical", "omg_objects", "liam", "naive_om")
 
 
@@ -35,7 +36,7 @@ def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pool", required=True)
-    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--repeats", type=int, default=150)
     args = parser.parse_args()
     torch.set_num_threads(1)
     parts = {name: actor(name, args.pool) for name in ARMS}
@@ -46,15 +47,15 @@ def main() -> None:
             runner = made.runner
             seen = runner.begin()
             begun = time.perf_counter()
-            for _ in range(200):
+            for _ in range(BLOCK):
                 runner.mac.act(seen, runner.last_actions, runner.carry, 0, False)
-            acts[name].append((time.perf_counter() - begun) / 200)
+            acts[name].append((time.perf_counter() - begun) / BLOCK)
             begun = time.perf_counter()
-            for _ in range(200):
+            for _ in range(BLOCK):
                 runner.step()
-            steps[name].append((time.perf_counter() - begun) / 200)
+            steps[name].append((time.perf_counter() - begun) / BLOCK)
     lines = ["# What an opponent model costs in acting", "", f"Milliseconds for 128 copies, median of {args.repeats} "
-             "times 200, one thread, taken in turn; and the ratio to the base. `python benchmarks/acting.py`.", "",
+             f"times {BLOCK}, one thread, in turn; and the ratio to the base. `python benchmarks/acting.py`.", "",
              "| | a decision | ratio | a whole step, environment and opponents included | ratio |",
              "| --- | --- | --- | --- | --- |"]  # fmt: skip
     for name in ARMS:
