@@ -140,8 +140,10 @@ class ObjectModel(HistoryModel):
         return _there(log_odds.gather(-1, _find(places, known)[..., None, :].expand_as(log_odds)), places)
 
     def condition(self, features: Tensor) -> Tensor:
-        """The odds of each object listed, of each opponent, [..., M * F], detached: 0 of what is gone while anything
-        is there."""
+        """The odds of each object listed, of each opponent, [..., M * F]; detached.
+
+        0 of what is gone while anything is there; alike where nothing is, at an episode's end.
+        """
         return features.detach().unflatten(-1, (self.n_subjects, self.n_objects)).softmax(dim=-1).flatten(-2)
 
     def odds(self, batch: EpisodeBatch, features: Tensor) -> Tensor:
