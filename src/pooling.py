@@ -127,9 +127,9 @@ PRIOR_STEPS = 200_000
 def with_pool(values: Mapping[str, Any], logger: Logger) -> dict[str, Any]:
     """The configuration, with a pool where a learner that models opponents has been given none.
 
-    From a ``source``, see ``from_source``. Else the pool is small: the environment's scripted players, and a prior
-    from a short run of the base learner in their company. It is kept under ``local_results_path`` and found there
-    the next time.
+    From a ``source``, see ``from_source``. Else the pool is small: the environment's scripted players, and for models
+    that need one a prior from a short run of the base learner in their company. It is kept under
+    ``local_results_path`` and found there the next time.
 
     Raises:
         ConfigError: the environment has no scripted players, or is none for the model, or ``source`` is neither a
@@ -143,17 +143,18 @@ def with_pool(values: Mapping[str, Any], logger: Logger) -> dict[str, Any]:
         tested = any(member.split == "test" for member in pool.members)
         split = "test" if tested and values["split"] == "train" else values["split"]  # what was asked for stays
         return {**values, "pool": str(pool.folder), "split": split}
-    folder = Path(values["local_results_path"]) / "pools" / env_label(values)
+    model: Any = resolve("opponent_model", values["opponent_model"]) if values.get("opponent_model") else None
+    needs_prior = hasattr(model, "needs_prior") and model.needs_prior(values)  # one's own may be without
+    folder = Path(values["local_results_path"]) / "pools" / (env_label(values) + ("" if needs_prior else "_scripts"))
     if not folder.is_dir():
-        model = values.get("opponent_model")
-        check = getattr(resolve("opponent_model", model), "check", None) if model else None
-        if check:  # a model of one's own may be without
-            check(_everyone(values))
-        say(f"no pool given: making a small one in {folder} (scripted opponents, and a prior of {PRIOR_STEPS} steps)")
-        make_small_pool(folder, values, logger)
+        if hasattr(model, "check"):
+            model.check(_everyone(values))
+        with_it = f", and a prior of {PRIOR_STEPS} steps" if needs_prior else ""
+        say(f"no pool given: making a small one in {folder} (scripted opponents{with_it})")
+        make_small_pool(folder, values, logger, needs_prior)
     else:
         say(f"no pool given: taking the small one in {folder}")
-    return {**values, "pool": str(folder), "split": "test"}
+    return {**values, "pool": str(folder), "split": "test" if values["split"] == "train" else values["split"]}
 
 
 def from_source(values: Mapping[str, Any], say: Callable[[str], None]) -> Pool:
@@ -207,11 +208,14 @@ def _everyone(values: Mapping[str, Any]) -> EnvInfo:
     return env.info
 
 
-def make_small_pool(folder: Path, values: Mapping[str, Any], logger: Logger) -> None:
+def make_small_pool(folder: Path, values: Mapping[str, Any], logger: Logger, with_prior: bool) -> None:
     """Scripted players of both splits, and a prior trained beside a base learner that meets those of training."""
     train, test = usual_scripts(values)
     said = {"scripts": ",".join(train), "test_scripts": ",".join(test)}
     said |= {name: values[name] for name in ("env", "env_args")}
+    if not with_prior:
+        make_pool({**said, "out": str(folder)})
+        return
     bare, run = folder.with_name(f".{folder.name}.bare"), folder.with_name(f".{folder.name}.run")
     try:
         for draft in (bare, run):
@@ -230,7 +234,7 @@ def make_small_pool(folder: Path, values: Mapping[str, Any], logger: Logger) -> 
 def said_of_run(values: Mapping[str, Any]) -> dict[str, Any]:
     """The prior's run: the environment and the learners of the run to come, and the VAE beside PPO."""
     kept = ("env", "env_args", "omg_learners", "opponents_told", "common_reward", "seed", "vae_latent_dim",
-            "vae_hidden_dim", "env_workers")  # fmt: skip
+            "vae_hidden_dim", "vae_log_var_bound", "vae_log_var_limit", "env_workers")  # fmt: skip
     own = {"learner": "omg_vae_learner", "base_learner": "ppo_learner", "t_max": PRIOR_STEPS, "test_interval": 0,
            "vae_updates": 32, "vae_batch_states": 256, "save_model_interval": 10 * PRIOR_STEPS}  # fmt: skip
     return {**{name: values[name] for name in kept if name in values}, **own}

@@ -13,7 +13,7 @@ from .components.episode_batch import Scheme, make_scheme
 from .config.schema import key, read
 from .controllers.pymarl_controller import PyMARLController
 from .envs.make import PACKAGED, make_vec_env
-from .opponents.pool import read_pool
+from .opponents.pool import Pool, read_pool
 from .opponents.pool_env import PoolEnv
 from .registry import resolve
 from .runners.episode_runner import EpisodeRunner
@@ -23,7 +23,7 @@ from .utils.checkpoints import find_checkpoint
 from .utils.metrics import Logger
 from .utils.seeding import seed_everything, stream_seed
 
-TRAIN_STREAM, TEST_STREAM, REPLAY_STREAM = range(3)
+TRAIN_STREAM, TEST_STREAM, REPLAY_STREAM, OPPONENTS_STREAM = range(4)
 
 
 @dataclass(frozen=True)
@@ -118,13 +118,43 @@ def make_env(config: RunConfig, n_envs: int, stream: int) -> VecEnv:
     return with_opponents(env, config, stream, seed) if config.pool else env
 
 
+def check_game(config: RunConfig, pool: Pool) -> None:
+    """Opponents play the game that they were taken from.
+
+    Raises:
+        ConfigError: naming both, where the environment is another.
+    """
+    here, there = (str(args.get("key", "")) for args in (config.env_args, pool.env_args))
+    if here != there:
+        raise ConfigError(f"pool: {pool.folder} was made for {there}, and this run is in {here}; make one for it")
+
+
+def notices(config: RunConfig) -> list[str]:
+    """What the user should know about opponents and tests, a line each."""
+    if not config.pool:
+        return []
+    pool, lines = read_pool(config.pool), []
+    other = {name for name in {*config.env_args, *pool.env_args} - {"backend"}
+             if config.env_args.get(name) != pool.env_args.get(name)}  # fmt: skip
+    if other:
+        said = {name: pool.env_args.get(name) for name in sorted(other)}
+        lines.append(f"pool: {pool.folder} was made with other env_args: {said}")
+    count, copies = len(pool.split(config.split)), min(config.batch_size_run, config.test_nepisode)
+    met = -(-config.test_nepisode // copies) * copies
+    if met < count:
+        lines.append(f"test_nepisode: tests of {met} episodes meet the first {met} of {count} opponents alone")
+    return lines
+
+
 def with_opponents(env: VecEnv, config: RunConfig, stream: int, seed: int) -> VecEnv:
-    """The environment with the pool's opponents inside; tests meet each of them equally often."""
+    """The environment with the pool's opponents inside; tests meet them in turn."""
     testing = stream == TEST_STREAM
     learners = [config.omg_learners] if isinstance(config.omg_learners, str) else config.omg_learners
     try:
-        return PoolEnv(env, read_pool(config.pool), config.split if testing else "train", learners,
-                       list(config.opponents_told), seed, in_turn=testing)  # fmt: skip
+        pool = read_pool(config.pool)
+        check_game(config, pool)
+        return PoolEnv(env, pool, config.split if testing else "train", learners, list(config.opponents_told),
+                       stream_seed(seed, OPPONENTS_STREAM), in_turn=testing)  # fmt: skip
     except BaseException:
         env.close()
         raise
@@ -147,7 +177,7 @@ def check_sizes(config: RunConfig) -> None:
     Raises:
         ConfigError: naming both.
     """
-    for name in ("batch_size", "batch_size_run"):
+    for name in ("batch_size", "batch_size_run") if config.runner == "episode" else ():  # others keep no episodes
         if getattr(config, name) > config.buffer_size:
             raise ConfigError(
                 f"buffer_size: {config.buffer_size} episodes are fewer than {name}={getattr(config, name)}; "
@@ -163,6 +193,8 @@ def build(values: Mapping[str, Any], logger: Logger) -> Parts:
     torch.set_num_threads(config.torch_threads)
     keep_freed_memory()
     seed_everything(config.seed)
+    for line in notices(config):
+        logger.console_logger.info(line)
     env = make_env(config, config.batch_size_run, TRAIN_STREAM)
     try:
         test_env = make_env(config, min(config.batch_size_run, config.test_nepisode), TEST_STREAM)

@@ -13,8 +13,8 @@ from .analysis.plots import draw_curves
 from .components.episode_batch import EpisodeBatch
 from .components.replay_buffer import ReplayBuffer
 from .config.schema import read
-from .opponents.pool_env import PoolEnv
-from .opponents.results import by_opponent, episode_record
+from .opponents.pool_env import Episode, PoolEnv
+from .opponents.results import by_opponent, episode_record, first_of_each_copy
 from .run import REPLAY_STREAM, Parts, RunConfig, build, describe
 from .runners.player import Stopwatch
 from .types import ConfigError, EnvError, OmarlError
@@ -182,7 +182,7 @@ def log_test(parts: Parts, t_env: int, directory: Path | None = None) -> list[Ep
     batches = parts.tester.collect(parts.config.test_nepisode)
     played, whom = parts.tester.stats, {}
     if isinstance(parts.test_env, PoolEnv):
-        met, members = parts.test_env.episodes, parts.test_env.members
+        met, members = episodes_met(parts), parts.test_env.members
         whom["opponents"] = [members[episode.opponent].name for episode in met]
         for line in by_opponent(met, members):
             if line["of"] == "family":
@@ -199,6 +199,12 @@ def log_test(parts: Parts, t_env: int, directory: Path | None = None) -> list[Ep
         for name, value in parts.learner.evaluate(on_device).items():
             parts.logger.log_stat(f"test_{name}", value, t_env)
     return batches
+
+
+def episodes_met(parts: Parts) -> list[Episode]:
+    """Who was met in the test's episodes, in their order; a copy that goes on after its share does not count."""
+    assert isinstance(parts.test_env, PoolEnv)
+    return first_of_each_copy(parts.test_env.episodes, parts.tester.of_each_copy(parts.config.test_nepisode))
 
 
 def picture(directory: Path) -> str:
@@ -285,7 +291,7 @@ def tested(values: Mapping[str, Any], folder: Path, logger: Logger) -> dict[str,
     result: dict[str, Any] = dict(logger.latest)
     result["t_env"] = state["t_env"]
     if isinstance(parts.test_env, PoolEnv):
-        met, members = parts.test_env.episodes, parts.test_env.members
+        met, members = episodes_met(parts), parts.test_env.members
         result["by_opponent"] = by_opponent(met, members)
         result["episodes"] = [episode_record(episode, members) for episode in met]
     result["episode_returns"] = [r for batch in batches for r in episode_returns(batch)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,7 +63,13 @@ class OpponentModelLearnerConfig(VAEConfig):
         "mixture", help="the subgoal that the policy trains under"
     )
     omg_anneal_time: int = key(200_000, low=0, help="steps over which the mixture turns to what is inferred")
+    rollout_steps: int = key(32, low=1, help="T, the steps that every copy takes between updates")
     learner_log_interval: int = key(1000, low=1, help="environment steps between logs")
+
+
+# what models that are no VAE read of its keys, and what its prior is made by where they are none but have one
+MODEL_KEYS = {"vae_lr", "optim_eps", "grad_norm_clip"}
+PRIOR_KEYS = {"vae_latent_dim", "vae_hidden_dim", "vae_log_var_bound", "vae_log_var_limit"}
 
 
 class OpponentModelLearner:
@@ -86,6 +92,11 @@ class OpponentModelLearner:
         if self.model is None:
             raise ConfigError("opponent_model: the learner opponent_model_learner needs mac=model_mac and a model")
         self.base = resolve("learner", c.base_learner)(mac, scheme, logger, args)
+        if not getattr(self.base, "on_policy", False):
+            raise ConfigError(
+                f"base_learner: {c.base_learner} learns from whole episodes, and models from rollouts: take "
+                "ppo_learner or pqn_learner (--config=omg is OMG on Q-learning)"
+            )
         if mac.told_first and not hasattr(self.base, "critic"):
             why = "judges the next state under the goal of this one, which the input cannot hold"
             raise ConfigError(f"condition_at: {c.base_learner} {why}: take head")
@@ -98,6 +109,7 @@ class OpponentModelLearner:
         self.parameters = list(self.student.parameters())
         self.prior: SubgoalPrior | PlacePrior | None = None
         self.trainer: VAETrainer | None = None
+        self._check_horizon()
         state_dim = args.env_info.state_shape
         if getattr(self.model, "keeps_goal", False):
             if self.model.is_categorical:
@@ -106,6 +118,43 @@ class OpponentModelLearner:
                 self.prior = SubgoalPrior(self._prior_file(), state_dim, args)
                 self.trainer = VAETrainer(state_dim, c, network=self.student)
         self.optimiser = make_optimiser("adam", self.parameters, c.vae_lr, eps=c.optim_eps)
+        for line in self._notices():
+            logger.console_logger.info(line)
+
+    def _check_horizon(self) -> None:
+        """Refuses what could teach nothing.
+
+        Raises:
+            ConfigError: the steps that one pass goes along are fewer than the horizon, or the base's critic cannot
+                be asked about goals.
+        """
+        c = self.config
+        shown = c.rollout_steps * (c.model_window if self.memory is not None else 1)
+        foretells = getattr(self.model, "keeps_goal", False)
+        cut = (foretells and self.memory is not None) or hasattr(self.model, "n_objects")
+        if cut and shown < c.omg_horizon:
+            raise ConfigError(
+                f"omg_horizon: {c.omg_horizon} steps are more than the {shown} that the model sees in a row; raise "
+                "rollout_steps or model_window, or lower it"
+            )
+        if (
+            foretells
+            and c.omg_selection == "value"
+            and getattr(getattr(self.base, "critic", None), "is_recurrent", 0)
+        ):
+            raise ConfigError(
+                "critic_use_rnn: a critic with a memory cannot be asked about goals that it was not told; set it to "
+                "False, or take another omg_selection than value"
+            )
+
+    def _notices(self) -> list[str]:
+        """What the user should know about the configuration, a line each."""
+        unread = {each.name for each in fields(VAEConfig)} - MODEL_KEYS
+        if self.trainer is not None:
+            unread = unread - PRIOR_KEYS if self.model.inference == "mlp" else {"vae_log_var_init"}
+        usual = VAEConfig()
+        changed = sorted(name for name in unread if getattr(self.config, name) != getattr(usual, name))
+        return [f"not read by this opponent model: {', '.join(changed)}"] if changed else []
 
     def _prior_file(self) -> Path:
         source = self.config.source or self.config.pool
@@ -123,7 +172,7 @@ class OpponentModelLearner:
         return file
 
     def train(self, batch: Rollout, t_env: int, episode_num: int) -> None:
-        """The policy's updates under the beliefs that it acted on, then the model's."""
+        """The policy's updates under the conditions of ``_believe``, then the model's."""
         if isinstance(self.prior, PlacePrior):
             self.prior.fit(batch["state"].flatten(2))
         with torch.no_grad():
@@ -159,7 +208,12 @@ class OpponentModelLearner:
                 told.lerp_(trained, self.config.model_tau)
 
     def _believe(self, batch: Rollout, t_env: int) -> Tensor | None:
-        """Puts the conditions into ``batch``; returns the selected subgoals' states [E, T, N, S], if any."""
+        """Puts the conditions into ``batch``; returns the selected subgoals' states [E, T, N, S], if any.
+
+        Where a selected subgoal takes an inferred one's place, PPO's ratio is between the policies before and after
+        the update under the selected one: how far the update goes is bounded, and the difference to the policy that
+        acted is not made up for.
+        """
         features = self.model.features(batch, self.mac.split_carry(batch.carry)[1])
         inferred = self.model.condition(features)
         batch.data["condition"] = batch.data["critic_condition"] = inferred

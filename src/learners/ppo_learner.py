@@ -72,7 +72,7 @@ class PPOLearner(RolloutLearner):
 
     @torch.no_grad()
     def targets(self, batch: Rollout) -> tuple[Tensor, ...]:
-        """Advantages, returns, and the log-probabilities that the actions were taken with: [E, T, N] each."""
+        """Advantages, returns, and log-probabilities of the actions taken, before the updates: [E, T, N] each."""
         return (*self._advantages(batch), self._log_taken(batch)[0])
 
     def update(self, batch: Rollout, *targets: Tensor) -> Tensor:

@@ -72,6 +72,8 @@ class QLearner:
         self.n_agents = args["n_agents"] if isinstance(args, dict) else args.n_agents
         self.parameters = list(mac.parameters())
         c = self.config
+        if c.centre_rewards and not c.standardise_rewards:
+            raise ConfigError("centre_rewards: goes with standardise_rewards=True")
         self.mixer: Any = self._mixer(scheme, args) if c.mixer else None
         self.target_mixer: Any = copy.deepcopy(self.mixer)
         if self.mixer is not None:
@@ -109,7 +111,7 @@ class QLearner:
                 next_values = self.target_mixer(next_values * next_alive, state[:, 1:])
             agent_mask, next_alive = mask, next_alive.amax(dim=2, keepdim=True)
         target = td_targets(
-            self._rewards(batch, mask),
+            self._rewards(batch, agent_mask if batch["reward"].shape[2] > 1 else mask),
             next_values,
             batch["terminated"][:, :-1].float(),
             next_alive,
@@ -134,7 +136,7 @@ class QLearner:
         self._log(t_env, loss)
 
     def _rewards(self, batch: Batch, mask: Tensor) -> Tensor:
-        """Rewards [B, T, N or 1]; scaled by statistics of real steps alone."""
+        """Rewards [B, T, N or 1]; scaled by statistics of real steps of the living alone."""
         reward = batch["reward"][:, :-1]
         if self.reward_stats is not None:
             valid = mask.expand_as(reward) > 0

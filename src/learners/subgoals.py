@@ -24,7 +24,7 @@ class SubgoalPrior:
     Args:
         file: ``vae.th`` of an ``omg_vae`` run, or a pool's prior.
         state_dim: S.
-        args: the run's; the VAE's shape must be the file's.
+        args: the run's; the VAE's shape must be the file's. What bounds log_var is taken from the file.
 
     Raises:
         ConfigError: the file is missing, or of another shape.
@@ -33,7 +33,10 @@ class SubgoalPrior:
     def __init__(self, file: Path, state_dim: int, args: Any) -> None:
         self.trainer = VAETrainer(state_dim, read(VAEConfig, args))
         try:
-            self.trainer.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+            saved = torch.load(file, map_location="cpu", weights_only=True)
+            self.trainer.load_state_dict(saved)
+            if "log_var" in saved:
+                self.trainer.vae.bound, self.trainer.vae.limit = saved["log_var"]
         except (OSError, RuntimeError, KeyError, ValueError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ConfigError(f"source: {file} is no subgoal prior for this environment ({reason})") from error

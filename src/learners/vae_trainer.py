@@ -254,6 +254,7 @@ class VAETrainer:
         """Everything the next update depends on."""
         return {
             "vae": copy.deepcopy(self.vae.state_dict()),
+            "log_var": [self.config.vae_log_var_bound, self.config.vae_log_var_limit],
             "optimiser": copy.deepcopy(self.optimiser.state_dict()),
             "normaliser": self.normaliser.state_dict(),
             "updates": self.updates,

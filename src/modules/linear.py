@@ -30,6 +30,11 @@ def outer(a: Tensor, b: Tensor) -> Tensor:
     return product(a.t(), b.t()) if b.shape[1] >= a.shape[1] else product(b.t(), a.t()).t()
 
 
+def under_vmap(x: Tensor) -> bool:
+    """Whether ``torch.vmap`` is at work on ``x``, which it cannot take through functions of one's own."""
+    return torch._C._functorch.is_batchedtensor(x)
+
+
 class _Linear(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -50,7 +55,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return linear(x.transpose(0, 1), weight, bias).transpose(0, 1)  # laid out as it was: nothing is copied
     rows = x.numel() // x.shape[-1]
     small = rows < MIN_ROWS or min(weight.shape) < MIN_WIDTH or rows * weight.numel() < MIN_WORK
-    if _product is None or small or x.device.type != "cpu" or x.dtype != torch.float32:
+    if _product is None or small or x.device.type != "cpu" or x.dtype != torch.float32 or under_vmap(x):
         return F.linear(x, weight, bias)
     return _Linear.apply(x.reshape(rows, -1), weight, bias).view(*x.shape[:-1], -1)
 

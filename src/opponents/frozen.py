@@ -40,7 +40,7 @@ def load_controller(folder: Path, info: EnvInfo) -> Any:
         scheme, groups = make_scheme(info, bool(config["common_reward"]))
         mac = resolve("mac", config["mac"])(scheme, groups, args)
         mac.load_models(folder)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"pool: {folder} holds no agents for {info.key} ({reason})") from error
     if getattr(mac, "kept", None) is not getattr(mac, "agents", mac):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,8 +22,19 @@ def episode_record(episode: Episode, members: Sequence[Member]) -> dict[str, Any
     }
 
 
+def first_of_each_copy(episodes: Sequence[Episode], n_of_each: int) -> list[Episode]:
+    """The first so many episodes of every copy: those that a test counts, see ``EpisodeRunner.collect``."""
+    seen: Counter[int] = Counter()
+    kept = []
+    for episode in episodes:
+        seen[episode.copy] += 1
+        if seen[episode.copy] <= n_of_each:
+            kept.append(episode)
+    return kept
+
+
 def by_opponent(episodes: Sequence[Episode], members: Sequence[Member]) -> list[dict[str, Any]]:
-    """A line for each opponent met, one for each family, and one for all.
+    """A line for each opponent met, in the pool's order, one for each family, and one for all.
 
     ``return`` is the mean over episodes of the learners' summed return, ``success`` the share of episodes in which
     they got anything, ``completed`` the share that ended in the environment's own terms, ``length`` in steps.
@@ -30,9 +42,9 @@ def by_opponent(episodes: Sequence[Episode], members: Sequence[Member]) -> list[
     names = [members[e.opponent].name for e in episodes]
     families = [members[e.opponent].family for e in episodes]
     lines = [_line("opponent", name, [e for e, n in zip(episodes, names, strict=True) if n == name])
-             for name in dict.fromkeys(names)]  # fmt: skip
+             for name in (member.name for member in members) if name in names]  # fmt: skip
     lines += [_line("family", family, [e for e, f in zip(episodes, families, strict=True) if f == family])
-              for family in dict.fromkeys(families)]  # fmt: skip
+              for family in dict.fromkeys(member.family for member in members) if family in families]  # fmt: skip
     return [*lines, _line("all", "all", list(episodes))]
 
 

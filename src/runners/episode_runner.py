@@ -73,12 +73,16 @@ class EpisodeRunner(Player):
             ended = self._step()
         return self._finish(ended)
 
+    def of_each_copy(self, n_episodes: int) -> int:
+        """How many episodes ``collect`` takes of each copy."""
+        return -(-n_episodes // self.env.n_envs)
+
     def collect(self, n_episodes: int) -> list[EpisodeBatch]:
         """At least ``n_episodes`` fresh episodes, the same number from every copy.
 
         (Taking those that finish first would favour short episodes.)
         """
-        quota = -(-n_episodes // self.env.n_envs)
+        quota = self.of_each_copy(n_episodes)
         done = np.zeros(self.env.n_envs, dtype=np.int64)
         batches: list[EpisodeBatch] = []
         kept, self.stats = EpisodeStats(), EpisodeStats()

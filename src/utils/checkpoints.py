@@ -85,10 +85,9 @@ def load_checkpoint(folder: Path, learner: Any, device: Any) -> dict[str, Any]:
     except Exception as error:  # torch and pickle raise every kind on damaged files
         raise ConfigError(f"checkpoint_path: {folder / RUN_FILE} is damaged") from error
     try:
+        learner.load_models(str(folder))
         if saved is not None and hasattr(learner, "load_state_dict"):
-            learner.load_state_dict(saved)
-        else:
-            learner.load_models(str(folder))
+            learner.load_state_dict(saved)  # what those files leave out; a learner inside it may offer nothing
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +44,12 @@ class LIAMModel(HistoryModel):
         self.fc = Linear(self.condition_dim, self.width)
         self.observations = Linear(self.width, len(self.seen))
         self.actions = Linear(self.width, self.n_subjects * self.n_actions)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LIAMModel:
+        """Moves the statistics too where parameters are moved to another device."""
+        super()._apply(fn, recurse)
+        self.stats.to(self.fc.weight.device)
+        return self
 
     def condition(self, features: Tensor) -> Tensor:
         """The code [..., D], detached."""

@@ -51,6 +51,11 @@ class SubgoalModel(HistoryModel):
     Config = SubgoalConfig
     keeps_goal = True  # the next state is judged under the goal of this one
 
+    @classmethod
+    def needs_prior(cls, values: Any) -> bool:
+        """Whether the configuration asks for subgoals that are codes of states, by a state VAE."""
+        return read(SubgoalConfig, values).omg_latents == "gaussian"
+
     def __init__(self, scheme: Any, args: Any) -> None:
         super().__init__(scheme, args)
         config = read(SubgoalConfig, args)
