@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from omarl.learners.omg_vae_learner import OMGVAELearner
+from omarl.utils.checkpoints import load_checkpoint, save_checkpoint
 
 B, T, N, S, U = 8, 6, 2, 5, 3
 
@@ -82,3 +83,16 @@ def test_the_learner_lives_in_a_host(tmp_path, as_dict, rewards):
     learner.save_models(str(tmp_path))
     learner.load_models(str(tmp_path))
     assert (tmp_path / "vae.th").is_file() and learner.base.saved == [str(tmp_path)] * 2
+
+
+def test_a_hosts_learner_is_restored_from_its_own_files(tmp_path):
+    """It has no ``state_dict``: what ``save_models`` wrote must be read, or evaluate would test fresh agents."""
+    values = {"base_learner": "contracts.test_hosts:HostLearner", "n_agents": N, "n_actions": U}
+    learners = [
+        OMGVAELearner(None, {"state": {"vshape": S}}, HostLogger(), SimpleNamespace(**values)) for _ in range(2)
+    ]
+    folder = save_checkpoint(tmp_path, 7, learners[0], {}, {})
+    load_checkpoint(folder, learners[1], "cpu")
+    assert learners[1].base.saved == [str(folder)]
+    for mine, kept in zip(*(learner.trainer.parameters for learner in learners), strict=True):
+        assert torch.equal(mine, kept)

@@ -40,6 +40,13 @@ def test_linear_needs_no_gradient_of_its_input():
     assert layer.weight.grad is not None
 
 
+def test_many_rows_of_stacked_networks_are_torchs():
+    """``torch.vmap`` takes no functions of one's own: opponents that many copies meet are stacked."""
+    x, weight, bias = torch.randn(3, 300, 64), torch.randn(3, 64, 64), torch.randn(3, 64)
+    stacked = torch.vmap(linear_module.linear)(x, weight, bias)
+    torch.testing.assert_close(stacked, x @ weight.mT + bias[:, None], atol=1e-4, rtol=1e-4)
+
+
 def test_linear_without_onednn_is_torchs(monkeypatch):
     monkeypatch.setattr(linear_module, "_product", None)
     layer, x = Linear(32, 32), torch.randn(500, 32)

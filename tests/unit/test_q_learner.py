@@ -6,6 +6,7 @@ from fakes import RecordingLogger, args_for, env_info, random_batch
 from omarl.components.unroll import unroll
 from omarl.controllers.basic_controller import BasicMAC, sharing_groups
 from omarl.learners.q_learner import QLearner, td_targets
+from omarl.types import ConfigError
 
 INFO = env_info()
 
@@ -171,6 +172,20 @@ def test_reward_statistics_ignore_padding():
     learner.train(batch[:1], 0, 0)
     assert learner.reward_stats.mean.item() == pytest.approx(1.0)
     assert all(torch.isfinite(p).all() for p in learner.mac.parameters())
+
+
+def test_reward_statistics_ignore_the_dead():
+    learner = learner_of(standardise_rewards=True)
+    batch = random_batch(env_info(), [4])
+    batch.data["reward"][0, :4] = torch.tensor([1.0, 0.0])
+    batch.data["agent_mask"][0, :, 1] = 0
+    learner.train(batch, 0, 0)
+    assert learner.reward_stats.mean.item() == pytest.approx(1.0)
+
+
+def test_centred_rewards_are_standardised_too():
+    with pytest.raises(ConfigError, match="centre_rewards: goes with standardise_rewards=True"):
+        learner_of(centre_rewards=True)
 
 
 def test_centred_rewards_have_no_mean_and_the_targets_say_so():

@@ -125,6 +125,44 @@ def test_what_is_missing_is_said(prior, tmp_path):
         parts(prior, vae_latent_dim=8)
 
 
+@pytest.mark.parametrize("words, told", [
+    ({"base": "q_learner"}, "base_learner: q_learner learns from whole episodes"),
+    ({"critic_use_rnn": True}, "critic_use_rnn: a critic with a memory cannot be asked"),
+    ({**CATEGORICAL, "model_memory": 2, "omg_horizon": 10}, "omg_horizon: 10 steps are more than the 9 that"),
+    ({"model": "objects", "told": ("actions", "offsets"), "omg_horizon": 10}, "omg_horizon: 10 steps are more"),
+])  # fmt: skip
+def test_what_could_teach_nothing_is_refused(prior, words, told):
+    with pytest.raises(ConfigError, match=told):
+        parts(prior, **words)
+
+
+def test_what_comes_near_to_it_is_not(prior):
+    parts(prior, critic_use_rnn=True, omg_selection="random")
+    parts(prior, "liam", critic_use_rnn=True, omg_horizon=10)
+    parts(prior, **CATEGORICAL, model_memory=2, model_window=2, omg_horizon=18)
+    parts(prior, "objects", told=("actions", "offsets"), omg_horizon=9)
+
+
+@pytest.mark.parametrize("model, words, told", [
+    ("liam", {}, []),
+    ("liam", {"vae_mu_l2": 0.1, "vae_optimiser": "rmsprop"}, ["vae_mu_l2, vae_optimiser"]),
+    ("subgoal", {"vae_mu_l2": 0.1}, []),
+    ("subgoal", {"vae_mu_l2": 0.1, "omg_inference": "mlp"}, ["vae_mu_l2"]),
+    ("subgoal", {"vae_log_var_init": 1.0}, ["vae_log_var_init"]),
+    ("subgoal", {**CATEGORICAL, "omg_vae_alpha": 1.0}, ["omg_vae_alpha"]),
+])  # fmt: skip
+def test_keys_that_a_model_does_not_read_are_told(prior, model, words, told):
+    # the sizes of parts differ from the usual ones too, and only a prior reads them
+    plain = {"vae_latent_dim": 16, "vae_hidden_dim": 128} if model == "liam" or "omg_codes" in words else {}
+    _, learner = parts(prior, model, **{**words, **plain})
+    assert learner._notices() == [f"not read by this opponent model: {names}" for names in told]
+
+
+def test_liams_statistics_go_where_it_goes(prior):
+    _, learner = parts(prior, "liam")
+    assert learner.model.to("meta").stats.mean.device.type == "meta"
+
+
 def outputs_in_acting(runner):
     """A rollout, and the policy's outputs at each of its steps as they were when it acted: [E, T, N, U]."""
     seen, mac = [], runner.mac

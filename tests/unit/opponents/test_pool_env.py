@@ -8,8 +8,12 @@ from omarl.components.episode_batch import make_scheme
 from omarl.controllers.basic_controller import BasicMAC
 from omarl.envs.make import make_vec_env
 from omarl.opponents.frozen import FrozenNetworks
+from omarl.opponents.pool import write_pool
 from omarl.opponents.pool_env import PoolEnv
+from omarl.opponents.results import by_opponent, first_of_each_copy
 from omarl.opponents.tag import LAPS, PATROLS, PREDATORS, PREY, ROUNDS, STOPS, THERE, is_stray, rounds_of
+from omarl.run import TRAIN_STREAM, RunConfig, make_env, notices
+from omarl.runners.episode_runner import EpisodeRunner
 from omarl.types import ConfigError
 
 KEY = "lbforaging:Foraging-8x8-2p-3f-v3"
@@ -97,6 +101,60 @@ def test_episodes_are_noted():
     assert sum(e.terminated for e in env.episodes) == completed
     env.reset()
     assert not env.episodes and not env.returns.any() and not env.lengths.any()
+
+
+def test_who_was_met_goes_with_the_returns_of_a_test():
+    """Copies that end sooner play on until the last has had its share: what they play then does not count."""
+    env = foraging(n_envs=5, in_turn=True, episode_limit=40, max_food_level=[1, 1, 1])
+    args = args_for(env.info)
+    scheme, groups = make_scheme(env.info, False)
+    runner = EpisodeRunner(env, RandomMoves(), scheme, groups, args, test_mode=True)
+    runner.collect(15)
+    met = first_of_each_copy(env.episodes, runner.of_each_copy(15))
+    assert len(met) == 15 < len(env.episodes)
+    assert [e.length for e in met] == runner.stats.lengths and len({*runner.stats.lengths}) > 5
+    for episode, returns in zip(met, runner.stats.returns, strict=True):
+        np.testing.assert_allclose(episode.returns, returns, atol=1e-5)
+    lines = by_opponent(met, env.members)
+    assert [(line["name"], line["episodes"]) for line in lines[:3]] == [(name, 5) for name in NAMES]
+    assert by_opponent(met[::-1], env.members)[0]["name"] == NAMES[0]  # in the pool's order, whoever ends first
+
+
+class RandomMoves:
+    """A controller without memory."""
+
+    def initial_carry(self, n):
+        return torch.zeros(n, 1, 1)
+
+    def act(self, observation, last_actions, carry, t_env, test_mode):
+        return torch.randint(0, 6, observation.obs.shape[:2], generator=torch.Generator().manual_seed(t_env)), carry
+
+
+def config_of(tmp_path, **values):
+    write_pool(tmp_path, "gymnasium", {"key": KEY, "backend": "pettingzoo"}, list(pool_of(*NAMES).members), "")
+    said = {"env": "gymnasium", "env_args": {"key": KEY, "backend": "batched"}, "pool": str(tmp_path)}
+    return RunConfig(**{**said, **values})
+
+
+def test_environment_and_opponents_draw_from_streams_of_their_own(tmp_path):
+    env = make_env(config_of(tmp_path), 4, TRAIN_STREAM)
+    boards = env.env._backend.random
+    assert env.groups[0].random.shape == boards.shape and not (env.groups[0].random == boards).any()
+    again = make_env(config_of(tmp_path), 4, TRAIN_STREAM)
+    assert (env.groups[0].random == again.groups[0].random).all()
+
+
+def test_opponents_play_the_game_that_they_are_of(tmp_path):
+    other = {"key": "lbforaging:Foraging-8x8-2p-3f-coop-v3", "backend": "batched"}
+    with pytest.raises(ConfigError, match=r"^pool: .* was made for .*-3f-v3, and this run is in .*coop-v3; make one"):
+        make_env(config_of(tmp_path, env_args=other), 4, TRAIN_STREAM)
+    assert notices(config_of(tmp_path)) == notices(config_of(tmp_path, pool="")) == []
+    (line,) = notices(config_of(tmp_path, env_args={"key": KEY, "backend": "batched", "episode_limit": 9}))
+    assert line.endswith("was made with other env_args: {'episode_limit': None}")
+    (line,) = notices(config_of(tmp_path, test_nepisode=2))
+    assert line == "test_nepisode: tests of 2 episodes meet the first 2 of 3 opponents alone"
+    assert notices(config_of(tmp_path, test_nepisode=2, batch_size_run=1))
+    assert notices(config_of(tmp_path, test_nepisode=3, batch_size_run=2)) == []  # two of each copy
 
 
 def test_the_same_seed_is_the_same_play():

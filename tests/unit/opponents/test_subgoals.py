@@ -161,3 +161,16 @@ def test_the_cvae_keeps_the_bounds_of_the_vae(prior, bound, most):
     _, learner = parts(prior, vae_log_var_bound=bound, vae_log_var_limit=1.5)
     _, log_var = learner.model.infer(1e4 * torch.randn(50, 8))
     assert (log_var.abs().max() <= most) if most else (log_var.abs().max() > 100)
+
+
+def test_a_prior_keeps_the_bound_that_it_was_trained_with(prior, tmp_path):
+    _, learner = parts(prior)
+    saved = torch.load(prior / "vae.th", weights_only=True)
+    assert saved["log_var"] == ["tanh", 5.0]
+    torch.save({**saved, "log_var": ["clamp", 0.01]}, tmp_path / "vae.th")
+    _, other = parts(tmp_path)
+    states = torch.randn(5, 30)
+    assert other.prior.encode(states)[1].abs().max() <= 0.01 < learner.prior.encode(states)[1].abs().max()
+    torch.save({name: value for name, value in saved.items() if name != "log_var"}, tmp_path / "vae.th")
+    _, older = parts(tmp_path)  # files from before it was kept
+    assert torch.equal(older.prior.encode(states)[1], learner.prior.encode(states)[1])
