@@ -14,7 +14,7 @@ from ..components.rollout import Rollout
 from ..config.schema import key, read
 from ..modules.unrolling import as_rows, from_rows, unroll_rows
 from ..registry import resolve
-from ..types import Observation, PathLike, feature_size
+from ..types import ConfigError, Observation, PathLike, feature_size
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,9 @@ class BasicMAC(nn.Module):
         scheme, groups: see ``components.episode_batch.make_scheme``.
         args: namespace with ``n_agents``, ``n_actions``, ``agent_types`` (optional) and the declared keys.
         more_inputs: numbers that a subclass appends to each agent's input.
+
+    Raises:
+        ConfigError: agents give more or fewer numbers than there are actions.
     """
 
     Config = BasicMACConfig
@@ -79,10 +82,22 @@ class BasicMAC(nn.Module):
         self.agents = nn.ModuleList(agent(input_shape, args) for _ in self.members)
         first: Any = self.agents[0]
         self.width = int(first.init_hidden().shape[-1])
+        self._check_outputs(first, input_shape)
         self.action_selector = resolve("action_selector", self.config.action_selector)(args)
         self.sees_last_actions = self.config.obs_last_action
         self.hidden_states = torch.zeros(0)
         self.identity = torch.eye(self.n_agents)
+
+    def _check_outputs(self, agent: Any, input_shape: int) -> None:
+        with torch.no_grad():
+            given = agent(torch.zeros(2, input_shape), agent.init_hidden().expand(2, -1))[0].shape[-1]
+        wanted, what = self._outputs_wanted()
+        if given != wanted:
+            raise ConfigError(f"agent: {self.config.agent} gives {given} numbers, and its controller needs {what}")
+
+    def _outputs_wanted(self) -> tuple[int, str]:
+        """How many numbers agents are to give, and in words."""
+        return self.n_actions, f"one for each of {self.n_actions} actions: take rnn or mingru"
 
     def _input_shape(self, scheme: Any) -> int:
         size = feature_size(scheme, "obs")

@@ -54,6 +54,9 @@ class ModelMAC(BasicMAC):
         self.condition_dim = 0 if self.model is None else self.model.condition_dim
         self.head = ConditionedHead(self.width, feature_size(scheme, "obs"), self.condition_dim, self.n_actions)
 
+    def _outputs_wanted(self) -> tuple[int, str]:
+        return self.width, f"its {self.width} features, for a head of its own: take features"
+
     def initial_carry(self, n: int) -> Tensor:
         """The recurrent state at an episode's start, [n, N, H + W]."""
         carry = super().initial_carry(n)

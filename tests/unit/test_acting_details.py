@@ -4,10 +4,12 @@ import pytest
 import torch
 from fakes import args_for, env_info, random_batch
 from omarl.components.action_selectors import EpsilonGreedy
+from omarl.components.episode_batch import make_scheme
 from omarl.controllers.basic_controller import BasicMAC
+from omarl.controllers.model_controller import ModelMAC
 from omarl.controllers.pymarl_controller import PyMARLController
 from omarl.learners.vae_trainer import VAEConfig, VAETrainer
-from omarl.types import Observation, TrainingError
+from omarl.types import ConfigError, Observation, TrainingError
 from unit.test_omg_vae_learner import learner_of
 
 MIXED = env_info(agents=("h_0", "p_0", "h_1"), agent_types=("h", "p", "h"), obs_sizes=(3,) * 3, action_sizes=(2,) * 3)
@@ -101,3 +103,13 @@ def test_a_vae_that_is_not_finite_stops_the_run():
         learner.trainer.parameters[0].fill_(torch.nan)
     with pytest.raises(TrainingError, match="VAE is not finite"):
         learner.train(random_batch(env_info(), [3]), 1, 0)
+
+
+@pytest.mark.parametrize("mac, agent, told", [
+    (BasicMAC, "features", "agent: features gives 8 numbers, and its controller needs one for each of 2 actions"),
+    (ModelMAC, "mingru", "agent: mingru gives 2 numbers, and its controller needs its 8 features"),
+])  # fmt: skip
+def test_an_agent_of_another_controller_is_told(mac, agent, told):
+    scheme, groups = make_scheme(MIXED, False)
+    with pytest.raises(ConfigError, match=told):
+        mac(scheme, groups, args_for(MIXED, agent=agent))
