@@ -74,7 +74,7 @@ def crossplay(config: CrossplayConfig, logger: Logger) -> tuple[Matrix, list[Pat
 
 def line_of(run: Path, config: CrossplayConfig, logger: Logger) -> tuple[str, dict[str, float]]:
     """A run's name, and its mean with each opponent and with all."""
-    folder = find_checkpoint(str(run), 0)
+    folder = find_checkpoint(str(run), key="runs")
     layers = from_checkpoint(folder)
     layers.add({"split": config.split, **({"pool": config.pool} if config.pool else {})}, COMMAND_LINE)
     values = complete(layers, RunConfig).values

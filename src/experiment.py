@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,7 +31,7 @@ from .analysis.comparison import CompareConfig, format_rows
 from .analysis.comparison import compare as compare_runs
 from .analysis.doctor import DiagnoseConfig, format_findings
 from .analysis.doctor import diagnose as examine_run
-from .config.load import COMMAND_LINE, Layers, complete, from_checkpoint, from_files
+from .config.load import COMMAND_LINE, Layers, complete, find, from_checkpoint, from_files, read_yaml
 from .config.schema import read
 from .crossplay import CrossplayConfig, format_matrix
 from .crossplay import crossplay as play_across
@@ -98,6 +98,15 @@ def updates_of(argv: Sequence[str]) -> dict[str, Any]:
     return updates
 
 
+def default_environment(updates: Mapping[str, Any]) -> str | None:
+    """``DEFAULT_ENV_CONFIG``; none where ``with`` names another environment, which its discount is not meant for."""
+    ours = read_yaml(find("envs", DEFAULT_ENV_CONFIG))
+    arguments = updates.get("env_args")
+    key = arguments.get("key", ours["env_args"]["key"]) if isinstance(arguments, Mapping) else ours["env_args"]["key"]
+    same = updates.get("env", ours["env"]) == ours["env"] and key == ours["env_args"]["key"]
+    return DEFAULT_ENV_CONFIG if same else None
+
+
 def configuration(argv: list[str]) -> Layers:
     """The complete configuration of a command line; takes our own options out of ``argv``.
 
@@ -116,7 +125,7 @@ def configuration(argv: list[str]) -> Layers:
     if given.checkpoint_path and config is None and env_config is None:
         layers = from_checkpoint(find_checkpoint(given.checkpoint_path, given.load_step))
     else:
-        layers = from_files(config or DEFAULT_CONFIG, env_config or DEFAULT_ENV_CONFIG)
+        layers = from_files(config or DEFAULT_CONFIG, env_config or default_environment(updates))
     layers.add(updates, COMMAND_LINE)
     full = complete(layers, root)
     command = "evaluate" if full.values["evaluate"] else command_of(argv)

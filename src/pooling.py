@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -51,7 +52,8 @@ def make_pool(values: Mapping[str, Any]) -> Pool:
     out = Path(config.out).expanduser()
     if out.exists():
         raise ConfigError(f"out: {out} exists; take another name or remove it")
-    draft = out.with_name(f".{out.name}.tmp")
+    draft = out.with_name(f".{out.name}.{os.getpid()}")
+    game = {"env": config.env, "env_args": config.env_args}
     try:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
@@ -60,9 +62,10 @@ def make_pool(values: Mapping[str, Any]) -> Pool:
             before = "" if split == "train" else f"{split}_"
             members += scripted(words(getattr(config, f"{before}scripts")), split)
             runs = words(getattr(config, f"{before}runs"))
-            members += trained(runs, split, config.checkpoints, draft, len(members)) if runs else []
+            members += trained(runs, split, config.checkpoints, draft, len(members), env_label(game)) if runs else []
         if not any(member.split == "train" for member in members):
             raise ConfigError("runs, scripts: say who is to be met in training")
+        check_scripts(members, game)
         prior = ""
         if config.prior:
             shutil.copy(prior_of(config.prior), draft / "prior.th")
@@ -74,6 +77,14 @@ def make_pool(values: Mapping[str, Any]) -> Pool:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return Pool(out, config.env, config.env_args, tuple(members), prior)
+
+
+def check_scripts(members: Sequence[Member], game: Mapping[str, Any]) -> None:
+    """Raises ConfigError where the environment has no such scripts, which no run could play against."""
+    named = [member for member in members if member.kind == "scripted"]
+    if named:
+        whole = _everyone(game)
+        scripts_for(whole)([m.script for m in named], [m.noise for m in named], whole, [whole.n_agents - 1], 1, 0)
 
 
 def scripted(scripts: list[str], split: str) -> list[Member]:
@@ -89,13 +100,20 @@ def scripted(scripts: list[str], split: str) -> list[Member]:
     return members
 
 
-def trained(patterns: list[str], split: str, which: str, out: Path, count: int) -> list[Member]:
-    """A member for each checkpoint, its files copied into ``out``."""
+def trained(patterns: list[str], split: str, which: str, out: Path, count: int, played: str) -> list[Member]:
+    """A member for each checkpoint, its files copied into ``out``.
+
+    Raises:
+        ConfigError: a run has no checkpoint, or is of another environment than ``played``.
+    """
     members: list[Member] = []
     for run in find_runs(patterns):
-        last = find_checkpoint(str(run))
-        folders = [last] if which == "last" else sorted(last.parent.iterdir(), key=lambda p: int(p.name))
+        last = find_checkpoint(str(run), key="runs")
+        every = (path for path in last.parent.iterdir() if path.name.isdigit())
+        folders = [last] if which == "last" else sorted(every, key=lambda p: int(p.name))
         said = read_config(run)
+        if env_label(said) != played:
+            raise ConfigError(f"runs: {run} was trained in {env_label(said)}, and the pool is for {played}")
         for folder in folders:
             family = str(said.get("name", "run"))
             name = f"{family}_{count + len(members)}"
@@ -108,24 +126,24 @@ def trained(patterns: list[str], split: str, which: str, out: Path, count: int) 
     return members
 
 
-def prior_of(run: str) -> Path:
+def prior_of(run: str, key: str = "prior") -> Path:
     """``vae.th`` of a run's last checkpoint.
 
     Raises:
         ConfigError: there is none.
     """
-    file = find_checkpoint(run) / "vae.th"
+    file = find_checkpoint(run, key=key) / "vae.th"
     if not file.is_file():
-        raise ConfigError(f"prior: {run} has no VAE; give a run of omg_vae")
+        raise ConfigError(f"{key}: {run} has no VAE; give a run of omg_vae")
     return file
 
 
-MODELLED = "opponent_model_learner"
+AGAINST = "model_mac"  # the controller of those who play against a pool
 PRIOR_STEPS = 200_000
 
 
 def with_pool(values: Mapping[str, Any], logger: Logger) -> dict[str, Any]:
-    """The configuration, with a pool where a learner that models opponents has been given none.
+    """The configuration, with a pool where one is needed and none is given: for opponent models and their base.
 
     From a ``source``, see ``from_source``. Else the pool is small: the environment's scripted players, and for models
     that need one a prior from a short run of the base learner in their company. It is kept under
@@ -135,10 +153,10 @@ def with_pool(values: Mapping[str, Any], logger: Logger) -> dict[str, Any]:
         ConfigError: the environment has no scripted players, or is none for the model, or ``source`` is neither a
             pool nor a run with a VAE.
     """
-    if values["learner"] != MODELLED or values["pool"]:
+    if values["mac"] != AGAINST or values["pool"]:
         return dict(values)
     say = logger.console_logger.info
-    if values["source"]:
+    if values.get("source"):
         pool = from_source(values, say)
         tested = any(member.split == "test" for member in pool.members)
         split = "test" if tested and values["split"] == "train" else values["split"]  # what was asked for stays
@@ -169,7 +187,7 @@ def from_source(values: Mapping[str, Any], say: Callable[[str], None]) -> Pool:
     source = Path(values["source"]).expanduser()
     if (source / MANIFEST).is_file():
         return read_pool(source)
-    prior = prior_of(str(source))
+    prior = prior_of(str(source), key="source")
     run = prior.parents[2]
     trained_in = env_label(read_config(run))
     if trained_in != env_label(values):
@@ -216,7 +234,7 @@ def make_small_pool(folder: Path, values: Mapping[str, Any], logger: Logger, wit
     if not with_prior:
         make_pool({**said, "out": str(folder)})
         return
-    bare, run = folder.with_name(f".{folder.name}.bare"), folder.with_name(f".{folder.name}.run")
+    bare, run = (folder.with_name(f".{folder.name}.{what}{os.getpid()}") for what in ("bare", "run"))
     try:
         for draft in (bare, run):
             shutil.rmtree(draft, ignore_errors=True)
@@ -225,7 +243,8 @@ def make_small_pool(folder: Path, values: Mapping[str, Any], logger: Logger, wit
         layers = from_files("ppo_history", "simple_tag")
         layers.add({**said_of_run(values), "pool": str(bare)}, "the small pool")
         training.train(completed(layers, RunConfig).values, Logger(logger.console_logger, run), run)
-        make_pool({**said, "out": str(folder), "prior": str(run)})
+        if not folder.is_dir():  # another run, that began when this did, may have made it in the meantime
+            make_pool({**said, "out": str(folder), "prior": str(run)})
     finally:
         for draft in (bare, run):
             shutil.rmtree(draft, ignore_errors=True)

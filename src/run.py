@@ -129,11 +129,15 @@ def check_game(config: RunConfig, pool: Pool) -> None:
         raise ConfigError(f"pool: {pool.folder} was made for {there}, and this run is in {here}; make one for it")
 
 
-def notices(config: RunConfig) -> list[str]:
-    """What the user should know about opponents and tests, a line each."""
+def notices(config: RunConfig, info: EnvInfo) -> list[str]:
+    """What the user should know about rewards, opponents and tests, a line each."""
+    lines = []
+    if config.common_reward and len({*info.agent_types}) > 1:
+        kinds = ", ".join(dict.fromkeys(info.agent_types))
+        lines.append(f"common_reward: {kinds} share one reward, the {config.reward_scalarisation} of all")
     if not config.pool:
-        return []
-    pool, lines = read_pool(config.pool), []
+        return lines
+    pool = read_pool(config.pool)
     other = {name for name in {*config.env_args, *pool.env_args} - {"backend"}
              if config.env_args.get(name) != pool.env_args.get(name)}  # fmt: skip
     if other:
@@ -193,8 +197,6 @@ def build(values: Mapping[str, Any], logger: Logger) -> Parts:
     torch.set_num_threads(config.torch_threads)
     keep_freed_memory()
     seed_everything(config.seed)
-    for line in notices(config):
-        logger.console_logger.info(line)
     env = make_env(config, config.batch_size_run, TRAIN_STREAM)
     try:
         test_env = make_env(config, min(config.batch_size_run, config.test_nepisode), TEST_STREAM)

@@ -15,7 +15,7 @@ from .components.replay_buffer import ReplayBuffer
 from .config.schema import read
 from .opponents.pool_env import Episode, PoolEnv
 from .opponents.results import by_opponent, episode_record, first_of_each_copy
-from .run import REPLAY_STREAM, Parts, RunConfig, build, describe
+from .run import REPLAY_STREAM, Parts, RunConfig, build, describe, notices
 from .runners.player import Stopwatch
 from .types import ConfigError, EnvError, OmarlError
 from .utils.checkpoints import find_checkpoint, load_checkpoint, save_checkpoint
@@ -231,7 +231,7 @@ def train(values: Mapping[str, Any], logger: Logger, directory: Path | None) -> 
     training: Training | None = None
     try:
         training = Training(parts, values, directory)
-        say(describe(parts))
+        say("\n".join([describe(parts), *notices(parts.config, parts.info)]))
         if training.buffer is not None:
             say(
                 f"replay buffer: {parts.config.buffer_size} episodes, at most {training.buffer.bytes / 2**30:.2f} GiB"
@@ -284,6 +284,8 @@ def tested(values: Mapping[str, Any], folder: Path, logger: Logger) -> dict[str,
     """The means and each episode's return of fresh episodes by the checkpoint in ``folder``; by opponent, too."""
     parts = build(values, logger)
     try:
+        for line in notices(parts.config, parts.info):
+            logger.console_logger.info(line)
         state = load_checkpoint(folder, parts.learner, parts.args.device)
         batches = log_test(parts, state["t_env"])
     finally:

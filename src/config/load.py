@@ -56,7 +56,8 @@ class Layers:
 
         Another environment does not inherit the arguments of the one below: ``max_cycles`` may mean nothing to it.
         """
-        if "env" in values or "key" in (values.get("env_args") or {}):
+        arguments = values.get("env_args")
+        if "env" in values or (isinstance(arguments, Mapping) and "key" in arguments):
             self.values.pop("env_args", None)
         merge(self.values, values)
         self.source.update({name: source for name in values})
@@ -132,11 +133,12 @@ def read_chain(folder: str, name: str, after: tuple[Path, ...] = ()) -> list[tup
     return [*read_chain(folder, general, (*after, path.resolve())), (path, values)]
 
 
-def from_files(config: str, env_config: str) -> Layers:
-    """default.yaml < the environment's file < the algorithm's file, each after what it ``extends``."""
+def from_files(config: str, env_config: str | None) -> Layers:
+    """default.yaml < the environment's file, if any < the algorithm's file, each after what it ``extends``."""
     layers = Layers()
     files = [(CONFIG_DIR / "default.yaml", read_yaml(CONFIG_DIR / "default.yaml"))]
-    for path, values in [*files, *read_chain("envs", env_config), *read_chain("algs", config)]:
+    environment = read_chain("envs", env_config) if env_config else []
+    for path, values in [*files, *environment, *read_chain("algs", config)]:
         layers.add(values, path.name if path.is_relative_to(CONFIG_DIR) else str(path))
     return layers
 

@@ -97,13 +97,13 @@ def read_pool(path: str | Path) -> Pool:
     manifest = manifest / MANIFEST if manifest.is_dir() else manifest
     try:
         said = yaml.safe_load(manifest.read_text(encoding="utf-8"))
-        members = tuple(Member(**entry) for entry in said["opponents"])
+        members = tuple(Member(**{**entry, "noise": float(entry.get("noise", 0.0))}) for entry in said["opponents"])
         pool = Pool(manifest.parent, said["env"], dict(said["env_args"]), members, said.get("prior") or "")
     except OSError as error:
         raise ConfigError(
             f"pool: {manifest} cannot be read ({error.strerror}); make one with `main.py pool`"
         ) from None
-    except (yaml.YAMLError, TypeError, KeyError, ValueError) as error:
+    except (yaml.YAMLError, TypeError, KeyError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"pool: {manifest} is no pool's manifest ({reason})") from None
     check(pool, manifest)

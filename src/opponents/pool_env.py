@@ -310,7 +310,10 @@ def known_for(whole: EnvInfo, kind: str) -> Any:
         if name in whole.key.lower():
             return resolve(kind, name)
     known = ", ".join(REGISTRY[kind])
-    raise ConfigError(f"pool: there are no {kind.removesuffix('s')}s for {whole.key}; there are some for {known}")
+    raise ConfigError(
+        f"pool: there are no {kind.removesuffix('s')}s for {whole.key}; there are some for {known}; "
+        "trained opponents play anywhere: pool=FOLDER, or source=RUN"
+    )
 
 
 def _groups(

@@ -49,12 +49,13 @@ def save_checkpoint(
     return folder
 
 
-def find_checkpoint(path: str, load_step: int = 0) -> Path:
+def find_checkpoint(path: str, load_step: int = 0, key: str = "checkpoint_path") -> Path:
     """The checkpoint's folder.
 
     Args:
         path: a run's folder, its ``checkpoints`` folder, or one checkpoint.
         load_step: which one, by environment steps (the nearest); 0 takes the last.
+        key: under which the path was given, for the message.
 
     Raises:
         ConfigError: there is none.
@@ -67,7 +68,7 @@ def find_checkpoint(path: str, load_step: int = 0) -> Path:
     steps = [int(p.name) for p in root.glob("*") if p.name.isdigit() and (p / RUN_FILE).is_file()]
     if not steps:
         reason = "holds no checkpoint" if root.exists() else "does not exist"
-        raise ConfigError(f"checkpoint_path: {path} {reason}; give a run's directory")
+        raise ConfigError(f"{key}: {path} {reason}; give a run's directory")
     nearest = min(steps, key=lambda step: abs(step - load_step)) if load_step else max(steps)
     return root / str(nearest)
 

@@ -146,6 +146,26 @@ def test_an_oracle_is_the_base_that_is_told_more(source, tmp_path):
     assert main(words, tmp_path).code == 0
 
 
+def test_the_base_plays_against_scripts_too_where_no_pool_is_given(tmp_path):
+    """Else the docs' comparison would be between one learner among scripts and a team in self-play."""
+    done = main(["--config=ppo_history", *FORAGING, *TINY], tmp_path)
+    assert done.code == 0, done.err
+    assert "against 10 opponents" in done.out + done.err
+    assert any("test_return_against/script" in line for line in done.lines())
+    (folder,) = (tmp_path / "pools").iterdir()
+    assert folder.name.endswith("_scripts") and not (folder / "prior.th").exists()
+
+
+def test_opponents_are_of_the_pools_game(tmp_path):
+    team = main(["--config=iql", *FORAGING, "t_max=400", "test_interval=0", "batch_size=4", "batch_size_run=4",
+                 "hidden_dim=16", "use_tensorboard=False"], tmp_path)  # fmt: skip
+    (team.run / "checkpoints" / ".DS_Store").touch()
+    other = main(["pool", "with", f"runs=[{team.run}]", f"out={tmp_path / 'other'}"], tmp_path, results_key=False)
+    assert "was trained in lbforaging:" in error_of(other) and "the pool is for mpe2.simple_tag_v3" in error_of(other)
+    assert not (tmp_path / "other").exists()
+    pool(tmp_path / "same", f"runs=[{team.run}]", "checkpoints=all")
+
+
 @pytest.mark.parametrize("algorithm", ["omg_ppo", "omg_categorical", "omg_objects"])
 def test_the_same_seed_is_the_same_run(source, tmp_path, algorithm):
     words = [f"--config={algorithm}", *FORAGING, *TINY, f"pool={source / 'pool'}", "split=test", "vae_hidden_dim=16"]
@@ -166,6 +186,8 @@ def test_the_same_seed_is_the_same_run(source, tmp_path, algorithm):
         (["pool", "with", "out=tests", "scripts=[chase+flee]"], "out: tests exists"),
         (["pool", "with", "out=x", "scripts=[a:b]"], "scripts: 'a:b' is no SCRIPT"),
         (["pool", "with", "out=x", "runs=[/nowhere]"], "runs: /nowhere holds no run"),
+        (["pool", "with", "out=x", "scripts=[nearest]"], "script: 'nearest' is no PREDATOR+PREY"),
+        (["--config=omg_ppo", "with", "source=/nowhere"], "source: /nowhere does not exist"),
     ],
 )
 def test_what_cannot_be_is_one_line(tmp_path, words, message):

@@ -84,6 +84,13 @@ def test_layers_win_in_their_order(tmp_path):
     assert (c["lr"], c["gamma"], c["t_max"], c["batch_size"]) == (1e-3, 0.5, 7, 9)
 
 
+def test_another_environment_has_nothing_of_the_default_one():
+    """simple_tag's discount is for 25 steps."""
+    assert configured()["gamma"] == configured("with", "env_args.key=mpe2.simple_tag_v3")["gamma"] == 0.9
+    c = configured("with", "env_args.key=pettingzoo.sisl.pursuit_v5")
+    assert c["gamma"] == 0.99 and c["omg_learners"] == "*_0"
+
+
 def test_with_reaches_into_env_args_and_keeps_the_rest():
     c = configured("with", "env_args.max_cycles=7", "env_args.num_good=2")
     assert c["env_args"] == {"key": "mpe2.simple_tag_v3", "max_cycles": 7, "num_good": 2}

@@ -53,6 +53,8 @@ def test_a_checkpoint_is_known_by_its_content(tmp_path):
         (yaml.safe_dump({"env": "e", "env_args": {}, "opponents": [{"nam": "x"}]}), "unexpected keyword"),
         (yaml.safe_dump({"env": "e", "env_args": {}, "opponents": [
             {"name": "x", "family": "f", "kind": "scripted", "split": "trian"}]}), "x: unknown split or kind"),
+        (yaml.safe_dump({"env": "e", "env_args": {}, "opponents": [{"name": "x", "noise": "0,1"}]}), "0,1"),
+        (yaml.safe_dump({"env": "e", "env_args": {}, "opponents": ["x"]}), "is no pool's manifest"),
     ],
 )  # fmt: skip
 def test_damaged_manifests(tmp_path: Path, text, told):

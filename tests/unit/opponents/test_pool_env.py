@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from fakes import args_for, pool_of
+from fakes import args_for, env_info, pool_of
 from omarl.components.episode_batch import make_scheme
 from omarl.controllers.basic_controller import BasicMAC
 from omarl.envs.make import make_vec_env
@@ -148,13 +148,16 @@ def test_opponents_play_the_game_that_they_are_of(tmp_path):
     other = {"key": "lbforaging:Foraging-8x8-2p-3f-coop-v3", "backend": "batched"}
     with pytest.raises(ConfigError, match=r"^pool: .* was made for .*-3f-v3, and this run is in .*coop-v3; make one"):
         make_env(config_of(tmp_path, env_args=other), 4, TRAIN_STREAM)
-    assert notices(config_of(tmp_path)) == notices(config_of(tmp_path, pool="")) == []
-    (line,) = notices(config_of(tmp_path, env_args={"key": KEY, "backend": "batched", "episode_limit": 9}))
+    batched, info = {"key": KEY, "backend": "batched"}, env_info()
+    assert notices(config_of(tmp_path), info) == notices(config_of(tmp_path, pool=""), info) == []
+    (line,) = notices(config_of(tmp_path, env_args={**batched, "episode_limit": 9}), info)
     assert line.endswith("was made with other env_args: {'episode_limit': None}")
-    (line,) = notices(config_of(tmp_path, test_nepisode=2))
+    (line,) = notices(config_of(tmp_path, test_nepisode=2), info)
     assert line == "test_nepisode: tests of 2 episodes meet the first 2 of 3 opponents alone"
-    assert notices(config_of(tmp_path, test_nepisode=2, batch_size_run=1))
-    assert notices(config_of(tmp_path, test_nepisode=3, batch_size_run=2)) == []  # two of each copy
+    assert notices(config_of(tmp_path, test_nepisode=2, batch_size_run=1), info)
+    assert notices(config_of(tmp_path, test_nepisode=3, batch_size_run=2), info) == []  # two of each copy
+    (line,) = notices(config_of(tmp_path, pool="", common_reward=True), env_info(agent_types=("hunter", "prey")))
+    assert line == "common_reward: hunter, prey share one reward, the sum of all"
 
 
 def test_the_same_seed_is_the_same_play():
