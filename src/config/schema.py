@@ -175,7 +175,7 @@ def _describe(hint: Any) -> str:
         return " or ".join("null" if o is type(None) else _describe(o) for o in get_args(hint))
     if origin is list:
         (item,) = get_args(hint)
-        return f"a list (of {getattr(item, '__name__', '') or _describe(item)})"
+        return f"a list (of {item.__name__ if isinstance(item, type) else _describe(item)})"
     names = {
         bool: "True or False",
         int: "a whole number",

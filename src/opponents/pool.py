@@ -98,7 +98,7 @@ def read_pool(path: str | Path) -> Pool:
     try:
         said = yaml.safe_load(manifest.read_text(encoding="utf-8"))
         members = tuple(Member(**{**entry, "noise": float(entry.get("noise", 0.0))}) for entry in said["opponents"])
-        pool = Pool(manifest.parent, said["env"], dict(said["env_args"]), members, said.get("prior") or "")
+        pool = Pool(manifest.parent, said["env"], dict(said["env_args"]), members, str(said.get("prior") or ""))
     except OSError as error:
         raise ConfigError(
             f"pool: {manifest} cannot be read ({error.strerror}); make one with `main.py pool`"
@@ -116,12 +116,16 @@ def check(pool: Pool, manifest: Path) -> None:
     Raises:
         ConfigError: naming the opponent and what is wrong with it.
     """
+    if pool.prior_file is not None and not pool.prior_file.is_file():
+        raise ConfigError(f"pool: {manifest}: prior: {pool.prior} is missing")
     seen: dict[str, Member] = {}
     names: set[str] = set()
     for member in pool.members:
         if member.name in names:
             raise ConfigError(f"pool: {manifest}: two opponents are called {member.name!r}")
         names.add(member.name)
+        if not 0.0 <= member.noise <= 1.0:
+            raise ConfigError(f"pool: {manifest}: {member.name}: noise {member.noise:g} is no share from 0 to 1")
         if member.split not in SPLITS or member.kind not in ("scripted", "checkpoint"):
             raise ConfigError(f"pool: {manifest}: {member.name}: unknown split or kind")
         if member.kind == "checkpoint":

@@ -55,6 +55,10 @@ def test_a_checkpoint_is_known_by_its_content(tmp_path):
             {"name": "x", "family": "f", "kind": "scripted", "split": "trian"}]}), "x: unknown split or kind"),
         (yaml.safe_dump({"env": "e", "env_args": {}, "opponents": [{"name": "x", "noise": "0,1"}]}), "0,1"),
         (yaml.safe_dump({"env": "e", "env_args": {}, "opponents": ["x"]}), "is no pool's manifest"),
+        (yaml.safe_dump({"env": "e", "env_args": {}, "opponents": [
+            {"name": "x", "family": "f", "kind": "scripted", "split": "train", "noise": 10}]}),
+         "x: noise 10 is no share"),
+        (yaml.safe_dump({"env": "e", "env_args": {}, "opponents": [], "prior": 5}), "prior: 5 is missing"),
     ],
 )  # fmt: skip
 def test_damaged_manifests(tmp_path: Path, text, told):
