@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from .envs.make import cores
 from .learners.omg_vae_learner import OMGVAELearner
 from .learners.vae_trainer import VAEConfig, VAETrainer
 from .types import ConfigError
+from .utils.files import writable
 from .utils.metrics import Logger
 from .utils.run_directory import write_json
 
@@ -197,22 +199,23 @@ def ablate(values: Mapping[str, Any], console: logging.Logger) -> Path:
     config = read(AblateConfig, values)
     label = str(config.env_args.get("key", config.env)).replace("/", "_")
     folder = Path(config.out) if config.out else Path(config.local_results_path) / "ablation" / label
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = writable(folder, "out" if config.out else "local_results_path")
     begin = time.time()
     console.info(f"recording one run of {config.name} on {label}")
-    default = record(values, folder)
-    recorded = time.time()
-    found = settings(default)
-    target = _kl_of_default(found["our default"], folder)
-    found["PI to the default's KL"] = read(
-        VAEConfig, {**FIRST, **REMEDIES["PI to the default's KL"], "vae_kl_target": target}
-    )
-    jobs = [(name, c, seed, str(folder)) for name, c in found.items() for seed in range(config.ablate_seeds)]
-    results: dict[str, list[dict[str, Any]]] = {name: [] for name in found}
-    workers = cores() if config.env_workers == "auto" else max(1, config.env_workers)
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for name, seed, result in tqdm(pool.map(_task, jobs), total=len(jobs), unit="training"):
-            results[name].append({"seed": seed, **result})
+    with TemporaryDirectory(dir=folder, prefix=".recorded-") as stream:
+        default = record(values, Path(stream))
+        recorded = time.time()
+        found = settings(default)
+        target = _kl_of_default(found["our default"], stream)
+        found["PI to the default's KL"] = read(
+            VAEConfig, {**FIRST, **REMEDIES["PI to the default's KL"], "vae_kl_target": target}
+        )
+        jobs = [(name, c, seed, stream) for name, c in found.items() for seed in range(config.ablate_seeds)]
+        results: dict[str, list[dict[str, Any]]] = {name: [] for name in found}
+        workers = cores() if config.env_workers == "auto" else max(1, config.env_workers)
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            for name, seed, result in tqdm(pool.map(_task, jobs), total=len(jobs), unit="training"):
+                results[name].append({"seed": seed, **result})
     summary = {
         "environment": label,
         "t_max": config.t_max,
@@ -225,13 +228,11 @@ def ablate(values: Mapping[str, Any], console: logging.Logger) -> Path:
     }
     write_json(folder / "ablation.json", summary)
     write_report(summary, folder)
-    for name in ("stream.npy", "held_out.npy"):
-        (folder / name).unlink()
     console.info((folder / "ablation.md").read_text())
     return folder
 
 
-def _kl_of_default(config: VAEConfig, folder: Path) -> float:
+def _kl_of_default(config: VAEConfig, stream: str) -> float:
     """The KL that the default settles at with one seed: what the controller is asked to hold."""
-    _, _, result = _task(("", config, 0, str(folder)))
+    _, _, result = _task(("", config, 0, stream))
     return round(result["kl"], 1)

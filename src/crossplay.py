@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,8 @@ from .config.schema import key
 from .opponents.pool import read_pool
 from .run import RunConfig
 from .types import ConfigError, OmarlError
-from .utils.checkpoints import find_checkpoint
-from .utils.files import write_whole
+from .utils.checkpoints import last_checkpoints
+from .utils.files import writable, write_whole
 from .utils.metrics import Logger
 
 
@@ -59,31 +59,45 @@ def crossplay(config: CrossplayConfig, logger: Logger) -> tuple[Matrix, list[Pat
     """Tests every run and writes ``crossplay.csv``, ``crossplay.md`` and ``crossplay.png``.
 
     Raises:
-        ConfigError: no run is named or found, a run has no pool, or ``between`` names no two rows.
-        OmarlError: the folder takes no files.
+        ConfigError: no run is named or found, a run has no pool, ``between`` names no two rows, or ``out`` takes no
+            files: all before anything is played.
     """
+    names, players = [], []
+    for run, folder in last_checkpoints(find_runs(words(config.runs)), "runs").items():
+        values = values_of(run, folder, config)
+        names.append(name_of(values, run))
+        players.append((folder, values))
+    between = words(config.between)
+    if between:
+        check_between(between, names)  # before hours of play
+    writable(Path(config.out), "out")
     lines: dict[str, list[dict[str, float]]] = {}
-    for run in find_runs(words(config.runs)):
-        name, line = line_of(run, config, logger)
-        lines.setdefault(name, []).append(line)
+    for name, (folder, values) in zip(names, players, strict=True):
+        lines.setdefault(name, []).append(met(folder, values, config.what, logger))
     matrix = matrix_of(lines)
-    if config.between:
-        matrix = normalised(matrix, words(config.between))
+    if between:
+        matrix = normalised(matrix, between)
     return matrix, write(matrix, config)
 
 
-def line_of(run: Path, config: CrossplayConfig, logger: Logger) -> tuple[str, dict[str, float]]:
-    """A run's name, and its mean with each opponent and with all."""
-    folder = find_checkpoint(str(run), key="runs")
+def values_of(run: Path, folder: Path, config: CrossplayConfig) -> dict[str, Any]:
+    """The configuration that a run's checkpoint is tested with.
+
+    Raises:
+        ConfigError: there is no pool to meet.
+    """
     layers = from_checkpoint(folder)
     layers.add({"split": config.split, **({"pool": config.pool} if config.pool else {})}, COMMAND_LINE)
     values = complete(layers, RunConfig).values
     if not values["pool"]:
         raise ConfigError(f"runs: {run} was not trained against a pool; give pool=FOLDER, or leave it out")
-    values["test_nepisode"] = config.episodes * len(read_pool(values["pool"]).split(config.split))
-    result = training.tested(values, folder, logger)
-    found = {str(line["name"]): float(line[config.what]) for line in result["by_opponent"] if line["of"] != "family"}
-    return name_of(values, run), found
+    return {**values, "test_nepisode": config.episodes * len(read_pool(values["pool"]).split(config.split))}
+
+
+def met(folder: Path, values: Mapping[str, Any], what: str, logger: Logger) -> dict[str, float]:
+    """A checkpoint's mean with each opponent, and with all."""
+    lines = training.tested(values, folder, logger)["by_opponent"]
+    return {str(line["name"]): float(line[what]) for line in lines if line["of"] != "family"}
 
 
 def matrix_of(lines: Mapping[str, Sequence[Mapping[str, float]]]) -> Matrix:
@@ -100,14 +114,15 @@ def matrix_of(lines: Mapping[str, Sequence[Mapping[str, float]]]) -> Matrix:
     return Matrix(list(lines), columns, np.array(values), [len(group) for group in lines.values()])
 
 
-def normalised(matrix: Matrix, between: Sequence[str]) -> Matrix:
-    """The same with one row at 0 and another at 1; NaN for opponents with whom the two are equal.
+def check_between(between: Sequence[str], names: Iterable[str]) -> None:
+    """Raises ConfigError where ``between`` does not name two rows."""
+    rows = list(dict.fromkeys(names))
+    if len(between) != 2 or any(name not in rows for name in between):
+        raise ConfigError(f"between: give two of {', '.join(rows)}")
 
-    Raises:
-        ConfigError: ``between`` does not name two rows.
-    """
-    if len(between) != 2 or any(name not in matrix.rows for name in between):
-        raise ConfigError(f"between: give two of {', '.join(matrix.rows)}")
+
+def normalised(matrix: Matrix, between: Sequence[str]) -> Matrix:
+    """The same with one row at 0 and another at 1; NaN for opponents with whom the two are equal."""
     low, high = (matrix.values[matrix.rows.index(name)] for name in between)
     span = np.where(high == low, np.nan, high - low)
     return Matrix(matrix.rows, matrix.columns, (matrix.values - low) / span, matrix.runs)
@@ -115,7 +130,7 @@ def normalised(matrix: Matrix, between: Sequence[str]) -> Matrix:
 
 def write(matrix: Matrix, config: CrossplayConfig) -> list[Path]:
     """The matrix as a table and as a picture."""
-    out = Path(config.out)
+    out = Path(config.out).expanduser()
     header = ["", "runs", *matrix.columns]
     rows = [[name, str(n), *(f"{value:.4g}" for value in line)]
             for name, n, line in zip(matrix.rows, matrix.runs, matrix.values.tolist(), strict=True)]  # fmt: skip

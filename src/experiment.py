@@ -20,7 +20,6 @@ from typing import Any
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a machine without git must still run
 
 from sacred import SETTINGS, Experiment
-from sacred.arg_parser import get_config_updates
 from sacred.utils import apply_backspaces_and_linefeeds
 from tqdm import tqdm
 
@@ -31,7 +30,9 @@ from .analysis.comparison import CompareConfig, format_rows
 from .analysis.comparison import compare as compare_runs
 from .analysis.doctor import DiagnoseConfig, format_findings
 from .analysis.doctor import diagnose as examine_run
+from .command_line import OPTIONS, commands_in, take_option, updates_of
 from .config.load import COMMAND_LINE, Layers, complete, find, from_checkpoint, from_files, read_yaml
+from .config.reference import reference
 from .config.schema import read
 from .crossplay import CrossplayConfig, format_matrix
 from .crossplay import crossplay as play_across
@@ -50,9 +51,6 @@ SETTINGS["CAPTURE_MODE"] = "sys"  # keeps the terminal's own width and colours f
 
 DEFAULT_CONFIG = "omg_vae"
 DEFAULT_ENV_CONFIG = "simple_tag"
-OPTIONS = ("--config", "--env-config")
-COMMANDS = ("train", "evaluate", "ablate", "compare", "crossplay", "diagnose", "plugin", "pool", "replay",
-            "help", "print_config", "print_dependencies", "print_named_configs", "save_config")  # fmt: skip
 # Commands with keys of their own; the rest read run.RunConfig.
 ROOTS: dict[str, type] = {
     "ablate": AblateConfig,
@@ -62,40 +60,8 @@ ROOTS: dict[str, type] = {
     "plugin": PluginConfig,
     "pool": PoolConfig,
     "replay": ReplayConfig,
-}  # the rest read run.RunConfig
-
-
-def take_option(argv: list[str], option: str) -> str | None:
-    """Takes ``--option=VALUE`` or ``--option VALUE`` out of ``argv``."""
-    for i, word in enumerate(argv):
-        if word == option:
-            if i + 1 == len(argv):
-                raise ConfigError(f"{option}: a name or a path must follow")
-            value = argv[i + 1]
-            del argv[i : i + 2]
-            return value
-        if word.startswith(option + "="):
-            del argv[i]
-            if word == option + "=":
-                raise ConfigError(f"{option}: a name or a path must follow")
-            return word.split("=", 1)[1]
-    return None
-
-
-def command_of(argv: Sequence[str]) -> str:
-    """Sacred's command in ``argv``; train where there is none."""
-    before = argv[1 : list(argv).index("with")] if "with" in argv else argv[1:]
-    return next((word for word in before if word in COMMANDS), "train")
-
-
-def updates_of(argv: Sequence[str]) -> dict[str, Any]:
-    """What stands after ``with``, as Sacred reads it."""
-    if "with" not in argv:
-        return {}
-    updates, named = get_config_updates(list(argv[list(argv).index("with") + 1 :]))
-    if named:
-        raise ConfigError(f"with: {named[0]!r} is not KEY=VALUE")
-    return updates
+}
+COMMANDS = ("train", "evaluate", *ROOTS)
 
 
 def default_environment(updates: Mapping[str, Any]) -> str | None:
@@ -117,7 +83,8 @@ def configuration(argv: list[str]) -> Layers:
     """
     config, env_config = (take_option(argv, option) for option in OPTIONS)
     updates = updates_of(argv)
-    root = ROOTS.get(command_of(argv), run.RunConfig)
+    command, *asked = commands_in(argv, COMMANDS)
+    root = ROOTS.get(asked[0] if asked else command, run.RunConfig)
     if not issubclass(root, run.RunConfig):  # a command that runs nothing has keys of its own alone
         return complete(Layers(updates, dict.fromkeys(updates, COMMAND_LINE)), root)
     start = {name: updates[name] for name in ("checkpoint_path", "load_step") if name in updates}
@@ -128,7 +95,7 @@ def configuration(argv: list[str]) -> Layers:
         layers = from_files(config or DEFAULT_CONFIG, env_config or default_environment(updates))
     layers.add(updates, COMMAND_LINE)
     full = complete(layers, root)
-    command = "evaluate" if full.values["evaluate"] else command_of(argv)
+    command = "evaluate" if full.values["evaluate"] else command
     if command in ("evaluate", "replay") and not full.values["checkpoint_path"]:
         raise ConfigError(f"checkpoint_path: {command} needs one; give a run's directory")
     if "seed" not in layers.values:
@@ -162,6 +129,12 @@ def make_experiment(layers: Layers, started: float) -> Experiment:
     add_encounters(experiment, layers, started)
     add_tools(experiment, layers)
     return experiment
+
+
+def explained(experiment: Experiment, command: str, layers: Layers) -> str:
+    """What ``help COMMAND`` prints."""
+    keys = reference(ROOTS.get(command, run.RunConfig), layers.values)
+    return f"{command}: {experiment.commands[command].__doc__}\n\n{keys}"
 
 
 def add_train(experiment: Experiment, layers: Layers, started: float) -> None:
@@ -301,9 +274,14 @@ def main(argv: Sequence[str] | None = None, started: float | None = None) -> Non
         if any(word == "-m" or word.startswith("--mongo_db") for word in words) and not find_spec("pymongo"):
             raise ConfigError("-m: Sacred's MongoDB observer needs a package that is missing; pip install pymongo")
         layers = configuration(words)
-        if command_of(words) == "train" and not layers.values["evaluate"]:
+        command, *asked = commands_in(words, COMMANDS)
+        if command == "train" and not layers.values["evaluate"]:
             check_writable(layers.values)
-        return make_experiment(layers, time.time() if started is None else started)
+        experiment = make_experiment(layers, time.time() if started is None else started)
+        if asked and asked[0] in COMMANDS:
+            print(explained(experiment, asked[0], layers))
+            raise SystemExit
+        return experiment
 
     experiment = said_in_one_line(body)
     try:

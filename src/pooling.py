@@ -11,9 +11,8 @@ from typing import Any, Literal
 
 from . import training
 from .analysis.comparison import find_runs, words
-from .analysis.runs import read_config
 from .config.load import complete as completed
-from .config.load import from_files
+from .config.load import from_checkpoint, from_files
 from .config.schema import key, read
 from .envs.make import make_vec_env
 from .opponents.pool import MANIFEST, Member, Pool, digest, read_pool, write_pool
@@ -21,7 +20,7 @@ from .opponents.pool_env import scripts_for
 from .registry import resolve
 from .run import RunConfig
 from .types import ConfigError, EnvInfo, OmarlError
-from .utils.checkpoints import find_checkpoint
+from .utils.checkpoints import find_checkpoint, last_checkpoints
 from .utils.metrics import Logger
 from .utils.run_directory import env_label
 
@@ -101,17 +100,16 @@ def scripted(scripts: list[str], split: str) -> list[Member]:
 
 
 def trained(patterns: list[str], split: str, which: str, out: Path, count: int, played: str) -> list[Member]:
-    """A member for each checkpoint, its files copied into ``out``.
+    """A member for each checkpoint, its files copied into ``out``; runs without any are left out, and told.
 
     Raises:
-        ConfigError: a run has no checkpoint, or is of another environment than ``played``.
+        ConfigError: no run has a checkpoint, or one is of another environment than ``played``.
     """
     members: list[Member] = []
-    for run in find_runs(patterns):
-        last = find_checkpoint(str(run), key="runs")
+    for run, last in last_checkpoints(find_runs(patterns), "runs").items():
         every = (path for path in last.parent.iterdir() if path.name.isdigit())
         folders = [last] if which == "last" else sorted(every, key=lambda p: int(p.name))
-        said = read_config(run)
+        said = from_checkpoint(last).values
         if env_label(said) != played:
             raise ConfigError(f"runs: {run} was trained in {env_label(said)}, and the pool is for {played}")
         for folder in folders:
@@ -189,7 +187,7 @@ def from_source(values: Mapping[str, Any], say: Callable[[str], None]) -> Pool:
         return read_pool(source)
     prior = prior_of(str(source), key="source")
     run = prior.parents[2]
-    trained_in = env_label(read_config(run))
+    trained_in = env_label(from_checkpoint(prior.parent).values)
     if trained_in != env_label(values):
         raise ConfigError(f"source: {run} was trained in {trained_in}; this run is in {env_label(values)}")
     folder = Path(values["local_results_path"]) / "pools" / f"{env_label(values)}_{digest(prior)[:8]}"

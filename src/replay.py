@@ -19,6 +19,7 @@ from .opponents.pool_env import PoolEnv
 from .run import Parts, RunConfig, build
 from .types import ConfigError
 from .utils.checkpoints import find_checkpoint, load_checkpoint
+from .utils.files import writable
 from .utils.metrics import Logger
 
 HORIZON = 5  # steps of the opponents' way that are drawn where no subgoal has a horizon of its own
@@ -43,6 +44,7 @@ def replay(values: Mapping[str, Any], logger: Logger) -> list[Path]:
     """
     config = read(ReplayConfig, values)
     folder = find_checkpoint(config.checkpoint_path, config.load_step)
+    out = writable(Path(config.out) if config.out else folder / "replay", "out")
     parts = build({**values, "test_nepisode": 1}, logger)
     try:
         load_checkpoint(folder, parts.learner, parts.args.device)
@@ -58,12 +60,14 @@ def replay(values: Mapping[str, Any], logger: Logger) -> list[Path]:
         film = film_of(parts, batch, board, f"{config.name} {who}".strip())
     finally:
         parts.close()
-    return write_film(film, Path(config.out) if config.out else folder / "replay")
+    return write_film(film, out)
 
 
 def _turn(env: Any, wanted: str) -> tuple[int, str]:
     """Which test episode is played against the opponent, and its name; 0 where there is no pool."""
     if not isinstance(env, PoolEnv):
+        if wanted:
+            raise ConfigError(f"opponent: {wanted!r} cannot be met, the checkpoint was not trained against a pool")
         return 0, ""
     names = [member.name for member in env.members]
     if wanted and wanted not in names:

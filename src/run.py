@@ -136,7 +136,7 @@ def notices(config: RunConfig, info: EnvInfo) -> list[str]:
         kinds = ", ".join(dict.fromkeys(info.agent_types))
         lines.append(f"common_reward: {kinds} share one reward, the {config.reward_scalarisation} of all")
     if not config.pool:
-        return lines
+        return lines if config.split == "train" else [*lines, f"split: without a pool there is no {config.split}"]
     pool = read_pool(config.pool)
     other = {name for name in {*config.env_args, *pool.env_args} - {"backend"}
              if config.env_args.get(name) != pool.env_args.get(name)}  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..types import OmarlError
+from ..utils.files import write_whole
 from .plots import BLUE, GREEN, INK, MUTED, ORANGE, RULE, VERMILLION
 
 STILLS = 4  # frames that are kept as pictures
@@ -62,12 +64,20 @@ def write_film(film: Film, folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         palette = [frame.convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
-        palette[0].save(paths[0], save_all=True, append_images=palette[1:], duration=MILLISECONDS, loop=0)
+        moving = {"save_all": True, "append_images": palette[1:], "duration": MILLISECONDS, "loop": 0}
+        write_whole(paths[0], encoded(palette[0], "GIF", **moving))
         for path, t in zip(paths[1:], stills, strict=True):
-            frames[t].save(path)
+            write_whole(path, encoded(frames[t], "PNG"))
     except OSError as error:
         raise OmarlError(f"{folder} could not be written: {error.strerror or error}") from error
     return paths
+
+
+def encoded(image: Any, kind: str, **options: Any) -> bytes:
+    """A picture's file."""
+    file = BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
 
 
 def drawn(film: Film, t: int) -> NDArray[np.uint8]:

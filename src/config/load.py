@@ -23,13 +23,14 @@ from .schema import Schema, collect, owners_elsewhere
 CONFIG_DIR = Path(__file__).parent
 COMMAND_LINE = "command line"
 SACRED_KEYS = {"__doc__", "seed"}
+MERGE = "tag:yaml.org,2002:merge"  # the key << of YAML, which brings a mapping's keys in
 
 
 class _Loader(yaml.SafeLoader):
     """Safe YAML in which 1e-4 is a number, as everybody writes it, and no key stands twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [self.construct_object(name, deep=True) for name, _ in node.value]
+        names = [self.construct_object(name, deep=True) for name, _ in node.value if name.tag != MERGE]
         for name in names:
             if names.count(name) > 1:
                 raise ConfigError(f"{self.name}: the key {name!r} stands twice")
@@ -151,7 +152,7 @@ def from_checkpoint(path: Path) -> Layers:
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"checkpoint_path: {file} cannot be read ({error})") from None
+        raise ConfigError(f"{file} cannot be read ({error}): the checkpoint is not whole") from None
     # where that run began is not where this one begins
     layers.add({k: v for k, v in stored.items() if k not in ("checkpoint_path", "load_step", "evaluate")}, str(file))
     return layers
@@ -173,7 +174,9 @@ def complete(layers: Layers, root: type) -> Layers:
     for name, value in layers.values.items():
         if name in schema.declarations:
             full.values[name] = _checked(schema, name, value, layers.source[name])
-        elif name in SACRED_KEYS:
+        elif name in SACRED_KEYS:  # a seed means nothing to a command without that key, but Sacred reads it
+            if name == "seed" and (not isinstance(value, int) or isinstance(value, bool)):
+                raise ConfigError(f"seed: {value!r} is not a whole number ({layers.source[name]})")
             full.values[name] = value
         elif _is_unknown(name, layers.source[name], schema):
             raise ConfigError(_unknown(name, layers.source[name], schema))
@@ -211,5 +214,5 @@ def _unknown(name: str, source: str, schema: Schema) -> str:
     if elsewhere:
         return f"{name}: no part of this run reads it; it is a key of {', '.join(elsewhere)} ({source})"
     near = get_close_matches(name, schema.declarations, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "; print_config lists the keys"
+    hint = f"; did you mean {near[0]!r}?" if near else "; help COMMAND lists the keys"
     return f"{name}: unknown key{hint} ({source})"

@@ -95,7 +95,7 @@ def check(config: type, spec: Field[Any], value: Any) -> Any:
     try:
         typed = _convert(value, hint)
     except ValueError:
-        raise ConfigError(f"{spec.name}: {value!r} is not {_describe(hint)}") from None
+        raise ConfigError(f"{spec.name}: {value!r} is not {describe(hint)}") from None
     length, pattern = spec.metadata["length"], spec.metadata["pattern"]
     if length is not None and len(typed) != length:
         raise ConfigError(f"{spec.name}: {value!r} has {len(typed)} values, it needs {length}")
@@ -105,6 +105,14 @@ def check(config: type, spec: Field[Any], value: Any) -> Any:
         if isinstance(number, int | float) and not isinstance(number, bool):
             _check_range(spec, number)
     return typed
+
+
+def type_of(declaration: Declaration) -> str:
+    """What a key takes, in words: its type and its range."""
+    metadata = declaration.spec.metadata
+    said = {"above": "above", "low": "at least", "high": "at most", "length": "values:"}
+    bounds = [f"{said[name]} {metadata[name]:.10g}" for name in said if metadata[name] is not None]
+    return ", ".join([describe(_hints(declaration.config)[declaration.spec.name]), *bounds])
 
 
 def _check_range(spec: Field[Any], number: float) -> None:
@@ -167,15 +175,16 @@ def _require(value: Any, condition: bool) -> Any:
     return value
 
 
-def _describe(hint: Any) -> str:
+def describe(hint: Any) -> str:
+    """What values a type takes, in words."""
     origin = get_origin(hint)
     if origin is Literal:
         return "one of " + ", ".join(repr(option) for option in get_args(hint))
     if origin in (Union, types.UnionType):
-        return " or ".join("null" if o is type(None) else _describe(o) for o in get_args(hint))
+        return " or ".join("null" if o is type(None) else describe(o) for o in get_args(hint))
     if origin is list:
         (item,) = get_args(hint)
-        return f"a list (of {item.__name__ if isinstance(item, type) else _describe(item)})"
+        return f"a list (of {item.__name__ if isinstance(item, type) else describe(item)})"
     names = {
         bool: "True or False",
         int: "a whole number",
@@ -241,7 +250,7 @@ def collect(root: type, config: Mapping[str, Any]) -> Schema:
             elif kind in KINDS_WITH_KEYS and ":" in str(name):
                 schema.undeclared.append(str(name))
 
-    visit(root, "the run")
+    visit(root, "the command")
     return schema
 
 

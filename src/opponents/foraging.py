@@ -6,6 +6,8 @@ they choose. Food is told by its place among the foods still there, from the nor
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -65,7 +67,7 @@ class ForagingScripts:
     ) -> None:
         self.kind = kinds(names)
         self.noise = np.array(noise, np.float64)
-        self.seats, self.n_foods = seats, food_slots(info)
+        self.seats, self.n_foods, self.middle = seats, food_slots(info), middle_of(info)
         self.goal = np.full((n_envs, len(seats), 2), -1.0, np.float32)
         self.random = generators(seed, n_envs)
 
@@ -89,7 +91,7 @@ class ForagingScripts:
         actions = np.zeros((len(rows), len(self.seats)), np.int64)
         for place, seat in enumerate(self.seats):
             _act(rows, self.kind[which], self.noise[which], obs[:, seat], self.goal[:, place], self.n_foods,
-                 self.random, actions[:, place])  # fmt: skip
+                 self.middle, self.random, actions[:, place])  # fmt: skip
         return actions
 
     def goals(self, rows: NDArray[np.int64], obs: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -124,6 +126,13 @@ def food_slots(info: EnvInfo) -> int:
     return slots
 
 
+def middle_of(info: EnvInfo) -> NDArray[np.float64]:
+    """The middle of the board, row and column; of an 8x8 one where the environment's key does not say its size."""
+    found = re.search(r"(\d+)x(\d+)", info.key)
+    rows, columns = (int(found[1]), int(found[2])) if found else (8, 8)
+    return np.array([(rows - 1) / 2, (columns - 1) / 2])
+
+
 @njit(cache=True)
 def _offsets(obs, n_foods, told):
     own = 3 * n_foods
@@ -149,7 +158,7 @@ def _distance(ay, ax, by, bx):
 
 
 @njit(cache=True)
-def _score(kind, obs, f, n_foods):
+def _score(kind, obs, f, n_foods, middle):
     """The lower, the sooner the script goes there."""
     y, x, level = obs[3 * f], obs[3 * f + 1], obs[3 * f + 2]
     own = 3 * n_foods
@@ -165,15 +174,15 @@ def _score(kind, obs, f, n_foods):
         return other if kind == 5 else -other
     if kind == 7 or kind == 8:
         return float(f if kind == 7 else -f)
-    return _score_by_place(kind, obs, f, n_foods, y, x, near, other)
+    return _score_by_place(kind, obs, f, n_foods, middle, y, x, near, other)
 
 
 @njit(cache=True)
-def _score_by_place(kind, obs, f, n_foods, y, x, near, other):
+def _score_by_place(kind, obs, f, n_foods, middle, y, x, near, other):
     if kind == 9 or kind == 10:
         return (x if kind == 9 else -x) + 1e-3 * f
     if kind == 11 or kind == 12:
-        away = _distance(y, x, 3.5, 3.5) + 1e-3 * f
+        away = _distance(y, x, middle[0], middle[1]) + 1e-3 * f
         return away if kind == 11 else -away
     if kind == 13 or kind == 14:
         gap = 1e3
@@ -189,15 +198,15 @@ def _score_by_place(kind, obs, f, n_foods, y, x, near, other):
 
 
 @njit(cache=True)
-def choose(kind, obs, n_foods):
+def choose(kind, obs, n_foods, middle):
     """The food that a script picks, -1 where there is none; not for the random one."""
     best, second = -1, -1
     for f in range(n_foods):
         if obs[3 * f + 2] <= 0:
             continue
-        if best < 0 or _score(kind, obs, f, n_foods) < _score(kind, obs, best, n_foods):
+        if best < 0 or _score(kind, obs, f, n_foods, middle) < _score(kind, obs, best, n_foods, middle):
             best, second = f, best
-        elif second < 0 or _score(kind, obs, f, n_foods) < _score(kind, obs, second, n_foods):
+        elif second < 0 or _score(kind, obs, f, n_foods, middle) < _score(kind, obs, second, n_foods, middle):
             second = f
     return second if kind == 2 and second >= 0 else best
 
@@ -240,7 +249,7 @@ def towards(obs, y, x, n_foods, rows_first):
 
 
 @njit(cache=True)
-def _act(rows, kinds, noise, obs, goals, n_foods, random, actions):
+def _act(rows, kinds, noise, obs, goals, n_foods, middle, random, actions):
     for r in range(len(rows)):
         e = rows[r]
         seen = obs[e]
@@ -252,7 +261,7 @@ def _act(rows, kinds, noise, obs, goals, n_foods, random, actions):
                 goals[e, :] = -1.0
                 actions[r] = 0
                 continue
-            f = integer(random, e, 0, left) if kinds[r] == RANDOM else choose(kinds[r], seen, n_foods)
+            f = integer(random, e, 0, left) if kinds[r] == RANDOM else choose(kinds[r], seen, n_foods, middle)
             goals[e, 0], goals[e, 1] = seen[3 * f], seen[3 * f + 1]
         slips = uniform(random, e) < noise[r]
         action = towards(seen, goals[e, 0], goals[e, 1], n_foods, uniform(random, e) < 0.5)

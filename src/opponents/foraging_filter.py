@@ -7,7 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from ..types import EnvInfo
-from .foraging import RANDOM, choose, find, food_slots, kinds, towards
+from .foraging import RANDOM, choose, find, food_slots, kinds, middle_of, towards
 
 Ints = NDArray[np.int64]
 SLIP = 0.02  # share of the belief that an action was an accident
@@ -28,6 +28,7 @@ class ForagingFilter:
 
     def __init__(self, scripts: list[str], info: EnvInfo, seats: list[int], n_envs: int) -> None:
         self.seats, n_foods = seats, food_slots(info)
+        self.middle = middle_of(info)
         self.kinds = kinds([*dict.fromkeys([*scripts, "random"])])
         self.belief = np.zeros((n_envs, len(seats), len(self.kinds), n_foods))
         self.foods = np.full((n_envs, len(seats), n_foods, 2), -1.0, np.float32)  # that the belief is about
@@ -42,7 +43,8 @@ class ForagingFilter:
         rows = np.arange(len(obs))
         told = np.zeros((len(obs), len(self.seats), self.foods.shape[2]), np.float32)
         for place, seat in enumerate(self.seats):
-            _expect(rows, obs[:, seat], self.belief[:, place], self.foods[:, place], self.kinds, told[:, place])
+            _expect(rows, obs[:, seat], self.belief[:, place], self.foods[:, place], self.kinds,
+                    self.middle, told[:, place])  # fmt: skip
         return told
 
     def observe(self, obs: NDArray[np.float32], actions: Ints) -> None:
@@ -53,7 +55,7 @@ class ForagingFilter:
 
 
 @njit(cache=True)
-def _expect(rows, obs, belief, foods, kinds, told):
+def _expect(rows, obs, belief, foods, kinds, middle, told):
     """Moves the belief on what is gone to what each script would choose now, and tells it by slot."""
     n_foods = foods.shape[1]
     for r in range(len(rows)):
@@ -78,7 +80,7 @@ def _expect(rows, obs, belief, foods, kinds, told):
             if kinds[k] == RANDOM:
                 moved[k, :left] += free / left
             else:
-                moved[k, choose(kinds[k], seen, n_foods)] += free
+                moved[k, choose(kinds[k], seen, n_foods, middle)] += free
         weight[...] = moved
         for f in range(n_foods):
             foods[e, f, 0] = seen[3 * f] if seen[3 * f + 2] > 0 else -1.0

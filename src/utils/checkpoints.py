@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 
 from ..types import ConfigError, TrainingError
 from .run_directory import write_json
+
+log = logging.getLogger(__name__)
 
 RUN_FILE = "run.th"
 
@@ -71,6 +74,26 @@ def find_checkpoint(path: str, load_step: int = 0, key: str = "checkpoint_path")
         raise ConfigError(f"{key}: {path} {reason}; give a run's directory")
     nearest = min(steps, key=lambda step: abs(step - load_step)) if load_step else max(steps)
     return root / str(nearest)
+
+
+def last_checkpoints(runs: Iterable[Path], key: str) -> dict[Path, Path]:
+    """Each run's last checkpoint. Of several runs, those without one (which failed early) are left out, and told.
+
+    Raises:
+        ConfigError: none of them has one.
+    """
+    found: dict[Path, Path] = {}
+    without: list[ConfigError] = []
+    for run in runs:
+        try:
+            found[run] = find_checkpoint(str(run), key=key)
+        except ConfigError as error:
+            without.append(error)
+    if without and not found:
+        raise without[0]
+    for reason in without:
+        log.warning("left out: %s", reason)
+    return found
 
 
 def load_checkpoint(folder: Path, learner: Any, device: Any) -> dict[str, Any]:

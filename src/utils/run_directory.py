@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import Any
 from sacred.observers import FileStorageObserver
 from sacred.serializer import flatten
 
-from ..types import ConfigError, TrainingError
-from .files import write_whole
+from ..types import TrainingError
+from .files import writable, write_whole
 
 
 def env_label(config: Mapping[str, Any]) -> str:
@@ -33,17 +32,7 @@ def check_writable(config: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: nothing can be written there.
     """
-    folder = base_directory(config)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".writable-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ConfigError(
-            f"local_results_path: cannot write into {folder} ({error.strerror}); "
-            "give another folder with local_results_path=..."
-        ) from None
+    writable(base_directory(config), "local_results_path")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,9 +1,11 @@
+import logging
+
 import numpy as np
 import pytest
 import torch
 from omarl.types import ConfigError, TrainingError
 from omarl.utils import checkpoints
-from omarl.utils.checkpoints import find_checkpoint, load_checkpoint, save_checkpoint
+from omarl.utils.checkpoints import find_checkpoint, last_checkpoints, load_checkpoint, save_checkpoint
 from omarl.utils.seeding import rng_state, seed_everything, set_rng_state, stream_seed
 
 
@@ -33,6 +35,17 @@ def test_the_last_the_nearest_and_the_named_checkpoint_are_found(tmp_path):
     assert find_checkpoint(str(tmp_path)).name == "2000"
     assert find_checkpoint(str(tmp_path / "checkpoints"), 850).name == "900"
     assert find_checkpoint(str(tmp_path / "checkpoints" / "100")).name == "100"
+
+
+def test_runs_that_left_no_checkpoint_are_left_out_and_told(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("omarl"), "propagate", True)
+    good, failed = tmp_path / "1", tmp_path / "2"
+    folder = save_checkpoint(good, 100, Learner(), {}, {})
+    failed.mkdir()
+    assert last_checkpoints([failed, good], "runs") == {good: folder}
+    assert f"left out: runs: {failed} holds no checkpoint" in caplog.text
+    with pytest.raises(ConfigError, match=r"runs: .* holds no checkpoint"):
+        last_checkpoints([failed], "runs")
 
 
 @pytest.mark.parametrize("kind", [Learner, Resumable])

@@ -101,6 +101,12 @@ def test_another_environment_does_not_inherit_the_arguments_of_the_files():
     assert c["env_args"] == {"key": "pettingzoo.classic.tictactoe_v3", "episode_limit": 10}
 
 
+def test_files_may_merge_mappings_as_yaml_does(tmp_path):
+    (tmp_path / "a.yaml").write_text("base: &base {lr: 1e-3, gamma: 0.9}\n<<: *base\ngamma: 0.8\n")
+    values = read_yaml(tmp_path / "a.yaml")
+    assert (values["lr"], values["gamma"]) == (1e-3, 0.8)
+
+
 def test_numbers_as_people_write_them(tmp_path):
     (tmp_path / "a.yaml").write_text(
         "learner: omg_vae_learner\nvae_lr: 1e-4\nt_max: 2e4\nomg_vae_alpha: 1\noptim_eps: 1E-05\n"

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from omarl.crossplay import Matrix, matrix_of, normalised
+from omarl.crossplay import Matrix, check_between, matrix_of, normalised
 from omarl.types import ConfigError
 
 
@@ -23,5 +23,9 @@ def test_zero_is_the_one_and_one_the_other():
     matrix = Matrix(["base", "omg", "oracle"], ["west", "all"], values, [1, 1, 1])
     scaled = normalised(matrix, ["base", "oracle"]).values
     assert scaled[:, 0].tolist() == [0.0, 0.5, 1.0] and np.isnan(scaled[:, 1]).all()
+
+
+def test_two_rows_make_the_scale():
+    check_between(["base", "oracle"], ["base", "omg", "omg", "oracle"])
     with pytest.raises(ConfigError, match="between: give two of base, omg, oracle"):
-        normalised(matrix, ["base", "best"])
+        check_between(["base", "best"], ["base", "omg", "omg", "oracle"])

@@ -210,7 +210,7 @@ def test_a_run_that_takes_no_files_is_diagnosed_all_the_same(tmp_path, monkeypat
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "write_text", refuse)
+    monkeypatch.setattr(Path, "write_bytes", refuse)
     diagnosis = said(run)
     assert diagnosis.findings and not diagnosis.files
     assert any("Nothing was written" in note and "out=DIR" in note for note in diagnosis.notes)

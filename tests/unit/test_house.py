@@ -15,7 +15,7 @@ SRC = ROOT / "src"
 FLOORS = [
     ["types"],
     ["registry"],
-    ["config"],
+    ["command_line", "config"],
     ["utils", "components", "modules"],
     ["controllers", "envs", "analysis"],
     ["opponents"],

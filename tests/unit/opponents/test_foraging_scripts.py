@@ -22,8 +22,8 @@ def seen(foods, me, other):
     return np.array([[rows[1], rows[0]]], np.float32)  # the scripted player is agent_1
 
 
-def player(script, noise=0.0):
-    group = ForagingScripts([script], [noise], board_info(), [1], 1, 0)
+def player(script, noise=0.0, info=None):
+    group = ForagingScripts([script], [noise], info or board_info(), [1], 1, 0)
     group.begin(ALL, np.zeros(1, int))
     return group
 
@@ -50,6 +50,16 @@ def test_what_each_script_goes_for(script, slot):
     group = player(script)
     group.act(ALL, np.zeros(1, int), obs)
     assert group.goals(ALL, obs)[0, 0].tolist() == [float(i == slot) for i in range(3)]
+
+
+@pytest.mark.parametrize("size, centre", [("8x8", 0), ("15x15", 1), ("8x15", 2)])
+def test_the_centre_is_the_boards(size, centre):
+    obs = seen([(3, 3, 1), (7, 7, 1), (3, 7, 1)], me=(0, 0, 1), other=(0, 7, 1))
+    for script, slots in (("centre", [centre]), ("border", [0, 1, 2])):
+        group = player(script, info=board_info(key=f"lbforaging:Foraging-{size}-2p-3f-v3"))
+        group.act(ALL, np.zeros(1, int), obs)
+        (chosen,) = np.flatnonzero(group.goals(ALL, obs)[0, 0])
+        assert chosen in slots and (chosen != centre or script == "centre")
 
 
 def test_every_script_reaches_its_food_and_loads():

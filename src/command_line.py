@@ -1,0 +1,94 @@
+"""Reading the words of a command line: ``[COMMAND] [OPTIONS] [with KEY=VALUE ...]``.
+
+Sacred reads them too. It answers a slip with all of its usage, or takes it for something else; here it gets one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sacred.arg_parser import get_config_updates
+from sacred.experiment import gather_command_line_options
+
+from .registry import suggest
+from .types import ConfigError
+
+OPTIONS = ("--config", "--env-config")  # ours; the others are Sacred's
+SACRED_COMMANDS = ("help", "print_config", "print_dependencies", "print_named_configs", "save_config")
+
+
+def take_option(argv: list[str], option: str) -> str | None:
+    """Takes ``--option=VALUE`` or ``--option VALUE`` out of ``argv``."""
+    for i, word in enumerate(argv):
+        if word == option:
+            if i + 1 == len(argv):
+                raise ConfigError(f"{option}: a name or a path must follow")
+            value = argv[i + 1]
+            del argv[i : i + 2]
+            return value
+        if word.startswith(option + "="):
+            del argv[i]
+            if word == option + "=":
+                raise ConfigError(f"{option}: a name or a path must follow")
+            return word.split("=", 1)[1]
+    return None
+
+
+def commands_in(argv: Sequence[str], ours: Sequence[str]) -> list[str]:
+    """The command, and after ``help`` the one that is asked about; ``train`` where there is none.
+
+    Args:
+        argv: the program's name first; our own options are taken out already.
+        ours: commands beside Sacred's.
+
+    Raises:
+        ConfigError: an option or a command that does not exist, or a setting before ``with``.
+    """
+    before = argv[1 : list(argv).index("with")] if "with" in argv else argv[1:]
+    known = [*ours, *SACRED_COMMANDS]
+    named = _without_options(before)
+    for word in named:
+        if "=" in word:
+            raise ConfigError(f"{word}: settings stand after the word with: with {word}")
+        if word not in known:
+            raise ConfigError(f"{word}: no such command{suggest(word, known)}")
+    if len(named) > (2 if named[:1] == ["help"] else 1):
+        raise ConfigError(f"{named[1]}: one command at a time")
+    return named or ["train"]
+
+
+def _without_options(words: Sequence[str]) -> list[str]:
+    """What is left of ``words`` without Sacred's options and their values."""
+    takes_value = {flag: bool(o.arg) for o in gather_command_line_options() for flag in o.get_flags()}
+    left = []
+    rest = iter(words)
+    for word in rest:
+        if word.startswith("--"):
+            name, attached, _ = word.partition("=")
+            meant = next((flag for flag in takes_value if flag.startswith(name)), "")  # may be cut short
+            if not meant:
+                raise ConfigError(f"{name}: no such option{suggest(name, [*OPTIONS, *takes_value])}")
+            if takes_value[meant] and not attached:
+                next(rest, None)
+        elif word.startswith("-"):
+            for i, letter in enumerate(word[1:], start=2):  # several may stand together, the last with a value
+                if f"-{letter}" not in takes_value:
+                    raise ConfigError(f"-{letter}: no such option{suggest(f'-{letter}', list(takes_value))}")
+                if takes_value[f"-{letter}"]:
+                    if i == len(word):
+                        next(rest, None)
+                    break
+        else:
+            left.append(word)
+    return left
+
+
+def updates_of(argv: Sequence[str]) -> dict[str, Any]:
+    """What stands after ``with``, as Sacred reads it."""
+    if "with" not in argv:
+        return {}
+    updates, named = get_config_updates(list(argv[list(argv).index("with") + 1 :]))
+    if named:
+        raise ConfigError(f"with: {named[0]!r} is not KEY=VALUE")
+    return updates
