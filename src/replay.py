@@ -15,6 +15,8 @@ from .components.episode_batch import EpisodeBatch
 from .config.schema import key, read
 from .learners.subgoals import PlacePrior
 from .opponents.boards import Board, board_of
+from .opponents.models.action_model import ActionModel
+from .opponents.models.objects import ObjectModel
 from .opponents.pool_env import PoolEnv
 from .run import Parts, RunConfig, build
 from .types import ConfigError
@@ -102,10 +104,11 @@ def _inferred(
     if model is None:
         return None, None, [""] * steps, HORIZON
     features = model.features(batch, model.initial_carry(1))[:, :steps]
-    if hasattr(model, "n_objects"):
+    if isinstance(model, ObjectModel):
         return _gone_for(model, batch, features)
     if prior is None:
-        return None, None, _foretold(model, batch, features), HORIZON
+        said = _foretold(model, batch, features) if isinstance(model, ActionModel) else [""] * steps
+        return None, None, said, HORIZON
     horizon = parts.learner.config.omg_horizon
     goals = model.condition(features)
     decoded = prior.decode(goals)[0, :, 0].cpu().numpy()
@@ -118,7 +121,7 @@ def _inferred(
     return inferred, odds, captions, horizon
 
 
-def _gone_for(model: Any, batch: EpisodeBatch, features: Any) -> tuple[Any, Any, list[str], int]:
+def _gone_for(model: ObjectModel, batch: EpisodeBatch, features: Any) -> tuple[Any, Any, list[str], int]:
     """As ``_inferred``, of a model of objects: the likeliest one of each opponent, and the odds of all."""
     steps, shape = features.shape[1], (model.n_subjects, model.n_objects)
     odds = model.odds(batch, features)[0, :, 0].cpu().numpy()
@@ -142,7 +145,7 @@ def _passed(way: Any, goal: Any, near: float) -> str:
     return f"passes there in {there.argmax() + 1}" if there.any() else "does not pass there"
 
 
-def _foretold(model: Any, batch: EpisodeBatch, features: Any) -> list[str]:
+def _foretold(model: ActionModel, batch: EpisodeBatch, features: Any) -> list[str]:
     """Each opponent's likeliest next action as foretold, and what it did."""
     logits = model.action_logits(features)[0, :, 0].unflatten(-1, (model.n_subjects, model.n_actions))
     chances, likeliest = logits.softmax(-1).max(-1)

@@ -7,7 +7,9 @@ import functools
 import gymnasium
 import numpy as np
 import torch
+from omarl.opponents.models.history_model import HistoryModel
 from pettingzoo import ParallelEnv
+from torch import nn
 
 
 class Corridor(ParallelEnv):
@@ -202,3 +204,22 @@ class TwoStep(Matrix):
         if self.stage == 1:
             return self._over(7.0)
         return super().step(actions)
+
+
+class MoodModel(HistoryModel):
+    """Has two numbers for what it remembers, from which the opponents' last actions can be told again."""
+
+    condition_dim = 2
+
+    def __init__(self, scheme, args):
+        super().__init__(scheme, args)
+        self.mood = nn.Linear(self.width, self.condition_dim)
+        self.out = nn.Linear(self.condition_dim, self.last_actions.stop - self.last_actions.start)
+
+    def condition(self, features):
+        return self.mood(features).detach()
+
+    def losses(self, batch, features, mask, lesson):
+        told = batch["obs"][:, :-1, :, self.last_actions]
+        error = (self.out(self.mood(features)) - told).square().mean(dim=-1)
+        return (error * mask).sum() / mask.sum(), {}

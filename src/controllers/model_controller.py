@@ -24,7 +24,9 @@ class ModelMACConfig(BasicMACConfig):
     condition_at: Literal["head", "input"] = key(
         "head", help="where the policy is told: after its memory, or with the observation too"
     )
-    opponent_model: str | None = key(None, component="opponent_model", help="liam, naive, subgoal; none: no model")
+    opponent_model: str | None = key(
+        None, component="opponent_model", help="liam, naive, objects, subgoal, or one's own; none: no model"
+    )
 
 
 class ModelMAC(BasicMAC):

@@ -10,37 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..components.episode_batch import EpisodeBatch
-from ..components.masks import transition_mask
 from ..opponents.boards import opponents_places
 
 ENOUGH = 0.25  # of the steps seen where most are: less says more of who is left than of what is known
 RISEN = 0.9
-
-
-@torch.no_grad()
-def action_accuracy(model: Any, batch: EpisodeBatch) -> dict[str, Tensor]:
-    """Opponents' actions foretold rightly, ``hits``, and how many there were, ``count``: of each step, [T]."""
-    features = model.features(batch, model.initial_carry(batch.batch_size))
-    _, hits = model.action_loss(model.action_logits(features[:, :-1]), model.actions_taken(batch))
-    mask = transition_mask(batch)[..., None].expand_as(hits)
-    return {"hits": (hits * mask).sum(dim=(0, 2)), "count": mask.sum(dim=(0, 2))}
-
-
-@torch.no_grad()
-def object_hits(model: Any, batch: EpisodeBatch) -> dict[str, Tensor]:
-    """How often opponents come to rest next at the object that is held for likeliest.
-
-    Returns:
-        Of each step, [T]: ``hits``; ``chance``, the same for any object that is there; ``count``, of opponents that
-        come to rest at one within the horizon.
-    """
-    logits = model.features(batch, model.initial_carry(batch.batch_size))[:, :-1].unflatten(-1, (-1, model.n_objects))
-    wanted = model.lesson(batch)
-    count = (wanted >= 0) * transition_mask(batch)[..., None, None]
-    there = (model.condition(logits.flatten(-2)) > 0).unflatten(-1, (-1, model.n_objects)).sum(dim=-1)
-    each = {"hits": (logits.argmax(dim=-1) == wanted).float(), "chance": 1.0 / there.clamp(min=1)}
-    each = {name: value * count for name, value in each.items()} | {"count": count}
-    return {name: value.sum(dim=(0, 2, 3)) for name, value in each.items()}
 
 
 @torch.no_grad()

@@ -28,7 +28,7 @@ from ..opponents.pool import read_pool
 from ..registry import resolve
 from ..types import ConfigError, MetricLogger, PathLike
 from ..utils.metrics import Grid, IntervalStats
-from .model_reports import action_accuracy, added, object_hits, steps_to_adapt, subgoal_hits
+from .model_reports import added, steps_to_adapt, subgoal_hits
 from .subgoals import (
     PlacePrior,
     SubgoalPrior,
@@ -111,7 +111,7 @@ class OpponentModelLearner:
         self.trainer: VAETrainer | None = None
         self._check_horizon()
         state_dim = args.env_info.state_shape
-        if getattr(self.model, "keeps_goal", False):
+        if self.model.keeps_goal:
             if self.model.is_categorical:
                 self.prior = PlacePrior(self.model.codebook, self.model.places, state_dim)
             else:
@@ -130,15 +130,14 @@ class OpponentModelLearner:
         """
         c = self.config
         shown = c.rollout_steps * (c.model_window if self.memory is not None else 1)
-        foretells = getattr(self.model, "keeps_goal", False)
-        cut = (foretells and self.memory is not None) or hasattr(self.model, "n_objects")
+        cut = self.model.looks_ahead or (self.model.keeps_goal and self.memory is not None)
         if cut and shown < c.omg_horizon:
             raise ConfigError(
                 f"omg_horizon: {c.omg_horizon} steps are more than the {shown} that the model sees in a row; raise "
                 "rollout_steps or model_window, or lower it"
             )
         if (
-            foretells
+            self.model.keeps_goal
             and c.omg_selection == "value"
             and getattr(getattr(self.base, "critic", None), "is_recurrent", 0)
         ):
@@ -193,11 +192,11 @@ class OpponentModelLearner:
             if self.prior is not None:
                 with torch.no_grad():
                     goals, shown = self._select(batch)
-        lesson = self.student.lesson(batch)
-        copies = batch.batch_size
-        for part in torch.randperm(copies, device=lesson.device).chunk(min(self.config.model_minibatches, copies)):
-            some = [None if each is None else each[part] for each in (goals, shown)]
-            self._update_model(batch.copies(part), lesson[part], *some)
+        lesson = self.student.lesson(batch) if goals is None else None
+        copies, device = batch.batch_size, batch["obs"].device
+        for part in torch.randperm(copies, device=device).chunk(min(self.config.model_minibatches, copies)):
+            some = (None if each is None else each[part] for each in (lesson, goals, shown))
+            self._update_model(batch.copies(part), *some)
             self._follow()
 
     @torch.no_grad()
@@ -277,9 +276,12 @@ class OpponentModelLearner:
         return torch.cat([torch.where(swap[..., None], selected, inferred[:, :-1]), inferred[:, -1:]], dim=1)
 
     def _update_model(
-        self, batch: Rollout, lesson: Tensor, states: Tensor | None, shown: Tensor | None = None
+        self, batch: Rollout, lesson: Tensor | None, states: Tensor | None, shown: Tensor | None = None
     ) -> None:
-        """One update of the model on some of the copies, and of their steps on those where ``shown`` [E, T] is 1."""
+        """One update of the model on some of the copies, from its ``lesson`` or from selected states.
+
+        Steps count where ``shown`` [E, T] is 1.
+        """
         mask = batch["agent_mask"][:, :-1].float()
         if shown is not None:
             mask = mask * shown[..., None]
@@ -364,21 +366,18 @@ class OpponentModelLearner:
             self.student.load_extra_state(state["extra"])
 
     def evaluate(self, batches: Sequence[EpisodeBatch]) -> dict[str, float]:
-        """How well the model tells opponents on whole episodes: see ``model_reports``."""
-        prefix, first = "omg", "hit_ratio"
+        """How well the model tells opponents on whole episodes: see ``model_reports``, or the model's ``hits``."""
+        measure, horizon = self.model.measure, self.config.omg_horizon
         if self.prior is not None:
-            horizon = self.config.omg_horizon
+            measure = "omg_hit_ratio"
             found = added([subgoal_hits(self.model, self.prior, batch, horizon) for batch in batches])
-        elif hasattr(self.model, "n_objects"):
-            found = added([object_hits(self.model, batch) for batch in batches])
         else:
-            prefix, first = "model", "action_accuracy"
-            found = added([action_accuracy(self.model, batch) for batch in batches])
+            found = added([self.model.hits(batch) for batch in batches])
         if not found or not found["count"].sum():
             return {}
-        count = found["count"].sum()
-        values = {first: float(found["hits"].sum() / count)}
+        count, prefix = found["count"].sum(), measure.partition("_")[0]
+        values = {measure: float(found["hits"].sum() / count)}
         if "chance" in found:
-            values["hit_chance"] = float(found["chance"].sum() / count)
-        values["steps_to_adapt"] = steps_to_adapt(found["hits"], found["count"])
-        return {f"{prefix}_{name}": value for name, value in values.items()}
+            values[f"{prefix}_hit_chance"] = float(found["chance"].sum() / count)
+        values[f"{prefix}_steps_to_adapt"] = steps_to_adapt(found["hits"], found["count"])
+        return values

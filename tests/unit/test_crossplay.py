@@ -1,8 +1,11 @@
 """The matrix of runs against opponents."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from omarl.crossplay import Matrix, check_between, matrix_of, normalised
+from omarl import crossplay
+from omarl.crossplay import CrossplayConfig, Matrix, check_between, matrix_of, normalised
 from omarl.types import ConfigError
 
 
@@ -23,6 +26,21 @@ def test_zero_is_the_one_and_one_the_other():
     matrix = Matrix(["base", "omg", "oracle"], ["west", "all"], values, [1, 1, 1])
     scaled = normalised(matrix, ["base", "oracle"]).values
     assert scaled[:, 0].tolist() == [0.0, 0.5, 1.0] and np.isnan(scaled[:, 1]).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [({"between": "one,best"}, "between: give two of one, other"), ({"out": "file"}, "out: cannot write into file")],
+)
+def test_what_cannot_end_well_is_not_begun(tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(crossplay, "find_runs", lambda patterns: [Path("one"), Path("other")])
+    monkeypatch.setattr(crossplay, "last_checkpoints", lambda runs, key: {run: run for run in runs})
+    monkeypatch.setattr(crossplay, "values_of", lambda run, folder, config: {"label": run.name})
+    monkeypatch.setattr(crossplay.training, "tested", lambda *args: pytest.fail("played"))
+    with pytest.raises(ConfigError, match=message):
+        crossplay.crossplay(CrossplayConfig(runs="x", **words), None)
 
 
 def test_two_rows_make_the_scale():

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ...components.episode_batch import EpisodeBatch
 from ...components.rollout import Rollout
@@ -41,9 +40,15 @@ class HistoryModel(nn.Module):
     Attributes:
         condition_dim: D.
         subjects: the M opponents that it is about.
+        keeps_goal: whether the next state is judged under the condition of this one, a goal.
+        looks_ahead: whether its lesson is in the next ``omg_horizon`` steps.
+        measure: what ``hits`` is called in logs.
     """
 
     condition_dim: int
+    keeps_goal = False
+    looks_ahead = False
+    measure = ""
     Config: type = HistoryModelConfig
     encoder_type: type[FeatureAgent] = FeatureAgent
 
@@ -101,11 +106,14 @@ class HistoryModel(nn.Module):
         actions = told.unflatten(-1, (-1, self.n_actions)).argmax(dim=-1)  # of all opponents
         return actions[..., self.places_of_subjects]
 
-    def action_loss(self, logits: Tensor, taken: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy and accuracy, [E, T, N] each, of logits [E, T, N, M * U] against actions [E, T, N, M]."""
-        by_opponent = logits.unflatten(-1, (self.n_subjects, self.n_actions))
-        loss = F.cross_entropy(by_opponent.flatten(0, -2), taken.flatten(), reduction="none").view(taken.shape)
-        return loss.mean(dim=-1), (by_opponent.argmax(dim=-1) == taken).float().mean(dim=-1)
+    def hits(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+        """How often it was right on whole episodes, for logs.
+
+        Returns:
+            Of each step, [T]: ``hits``; ``count``, of how many; ``chance``, the hits of somebody who guesses, where
+            that is known. Nothing where a model has nothing of the kind.
+        """
+        return {}
 
 
 def reached(batch: EpisodeBatch) -> Tensor:

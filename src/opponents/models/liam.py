@@ -15,7 +15,8 @@ from ...config.schema import key, read
 from ...modules.linear import Linear
 from ...modules.losses import masked_mean
 from ..boards import opponents_observations
-from .history_model import HistoryModel, HistoryModelConfig
+from .action_model import ActionModel
+from .history_model import HistoryModelConfig
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class LIAMConfig(HistoryModelConfig):
     liam_code_dim: int = key(16, low=1, help="size of the code")
 
 
-class LIAMModel(HistoryModel):
+class LIAMModel(ActionModel):
     """Decoders, in training alone, make of the code the opponents' observations (squared error) and their actions
     (cross-entropy). Arguments: see ``HistoryModel``.
 

@@ -10,10 +10,10 @@ from torch.nn import functional as F
 from ...components.rollout import Rollout
 from ...modules.linear import Linear
 from ...modules.losses import masked_mean
-from .history_model import HistoryModel
+from .action_model import ActionModel
 
 
-class NaiveModel(HistoryModel):
+class NaiveModel(ActionModel):
     """``p(a^-i_t | history)`` by cross-entropy. Arguments: see ``HistoryModel``."""
 
     def __init__(self, scheme: Any, args: Any) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...components.episode_batch import EpisodeBatch
-from ...components.masks import ended
+from ...components.masks import ended, transition_mask
 from ...components.rollout import Rollout
 from ...config.schema import key, read
 from ...modules.agents.feature_agent import FeatureAgent
@@ -58,6 +58,8 @@ class ObjectModel(HistoryModel):
 
     Config = ObjectConfig
     encoder_type = ObjectEncoder
+    looks_ahead = True
+    measure = "omg_hit_ratio"
 
     def __init__(self, scheme: Any, args: Any) -> None:
         whole, agents = args.env_info.whole, args.env_info.agents
@@ -188,6 +190,22 @@ class ObjectModel(HistoryModel):
         loss = F.cross_entropy(logits, wanted, reduction="sum") / max(len(wanted), 1)
         hits = (logits.argmax(dim=-1) == wanted).float().sum() / max(len(wanted), 1)
         return loss, {"omg_kl_loss": loss.detach(), "model_object_accuracy": hits}
+
+    @torch.no_grad()
+    def hits(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+        """How often opponents come to rest next at the likeliest object: see ``HistoryModel``.
+
+        ``chance`` is the same for any object that is there; ``count`` has opponents that come to rest at one within
+        the horizon.
+        """
+        log_odds = self.features(batch, self.initial_carry(batch.batch_size))[:, :-1]
+        wanted = self.lesson(batch)
+        count = (wanted >= 0) * transition_mask(batch)[..., None, None]
+        shape = (self.n_subjects, self.n_objects)
+        there = (self.condition(log_odds) > 0).unflatten(-1, shape).sum(dim=-1)
+        right = (log_odds.unflatten(-1, shape).argmax(dim=-1) == wanted).float()
+        each = {"hits": right * count, "chance": count / there.clamp(min=1), "count": count}
+        return {name: value.sum(dim=(0, 2, 3)) for name, value in each.items()}
 
     def _split(self, carry: Tensor) -> tuple[Tensor, Tensor]:
         """What is remembered [..., M, F, W] of the objects listed last, and where these stood [..., F]."""

@@ -49,7 +49,7 @@ class SubgoalModel(HistoryModel):
     """
 
     Config = SubgoalConfig
-    keeps_goal = True  # the next state is judged under the goal of this one
+    keeps_goal = True
 
     @classmethod
     def needs_prior(cls, values: Any) -> bool:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from model_parts import parts
-from omarl.learners.model_reports import object_hits
 from omarl.opponents.foraging import offsets
 from omarl.replay import _gone_for
 from omarl.types import ConfigError
@@ -152,7 +151,7 @@ def test_hits_and_chance(monkeypatch):
     monkeypatch.setattr(learner.model, "lesson", lambda batch: wanted)
     batch["terminated"].zero_()
     batch["truncated"].zero_()
-    found = object_hits(learner.model, batch)
+    found = learner.model.hits(batch)
     assert found["count"].tolist() == [2, 1, 1, 1, 1, 0, 0, 0, 0]
     assert found["hits"].tolist() == [2, 1, 1, 0, 1, 0, 0, 0, 0]
     assert found["chance"].tolist() == pytest.approx([1 / 2 + 1 / 3, 0.5, 0.5, 0.5, 0.5, 0, 0, 0, 0])

@@ -71,6 +71,15 @@ def test_models_learn_what_opponents_do(prior, model, number):
     assert learner.logger.series(number)
 
 
+def test_a_model_from_outside_needs_a_condition_and_a_loss(prior):
+    runner, learner = parts(prior, "outside:MoodModel", copies=16, vae_lr=1e-2)
+    for _ in range(40):
+        learner.train(runner.run(), runner.t_env, 0)
+    losses = [value for _, value in learner.logger.series("model_loss")]
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    assert learner.evaluate([runner.run()]) == {}  # it has nothing to count
+
+
 def test_opponents_actions_are_read_from_what_comes_after(prior):
     runner, learner = parts(prior, "naive")
     batch = runner.run()
