@@ -1,4 +1,7 @@
-"""An environment, a learner and a controller as a user would bring them: nothing of ours but the contracts."""
+"""What a user would bring: an environment and its players, a learner, a controller, an opponent model.
+
+Nothing of ours but the contracts.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import gymnasium
 import numpy as np
 import torch
 from omarl.opponents.models.history_model import HistoryModel
+from omarl.registry import REGISTRY
+from omarl.types import ConfigError
 from pettingzoo import ParallelEnv
 from torch import nn
 
@@ -223,3 +228,28 @@ class MoodModel(HistoryModel):
         told = batch["obs"][:, :-1, :, self.last_actions]
         error = (self.out(self.mood(features)) - told).square().mean(dim=-1)
         return (error * mask).sum() / mask.sum(), {}
+
+
+class Walkers:
+    """Scripted players of the corridor: one walks to the right, one to the left."""
+
+    usual = ("right",), ("left",)
+
+    def __init__(self, names, noise, info, seats, n_envs, seed):
+        unknown = {*names} - {"left", "right"}
+        if unknown:
+            raise ConfigError(f"script: {', '.join(unknown)} is neither left nor right")
+        self.way, self.seats = np.array([int(name == "right") for name in names]), seats
+
+    @staticmethod
+    def sizes(info):
+        return {}
+
+    def begin(self, rows, which):
+        pass
+
+    def act(self, rows, which, obs, avail):
+        return np.repeat(self.way[which][:, None], len(self.seats), axis=1)
+
+
+REGISTRY["scripts"]["corridor"] = Walkers

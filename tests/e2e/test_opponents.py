@@ -159,6 +159,19 @@ def test_the_base_plays_against_scripts_too_where_no_pool_is_given(tmp_path):
     assert folder.name.endswith("_scripts") and not (folder / "prior.th").exists()
 
 
+def test_an_environment_and_its_players_from_outside(tmp_path):
+    (tmp_path / "corridor.yaml").write_text("env: tests.outside:Corridor\n")
+    game = f"--env-config={tmp_path / 'corridor.yaml'}"
+    lost = main(["pool", game, "with", "scripts=[up]", f"out={tmp_path / 'p'}"], tmp_path, results_key=False)
+    assert "script: up is neither left nor right" in error_of(lost)
+    words = ["t_max=3200", "test_interval=0", "test_nepisode=8", "env_workers=0", "use_tensorboard=False"]
+    done = main(["--config=liam", game, "with", "opponent_model=tests.outside:MoodModel", *words], tmp_path)
+    assert done.code == 0, done.err
+    (manifest,) = tmp_path.glob("pools/*/pool.yaml")  # made of the players that the environment's module brings
+    names = [(m["name"], m["split"]) for m in yaml.safe_load(manifest.read_text())["opponents"]]
+    assert names == [("right", "train"), ("left", "test")]
+
+
 def test_opponents_are_of_the_pools_game(tmp_path):
     team = main(["--config=iql", *FORAGING, "t_max=400", "test_interval=0", "batch_size=4", "batch_size_run=4",
                  "hidden_dim=16", "use_tensorboard=False"], tmp_path)  # fmt: skip
