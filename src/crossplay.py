@@ -35,6 +35,7 @@ class CrossplayConfig:
     what: Literal["return", "length", "success", "completed"] = key("return", help="what stands in the matrix")
     between: list[str] | str = key("", help="[LOW,HIGH]: names of rows that become 0 and 1 for each opponent")
     episodes: int = key(64, low=1, help="with each opponent, about")
+    use_cuda: bool = key(False, help="play on the GPU")
     out: str = key("crossplay", help="folder of the table and the picture")
 
 
@@ -87,7 +88,8 @@ def values_of(run: Path, folder: Path, config: CrossplayConfig) -> dict[str, Any
         ConfigError: there is no pool to meet.
     """
     layers = from_checkpoint(folder)
-    layers.add({"split": config.split, **({"pool": config.pool} if config.pool else {})}, COMMAND_LINE)
+    here = {"split": config.split, "use_cuda": config.use_cuda, "checkpoint_path": str(folder), "evaluate": True}
+    layers.add({**here, **({"pool": config.pool} if config.pool else {})}, COMMAND_LINE)
     values = complete(layers, RunConfig).values
     if not values["pool"]:
         raise ConfigError(f"runs: {run} was not trained against a pool; give pool=FOLDER, or leave it out")

@@ -200,11 +200,23 @@ def from_source(values: Mapping[str, Any], say: Callable[[str], None]) -> Pool:
         scripts = ""
     said = {name: values[name] for name in ("env", "env_args")}
     said |= {"out": str(folder), "runs": str(run), "checkpoints": "all", "test_scripts": scripts, "prior": str(run)}
-    pool = make_pool(said)
+    pool = made_once(said)
     count = sum(member.split == "train" for member in pool.members)
     who = "the environment's scripts" if scripts else "the same"
     say(f"opponents out of {run}: a pool of {count} checkpoints in {folder}, tested with {who}")
     return pool
+
+
+def made_once(said: Mapping[str, Any]) -> Pool:
+    """``make_pool``, or the pool that is there: another run, which began when this did, may have been first."""
+    folder = Path(said["out"])
+    if not folder.is_dir():
+        try:
+            return make_pool(said)
+        except OmarlError:
+            if not (folder / MANIFEST).is_file():
+                raise
+    return read_pool(folder)
 
 
 def usual_scripts(values: Mapping[str, Any]) -> tuple[Sequence[str], Sequence[str]]:
@@ -230,7 +242,7 @@ def make_small_pool(folder: Path, values: Mapping[str, Any], logger: Logger, wit
     said = {"scripts": ",".join(train), "test_scripts": ",".join(test)}
     said |= {name: values[name] for name in ("env", "env_args")}
     if not with_prior:
-        make_pool({**said, "out": str(folder)})
+        made_once({**said, "out": str(folder)})
         return
     bare, run = (folder.with_name(f".{folder.name}.{what}{os.getpid()}") for what in ("bare", "run"))
     try:
@@ -241,8 +253,7 @@ def make_small_pool(folder: Path, values: Mapping[str, Any], logger: Logger, wit
         layers = from_files("ppo_history", "simple_tag")
         layers.add({**said_of_run(values), "pool": str(bare)}, "the small pool")
         training.train(completed(layers, RunConfig).values, Logger(logger.console_logger, run), run)
-        if not folder.is_dir():  # another run, that began when this did, may have made it in the meantime
-            make_pool({**said, "out": str(folder), "prior": str(run)})
+        made_once({**said, "out": str(folder), "prior": str(run)})
     finally:
         for draft in (bare, run):
             shutil.rmtree(draft, ignore_errors=True)

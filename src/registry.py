@@ -90,6 +90,8 @@ def resolve(kind: str, name: str) -> Any:
 def load(target: str, what: str) -> Any:
     """Imports ``package.module:Class``; the working directory counts as a place to import from."""
     module_name, _, attribute = target.partition(":")
+    if not module_name or not attribute:
+        raise ConfigError(f"{what}: {target!r} is not 'package.module:Class'")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)

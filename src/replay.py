@@ -49,7 +49,7 @@ def replay(values: Mapping[str, Any], logger: Logger) -> list[Path]:
     out = writable(Path(config.out) if config.out else folder / "replay", "out")
     parts = build({**values, "test_nepisode": 1}, logger)
     try:
-        load_checkpoint(folder, parts.learner, parts.args.device)
+        load_checkpoint(folder, parts.learner)
         whole = getattr(parts.info, "whole", None) or parts.info
         board = board_of(whole)
         if board is None:

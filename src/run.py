@@ -157,7 +157,8 @@ def with_opponents(env: VecEnv, config: RunConfig, stream: int, seed: int) -> Ve
     try:
         pool = read_pool(config.pool)
         check_game(config, pool)
-        return PoolEnv(env, pool, config.split if testing else "train", learners, list(config.opponents_told),
+        told: list[str] = list(dict.fromkeys(config.opponents_told))
+        return PoolEnv(env, pool, config.split if testing else "train", learners, told,
                        stream_seed(seed, OPPONENTS_STREAM), in_turn=testing)  # fmt: skip
     except BaseException:
         env.close()
@@ -220,6 +221,8 @@ def build(values: Mapping[str, Any], logger: Logger) -> Parts:
         )
         mac = resolve("mac", config.mac)(scheme, groups, args)
         learner = resolve("learner", config.learner)(mac, scheme, logger, args)
+        if getattr(mac, "model", None) is not None and not getattr(learner, "trains_model", False):
+            raise ConfigError("opponent_model: nothing trains it; set learner=opponent_model_learner")
         if config.use_cuda:
             learner.cuda()
         actor = mac if hasattr(mac, "act") else PyMARLController(mac, scheme, groups, device)

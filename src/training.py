@@ -78,7 +78,7 @@ class Training:
         if not self.config.checkpoint_path:
             return
         folder = find_checkpoint(self.config.checkpoint_path, self.config.load_step)
-        state = load_checkpoint(folder, self.parts.learner, self.parts.args.device)
+        state = load_checkpoint(folder, self.parts.learner)
         if state["t_env"] >= self.config.t_max:
             raise ConfigError(f"t_max: {folder} stands at step {state['t_env']} already; give a larger t_max")
         self.updates = state["updates"]
@@ -286,7 +286,7 @@ def tested(values: Mapping[str, Any], folder: Path, logger: Logger) -> dict[str,
     try:
         for line in notices(parts.config, parts.info):
             logger.console_logger.info(line)
-        state = load_checkpoint(folder, parts.learner, parts.args.device)
+        state = load_checkpoint(folder, parts.learner)
         batches = log_test(parts, state["t_env"])
     finally:
         parts.close()

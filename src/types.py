@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
@@ -64,6 +64,7 @@ class EnvInfo:
         action_sizes: each agent's own number of actions, N values.
         state_shape: S.
         episode_limit: the most steps of an episode; reaching it truncates.
+        arguments: what its constructor was given beside the key.
     """
 
     key: str
@@ -75,6 +76,7 @@ class EnvInfo:
     action_sizes: tuple[int, ...]
     state_shape: int
     episode_limit: int
+    arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def n_agents(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from .schedules import linear
+
+log = logging.getLogger(__name__)
 
 
 def make_optimiser(
@@ -28,7 +31,13 @@ def make_optimiser(
 
 
 def load_optimiser(optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Takes the moments from ``state`` and keeps the present hyperparameters: a resumed run may have another lr."""
+    """Takes the moments from ``state`` and keeps the present hyperparameters: a resumed run may have another lr.
+
+    Another optimiser's moments are left, and told: this one begins with none.
+    """
+    if ("betas" in state["param_groups"][0]) != ("betas" in optimiser.param_groups[0]):
+        log.warning("the checkpoint's optimiser is another one than %s, which begins anew", type(optimiser).__name__)
+        return
     own = [{name: value for name, value in group.items() if name != "params"} for group in optimiser.param_groups]
     optimiser.load_state_dict(dict(state))
     for group, hyperparameters in zip(optimiser.param_groups, own, strict=True):

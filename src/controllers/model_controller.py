@@ -106,7 +106,8 @@ class ModelMAC(BasicMAC):
         return condition if self.told_first else None
 
     def _inputs_along(self, batch: Any, last_actions: Tensor) -> Tensor:
-        return self._inputs(batch["obs"], last_actions, self._told(self._condition(batch)))
+        told = self._condition(batch) if self.told_first else None  # a memory's rollouts have none
+        return self._inputs(batch["obs"], last_actions, told)
 
     def _condition(self, batch: Any) -> Tensor | None:
         return None if self.model is None else batch["condition"]

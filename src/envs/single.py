@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..types import ConfigError, EnvError, EnvInfo, OmarlError
@@ -51,6 +52,7 @@ def make_single(target: Any, name: str, env_args: Mapping[str, Any], state_size:
         raise
     except Exception as error:
         raise EnvError(f"environment {key} does not tell its agents and spaces: {describe(error)}") from error
+    adapter.info = replace(adapter.info, arguments={k: v for k, v in arguments.items() if k != "key"})
     adapter.use_state(state_size)
     return adapter
 

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from ..config.schema import key, read
-from ..registry import resolve
 from ..types import Batch, MetricLogger, PathLike, TrainingError, feature_size
 from ..utils.metrics import Grid, IntervalStats
+from .base_learner import make_base_learner
 from .vae_trainer import VAEConfig, VAETrainer
 from .vae_watch import VAEWatch
 
@@ -59,7 +59,7 @@ class OMGVAELearner:
     def __init__(self, mac: Any, scheme: Any, logger: MetricLogger, args: Any) -> None:
         self.config = read(OMGVAEConfig, args)
         self.logger = logger
-        self.base = resolve("learner", self.config.base_learner)(mac, scheme, logger, args)
+        self.base = make_base_learner(self.config.base_learner, mac, scheme, logger, args)
         self.on_policy = bool(getattr(self.base, "on_policy", False))
         self.trainer = VAETrainer(feature_size(scheme, "state"), self.config)
         self.stats = IntervalStats()

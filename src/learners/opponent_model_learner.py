@@ -25,9 +25,9 @@ from ..components.schedules import linear
 from ..config.schema import key, read
 from ..modules.losses import kl_gaussians, sample_gaussian
 from ..opponents.pool import read_pool
-from ..registry import resolve
 from ..types import ConfigError, MetricLogger, PathLike
 from ..utils.metrics import Grid, IntervalStats
+from .base_learner import make_base_learner
 from .model_reports import added, steps_to_adapt, subgoal_hits
 from .subgoals import (
     PlacePrior,
@@ -84,6 +84,7 @@ class OpponentModelLearner:
 
     Config = OpponentModelLearnerConfig
     on_policy = True
+    trains_model = True
 
     def __init__(self, mac: Any, scheme: Any, logger: MetricLogger, args: Any) -> None:
         c = self.config = read(OpponentModelLearnerConfig, args)
@@ -91,7 +92,7 @@ class OpponentModelLearner:
         self.model: Any = getattr(mac, "model", None)
         if self.model is None:
             raise ConfigError("opponent_model: the learner opponent_model_learner needs mac=model_mac and a model")
-        self.base = resolve("learner", c.base_learner)(mac, scheme, logger, args)
+        self.base = make_base_learner(c.base_learner, mac, scheme, logger, args)
         if not getattr(self.base, "on_policy", False):
             raise ConfigError(
                 f"base_learner: {c.base_learner} learns from whole episodes, and models from rollouts: take "
@@ -115,26 +116,37 @@ class OpponentModelLearner:
             if self.model.is_categorical:
                 self.prior = PlacePrior(self.model.codebook, self.model.places, state_dim)
             else:
-                self.prior = SubgoalPrior(self._prior_file(), state_dim, args)
+                self.prior = SubgoalPrior(
+                    self._prior_file(bool(getattr(args, "checkpoint_path", ""))), state_dim, args
+                )
                 self.trainer = VAETrainer(state_dim, c, network=self.student)
         self.optimiser = make_optimiser("adam", self.parameters, c.vae_lr, eps=c.optim_eps)
         for line in self._notices():
             logger.console_logger.info(line)
 
     def _check_horizon(self) -> None:
-        """Refuses what could teach nothing.
+        """Refuses what could teach nothing, or less than is asked for.
 
         Raises:
             ConfigError: the steps that one pass goes along are fewer than the horizon, or the base's critic cannot
                 be asked about goals.
         """
         c = self.config
+        if c.model_window > c.model_memory:
+            raise ConfigError(f"model_window: {c.model_window} rollouts in a row are more than model_memory keeps, "
+                              f"{c.model_memory}; raise the one or lower the other")  # fmt: skip
         shown = c.rollout_steps * (c.model_window if self.memory is not None else 1)
         cut = self.model.looks_ahead or (self.model.keeps_goal and self.memory is not None)
         if cut and shown < c.omg_horizon:
             raise ConfigError(
                 f"omg_horizon: {c.omg_horizon} steps are more than the {shown} that the model sees in a row; raise "
                 "rollout_steps or model_window, or lower it"
+            )
+        first = self.model.keeps_goal and not self.model.is_categorical  # of which it is not taught, for want of more
+        if first and shown - (c.omg_horizon if cut else 1) < 1:
+            raise ConfigError(
+                f"rollout_steps: of the {shown} that the model sees in a row it is taught none; raise it or "
+                "model_window, or lower omg_horizon"
             )
         if (
             self.model.keeps_goal
@@ -155,7 +167,10 @@ class OpponentModelLearner:
         changed = sorted(name for name in unread if getattr(self.config, name) != getattr(usual, name))
         return [f"not read by this opponent model: {', '.join(changed)}"] if changed else []
 
-    def _prior_file(self) -> Path:
+    def _prior_file(self, resumed: bool) -> Path | None:
+        """``vae.th`` or ``prior.th``; none where a checkpoint is to bring the prior."""
+        if resumed:
+            return None
         source = self.config.source or self.config.pool
         for name in ("vae.th", "prior.th"):
             if (Path(source) / name).is_file():
@@ -341,7 +356,7 @@ class OpponentModelLearner:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the next update depends on, but for the rollouts in memory, which a resumed run fills anew."""
-        trained_prior = self.prior.trainer.state_dict() if isinstance(self.prior, SubgoalPrior) else None
+        trained_prior = self.prior.state_dict() if isinstance(self.prior, SubgoalPrior) else None
         return {
             "base": self.base.state_dict(),
             "model": copy.deepcopy(self.model.state_dict()),
@@ -361,7 +376,7 @@ class OpponentModelLearner:
         if self.trainer is not None:
             self.trainer.load_state_dict(state["trainer"])
         if isinstance(self.prior, SubgoalPrior):
-            self.prior.trainer.load_state_dict(state["prior"])
+            self.prior.load_state_dict(state["prior"])
         if state["extra"] is not None:
             self.student.load_extra_state(state["extra"])
 

@@ -23,7 +23,7 @@ from ..components.unroll import unroll
 from ..config.schema import key, read
 from ..modules.critics.value_critic import ValueCritic, ValueCriticConfig
 from ..modules.losses import masked_mean
-from ..types import MetricLogger, PathLike
+from ..types import ConfigError, MetricLogger, PathLike
 from .rollout_learner import RolloutLearner, RolloutLearnerConfig, values_ahead
 
 
@@ -65,6 +65,8 @@ class PPOLearner(RolloutLearner):
 
     def __init__(self, mac: Any, scheme: Any, logger: MetricLogger, args: Any) -> None:
         c = read(PPOConfig, args)
+        if getattr(getattr(mac, "config", None), "action_selector", "") == "epsilon_greedy":
+            raise ConfigError("action_selector: ppo_learner trains the policy that acts; set action_selector=softmax")
         self.critic = ValueCritic(scheme, args, getattr(mac, "condition_dim", 0))
         self.memory: Tensor | None = None  # a recurrent critic's, of the episodes under way
         self.return_stats = RunningMeanStd(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ class SubgoalPrior:
     """The frozen state VAE: p_psi(g | s) and p_omega(s | g).
 
     Args:
-        file: ``vae.th`` of an ``omg_vae`` run, or a pool's prior.
+        file: ``vae.th`` of an ``omg_vae`` run, or a pool's prior; None: ``load_state_dict`` is to bring it.
         state_dim: S.
         args: the run's; the VAE's shape must be the file's. What bounds log_var is taken from the file.
 
@@ -30,17 +30,26 @@ class SubgoalPrior:
         ConfigError: the file is missing, or of another shape.
     """
 
-    def __init__(self, file: Path, state_dim: int, args: Any) -> None:
+    def __init__(self, file: Path | None, state_dim: int, args: Any) -> None:
         self.trainer = VAETrainer(state_dim, read(VAEConfig, args))
+        self.trainer.vae.requires_grad_(False)
+        if file is None:
+            return
         try:
-            saved = torch.load(file, map_location="cpu", weights_only=True)
-            self.trainer.load_state_dict(saved)
-            if "log_var" in saved:
-                self.trainer.vae.bound, self.trainer.vae.limit = saved["log_var"]
+            self.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
         except (OSError, RuntimeError, KeyError, ValueError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ConfigError(f"source: {file} is no subgoal prior for this environment ({reason})") from error
-        self.trainer.vae.requires_grad_(False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The VAE that it is."""
+        return self.trainer.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes up ``state_dict``, the bound of log_var included, which is no parameter."""
+        self.trainer.load_state_dict(state)
+        if "log_var" in state:
+            self.trainer.vae.bound, self.trainer.vae.limit = state["log_var"]
 
     @torch.no_grad()
     def encode(self, states: Tensor) -> tuple[Tensor, Tensor]:

@@ -105,6 +105,7 @@ class VAETrainer:
         )
         self.lr_scale = 1.0  # of vae_lr: what watching the training has taken from it
         self.updates = 0
+        self.handed_over = False  # whether the KL weight went to the controller in the middle of a training
         self.controller = self._controller(c.vae_kl_target) if c.vae_alpha_schedule == "pi" else None
 
     def notices(self) -> list[str]:
@@ -154,6 +155,7 @@ class VAETrainer:
     def hand_alpha_to_controller(self, kl_target: float) -> None:
         """From now on the KL weight is moved so that the KL stays at ``kl_target`` nats."""
         self.controller = self._controller(kl_target, start=self.alpha)
+        self.handed_over = True
 
     def update(self, states: Tensor) -> dict[str, Tensor | float]:
         """One update on raw states [M, S].
@@ -254,20 +256,32 @@ class VAETrainer:
         """Everything the next update depends on."""
         return {
             "vae": copy.deepcopy(self.vae.state_dict()),
-            "log_var": [self.config.vae_log_var_bound, self.config.vae_log_var_limit],
+            "log_var": [self.vae.bound, self.vae.limit],
             "optimiser": copy.deepcopy(self.optimiser.state_dict()),
             "normaliser": self.normaliser.state_dict(),
             "updates": self.updates,
             "lr_scale": self.lr_scale,
             "controller": None if self.controller is None else self.controller.state_dict(),
+            "handed_over": self.handed_over,
+            "schedule": self.config.vae_alpha_schedule,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes up ``state_dict``."""
+        """Takes up ``state_dict``; what the configuration says of the KL weight is its own."""
         self.vae.load_state_dict(state["vae"])
         load_optimiser(self.optimiser, state["optimiser"])
         self.normaliser.load_state_dict(state["normaliser"])
         self.updates, self.lr_scale = state["updates"], state["lr_scale"]
-        if state["controller"] is not None:
-            self.controller = self._controller(state["controller"]["target"])
-            self.controller.load_state_dict(state["controller"])
+        self._load_controller(state)
+
+    def _load_controller(self, state: Mapping[str, Any]) -> None:
+        """Goes on with a controller that is still asked for, towards the present target; or with the one that the
+        weight was handed over to, unless there is another schedule now."""
+        schedule, saved = self.config.vae_alpha_schedule, state["controller"]
+        handed_over = state.get("handed_over", schedule != "pi") and state.get("schedule", schedule) == schedule
+        if saved is None or not (handed_over or schedule == "pi"):
+            return
+        self.handed_over = handed_over
+        target = saved["target"] if handed_over else self.config.vae_kl_target
+        self.controller = self._controller(target)
+        self.controller.load_state_dict({**saved, "target": target})

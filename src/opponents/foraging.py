@@ -121,16 +121,33 @@ def food_slots(info: EnvInfo) -> int:
         ConfigError: observations are not those of players who see all foods and all levels.
     """
     slots, rest = divmod(info.obs_sizes[0] - 3 * info.n_agents, 3)
-    if "oraging" not in info.key or rest or slots < 1:
+    if "oraging" not in info.key or rest or slots < 1 or not _all_is_seen(info):
         raise ConfigError(f"script: {info.key} is no foraging whose players see everything, which scripts need")
     return slots
 
 
-def middle_of(info: EnvInfo) -> NDArray[np.float64]:
-    """The middle of the board, row and column; of an 8x8 one where the environment's key does not say its size."""
+def _all_is_seen(info: EnvInfo) -> bool:
+    """Whether sight reaches from edge to edge; what is nearer is told from each player's own corner."""
+    short = re.search(r"-(\d+)s-", info.key)
+    sight = info.arguments.get("sight", int(short[1]) if short else max(_size_in_key(info)))
+    return sight >= max(board_size(info)) - 1 and info.arguments.get("observe_agent_levels", True) is not False
+
+
+def board_size(info: EnvInfo) -> tuple[int, int]:
+    """Rows and columns."""
+    size = info.arguments.get("field_size", _size_in_key(info))
+    rows, columns = (size, size) if isinstance(size, int) else size
+    return int(rows), int(columns)
+
+
+def _size_in_key(info: EnvInfo) -> tuple[int, int]:
     found = re.search(r"(\d+)x(\d+)", info.key)
-    rows, columns = (int(found[1]), int(found[2])) if found else (8, 8)
-    return np.array([(rows - 1) / 2, (columns - 1) / 2])
+    return (int(found[1]), int(found[2])) if found else (8, 8)
+
+
+def middle_of(info: EnvInfo) -> NDArray[np.float64]:
+    """The middle of the board, row and column."""
+    return (np.array(board_size(info)) - 1) / 2
 
 
 @njit(cache=True)

@@ -122,11 +122,19 @@ def laps_of(script: str) -> Floats:
     return np.tile(rounds, (1, LAPS // rounds.shape[1], 1))
 
 
+def check_game(info: EnvInfo) -> None:
+    """Raises ConfigError where there are not one prey and two obstacles, all in sight: what scripts read."""
+    prey = [name for name in info.agents if not name.startswith("adversary")]
+    seen = 4 + 2 * 2 + 2 * (info.n_agents - 1) + 2  # own, obstacles, the others, the prey's speed
+    if prey != ["agent_0"] or info.obs_sizes[0] != seen:
+        raise ConfigError(f"script: {info.key} is played by scripts with one prey and two obstacles, all in sight")
+
+
 class TagScripts:
     """A ``Group`` of opponents, see ``pool_env``. Arguments: as ``foraging.ForagingScripts``.
 
     Raises:
-        ConfigError: an unknown script.
+        ConfigError: an unknown script, or a game that is not of one prey and two obstacles, which players see.
     """
 
     usual = TRAIN, TEST
@@ -134,6 +142,7 @@ class TagScripts:
     def __init__(
         self, names: list[str], noise: list[float], info: EnvInfo, seats: list[int], n_envs: int, seed: int
     ) -> None:
+        check_game(info)
         self.kinds = [tuple(name.split("+")) for name in names]
         for name, pair in zip(names, self.kinds, strict=True):
             if len(pair) != 2 or pair[0] not in PREDATORS or pair[1] not in {**PREY, **ROUNDS, **PATROLS}:

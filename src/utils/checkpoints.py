@@ -96,15 +96,15 @@ def last_checkpoints(runs: Iterable[Path], key: str) -> dict[Path, Path]:
     return found
 
 
-def load_checkpoint(folder: Path, learner: Any, device: Any) -> dict[str, Any]:
-    """Puts a checkpoint into ``learner`` and returns the rest of the run's state.
+def load_checkpoint(folder: Path, learner: Any) -> dict[str, Any]:
+    """Puts a checkpoint into ``learner`` and returns the rest of the run's state, which lies on the CPU.
 
     Raises:
         ConfigError: the files are damaged, or belong to another learner or other networks.
     """
     try:
-        # written by save_checkpoint: tensors and plain containers only
-        state = torch.load(folder / RUN_FILE, map_location=device, weights_only=True)
+        # Written by save_checkpoint: tensors and plain containers only. To the CPU: it may hold a replay buffer.
+        state = torch.load(folder / RUN_FILE, map_location="cpu", weights_only=True)
         saved = state.get("learner")
     except Exception as error:  # torch and pickle raise every kind on damaged files
         raise ConfigError(f"checkpoint_path: {folder / RUN_FILE} is damaged") from error

@@ -28,7 +28,7 @@ def stream_seed(seed: int, stream: int, t_env: int = 0) -> int:
 def rng_state() -> dict[str, Any]:
     """The state of torch's generators (the only global ones that a training draws from)."""
     state: dict[str, Any] = {"torch": torch.get_rng_state()}
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():
         state["cuda"] = torch.cuda.get_rng_state_all()
     return state
 
@@ -36,5 +36,6 @@ def rng_state() -> dict[str, Any]:
 def set_rng_state(state: dict[str, Any]) -> None:
     """Puts back what ``rng_state`` gave."""
     torch.set_rng_state(state["torch"].cpu())
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])
+    if "cuda" in state and torch.cuda.is_initialized():
+        there = torch.cuda.device_count()  # fewer, it may be, than where the run began
+        torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"][:there]])

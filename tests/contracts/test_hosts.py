@@ -92,7 +92,7 @@ def test_a_hosts_learner_is_restored_from_its_own_files(tmp_path):
         OMGVAELearner(None, {"state": {"vshape": S}}, HostLogger(), SimpleNamespace(**values)) for _ in range(2)
     ]
     folder = save_checkpoint(tmp_path, 7, learners[0], {}, {})
-    load_checkpoint(folder, learners[1], "cpu")
+    load_checkpoint(folder, learners[1])
     assert learners[1].base.saved == [str(folder)]
     for mine, kept in zip(*(learner.trainer.parameters for learner in learners), strict=True):
         assert torch.equal(mine, kept)

@@ -52,7 +52,7 @@ def test_runs_that_left_no_checkpoint_are_left_out_and_told(tmp_path, caplog, mo
 def test_learners_of_either_kind_come_back(tmp_path, kind):
     folder = save_checkpoint(tmp_path, 5, kind(3.0), {"lr": 1}, {"updates": 7})
     learner = kind()
-    state = load_checkpoint(folder, learner, "cpu")
+    state = load_checkpoint(folder, learner)
     assert learner.weight == 3.0 and state["updates"] == 7 and state["t_env"] == 5
 
 
@@ -66,7 +66,7 @@ def test_what_is_not_there_or_broken_is_one_line(tmp_path):
     for damaged in (b"half a file", b"", (folder / "config.json").read_bytes()):
         (folder / "run.th").write_bytes(damaged)
         with pytest.raises(ConfigError, match=r"run.th is damaged$"):
-            load_checkpoint(folder, Learner(), "cpu")
+            load_checkpoint(folder, Learner())
 
 
 def test_a_checkpoint_of_another_learner_is_told(tmp_path):
@@ -78,7 +78,7 @@ def test_a_checkpoint_of_another_learner_is_told(tmp_path):
     with pytest.raises(
         ConfigError, match=r"belongs to another learner, environment or size of network \('networks'\)"
     ):
-        load_checkpoint(folder, Other(), "cpu")
+        load_checkpoint(folder, Other())
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_no_half_of_it(tmp_path, monkeypatch):

@@ -1,0 +1,22 @@
+"""The learner that another one stands on."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from ..registry import resolve
+from ..types import ConfigError, MetricLogger
+
+
+def make_base_learner(name: str, mac: Any, scheme: Any, logger: MetricLogger, args: Any) -> Any:
+    """The learner that ``base_learner`` names: ours, or any other of PyMARL's interface.
+
+    Raises:
+        ConfigError: it stands on a base learner itself, which would be made of the same key without end.
+    """
+    learner = resolve("learner", name)
+    config = getattr(learner, "Config", None)
+    if is_dataclass(config) and "base_learner" in {spec.name for spec in fields(config)}:
+        raise ConfigError(f"base_learner: {name} has a base learner itself; take q_learner, ppo_learner or another")
+    return learner(mac, scheme, logger, args)
