@@ -139,9 +139,9 @@ def _of_sacred(steps: list[Any], values: list[Any]) -> Series:
 def _column(raws: list[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Numbers as float64, null as NaN; and which of them are numbers or null."""
     try:
-        column = np.array(raws, dtype=np.float64)  # quick, and right where nothing else is among them
-        if column.ndim == 1 and not any(isinstance(raw, str) for raw in raws):
-            return column, np.ones(len(column), bool)
+        column = np.array(raws)  # quick, and right where nothing but numbers and null is among them
+        if column.ndim == 1 and (column.dtype.kind in "biuf" or not any(isinstance(raw, str) for raw in raws)):
+            return column.astype(np.float64), np.ones(len(column), bool)
     except (TypeError, ValueError):
         pass
     numbers = [number_of(raw) for raw in raws]

@@ -135,8 +135,7 @@ def _all_is_seen(info: EnvInfo) -> bool:
 
 def board_size(info: EnvInfo) -> tuple[int, int]:
     """Rows and columns."""
-    size = info.arguments.get("field_size", _size_in_key(info))
-    rows, columns = (size, size) if isinstance(size, int) else size
+    rows, columns = info.arguments.get("field_size", _size_in_key(info))
     return int(rows), int(columns)
 
 

@@ -85,6 +85,9 @@ def test_learners_that_model_opponents(source, tmp_path, algorithm, number):
     everyone = [sum(e["returns"]) for e in result["episodes"]]
     assert by["all", "all"]["return"] == pytest.approx(sum(everyone) / len(everyone))
     assert "family    script" in again.out
+    elsewhere = [f"pool={source / 'bare'}", "test_nepisode=4"]  # which has no prior: the checkpoint does
+    again = main(["evaluate", "with", f"checkpoint_path={done.run}", *elsewhere], tmp_path)
+    assert again.code == 0 and "opponent  west" in again.out, again.err
     film = main(
         ["replay", "with", f"checkpoint_path={done.run}", f"out={tmp_path / 'film'}", "opponent=iql_4"], tmp_path
     )

@@ -41,6 +41,13 @@ def test_the_vae_learns_beside_any_of_them(tmp_path, base):
         (["--config=pqn", "with", "mixer=qmix"], "mixer: pqn_learner knows vdn alone"),
         (["--config=iql", "with", "mixer=qmx"], "mixer: unknown name 'qmx'; did you mean 'qmix'?"),
         (["--config=iql", "with", "env_args.backend=arrays"], "env_args.backend: 'arrays' is none of"),
+        (["--config=omg_vae", "with", "base_learner=ppo_learner", "runner=rollout"],
+         "action_selector: ppo_learner trains the policy that acts; set action_selector=softmax"),
+        (["--config=omg_vae", "with", "base_learner=omg_vae_learner"],
+         "base_learner: omg_vae_learner has a base learner itself"),
+        (["--config=ppo_history", "with", "opponent_model=liam"],
+         "opponent_model: nothing trains it; set learner=opponent_model_learner"),
+        (["--config=iql", "with", "learner=:QLearner"], "learner: ':QLearner' is not 'package.module:Class'"),
     ],
 )  # fmt: skip
 def test_what_does_not_go_together_is_said_before_the_start(tmp_path, words, message):

@@ -1,3 +1,4 @@
+import logging
 import math
 
 import pytest
@@ -25,6 +26,42 @@ def test_the_vaes_gradient_is_clipped_and_its_optimiser_has_its_keys():
     trainer.update(torch.randn(20, 4))
     assert torch.stack([p.grad.norm() for p in trainer.parameters]).norm() == pytest.approx(1e-4, rel=1e-3)
     assert trainer.optimiser.param_groups[0]["eps"] == 1e-2
+
+
+@pytest.mark.parametrize("names", [("adam", "rmsprop"), ("rmsprop", "adam")])
+def test_another_optimiser_begins_anew(names, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("omarl"), "propagate", True)
+    one, other = (trainer_of(vae_optimiser=name) for name in names)
+    one.update(torch.randn(20, 4))
+    other.load_state_dict(one.state_dict())
+    assert "which begins anew" in caplog.text
+    other.update(torch.randn(20, 4))
+    assert other.is_finite()
+
+
+def resumed(one, **keys):
+    other = trainer_of(**keys)
+    other.load_state_dict(one.state_dict())
+    return other
+
+
+def test_a_resumed_run_weighs_the_kl_as_it_is_told_now():
+    pi = {"vae_alpha_schedule": "pi", "omg_vae_alpha": 0.01}
+    one = trainer_of(**pi, vae_kl_target=0.1)
+    for _ in range(20):
+        one.update(torch.randn(20, 4))
+    same, other = resumed(one, **pi, vae_kl_target=0.1), resumed(one, **pi, vae_kl_target=9.0)
+    assert same.alpha == one.alpha > 0 and same.controller.target == 0.1
+    assert other.controller.target == 9.0 and other.alpha == one.alpha  # no jump
+    assert resumed(one, omg_vae_alpha=0.05).alpha == 0.05
+
+
+def test_a_weight_that_was_handed_over_stays_so_under_the_same_schedule():
+    one = trainer_of(omg_vae_alpha=0.02)
+    one.hand_alpha_to_controller(7.0)
+    again = resumed(resumed(one, omg_vae_alpha=0.02), omg_vae_alpha=0.02)
+    assert again.controller.target == 7.0 and again.alpha == 0.02
+    assert resumed(one, vae_alpha_schedule="linear").controller is None
 
 
 def test_free_bits_charge_the_sum_over_latents():

@@ -1,16 +1,20 @@
 """Scripted foraging players, and the filter that watches them, against boards worked out by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from omarl.opponents.foraging import SCRIPTS, ForagingScripts
+from omarl.envs.make import make_vec_env
+from omarl.opponents.foraging import SCRIPTS, ForagingScripts, middle_of
 from omarl.opponents.foraging_filter import ForagingFilter
 from omarl.types import ConfigError, EnvInfo
 
+KEY = "lbforaging:Foraging-8x8-2p-3f-v3"
 NONE, NORTH, SOUTH, WEST, EAST, LOAD = range(6)
 ALL = np.arange(1)
 
 
-def board_info(n_foods=3, key="lbforaging:Foraging-8x8-2p-3f-v3"):
+def board_info(n_foods=3, key=KEY):
     size = 3 * n_foods + 6
     return EnvInfo(key, ("agent_0", "agent_1"), ("a", "a"), size, (size, size), 6, (6, 6), 2 * size, 50)
 
@@ -135,6 +139,25 @@ def test_offsets_by_hand():
     told = ForagingScripts.offsets(obs, [1], board_info())[0, 0].reshape(3, -1)
     assert told[0].tolist() == [0.0, 0.25, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0]
     assert not told[1:].any()
+
+
+@pytest.mark.parametrize("key, arguments", [
+    ("Foraging-2s-8x8-2p-3f-v3", {}), ("Foraging-8x8-2p-3f-v3", {"sight": 2}),
+    ("Foraging-8x8-2p-3f-v3", {"field_size": [12, 12]}),  # sight stays 8
+    ("Foraging-8x8-2p-3f-v3", {"observe_agent_levels": False}),
+])  # fmt: skip
+def test_places_in_ones_own_window_are_no_places_on_the_board(key, arguments):
+    info = replace(board_info(key=f"lbforaging:{key}"), arguments=arguments)
+    with pytest.raises(ConfigError, match="no foraging whose players see everything"):
+        player("nearest", info=info)
+
+
+def test_who_sees_as_far_as_the_board_goes_sees_everything():
+    env = make_vec_env("gymnasium", {"key": KEY, "field_size": [10, 10], "sight": 9, "episode_limit": 9}, 1, 0, 0)
+    env.close()
+    assert env.info.arguments == {"field_size": [10, 10], "sight": 9}
+    assert middle_of(env.info).tolist() == [4.5, 4.5]
+    player("nearest", info=env.info)
 
 
 def test_what_cannot_be_played():

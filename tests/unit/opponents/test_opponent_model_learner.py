@@ -139,6 +139,9 @@ def test_what_is_missing_is_said(prior, tmp_path):
     ({"critic_use_rnn": True}, "critic_use_rnn: a critic with a memory cannot be asked"),
     ({**CATEGORICAL, "model_memory": 2, "omg_horizon": 10}, "omg_horizon: 10 steps are more than the 9 that"),
     ({"model": "objects", "told": ("actions", "offsets"), "omg_horizon": 10}, "omg_horizon: 10 steps are more"),
+    ({"rollout_steps": 1}, "rollout_steps: of the 1 that the model sees in a row it is taught none"),
+    ({"model_memory": 4, "omg_horizon": 9}, "rollout_steps: of the 9 that the model sees in a row it is taught none"),
+    ({**CATEGORICAL, "model_memory": 2, "model_window": 3}, "model_window: 3 rollouts in a row are more than"),
 ])  # fmt: skip
 def test_what_could_teach_nothing_is_refused(prior, words, told):
     with pytest.raises(ConfigError, match=told):
@@ -149,6 +152,7 @@ def test_what_comes_near_to_it_is_not(prior):
     parts(prior, critic_use_rnn=True, omg_selection="random")
     parts(prior, "liam", critic_use_rnn=True, omg_horizon=10)
     parts(prior, **CATEGORICAL, model_memory=2, model_window=2, omg_horizon=18)
+    parts(prior, model_memory=4, omg_horizon=8)
     parts(prior, "objects", told=("actions", "offsets"), omg_horizon=9)
 
 
@@ -219,6 +223,27 @@ def test_what_is_told_follows_what_is_trained(prior, model):
     for before, now, student in moved:
         torch.testing.assert_close(now, before + 0.25 * (student - before))
     assert any(not torch.equal(a, b) for a, b in zip(told, learner.model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("base", ["ppo_learner", "pqn_learner"])
+def test_a_memorys_rollouts_are_judged_without_conditions(prior, base):
+    """Subgoals are selected by value, which Q-learning reads off the policy's own head."""
+    runner, learner = parts(prior, base=base, model_memory=4, omg_horizon=3)
+    weights = [p.detach().clone() for p in learner.student.parameters()]
+    for _ in range(3):
+        learner.train(runner.run(), runner.t_env, 0)
+    assert not all(torch.equal(a, b) for a, b in zip(weights, learner.student.parameters(), strict=True))
+
+
+def test_a_checkpoint_brings_the_prior(prior, tmp_path):
+    _, learner = parts(prior)
+    _, other = parts(tmp_path / "nowhere", checkpoint_path="a run")
+    learner.prior.trainer.vae.limit = 3.0
+    other.load_state_dict(learner.state_dict())
+    states = torch.randn(5, learner.prior.trainer.vae.encoder[0].in_features)
+    for mine, its in zip(learner.prior.encode(states), other.prior.encode(states), strict=True):
+        assert torch.equal(mine, its)
+    assert not any(p.requires_grad for p in other.prior.trainer.vae.parameters())
 
 
 def test_a_memory_teaches_from_earlier_rollouts(prior):

@@ -199,6 +199,15 @@ def test_predators_and_prey():
         PoolEnv(env, pool_of("chase"), "train", ["adversary_0"], [], 0, False)
 
 
+@pytest.mark.parametrize("arguments", [{"num_good": 2}, {"num_obstacles": 0}, {"num_agent_neighbors": 1}])
+def test_scripts_play_the_game_that_they_can_read(arguments):
+    env = make_vec_env("pettingzoo", {"key": "mpe2.simple_tag_v3", **arguments}, 1, 0, 0)
+    with pytest.raises(ConfigError, match="with one prey and two obstacles, all in sight"):
+        PoolEnv(env, pool_of("chase+flee"), "train", ["adversary_0"], ["actions"], 0, True)
+    five = make_vec_env("pettingzoo", {"key": "mpe2.simple_tag_v3", "num_adversaries": 5}, 1, 0, 0)
+    PoolEnv(five, pool_of("chase+clockwise"), "train", ["adversary_0"], ["actions", "belief"], 0, True).close()
+
+
 def test_prey_goes_from_stop_to_stop():
     """In order, from any of them on; a stray to any other; nobody turns before it is there."""
     names = [f"guard+{prey}" for prey in ROUNDS]
