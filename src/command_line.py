@@ -19,20 +19,25 @@ SACRED_COMMANDS = ("help", "print_config", "print_dependencies", "print_named_co
 
 
 def take_option(argv: list[str], option: str) -> str | None:
-    """Takes ``--option=VALUE`` or ``--option VALUE`` out of ``argv``."""
-    for i, word in enumerate(argv):
-        if word == option:
-            if i + 1 == len(argv):
-                raise ConfigError(f"{option}: a name or a path must follow")
-            value = argv[i + 1]
-            del argv[i : i + 2]
-            return value
-        if word.startswith(option + "="):
-            del argv[i]
-            if word == option + "=":
-                raise ConfigError(f"{option}: a name or a path must follow")
-            return word.split("=", 1)[1]
-    return None
+    """Takes ``--option=VALUE`` or ``--option VALUE`` out of ``argv``.
+
+    Raises:
+        ConfigError: the value is missing, or the option is there twice.
+    """
+    places = [i for i, word in enumerate(argv) if word == option or word.startswith(option + "=")]
+    if not places:
+        return None
+    if len(places) > 1:
+        raise ConfigError(f"{option}: given twice")
+    (i,) = places
+    _, attached, value = argv[i].partition("=")
+    if not attached:
+        value = "".join(argv[i + 1 : i + 2])
+        del argv[i + 1 : i + 2]
+    del argv[i]
+    if not value:
+        raise ConfigError(f"{option}: a name or a path must follow")
+    return value
 
 
 def commands_in(argv: Sequence[str], ours: Sequence[str]) -> list[str]:

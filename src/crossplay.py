@@ -16,9 +16,9 @@ from . import training
 from .analysis.comparison import find_runs, name_of, words
 from .analysis.plots import draw_matrix
 from .config.load import COMMAND_LINE, complete, from_checkpoint
-from .config.schema import key
+from .config.schema import key, read
 from .opponents.pool import read_pool
-from .run import RunConfig
+from .run import RunConfig, check_game
 from .types import ConfigError, OmarlError
 from .utils.checkpoints import last_checkpoints
 from .utils.files import writable, write_whole
@@ -63,11 +63,13 @@ def crossplay(config: CrossplayConfig, logger: Logger) -> tuple[Matrix, list[Pat
         ConfigError: no run is named or found, a run has no pool, ``between`` names no two rows, or ``out`` takes no
             files: all before anything is played.
     """
-    names, players = [], []
+    names, players, whom = [], [], {}
     for run, folder in last_checkpoints(find_runs(words(config.runs)), "runs").items():
         values = values_of(run, folder, config)
         names.append(name_of(values, run))
         players.append((folder, values))
+        whom[run] = opponents_of(values)
+    check_met(whom)
     between = words(config.between)
     if between:
         check_between(between, names)  # before hours of play
@@ -96,6 +98,28 @@ def values_of(run: Path, folder: Path, config: CrossplayConfig) -> dict[str, Any
     return {**values, "test_nepisode": config.episodes * len(read_pool(values["pool"]).split(config.split))}
 
 
+def opponents_of(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of those whom a run is to meet.
+
+    Raises:
+        ConfigError: they are of another environment.
+    """
+    config = read(RunConfig, values)
+    pool = read_pool(config.pool)
+    check_game(config, pool)
+    return tuple(member.name for member in pool.split(config.split))
+
+
+def check_met(whom: Mapping[Path, tuple[str, ...]]) -> None:
+    """Raises ConfigError where runs are to meet different opponents."""
+    first, *others = whom.items()
+    for run, names in others:
+        if names != first[1]:
+            raise ConfigError(
+                f"runs: {first[0]} and {run} have different opponents; give the pool that all are to meet"
+            )
+
+
 def met(folder: Path, values: Mapping[str, Any], what: str, logger: Logger) -> dict[str, float]:
     """A checkpoint's mean with each opponent, and with all."""
     lines = training.tested(values, folder, logger)["by_opponent"]
@@ -103,15 +127,8 @@ def met(folder: Path, values: Mapping[str, Any], what: str, logger: Logger) -> d
 
 
 def matrix_of(lines: Mapping[str, Sequence[Mapping[str, float]]]) -> Matrix:
-    """Means over the runs of each name.
-
-    Raises:
-        ConfigError: runs met different opponents.
-    """
-    every = [line for group in lines.values() for line in group]
-    columns = list(every[0])
-    if any(list(line) != columns for line in every):
-        raise ConfigError("runs: they have met different opponents; give the pool that all are to meet")
+    """Means over the runs of each name, who have all met the same opponents."""
+    columns = list(next(iter(lines.values()))[0])
     values = [[float(np.mean([line[name] for line in group])) for name in columns] for group in lines.values()]
     return Matrix(list(lines), columns, np.array(values), [len(group) for group in lines.values()])
 

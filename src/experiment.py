@@ -98,6 +98,7 @@ def configuration(argv: list[str]) -> Layers:
     command = "evaluate" if full.values["evaluate"] else command
     if command in ("evaluate", "replay") and not full.values["checkpoint_path"]:
         raise ConfigError(f"checkpoint_path: {command} needs one; give a run's directory")
+    full.values["evaluate"] = command in ("evaluate", "replay")  # whose seeds know nothing of the checkpoint's step
     if "seed" not in layers.values:
         del full.values["seed"]
     return full
@@ -253,7 +254,10 @@ class ConsoleHandler(logging.Handler):
 
 def _console() -> logging.Logger:
     console = logging.getLogger("omarl")
-    console.handlers = [ConsoleHandler()]
+    handler = ConsoleHandler()
+    # types are declared and checked: a list after `with` is none to Sacred, whatever it comes to
+    handler.addFilter(lambda record: not record.getMessage().startswith("Changed type of config entry"))
+    console.handlers = [handler]
     console.setLevel(logging.INFO)
     console.propagate = False
     return console

@@ -194,6 +194,8 @@ def _described(host: Host) -> str:
 
 
 def _applied(host: Host) -> str:
+    if host.algorithm.is_file() and not _is_ours(host.algorithm):
+        raise ConfigError(f"host: {host.algorithm} is there and is not from here; move it away first")
     said: list[str] = []
     text = host.registry.read_text(encoding="utf-8")
     if all(line in text for line in LINES):
@@ -205,8 +207,6 @@ def _applied(host: Host) -> str:
         write_whole(host.registry, _without_ours(text).rstrip("\n") + "\n\n" + "\n".join(LINES) + "\n")
         said.append(f"{host.registry}: two lines added (as it was: {backup.name})")
     wanted = algorithm_of(host)
-    if host.algorithm.is_file() and not _is_ours(host.algorithm):
-        raise ConfigError(f"host: {host.algorithm} is there and is not from here; move it away first")
     if host.algorithm.is_file() and host.algorithm.read_text(encoding="utf-8") != wanted:
         said.append(f"{host.algorithm}: there, with changes of yours, and left alone")
     else:

@@ -62,12 +62,18 @@ def make_pool(values: Mapping[str, Any]) -> Pool:
             members += scripted(words(getattr(config, f"{before}scripts")), split)
             runs = words(getattr(config, f"{before}runs"))
             members += trained(runs, split, config.checkpoints, draft, len(members), env_label(game)) if runs else []
+        named = [member.name for member in members]
+        if twice := next((name for name in named if named.count(name) > 1), None):
+            raise ConfigError(f"scripts, test_scripts, validation_scripts: {twice!r} stands twice; an opponent is of "
+                              "one split")  # fmt: skip
         if not any(member.split == "train" for member in members):
             raise ConfigError("runs, scripts: say who is to be met in training")
         check_scripts(members, game)
         prior = ""
         if config.prior:
-            shutil.copy(prior_of(config.prior), draft / "prior.th")
+            file = prior_of(config.prior)
+            check_played(file.parent, config.prior, env_label(game), "prior")
+            shutil.copy(file, draft / "prior.th")
             prior = "prior.th"
         write_pool(draft, config.env, config.env_args, members, prior)
         draft.rename(out)
@@ -109,9 +115,7 @@ def trained(patterns: list[str], split: str, which: str, out: Path, count: int, 
     for run, last in last_checkpoints(find_runs(patterns), "runs").items():
         every = (path for path in last.parent.iterdir() if path.name.isdigit())
         folders = [last] if which == "last" else sorted(every, key=lambda p: int(p.name))
-        said = from_checkpoint(last).values
-        if env_label(said) != played:
-            raise ConfigError(f"runs: {run} was trained in {env_label(said)}, and the pool is for {played}")
+        said = check_played(last, str(run), played, "runs")
         for folder in folders:
             family = str(said.get("name", "run"))
             name = f"{family}_{count + len(members)}"
@@ -122,6 +126,18 @@ def trained(patterns: list[str], split: str, which: str, out: Path, count: int, 
             file = f"{name}/agent.th"
             members.append(Member(name, family, "checkpoint", split, made, file=file, sha256=digest(out / file)))
     return members
+
+
+def check_played(checkpoint: Path, run: str, wanted: str, key: str) -> dict[str, Any]:
+    """A checkpoint's configuration.
+
+    Raises:
+        ConfigError: it was trained in another environment than the one that is ``wanted``.
+    """
+    said = from_checkpoint(checkpoint).values
+    if env_label(said) != wanted:
+        raise ConfigError(f"{key}: {run} was trained in {env_label(said)}, and the pool is for {wanted}")
+    return said
 
 
 def prior_of(run: str, key: str = "prior") -> Path:
@@ -145,20 +161,23 @@ def with_pool(values: Mapping[str, Any], logger: Logger) -> dict[str, Any]:
 
     From a ``source``, see ``from_source``. Else the pool is small: the environment's scripted players, and for models
     that need one a prior from a short run of the base learner in their company. It is kept under
-    ``local_results_path`` and found there the next time.
+    ``local_results_path`` and found there the next time. Paths are made absolute, so that a checkpoint finds its pool
+    from anywhere.
 
     Raises:
         ConfigError: the environment has no scripted players, or is none for the model, or ``source`` is neither a
             pool nor a run with a VAE.
     """
+    values = {**values, **{name: str(Path(values[name]).expanduser().resolve()) for name in ("pool", "source")
+                           if values.get(name)}}  # fmt: skip
     if values["mac"] != AGAINST or values["pool"]:
-        return dict(values)
+        return values
     say = logger.console_logger.info
     if values.get("source"):
         pool = from_source(values, say)
         tested = any(member.split == "test" for member in pool.members)
         split = "test" if tested and values["split"] == "train" else values["split"]  # what was asked for stays
-        return {**values, "pool": str(pool.folder), "split": split}
+        return {**values, "pool": str(pool.folder.resolve()), "split": split}
     model: Any = resolve("opponent_model", values["opponent_model"]) if values.get("opponent_model") else None
     needs_prior = hasattr(model, "needs_prior") and model.needs_prior(values)  # one's own may be without
     folder = Path(values["local_results_path"]) / "pools" / (env_label(values) + ("" if needs_prior else "_scripts"))
@@ -170,7 +189,11 @@ def with_pool(values: Mapping[str, Any], logger: Logger) -> dict[str, Any]:
         make_small_pool(folder, values, logger, needs_prior)
     else:
         say(f"no pool given: taking the small one in {folder}")
-    return {**values, "pool": str(folder), "split": "test" if values["split"] == "train" else values["split"]}
+    return {
+        **values,
+        "pool": str(folder.resolve()),
+        "split": "test" if values["split"] == "train" else values["split"],
+    }
 
 
 def from_source(values: Mapping[str, Any], say: Callable[[str], None]) -> Pool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import glob
 import io
+import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -22,11 +23,18 @@ from .plots import AGENT_COLOURS, INK, MUTED, save_figure
 from .runs import METRICS, SACRED_METRICS, Series, read_config, read_metrics
 from .statistics import Interval, stratified_bootstrap_interval
 
+log = logging.getLogger(__name__)
+
 Floats = NDArray[np.float64]
 
 # Ours first, then what forks call it.
 RETURNS = ("test_return_mean", "test_total_return_mean", "test_battle_won_mean", "return_mean", "total_return_mean")
 POINTS = 100  # of a curve's common grid
+SHORT = 0.8  # share of a group's longest run; a shorter one is told
+# keys that runs of one group may differ in: seeds, where they lie, what they ran on and how often they wrote
+REPEATED = {"seed", "label", "checkpoint_path", "load_step", "local_results_path", "unique_token", "env_workers",
+            "torch_threads", "use_cuda", "use_tensorboard", "save_model", "save_model_interval", "save_buffer",
+            "log_interval", "runner_log_interval", "learner_log_interval", "t_max"}  # fmt: skip
 LAST = 0.1  # share of a run whose mean is its final return
 
 
@@ -48,11 +56,13 @@ class Group(NamedTuple):
         task: the environment's key.
         label: the runs' own, or the algorithm.
         curves: one a run.
+        runs: where they lie.
     """
 
     task: str
     label: str
     curves: tuple[Series, ...]
+    runs: tuple[Path, ...] = ()
 
 
 class Row(NamedTuple):
@@ -73,12 +83,17 @@ def compare(config: CompareConfig) -> tuple[list[Row], list[Path]]:
         The table's rows and the files.
 
     Raises:
-        ConfigError: no runs, or none that logged the metric.
+        ConfigError: no runs, none that logged the metric, or none that has a key of ``by``.
         OmarlError: the files cannot be written.
     """
     found = find_runs(words(config.runs))
     read = [(run, read_config(run), read_metrics(run)) for run in found]
-    groups = grouped(read, config.metric, words(config.by), config.until)
+    by = words(config.by)
+    if unknown := [name for name in by if not any(name in said for _, said, _ in read)]:
+        raise ConfigError(f"by: no run has the key {unknown[0]!r}")
+    groups = grouped(read, config.metric, by, config.until)
+    for line in doubts(groups, {run: said for run, said, _ in read}):
+        log.warning(line)
     rows = [row_of(group) for group in groups]
     out = Path(config.out).expanduser()
     try:
@@ -137,7 +152,7 @@ def grouped(
     Raises:
         ConfigError: none of the runs has a number of the metric.
     """
-    curves: dict[tuple[str, str], list[Series]] = {}
+    curves: dict[tuple[str, str], dict[Path, Series]] = {}
     without = []
     for run, config, metrics in runs:
         name = metric if metric else next((name for name in RETURNS if name in metrics), "")
@@ -147,11 +162,36 @@ def grouped(
         settings = [f"{k}={config[k]}" for k in by if k in config]
         label = " ".join([name_of(config, run), *settings])
         curve = cut(metrics[name], until) if until else metrics[name]
-        curves.setdefault((task_of(config, run), label), []).append(curve)
+        curves.setdefault((task_of(config, run), label), {})[run] = curve
+    wanted = metric or f"a return ({', '.join(RETURNS)})"
     if not curves:
-        wanted = metric or f"a return ({', '.join(RETURNS)})"
         raise ConfigError(f"metric: none of the {len(without)} runs has logged {wanted}")
-    return [Group(task, label, tuple(found)) for (task, label), found in sorted(curves.items())]
+    for run in without:
+        log.warning("left out: %s has not logged %s", run, metric or "a return")
+    return [
+        Group(task, label, tuple(found.values()), tuple(found)) for (task, label), found in sorted(curves.items())
+    ]
+
+
+def doubts(groups: Sequence[Group], configs: Mapping[Path, Mapping[str, Any]]) -> list[str]:
+    """What makes runs of a group no mere repetitions with other seeds, a line each."""
+    lines = []
+    for group in groups:
+        name = f"{group.label} on {group.task}"
+        said = [configs[run] for run in group.runs]
+        keys = sorted({key for config in said for key in config} - REPEATED)
+        differ = [key for key in keys if any(config.get(key) != said[0].get(key) for config in said)]
+        if differ:
+            lines.append(f"{name}: runs differ in {', '.join(differ)}; by=[{differ[0]}] tells them apart")
+        ends = [float(curve.t[-1]) for curve in group.curves]
+        if min(ends) < SHORT * max(ends):
+            run = group.runs[ends.index(min(ends))]
+            lines.append(
+                f"{name}: compared up to step {min(ends):,.0f}, where {run} ends; another has {max(ends):,.0f}"
+            )
+        lines += [f"{name}: {run} goes on from {config['checkpoint_path']}: both count where both are given"
+                  for run, config in zip(group.runs, said, strict=True) if config.get("checkpoint_path")]  # fmt: skip
+    return lines
 
 
 def cut(curve: Series, until: float) -> Series:

@@ -94,6 +94,8 @@ def check(config: type, spec: Field[Any], value: Any) -> Any:
     hint = _hints(config)[spec.name]
     try:
         typed = _convert(value, hint)
+    except BadItemError as error:
+        raise ConfigError(f"{spec.name}: {error.item!r} is not {describe(error.hint)}") from None
     except ValueError:
         raise ConfigError(f"{spec.name}: {value!r} is not {describe(hint)}") from None
     length, pattern = spec.metadata["length"], spec.metadata["pattern"]
@@ -136,10 +138,25 @@ def _convert(value: Any, hint: Any) -> Any:
         if isinstance(value, str) and value[:1] + value[-1:] == "[]":  # how a shell leaves [a, b]
             value = [word.strip() for word in value[1:-1].split(",") if word.strip()]
         _require(value, isinstance(value, list | tuple))
-        return [_convert(item, get_args(hint)[0]) for item in value]
+        return [_convert_item(item, get_args(hint)[0]) for item in value]
     if hint is Any:
         return value
     return _convert_plain(value, origin or hint)
+
+
+class BadItemError(ValueError):
+    """One of a list's items is not of the declared type."""
+
+    def __init__(self, item: Any, hint: Any) -> None:
+        super().__init__(item)
+        self.item, self.hint = item, hint
+
+
+def _convert_item(item: Any, hint: Any) -> Any:
+    try:
+        return _convert(item, hint)
+    except ValueError:
+        raise BadItemError(item, hint) from None
 
 
 def _convert_union(value: Any, options: tuple[Any, ...]) -> Any:
@@ -250,7 +267,7 @@ def collect(root: type, config: Mapping[str, Any]) -> Schema:
             elif kind in KINDS_WITH_KEYS and ":" in str(name):
                 schema.undeclared.append(str(name))
 
-    visit(root, "the command")
+    visit(root, "the run")
     return schema
 
 

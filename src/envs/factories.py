@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 import re
@@ -158,6 +159,8 @@ def _explain_import(key: str) -> Iterator[None]:
         parent, _, _ = absent.rpartition(".")
         if parent and key.startswith(absent):
             raise ConfigError(f"env_args.key: there is no module {absent!r}{_near_module(absent)}") from error
+        if absent == key and key not in _PIP_NAMES:
+            raise ConfigError(f"env_args.key: there is no module {key!r}{_did_you_mean(_called(key))}") from error
         root = absent.partition(".")[0]
         package = _PIP_NAMES.get(root, root)
         extra = re.match(r"(?:pettingzoo\.)?(atari|butterfly|classic|sisl)[./]", key)
@@ -166,6 +169,16 @@ def _explain_import(key: str) -> Iterator[None]:
             f"env_args.key: {key} needs a package that is not installed ({_one_line(cause)}): "
             f"pip install {package}{also}"
         ) from error
+
+
+def _called(word: str) -> list[str]:
+    """The environment that has ``word`` in its name, if there is one: ``simple_spread`` is in mpe2."""
+    mpe2 = importlib.util.find_spec("mpe2")
+    here = [f"mpe2.{m.name}" for m in pkgutil.iter_modules(mpe2.submodule_search_locations)] if mpe2 else []
+    import pettingzoo
+
+    found = [name for name in (*here, *pettingzoo.aec_registry) if re.search(rf"\b{re.escape(word)}", name)]
+    return found[:1]
 
 
 def _near_module(absent: str) -> str:

@@ -15,6 +15,7 @@ from ..components.rollout import Rollout
 from ..config.schema import read
 from ..modules.codebook import Codebook
 from ..types import ConfigError
+from ..utils.errors import reason_of
 from .vae_trainer import STATE_CLIP, VAEConfig, VAETrainer
 
 
@@ -38,8 +39,9 @@ class SubgoalPrior:
         try:
             self.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
         except (OSError, RuntimeError, KeyError, ValueError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ConfigError(f"source: {file} is no subgoal prior for this environment ({reason})") from error
+            raise ConfigError(
+                f"source: {file} is no subgoal prior for this environment, or of another size ({reason_of(error)})"
+            ) from error
 
     def state_dict(self) -> dict[str, Any]:
         """The VAE that it is."""

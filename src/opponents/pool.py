@@ -101,7 +101,8 @@ def read_pool(path: str | Path) -> Pool:
         pool = Pool(manifest.parent, said["env"], dict(said["env_args"]), members, str(said.get("prior") or ""))
     except OSError as error:
         raise ConfigError(
-            f"pool: {manifest} cannot be read ({error.strerror}); make one with `main.py pool`"
+            f"pool: {manifest} cannot be read ({error.strerror}); give pool=FOLDER, where it lies, or make one with "
+            "`main.py pool`"
         ) from None
     except (yaml.YAMLError, TypeError, KeyError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())

@@ -307,7 +307,7 @@ def known_for(whole: EnvInfo, kind: str) -> Any:
         ConfigError: nothing is, or a package is missing.
     """
     for name in REGISTRY[kind]:
-        if name in whole.key.lower():
+        if name.lower() in whole.key.lower():
             return resolve(kind, name)
     known = ", ".join(REGISTRY[kind])
     raise ConfigError(

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ..types import ConfigError, TrainingError
+from .errors import reason_of
 from .run_directory import write_json
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ def find_checkpoint(path: str, load_step: int = 0, key: str = "checkpoint_path")
         root = root / "checkpoints"
     steps = [int(p.name) for p in root.glob("*") if p.name.isdigit() and (p / RUN_FILE).is_file()]
     if not steps:
-        reason = "holds no checkpoint" if root.exists() else "does not exist"
+        reason = "holds no checkpoint (the run ended before its first?)" if root.exists() else "does not exist"
         raise ConfigError(f"{key}: {path} {reason}; give a run's directory")
     nearest = min(steps, key=lambda step: abs(step - load_step)) if load_step else max(steps)
     return root / str(nearest)
@@ -113,7 +114,9 @@ def load_checkpoint(folder: Path, learner: Any) -> dict[str, Any]:
         if saved is not None and hasattr(learner, "load_state_dict"):
             learner.load_state_dict(saved)  # what those files leave out; a learner inside it may offer nothing
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = reason_of(error)
+        if isinstance(error, OSError) or "zip archive" in reason:
+            raise ConfigError(f"checkpoint_path: {folder} is damaged ({reason})") from error
         raise ConfigError(
             f"checkpoint_path: {folder} belongs to another learner, environment or size of network ({reason})"
         ) from error

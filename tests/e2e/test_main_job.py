@@ -3,6 +3,7 @@
 import json
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -92,7 +93,7 @@ def test_every_test_episode_is_kept(default_run):
         assert sum(episodes["lengths"]) / len(returns) == pytest.approx(means["test_ep_length_mean"])
 
 
-def test_evaluate_loads_agents_and_vae(default_run):
+def test_evaluate_loads_agents_and_vae(default_run, tmp_path):
     result = main(
         ["evaluate", "with", f"checkpoint_path={default_run.run}", "test_nepisode=8"], default_run.results / "x"
     )
@@ -107,6 +108,12 @@ def test_evaluate_loads_agents_and_vae(default_run):
         ["with", "evaluate=True", f"checkpoint_path={default_run.run}", "test_nepisode=8"], default_run.results / "y"
     )
     assert again.code == 0, again.err
+    (folder,) = (default_run.run / "checkpoints").iterdir()
+    assert json.loads((folder / "evaluation.json").read_text())["episode_returns"] == stored["episode_returns"]
+    moved = shutil.copytree(folder, tmp_path / "moved")  # the same games, wherever it lies
+    (moved / "evaluation.json").unlink()
+    main(["evaluate", "with", f"checkpoint_path={moved}", "test_nepisode=8"], tmp_path)
+    assert json.loads((moved / "evaluation.json").read_text())["episode_returns"] == stored["episode_returns"]
 
 
 def test_a_run_goes_on_from_a_checkpoint(default_run, tmp_path):

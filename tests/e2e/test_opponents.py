@@ -182,6 +182,11 @@ def test_opponents_are_of_the_pools_game(tmp_path):
     other = main(["pool", "with", f"runs=[{team.run}]", f"out={tmp_path / 'other'}"], tmp_path, results_key=False)
     assert "was trained in lbforaging:" in error_of(other) and "the pool is for mpe2.simple_tag_v3" in error_of(other)
     assert not (tmp_path / "other").exists()
+    prior = main(["--config=omg_vae", "with", "t_max=400", "test_interval=0", "batch_size=4", "batch_size_run=4",
+                  "hidden_dim=16", "vae_hidden_dim=16", "use_tensorboard=False"], tmp_path / "tag")  # fmt: skip
+    words = ["scripts=[west]", f"prior={prior.run}", f"out={tmp_path / 'other'}"]
+    other = main(["pool", *FORAGING, *words], tmp_path, results_key=False)
+    assert "prior: " in error_of(other) and "was trained in mpe2.simple_tag_v3" in error_of(other)
     pool(tmp_path / "same", f"runs=[{team.run}]", "checkpoints=all")
 
 

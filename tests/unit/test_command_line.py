@@ -15,6 +15,7 @@ from omarl.types import ConfigError
     ("words", "expected"),
     [
         (["t_max=100"], "t_max=100: settings stand after the word with: with t_max=100"),
+        (["--config=iql", "--config", "vdn"], "--config: given twice"),
         (["--confg=omg_vae"], "--confg: no such option; did you mean '--config'?"),
         (["-uz", "with", "t_max=5"], "-z: no such option"),
         (["evalute", "with", "t_max=5"], "evalute: no such command; did you mean 'evaluate'? (there is: "),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 
 import numpy as np
 import pytest
@@ -86,6 +87,27 @@ def test_a_longer_run_counts_as_far_as_the_shortest_goes(tmp_path):
     ours(tmp_path / "r" / "2", "iql", 2, [0.0, 1.0, 1.0, 99.0, 99.0])
     rows, _ = compare(CompareConfig(runs=str(tmp_path / "r"), out=str(tmp_path / "out")))
     assert rows[0].steps == 2000 and rows[0].final.point == 1.0
+
+
+def test_what_makes_runs_no_mere_repetitions_is_told(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("omarl"), "propagate", True)
+    ours(tmp_path / "r" / "1", "iql", 1, [0.0] * 10, lr=0.1)
+    ours(tmp_path / "r" / "2", "iql", 2, [0.0] * 10, lr=0.1, env_workers=2)
+    ours(tmp_path / "r" / "5", "iql", 2, [None])
+    words = {"runs": str(tmp_path / "r"), "out": str(tmp_path / "out")}
+    compare(CompareConfig(**words))
+    assert caplog.messages == [f"left out: {tmp_path}/r/5 has not logged a return"]
+    caplog.clear()
+    ours(tmp_path / "r" / "3", "iql", 3, [0.0] * 4, lr=0.2)
+    ours(tmp_path / "r" / "4", "iql", 1, [0.0] * 9, lr=0.1, checkpoint_path="r/1")
+    compare(CompareConfig(**words))
+    assert [line.partition(": ")[2] for line in caplog.messages[1:]] == [
+        "runs differ in lr; by=[lr] tells them apart",
+        f"compared up to step 3,000, where {tmp_path}/r/3 ends; another has 9,000",
+        f"{tmp_path}/r/4 goes on from r/1: both count where both are given",
+    ]
+    with pytest.raises(ConfigError, match="by: no run has the key 'lrr'"):
+        compare(CompareConfig(**words, by="lrr"))
 
 
 def test_gaps_are_left_out(tmp_path):

@@ -145,6 +145,7 @@ def test_numbers_as_people_write_them(tmp_path):
          "ppo_history, pqn, pqn_vdn, qmix, vdn)"),
         (["with", "seed=-1"], "seed: -1 is out of range, it must be at least 0 (command line)"),
         (["with", "seed=abc"], "seed: 'abc' is not a whole number (command line)"),
+        (["with", "vae_betas=[0.5,a]"], "vae_betas: 'a' is not a number (command line)"),
         (["with", "vae_betas=[0.9]"], "vae_betas: [0.9] has 1 values, it needs 2 (command line)"),
         (["with", "name=../x"], "name: '../x' cannot be a folder's name (command line)"),
         (["with", "learner=os:path"], "learner: 'os:path' is no class or function"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from omarl import crossplay
-from omarl.crossplay import CrossplayConfig, Matrix, check_between, matrix_of, normalised
+from omarl.crossplay import CrossplayConfig, Matrix, check_between, check_met, matrix_of, normalised
 from omarl.types import ConfigError
 
 
@@ -16,9 +16,10 @@ def test_runs_of_one_name_are_averaged():
     assert matrix.values.tolist() == [[2.0, 3.0], [0.0, 1.0]]
 
 
-def test_runs_that_met_others_are_refused():
-    with pytest.raises(ConfigError, match="different opponents"):
-        matrix_of({"a": [{"west": 1.0}], "b": [{"east": 1.0}]})
+def test_runs_that_are_to_meet_others_are_refused():
+    check_met({Path("a"): ("west", "east"), Path("b"): ("west", "east")})
+    with pytest.raises(ConfigError, match="runs: a and b have different opponents"):
+        check_met({Path("a"): ("west",), Path("b"): ("east",)})
 
 
 def test_zero_is_the_one_and_one_the_other():
@@ -37,6 +38,7 @@ def test_what_cannot_end_well_is_not_begun(tmp_path, monkeypatch, words, message
     (tmp_path / "file").touch()
     monkeypatch.setattr(crossplay, "find_runs", lambda patterns: [Path("one"), Path("other")])
     monkeypatch.setattr(crossplay, "last_checkpoints", lambda runs, key: {run: run for run in runs})
+    monkeypatch.setattr(crossplay, "opponents_of", lambda values: ("west",))
     monkeypatch.setattr(crossplay, "values_of", lambda run, folder, config: {"label": run.name})
     monkeypatch.setattr(crossplay.training, "tested", lambda *args: pytest.fail("played"))
     with pytest.raises(ConfigError, match=message):

@@ -99,8 +99,10 @@ def test_a_yaml_of_somebody_elses_is_not_written_over(host):
     root, package = host
     theirs = package / "config" / "algs" / "omg_vae.yaml"
     theirs.write_text("name: other\n")
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
     with pytest.raises(ConfigError, match="is not from here"):
         plugin(PluginConfig(host=str(root), apply=True))
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
     assert theirs.read_text() == "name: other\n"
 
 

@@ -39,6 +39,18 @@ def test_whoever_comes_second_takes_what_is_there(tmp_path, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} == {"before", "during"}  # no drafts are left
 
 
+def test_a_run_notes_where_its_pool_lies(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    values = pooling.with_pool({"mac": "basic_mac", "pool": "pools/mine", "source": ""}, None)
+    assert values == {"mac": "basic_mac", "pool": str(tmp_path / "pools" / "mine"), "source": ""}
+
+
+def test_an_opponent_is_of_one_split(tmp_path):
+    with pytest.raises(ConfigError, match=r"scripts, test_scripts, .*'nearest' stands twice"):
+        pooling.make_pool({**SAID, "test_scripts": "nearest", "out": str(tmp_path / "x")})
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_cannot_be_made_is_still_said(tmp_path):
     with pytest.raises(ConfigError, match="script: 'nearst' is none of"):
         pooling.made_once({**SAID, "scripts": "nearst", "out": str(tmp_path / "x")})

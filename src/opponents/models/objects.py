@@ -86,7 +86,9 @@ class ObjectModel(HistoryModel):
         try:
             food_slots(whole)
         except ConfigError as error:
-            raise ConfigError("opponent_model: objects needs foraging whose players see everything") from error
+            raise ConfigError(
+                "opponent_model: objects needs foraging whose players see everything: --env-config=foraging"
+            ) from error
 
     def _columns(self, m: int, at: int) -> list[int]:
         """Where an observation has what is told of each food beside subject ``m``, who stands at ``at``."""
