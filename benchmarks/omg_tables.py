@@ -20,6 +20,7 @@ from omg_tasks import CHOICES, RETEST, SEEDS, SETTINGS, STARTS, STEPS, TASKS, TE
 
 OUT = Path(__file__).parent / "omg"
 AGAINST = "test_return_against/"
+NEW_PREY = "script, prey new"
 MEASURES = {"test_return_mean": "return", "test_ep_length_mean": "length", "test_omg_hit_ratio": "hits",
             "test_omg_hit_chance": "chance"}  # fmt: skip
 EARLY = 0.4  # share of a run after which arms are compared once before the end
@@ -31,7 +32,7 @@ class Result(NamedTuple):
     Attributes:
         steps: that the run had then trained for.
         episodes: of the test.
-        measure: ``return``, ``return/<family>``, ``length``, ``hits`` or ``chance``.
+        measure: ``return``, ``return/<family>`` (or ``NEW_PREY``), ``length``, ``hits`` or ``chance``.
     """
 
     arm: str
@@ -47,7 +48,15 @@ def finished(folder: Path) -> list[Path]:
     return sorted((place for place in folder.glob("*") if place.name.isdigit()), key=lambda place: int(place.name))
 
 
-def measured(arm: str, place: Path) -> list[Result]:
+def with_new_prey(name: str) -> set[str]:
+    """The test scripts whose prey does what no training script's does, where others' does: models are about prey."""
+    task = TASKS[name]
+    met = {script.partition("+")[2] for script in task.train}
+    new = {script for script in task.test if script.partition("+")[2] not in met}
+    return new if len(new) < len(task.test) else set()
+
+
+def measured(name: str, arm: str, place: Path) -> list[Result]:
     """A finished run's returns at each of its tests, and all measures of the last, or of the one after its end."""
     (run,) = place.glob("sacred/*/*/1")
     seed, metrics = int(place.name), read_metrics(run)
@@ -58,8 +67,12 @@ def measured(arm: str, place: Path) -> list[Result]:
         values, episodes = json.loads(files[-1].read_text(encoding="utf-8")), RETEST
     else:
         values, episodes = {name: series.value[-1] for name, series in metrics.items()}, TESTED
-    for name, value in values.items():
-        measure = MEASURES.get(name) or (f"return/{name.removeprefix(AGAINST)}" if name.startswith(AGAINST) else "")
+    each = {line["name"]: line["return"] for line in values.get("by_opponent", ()) if line["of"] == "opponent"}
+    if each and (new := with_new_prey(name)):
+        values[AGAINST + NEW_PREY] = np.mean([each[script] for script in new])
+    for number, value in values.items():
+        against = f"return/{number.removeprefix(AGAINST)}" if number.startswith(AGAINST) else ""
+        measure = MEASURES.get(number) or against
         if measure and (files or measure != "return"):
             found.append(Result(arm, seed, int(curve.t[-1]), episodes, measure, float(value)))
     return found
@@ -75,8 +88,9 @@ def gather(name: str, results: Path | None) -> list[Result]:
                 one = Result(row["arm"], int(row["seed"]), int(row["steps"]), int(row["episodes"]), row["measure"],
                              float(row["value"]))  # fmt: skip
                 known.setdefault((one.arm, one.seed), []).append(one)
+    task = next((task for task in TASKS if name == task or name.startswith(f"{task}_")), "")
     for arm in sorted((results / name).glob("*")) if results else ():
-        known |= {(arm.name, int(place.name)): measured(arm.name, place) for place in finished(arm)}
+        known |= {(arm.name, int(place.name)): measured(task, arm.name, place) for place in finished(arm)}
     found = [one._replace(value=float(f"{one.value:.6g}")) for key in sorted(known) for one in known[key]]
     if found:
         with file.open("w", encoding="utf-8", newline="") as lines:
@@ -110,6 +124,8 @@ def columns(found: Sequence[Result], arm: str, name: str) -> dict[str, Interval]
     early = [float(on_grid(curve, np.array([EARLY * task.steps]))[0]) for curve in lines]
     said = {"early, all 30": early, "all 30": ends(found, arm, "return")}
     said |= {family: ends(found, arm, f"return/{family}") for family in families(name)}
+    if with_new_prey(name):
+        said[NEW_PREY] = ends(found, arm, f"return/{NEW_PREY}")
     if task.has_end:
         said["steps to finish"] = ends(found, arm, "length")
     whole = {"over the run, all 30": row_of(Group(name, arm, tuple(lines))).area}

@@ -36,7 +36,7 @@ from .utils.run_directory import write_json
 
 POINT = 20  # updates behind each point of a curve
 
-# What the user set at first. The latent size is not told ("> 32"): 64 stands for it.
+# A configuration as people have it before they look for help, and one with everything that is usually advised.
 FIRST: dict[str, Any] = {
     "vae_optimiser": "adam",
     "vae_betas": [0.9, 0.999],
@@ -59,7 +59,8 @@ FINAL: dict[str, Any] = {
 }
 ANNEALED: dict[str, Any] = {"omg_vae_alpha": 0.01, "vae_alpha_schedule": "linear"}
 
-# Each changes the first settings in one thing. The numbers are those of the list of remedies.
+# Each changes the first settings in one thing. The number is its kind: 1 KL weight, 2 learning rate, 3 beta1, 4 clip,
+# 5 log_var, 6 latents.
 REMEDIES: dict[str, dict[str, Any]] = {
     "1 alpha 0.01": {"omg_vae_alpha": 0.01},
     "1 alpha 0.01, ramp of 10": {**ANNEALED, "vae_alpha_ramp": 10},

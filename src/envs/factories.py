@@ -159,8 +159,8 @@ def _explain_import(key: str) -> Iterator[None]:
         parent, _, _ = absent.rpartition(".")
         if parent and key.startswith(absent):
             raise ConfigError(f"env_args.key: there is no module {absent!r}{_near_module(absent)}") from error
-        if absent == key and key not in _PIP_NAMES:
-            raise ConfigError(f"env_args.key: there is no module {key!r}{_did_you_mean(_called(key))}") from error
+        if absent == key and (near := _called(key)):
+            raise ConfigError(f"env_args.key: there is no module {key!r}{_did_you_mean(near)}") from error
         root = absent.partition(".")[0]
         package = _PIP_NAMES.get(root, root)
         extra = re.match(r"(?:pettingzoo\.)?(atari|butterfly|classic|sisl)[./]", key)

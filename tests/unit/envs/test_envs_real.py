@@ -216,6 +216,7 @@ def test_foraging_parity_with_the_raw_environment(make: Any, base_seed: int) -> 
         ("pettingzoo", {"key": "sisl/pursuitt-v5"}, r"did you mean 'sisl/pursuit-v5'"),
         ("pettingzoo", {"key": "pettingzoo.sisl.pursuit_v4"}, r"did you mean 'sisl/pursuit-v5'"),
         ("pettingzoo", {"key": "no_such_package.thing_v1"}, "pip install no_such_package"),
+        ("pettingzoo", {"key": "simple_spread"}, r"no module 'simple_spread'; did you mean 'mpe2\.simple_spread_v3'"),
         ("pettingzoo", {"key": "mpe2.all_modules"}, "neither parallel_env nor env"),
         ("pettingzoo", {**TAG, "num_goods": 2}, r"env_args\.num_goods is unknown.*num_good,"),
         ("pettingzoo", {"key": "classic/rps-v2", "moves": 2}, r"env_args\.moves is unknown.*num_actions"),
