@@ -203,7 +203,7 @@ def test_the_same_seed_is_the_same_run(source, tmp_path, algorithm):
         (["--config=omg_ppo", "with", "pool=/nowhere"], "pool: /nowhere cannot be read (No such file"),
         (["--config=omg_ppo", "--env-config=simple_spread"], "pool: there are no scripts for mpe2.simple_spread_v3"),
         (["--config=omg_objects"], "opponent_model: objects needs foraging whose players see everything"),
-        (["--config=ippo", "with", "opponents_told=[thoughts]"], "is not a list (of one of 'actions', 'goal'"),
+        (["--config=ippo", "with", "opponents_told=[thoughts]"], "opponents_told: 'thoughts' is not one of 'act"),
         (["replay"], "checkpoint_path: replay needs one"),
         (["--config=omg_ppo", "with", "omg_mode=hopeful"], "omg_mode: 'hopeful' is not one of"),
         (["pool", "with", "out=x"], "runs, scripts: say who is to be met in training"),
