@@ -48,7 +48,7 @@ class SubgoalPrior:
         return self.trainer.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes up what a frozen VAE needs of ``state_dict``, the bound of log_var included, which is no parameter."""
+        """Takes up what a frozen VAE needs, the bound of log_var included, which is no parameter."""
         self.trainer.vae.load_state_dict(state["vae"])
         self.trainer.normaliser.load_state_dict(state["normaliser"])
         if "log_var" in state:
