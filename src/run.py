@@ -221,7 +221,8 @@ def build(values: Mapping[str, Any], logger: Logger) -> Parts:
         )
         mac = resolve("mac", config.mac)(scheme, groups, args)
         learner = resolve("learner", config.learner)(mac, scheme, logger, args)
-        if getattr(mac, "model", None) is not None and not getattr(learner, "trains_model", False):
+        ours = ":" not in config.learner  # one from outside knows what it trains
+        if ours and getattr(mac, "model", None) is not None and not getattr(learner, "trains_model", False):
             raise ConfigError("opponent_model: nothing trains it; set learner=opponent_model_learner")
         if config.use_cuda:
             learner.cuda()

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..types import ConfigError, EnvInfo
-from .tag import PATROLS, ROUNDS, STOPS, THERE, check_game, is_stray, rounds_of, steer
+from .tag import PATROLS, ROUNDS, STOPS, THERE, check_what_is_seen, is_stray, rounds_of, steer
 
 Ints = NDArray[np.int64]
 SLIP = 0.02  # share of a player's actions that are reckoned to be accidents
@@ -28,7 +28,7 @@ class PreyFilter:
     """
 
     def __init__(self, scripts: list[str], info: EnvInfo, seats: list[int], n_envs: int) -> None:
-        check_game(info)
+        check_what_is_seen(info)
         weights = Counter(script.split("+")[-1] for script in scripts)
         weights.setdefault("stray", 1)
         lost = [name for name in weights if name not in ROUNDS and name not in PATROLS]

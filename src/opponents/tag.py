@@ -122,7 +122,7 @@ def laps_of(script: str) -> Floats:
     return np.tile(rounds, (1, LAPS // rounds.shape[1], 1))
 
 
-def check_game(info: EnvInfo) -> None:
+def check_what_is_seen(info: EnvInfo) -> None:
     """Raises ConfigError where there are not one prey and two obstacles, all in sight: what scripts read."""
     prey = [name for name in info.agents if not name.startswith("adversary")]
     seen = 4 + 2 * 2 + 2 * (info.n_agents - 1) + 2  # own, obstacles, the others, the prey's speed
@@ -142,7 +142,7 @@ class TagScripts:
     def __init__(
         self, names: list[str], noise: list[float], info: EnvInfo, seats: list[int], n_envs: int, seed: int
     ) -> None:
-        check_game(info)
+        check_what_is_seen(info)
         self.kinds = [tuple(name.split("+")) for name in names]
         for name, pair in zip(names, self.kinds, strict=True):
             if len(pair) != 2 or pair[0] not in PREDATORS or pair[1] not in {**PREY, **ROUNDS, **PATROLS}:
