@@ -25,10 +25,10 @@ from . import run, training
 from .analysis.ablation_report import write_report
 from .analysis.runs import Series
 from .analysis.symptoms import measured_window, motion
+from .components.vae_trainer import VAEConfig, VAETrainer
 from .config.schema import key, read
 from .envs.make import cores
 from .learners.omg_vae_learner import OMGVAELearner
-from .learners.vae_trainer import VAEConfig, VAETrainer
 from .types import ConfigError
 from .utils.files import writable
 from .utils.metrics import Logger

@@ -50,6 +50,21 @@ class TrainingError(OmarlError):
 
 
 @dataclass(frozen=True)
+class Block:
+    """What an observation space declares of adjacent features.
+
+    Attributes:
+        size: number of features.
+        kind: ``number`` | ``binary`` (only 0 and 1) | ``one_hot`` (exactly one 1) | ``image`` (pixels in [0, 1]).
+        shape: the axes of an array that was flattened; empty for a vector. Three axes are a grid or an image.
+    """
+
+    size: int
+    kind: str = "number"
+    shape: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class EnvInfo:
     """What stays the same for every copy and every episode of an environment.
 
@@ -65,6 +80,8 @@ class EnvInfo:
         state_shape: S.
         episode_limit: the most steps of an episode; reaching it truncates.
         arguments: what its constructor was given beside the key.
+        obs_blocks: for each agent, what its space declares of its O features; empty where unknown.
+        state_blocks: the same of the S features of the state.
     """
 
     key: str
@@ -77,6 +94,8 @@ class EnvInfo:
     state_shape: int
     episode_limit: int
     arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    obs_blocks: tuple[tuple[Block, ...], ...] = ()
+    state_blocks: tuple[Block, ...] = ()
 
     @property
     def n_agents(self) -> int:

@@ -13,7 +13,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ..types import ConfigError, EnvInfo
+from ..types import Block, ConfigError, EnvInfo
+from ..utils.space_blocks import blocks_of_space, padded
 from .arrays import Frame
 from .spaces import MASK_KEY, Flattener, flattener, has_mask, without_mask
 
@@ -53,6 +54,7 @@ class Adapter(ABC):
         obs_sizes = tuple(part.size for part in self.flatteners)
         action_sizes = tuple(int(space.n) for space in self.action_spaces)
         self._read_state: Callable[[], Any] | None = None
+        blocks = tuple(padded(_blocks(space), max(obs_sizes)) for space in observation_spaces)
         self.info = EnvInfo(
             key=key,
             agents=tuple(names),
@@ -63,6 +65,8 @@ class Adapter(ABC):
             action_sizes=action_sizes,
             state_shape=len(names) * max(obs_sizes),
             episode_limit=episode_limit,
+            obs_blocks=blocks,
+            state_blocks=tuple(block for own in blocks for block in own),
         )
         self._every_action = np.arange(max(action_sizes)) < np.array(action_sizes)[:, None]  # [N, U]
         self._no_action = np.arange(max(action_sizes)) == 0  # [U]
@@ -101,7 +105,12 @@ class Adapter(ABC):
         """Shows the environment's own state; with size 0, all observations in a row."""
         if size:
             self._read_state = self._state_method()
-            self.info = replace(self.info, state_shape=size)
+            self.info = replace(self.info, state_shape=size, state_blocks=self._state_blocks())
+
+    def _state_blocks(self) -> tuple[Block, ...]:
+        """What the environment declares of its state, where it does."""
+        space = getattr(self.env, "state_space", None)
+        return blocks_of_space(space) if isinstance(space, spaces.Space) else ()
 
     def close(self) -> None:
         """Closes the environment."""
@@ -188,7 +197,16 @@ def outcome(
 
 
 def _flattener(space: spaces.Space, name: str) -> Flattener:
-    return flattener(without_mask(space) if has_mask(space) else space, f"observation of {name}")
+    return flattener(_seen(space), f"observation of {name}")
+
+
+def _blocks(space: spaces.Space) -> tuple[Block, ...]:
+    return blocks_of_space(_seen(space))
+
+
+def _seen(space: spaces.Space) -> spaces.Space:
+    """The space without its action mask."""
+    return without_mask(space) if isinstance(space, spaces.Dict) and has_mask(space) else space
 
 
 def _discrete(space: spaces.Space, name: str) -> spaces.Discrete:

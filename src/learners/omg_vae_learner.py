@@ -7,7 +7,7 @@ share a batch and nothing else: no gradient passes between them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,15 +15,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ..components.vae_trainer import VAEConfig, VAETrainer
 from ..config.schema import key, read
-from ..types import Batch, MetricLogger, PathLike, TrainingError, feature_size
+from ..types import Batch, Block, MetricLogger, PathLike, TrainingError, feature_size
 from ..utils.metrics import Grid, IntervalStats
 from .base_learner import make_base_learner
-from .vae_trainer import VAEConfig, VAETrainer
 from .vae_watch import VAEWatch
 
 DESCRIBED = (
     "vae_explained_variance",
+    "vae_accuracy",
+    "vae_recon_null",
     "vae_active_units",
     "vae_kl_top_share",
     "vae_log_var_bound_share",
@@ -39,7 +41,9 @@ class OMGVAEConfig(VAEConfig):
 
     base_learner: str = key("q_learner", component="learner", help="trains the agents")
     learner_log_interval: int = key(1000, low=1, help="environment steps between logs")
-    vae_batch_states: int = key(128, low=0, help="states of each VAE update, drawn from the batch's; 0: all")
+    vae_input: Literal["state", "obs"] = key(
+        "state", help="what the VAE models: the state, or each agent's observation"
+    )
     vae_updates: int = key(1, low=1, help="VAE updates on each batch: more for rollouts, which come seldom")
     vae_watch: Literal["off", "warn", "act"] = key("off", help="examine the VAE at every log: tell, or also mend")
 
@@ -61,7 +65,7 @@ class OMGVAELearner:
         self.logger = logger
         self.base = make_base_learner(self.config.base_learner, mac, scheme, logger, args)
         self.on_policy = bool(getattr(self.base, "on_policy", False))
-        self.trainer = VAETrainer(feature_size(scheme, "state"), self.config)
+        self.trainer = VAETrainer(features_of(scheme, self.config.vae_input, args), self.config)
         self.stats = IntervalStats()
         self.log_grid = Grid(self.config.learner_log_interval)
         self.watch = VAEWatch(self.trainer, logger, acts=self.config.vae_watch == "act")
@@ -75,37 +79,36 @@ class OMGVAELearner:
             TrainingError: a logged loss, or the VAE itself at a log, is not finite.
         """
         self.base.train(batch, t_env, episode_num)
+        states = self.real_states(batch)
+        self.trainer.collect(states)
         for _ in range(self.config.vae_updates):
-            self.stats.add(self.trainer.update(self.drawn_states(batch)))
+            self.stats.add(self.trainer.update())
         if self.log_grid.due(t_env):
-            self._log(self.real_states(batch), t_env)
+            self._log(states, t_env)
 
-    def drawn_states(self, batch: Batch) -> Tensor:
-        """What one update is made on: ``vae_batch_states`` of the real states, without replacement, [M, S].
-
-        States of one episode resemble each other: some of them tell nearly as much as all, in less time.
-        """
-        met, wanted = batch["filled"].flatten().nonzero().squeeze(1), self.config.vae_batch_states
-        if 0 < wanted < len(met):
-            met = met[torch.randperm(len(met), device=met.device)[:wanted]]
-        return batch["state"].flatten(2).flatten(0, 1)[met]
-
-    @staticmethod
-    def real_states(batch: Batch) -> Tensor:
-        """The states that were met, final ones included, padding left out: [M, S]."""
-        states = batch["state"].flatten(2)
-        return states[batch["filled"].squeeze(-1) > 0]
+    def real_states(self, batch: Batch) -> Tensor:
+        """What the VAE models in a batch, final steps included, padding and dead agents left out: [M, S]."""
+        filled = batch["filled"].squeeze(-1) > 0  # [B, T+1]
+        if self.config.vae_input == "state":
+            return batch["state"].flatten(2)[filled]
+        obs = batch["obs"].flatten(3)  # [B, T+1, N, O]
+        alive = filled[..., None].expand(obs.shape[:3])
+        try:
+            alive = alive & (batch["agent_mask"].reshape(alive.shape) > 0)
+        except KeyError:  # a host's batch has none
+            pass
+        return obs[alive]
 
     def evaluate(self, batches: list[Batch]) -> dict[str, float]:
         """How well the states of episodes that were not trained on are coded: see ``VAETrainer.describe``."""
         described = self.trainer.describe(torch.cat([self.real_states(batch) for batch in batches]))
-        wanted = ("vae_explained_variance", "vae_active_units", "vae_recon_loss", "vae_kl_loss")
-        return {name: described[name] for name in wanted}
+        wanted = ("vae_explained_variance", "vae_accuracy", "vae_active_units", "vae_recon_loss", "vae_kl_loss")
+        return {name: described[name] for name in wanted if name in described}
 
     def _log(self, states: Tensor, t_env: int) -> None:
         logged = self.stats.flush(self.logger, t_env)
         described = self.trainer.describe(states)
-        state = {name: described[name] for name in DESCRIBED}
+        state = {name: described[name] for name in DESCRIBED if name in described}
         state |= {"vae_lr": self.trainer.optimiser.param_groups[0]["lr"], "updates": self.trainer.updates}
         for name, value in state.items():
             self.logger.log_stat(name, value, t_env)
@@ -144,3 +147,27 @@ class OMGVAELearner:
         if state["base"] is not None:
             self.base.load_state_dict(state["base"])
         self.trainer.load_state_dict(state["vae"])
+
+
+def features_of(scheme: Any, what: str, args: Any) -> int | Sequence[Block]:
+    """What is known of the features that the VAE models.
+
+    Args:
+        scheme: PyMARL's.
+        what: ``state`` or ``obs``.
+        args: the run's; ours hold ``env_info``, which a host's lack.
+    """
+    info = getattr(args, "env_info", None)
+    blocks: Sequence[Block] = ()
+    if info is not None:
+        blocks = info.state_blocks if what == "state" else common_blocks(info.obs_blocks)
+    size, vshape = feature_size(scheme, what), scheme[what]["vshape"]
+    if sum(block.size for block in blocks) == size:
+        return blocks
+    return [Block(size, shape=tuple(vshape))] if isinstance(vshape, tuple) and len(vshape) == 3 else size
+
+
+def common_blocks(obs_blocks: Sequence[Sequence[Block]]) -> Sequence[Block]:
+    """The blocks that all agents' observations share; nothing where they differ."""
+    first, *others = obs_blocks or [()]
+    return first if all(other == first for other in others) else ()

@@ -22,8 +22,10 @@ from ..components.optimisers import load_optimiser, make_optimiser, optimiser_st
 from ..components.rollout import Rollout
 from ..components.rollout_memory import RolloutMemory
 from ..components.schedules import linear
+from ..components.vae_optimiser import VAEOptimiser
+from ..components.vae_trainer import VAEConfig
 from ..config.schema import key, read
-from ..modules.losses import kl_gaussians, sample_gaussian
+from ..modules.losses import calibrated_nll, kl_gaussians, sample_gaussian
 from ..opponents.pool import read_pool
 from ..types import ConfigError, MetricLogger, PathLike
 from ..utils.metrics import Grid, IntervalStats
@@ -39,7 +41,6 @@ from .subgoals import (
     states_reached,
     steps_to_come,
 )
-from .vae_trainer import VAEConfig, VAETrainer
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,9 @@ class OpponentModelLearnerConfig(VAEConfig):
 
 # what models that are no VAE read of its keys, and what its prior is made by where they are none but have one
 MODEL_KEYS = {"vae_lr", "optim_eps", "grad_norm_clip"}
-PRIOR_KEYS = {"vae_latent_dim", "vae_hidden_dim", "vae_log_var_bound", "vae_log_var_limit"}
+PRIOR_KEYS = {"vae_latent_dim", "vae_hidden_dim", "vae_encoder", "vae_log_var_bound", "vae_log_var_limit"}
+STATE_VAE_KEYS = {"vae_log_var_init", "vae_likelihood", "vae_feature_types", "vae_formula", "vae_batch_states",
+                  "vae_window"}  # fmt: skip
 
 
 class OpponentModelLearner:
@@ -109,7 +112,7 @@ class OpponentModelLearner:
         self.memory = RolloutMemory(c.model_memory, c.model_window) if remembers else None
         self.parameters = list(self.student.parameters())
         self.prior: SubgoalPrior | PlacePrior | None = None
-        self.trainer: VAETrainer | None = None
+        self.trainer: VAEOptimiser | None = None
         self._check_horizon()
         state_dim = args.env_info.state_shape
         if self.model.keeps_goal:
@@ -119,7 +122,7 @@ class OpponentModelLearner:
                 self.prior = SubgoalPrior(
                     self._prior_file(bool(getattr(args, "checkpoint_path", ""))), state_dim, args
                 )
-                self.trainer = VAETrainer(state_dim, c, network=self.student)
+                self.trainer = VAEOptimiser(self.student, c)
         self.optimiser = make_optimiser("adam", self.parameters, c.vae_lr, eps=c.optim_eps)
         for line in self._notices():
             logger.console_logger.info(line)
@@ -162,7 +165,7 @@ class OpponentModelLearner:
         """What the user should know about the configuration, a line each."""
         unread = {each.name for each in fields(VAEConfig)} - MODEL_KEYS
         if self.trainer is not None:
-            unread = unread - PRIOR_KEYS if self.model.inference == "mlp" else {"vae_log_var_init"}
+            unread = unread - PRIOR_KEYS if self.model.inference == "mlp" else STATE_VAE_KEYS
         usual = VAEConfig()
         changed = sorted(name for name in unread if getattr(self.config, name) != getattr(usual, name))
         return [f"not read by this opponent model: {', '.join(changed)}"] if changed else []
@@ -335,7 +338,9 @@ class OpponentModelLearner:
         before[:, 1:] = features[:, :-2] * going_on
         now = batch["state"][:, :-1, None].flatten(3).expand(-1, -1, self.n_agents, -1)[valid]
         target = self.prior.standardised(now)
-        numbers = self.trainer.descend(target, self.student.decode(goal, before[valid]), mu, kl)
+        decoded = self.student.decode(goal, before[valid])
+        fit = calibrated_nll(decoded, target) if self.config.vae_decoder == "calibrated" else None
+        numbers = self.trainer.descend((decoded - target).square().mean(), mu, kl, fit)
         return {f"omg_{name.removeprefix('vae_')}": value for name, value in numbers.items()}
 
     def cuda(self) -> None:

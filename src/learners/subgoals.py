@@ -12,11 +12,11 @@ from torch.nn import functional as F
 
 from ..components.masks import ended
 from ..components.rollout import Rollout
+from ..components.vae_trainer import STATE_CLIP, VAEConfig, VAETrainer
 from ..config.schema import read
 from ..modules.codebook import Codebook
 from ..types import ConfigError
 from ..utils.errors import reason_of
-from .vae_trainer import STATE_CLIP, VAEConfig, VAETrainer
 
 
 class SubgoalPrior:
@@ -32,7 +32,8 @@ class SubgoalPrior:
     """
 
     def __init__(self, file: Path | None, state_dim: int, args: Any) -> None:
-        self.trainer = VAETrainer(state_dim, read(VAEConfig, args))
+        blocks = getattr(getattr(args, "env_info", None), "state_blocks", ())
+        self.trainer = VAETrainer(blocks or state_dim, read(VAEConfig, args))
         self.trainer.vae.requires_grad_(False)
         if file is None:
             return
@@ -48,26 +49,20 @@ class SubgoalPrior:
         return self.trainer.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes up what a frozen VAE needs, the bound of log_var included, which is no parameter."""
-        self.trainer.vae.load_state_dict(state["vae"])
-        self.trainer.normaliser.load_state_dict(state["normaliser"])
-        if "log_var" in state:
-            self.trainer.vae.bound, self.trainer.vae.limit = state["log_var"]
+        """Takes up what a frozen VAE needs."""
+        self.trainer.load_model(state)
 
-    @torch.no_grad()
     def encode(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """States [..., S] -> mu and log_var [..., Z]."""
-        return self.trainer.vae.encode(self.standardised(states))
+        return self.trainer.encode(states)
 
     def standardised(self, states: Tensor) -> Tensor:
         """States in the units that the VAE was trained in."""
         return self.trainer.normaliser.normalise(states, STATE_CLIP)
 
-    @torch.no_grad()
     def decode(self, goals: Tensor) -> Tensor:
         """Goals [..., Z] -> states [..., S] in the environment's units."""
-        n = self.trainer.normaliser
-        return self.trainer.vae.decode(goals) * n.std.float() + n.mean.float()
+        return self.trainer.decode(goals)
 
     def cuda(self) -> None:
         """Moves it to the GPU."""

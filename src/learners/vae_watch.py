@@ -9,8 +9,8 @@ import numpy as np
 
 from ..analysis.doctor import Finding, examine
 from ..analysis.runs import Series
+from ..components.vae_trainer import VAETrainer
 from ..types import MetricLogger
-from .vae_trainer import VAETrainer
 
 FIRST_LOOK = 20  # logs before anything is said: a training's start, or that of a remedy, looks like every illness
 SURE_ENOUGH = 0.6  # confidence from which a finding is told, or acted on
@@ -61,8 +61,8 @@ class VAEWatch:
     def _settings(self) -> dict[str, Any]:
         """The configuration as it stands now, after what was done to it: advice must start from there."""
         now = {**vars(self.trainer.config), "vae_lr": self.trainer.lr}
-        if self.trainer.controller is not None:
-            now |= {"vae_alpha_schedule": "pi", "vae_kl_target": self.trainer.controller.target}
+        if self.trainer.weight.controller is not None:
+            now |= {"vae_alpha_schedule": "pi", "vae_kl_target": self.trainer.weight.controller.target}
         return now
 
     def _tell(self, finding: Finding, t_env: int) -> None:
@@ -79,10 +79,10 @@ class VAEWatch:
         if "vae_lr" in remedy and remedy["vae_lr"] < trainer.lr:
             done = f"vae_lr {trainer.lr:g} -> {remedy['vae_lr']:g}"
             trainer.lr_scale = float(remedy["vae_lr"]) / trainer.config.vae_lr
-        elif remedy.get("vae_alpha_schedule") == "pi" and trainer.controller is None:
+        elif remedy.get("vae_alpha_schedule") == "pi" and trainer.weight.controller is None:
             target = float(remedy.get("vae_kl_target", self.values["vae_kl_loss"][-1]))
             done = f"the KL weight, {trainer.alpha:.3g}, goes to the PI controller with target {target:.3g} nats"
-            trainer.hand_alpha_to_controller(target)
+            trainer.weight.hand_over(target, trainer.updates)
         if not done:
             return False
         self.actions += 1

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .grid_nets import Grid, GridDecoder, GridEncoder
 from .linear import Linear
 from .losses import clamp_bound, sample_gaussian, softplus_bound, tanh_bound
 
@@ -15,7 +16,7 @@ class VAEOutput(NamedTuple):
     """What one pass gives.
 
     Attributes:
-        recon: the decoded state, [..., S].
+        recon: the decoder's outputs, [..., S].
         mu, log_var: the posterior over the code, [..., Z]; ``log_var`` is bounded already.
         z: the sampled code, [..., Z].
     """
@@ -46,7 +47,7 @@ def bounded(raw: Tensor, bound: str, limit: float) -> Tensor:
 
 
 class StateVAE(nn.Module):
-    """A diagonal-Gaussian VAE over standardised states.
+    """A VAE over standardised states with a diagonal Gaussian code.
 
     Args:
         state_dim: S.
@@ -56,17 +57,31 @@ class StateVAE(nn.Module):
             ``exp_clamp`` leaves it alone too, its loss clamps. See ``losses``.
         limit: bound of |log_var|.
         log_var_init: the log_var that the posterior starts around, before its bound.
+        grid: where planes lie in the state, for convolutional networks; None: multi-layer perceptrons.
     """
 
+    encoder: nn.Module
+    decoder: nn.Module
+
     def __init__(
-        self, state_dim: int, latent_dim: int, hidden_dim: int, bound: str, limit: float, log_var_init: float = 0.0
+        self,
+        state_dim: int,
+        latent_dim: int,
+        hidden_dim: int,
+        bound: str,
+        limit: float,
+        log_var_init: float = 0.0,
+        grid: Grid | None = None,
     ) -> None:
         super().__init__()
         self.latent_dim, self.bound, self.limit = latent_dim, bound, limit
-        self.encoder = mlp([state_dim, hidden_dim, hidden_dim, 2 * latent_dim])
-        self.decoder = mlp([latent_dim, hidden_dim, hidden_dim, state_dim])
-        head = self.encoder[-1]
-        assert isinstance(head, nn.Linear)
+        if grid is None:
+            self.encoder = mlp([state_dim, hidden_dim, hidden_dim, 2 * latent_dim])
+            self.decoder = mlp([latent_dim, hidden_dim, hidden_dim, state_dim])
+        else:
+            self.encoder = GridEncoder(grid, hidden_dim, 2 * latent_dim)
+            self.decoder = GridDecoder(grid, latent_dim, hidden_dim)
+        head = [layer for layer in self.encoder.modules() if isinstance(layer, nn.Linear)][-1]
         with torch.no_grad():
             head.bias[latent_dim:] += log_var_init
 
@@ -76,7 +91,7 @@ class StateVAE(nn.Module):
         return mu, bounded(raw, self.bound, self.limit)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Codes [..., Z] to states [..., S]."""
+        """Codes [..., Z] to the decoder's outputs [..., S]: see ``components.likelihood``."""
         return self.decoder(z)
 
     def forward(self, states: Tensor) -> VAEOutput:

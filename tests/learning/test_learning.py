@@ -8,7 +8,7 @@ import pytest
 import torch
 from omarl import training
 from omarl.experiment import configuration
-from omarl.learners.vae_trainer import VAEConfig, VAETrainer
+from omarl.components.vae_trainer import VAEConfig, VAETrainer
 from omarl.utils.metrics import Logger
 
 

@@ -6,7 +6,7 @@ import pytest
 from omarl import ablation
 from omarl.ablation import FIRST, REMEDIES, movement, settings, train_on
 from omarl.analysis.ablation_report import COLUMNS, holds, write_report
-from omarl.learners.vae_trainer import VAEConfig
+from omarl.components.vae_trainer import VAEConfig
 
 
 def stream(updates=80, seed=0):

@@ -8,7 +8,7 @@ from omarl.components.episode_batch import make_scheme
 from omarl.controllers.basic_controller import BasicMAC
 from omarl.controllers.model_controller import ModelMAC
 from omarl.controllers.pymarl_controller import PyMARLController
-from omarl.learners.vae_trainer import VAEConfig, VAETrainer
+from omarl.components.vae_trainer import VAEConfig, VAETrainer
 from omarl.types import ConfigError, Observation, TrainingError
 from unit.test_omg_vae_learner import learner_of
 

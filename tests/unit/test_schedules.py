@@ -4,7 +4,7 @@ import pytest
 import torch
 from omarl.components.optimisers import make_optimiser, optimiser_step
 from omarl.components.schedules import PIController, cyclical, linear, sigmoid
-from omarl.learners.vae_trainer import VAEConfig, VAETrainer
+from omarl.components.vae_trainer import VAEConfig, VAETrainer
 
 
 def test_linear_and_a_ramp_of_the_wrong_unit():
@@ -136,12 +136,12 @@ def test_a_controller_comes_back_from_a_checkpoint():
     one = VAETrainer(3, VAEConfig(vae_alpha_ramp=10))
     for _ in range(5):
         one.update(torch.randn(8, 3))
-    one.hand_alpha_to_controller(2.0)
+    one.weight.hand_over(2.0, one.updates)
     assert one.alpha == pytest.approx(0.005)  # no jump
     one.update(torch.randn(8, 3))
     other = VAETrainer(3, VAEConfig(vae_alpha_ramp=10))
     other.load_state_dict(one.state_dict())
-    assert other.alpha == one.alpha and other.controller.target == 2.0
+    assert other.alpha == one.alpha and other.weight.controller.target == 2.0
     states = torch.randn(8, 3)
     for trainer in (one, other):
         torch.manual_seed(1)

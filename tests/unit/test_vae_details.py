@@ -3,7 +3,7 @@ import math
 
 import pytest
 import torch
-from omarl.learners.vae_trainer import VAEConfig, VAETrainer
+from omarl.components.vae_trainer import VAEConfig, VAETrainer
 from omarl.modules.losses import calibrated_nll, kl_exp_clamped
 
 
@@ -51,17 +51,17 @@ def test_a_resumed_run_weighs_the_kl_as_it_is_told_now():
     for _ in range(20):
         one.update(torch.randn(20, 4))
     same, other = resumed(one, **pi, vae_kl_target=0.1), resumed(one, **pi, vae_kl_target=9.0)
-    assert same.alpha == one.alpha > 0 and same.controller.target == 0.1
-    assert other.controller.target == 9.0 and other.alpha == one.alpha  # no jump
+    assert same.alpha == one.alpha > 0 and same.weight.controller.target == 0.1
+    assert other.weight.controller.target == 9.0 and other.alpha == one.alpha  # no jump
     assert resumed(one, omg_vae_alpha=0.05).alpha == 0.05
 
 
 def test_a_weight_that_was_handed_over_stays_so_under_the_same_schedule():
     one = trainer_of(omg_vae_alpha=0.02)
-    one.hand_alpha_to_controller(7.0)
+    one.weight.hand_over(7.0, one.updates)
     again = resumed(resumed(one, omg_vae_alpha=0.02), omg_vae_alpha=0.02)
-    assert again.controller.target == 7.0 and again.alpha == 0.02
-    assert resumed(one, vae_alpha_schedule="linear").controller is None
+    assert again.weight.controller.target == 7.0 and again.alpha == 0.02
+    assert resumed(one, vae_alpha_schedule="linear").weight.controller is None
 
 
 def test_free_bits_charge_the_sum_over_latents():

@@ -3,7 +3,7 @@ import torch
 from fakes import RecordingLogger
 from omarl.analysis.doctor import Finding
 from omarl.learners import vae_watch
-from omarl.learners.vae_trainer import VAEConfig, VAETrainer
+from omarl.components.vae_trainer import VAEConfig, VAETrainer
 from omarl.learners.vae_watch import FIRST_LOOK, VAEWatch
 
 
@@ -74,7 +74,7 @@ def test_advice_after_an_action_starts_from_what_was_done(monkeypatch):
     monkeypatch.setattr(vae_watch, "examine", a_third_of_what_it_is)
     look(watch, 2 * FIRST_LOOK)
     assert watch.actions == 2 and trainer.lr == pytest.approx(3e-4 / 9)
-    trainer.hand_alpha_to_controller(5.0)
+    trainer.weight.hand_over(5.0, trainer.updates)
     look(watch, FIRST_LOOK)
     assert seen == ["constant", "constant", "pi"]
 
@@ -83,10 +83,10 @@ def test_act_hands_the_kl_weight_over_without_a_jump(monkeypatch):
     watch, trainer, _ = watched(monkeypatch, True, finding(vae_alpha_schedule="pi", vae_kl_target=7.0))
     before = trainer.alpha
     look(watch, FIRST_LOOK)
-    assert trainer.controller is not None and trainer.controller.target == 7.0 and trainer.alpha == before
+    assert trainer.weight.controller is not None and trainer.weight.controller.target == 7.0 and trainer.alpha == before
 
 
 def test_act_leaves_alone_what_is_not_safe(monkeypatch):
     watch, trainer, _ = watched(monkeypatch, True, finding("latent_oversized", vae_latent_dim=8), finding(vae_lr=1.0))
     look(watch, FIRST_LOOK + 3)
-    assert watch.actions == 0 and trainer.lr == 3e-4 and trainer.controller is None
+    assert watch.actions == 0 and trainer.lr == 3e-4 and trainer.weight.controller is None

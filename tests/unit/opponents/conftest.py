@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from omarl.learners.vae_trainer import VAEConfig, VAETrainer
+from omarl.components.vae_trainer import VAEConfig, VAETrainer
 
 
 @pytest.fixture

@@ -1,0 +1,274 @@
+"""What each feature of a state is: Gaussian, Bernoulli, part of a one-hot group, or constant.
+
+The type decides the likelihood under which a VAE reconstructs the feature. Types come from observation spaces
+where these are known (``Block``), from the states seen otherwise, or from the user (``parse``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from ..types import Block, ConfigError
+
+CONSTANT, CATEGORICAL, BERNOULLI, GAUSSIAN = range(4)  # from special to general: corrections only move upwards
+NAMES = ("constant", "categorical", "bernoulli", "gaussian")
+NO_GROUP = -1
+MOST_STATES = 2048  # looked at to infer types: later ones can only make a type more general
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureTypes:
+    """The type of each of S features.
+
+    Attributes:
+        kind: int64 [S], one of ``CONSTANT``, ``CATEGORICAL``, ``BERNOULLI``, ``GAUSSIAN``.
+        group: int64 [S], which one-hot group a categorical feature belongs to; -1 for all others.
+        value: float32 [S], the value of a constant feature; 0 for all others.
+    """
+
+    kind: Tensor
+    group: Tensor
+    value: Tensor
+
+    @property
+    def size(self) -> int:
+        """S."""
+        return len(self.kind)
+
+    def where(self, kind: int) -> Tensor:
+        """Indices of the features of one kind, int64."""
+        return (self.kind == kind).nonzero().squeeze(1)
+
+    def groups(self) -> list[Tensor]:
+        """The indices of each one-hot group's features."""
+        return [(self.group == g).nonzero().squeeze(1) for g in self.group.unique() if g != NO_GROUP]
+
+    def describe(self) -> str:
+        """One line for people, such as ``80 features: 5 one-hot groups of 16``."""
+        sizes = sorted(len(group) for group in self.groups())
+        parts = [
+            f"{len(list(same))} one-hot group{'' if sizes.count(size) == 1 else 's'} of {size}"
+            for size, same in groupby(sizes)
+        ]
+        for kind, name in ((BERNOULLI, "binary"), (GAUSSIAN, "Gaussian"), (CONSTANT, "constant")):
+            count = int((self.kind == kind).sum())
+            parts += [f"{count} {name}"] if count else []
+        return f"{self.size} features: {', '.join(parts)}"
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Kinds, groups and values."""
+        return {"kind": self.kind, "group": self.group, "value": self.value}
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Tensor]) -> FeatureTypes:
+        """Reads ``state_dict``."""
+        return cls(state["kind"].cpu(), state["group"].cpu(), state["value"].cpu())
+
+    @classmethod
+    def all_of(cls, kind: int, size: int) -> FeatureTypes:
+        """S features of one kind other than categorical."""
+        return cls(torch.full((size,), kind), torch.full((size,), NO_GROUP), torch.zeros(size))
+
+
+def parse(text: str, size: int) -> FeatureTypes:
+    """Types that the user wrote, in the order of the features.
+
+    Args:
+        text: comma-separated parts ``[count*]kind`` where kind is ``gaussian``, ``bernoulli``, ``constant`` or
+            ``categorical(K)``: ``5*categorical(16), 3*bernoulli, gaussian``.
+        size: S.
+
+    Raises:
+        ConfigError: a part that cannot be read, or a total other than S.
+    """
+    kinds: list[int] = []
+    groups: list[int] = []
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        found = re.fullmatch(r"(?:(\d+)\s*\*\s*)?(gaussian|bernoulli|constant|categorical\((\d+)\))", part)
+        if found is None:
+            raise ConfigError(
+                f"vae_feature_types: cannot read {part!r}; write for example "
+                "'5*categorical(16), 3*bernoulli, gaussian'"
+            )
+        for _ in range(int(found[1] or 1)):
+            width = int(found[3]) if found[3] else 1
+            kinds += [NAMES.index(found[2].split("(")[0])] * width
+            groups += [max(groups, default=NO_GROUP) + 1 if found[3] else NO_GROUP] * width
+    if len(kinds) != size:
+        raise ConfigError(f"vae_feature_types: names {len(kinds)} features, the VAE sees {size}")
+    return FeatureTypes(torch.tensor(kinds), torch.tensor(groups), torch.zeros(size))
+
+
+def infer(states: Tensor, blocks: Sequence[Block] = (), kinds: Iterable[int] = range(4)) -> FeatureTypes:
+    """Types of the features in the states seen [M, S].
+
+    A feature is constant if it never varied, binary if it was only ever 0 or 1, and binary features form a one-hot
+    group where exactly one of them was 1 in every state. What a space declares is taken as known: a binary feature
+    that has not varied yet is binary, not constant. Fewer states give types that are too special, never too general:
+    ``corrected`` mends them when later states contradict them.
+
+    Args:
+        states: finite numbers.
+        blocks: what the observation space says of the features, in order; empty where unknown.
+        kinds: the kinds to tell apart; a feature of another kind is Gaussian.
+    """
+    states = states[:: -(-len(states) // MOST_STATES)]
+    low, high = states.amin(dim=0).cpu(), states.amax(dim=0).cpu()
+    bits = ((states == 0) | (states == 1)).all(dim=0).cpu()
+    declared_bits, declared_groups = _declared(blocks, states.shape[1])
+    binary = bits & ((low != high) | declared_bits)
+    kind = torch.full((states.shape[1],), GAUSSIAN)
+    kind[low == high] = CONSTANT
+    kind[binary] = BERNOULLI
+    group = torch.full_like(kind, NO_GROUP)
+    if CATEGORICAL in kinds:
+        is_one = states.cpu() == 1
+        for members in [*declared_groups, *_one_hot_groups(is_one, bits, low != high, blocks)]:
+            free = bool((group[members] == NO_GROUP).all())
+            if free and len(members) > 1 and bool((is_one[:, members].sum(dim=1) == 1).all()):
+                kind[members], group[members] = CATEGORICAL, int(group.max()) + 1
+    unwanted = torch.tensor([k not in kinds for k in range(4)])[kind]
+    kind[unwanted], group[unwanted] = GAUSSIAN, NO_GROUP
+    return FeatureTypes(kind, group, torch.where(kind == CONSTANT, low, 0.0))
+
+
+def contradicted(types: FeatureTypes, states: Tensor) -> Tensor:
+    """The features whose type the states [M, S] rule out: bool [S]."""
+    kind = types.kind.to(states.device)
+    wrong = (kind == CONSTANT) & (states != types.value.to(states.device)).any(dim=0)
+    is_bit = (states == 0) | (states == 1)
+    wrong |= ((kind == BERNOULLI) | (kind == CATEGORICAL)) & ~is_bit.all(dim=0)
+    group = types.group.to(states.device)
+    if bool((group != NO_GROUP).any()):
+        members = group != NO_GROUP
+        sums = torch.zeros(len(states), int(group.max()) + 1, device=states.device)
+        sums.index_add_(1, group[members], states[:, members].float())
+        broken = (sums != 1).any(dim=0)
+        wrong |= members & broken[group.clamp(min=0)]
+    return wrong
+
+
+def corrected(types: FeatureTypes, states: Tensor, wrong: Tensor, blocks: Sequence[Block] = ()) -> FeatureTypes:
+    """Types that the states seen so far allow; only features that are ``wrong`` [S] change.
+
+    Args:
+        types: the present ones.
+        states: a sample of the states seen, those that contradict included [M, S].
+        wrong: from ``contradicted``.
+        blocks: as in ``infer``.
+    """
+    wrong = wrong.cpu()
+    fresh = infer(states, blocks)
+    kind, group = types.kind.clone(), types.group.clone()
+    for members in fresh.groups():
+        if bool(wrong[members].all()):
+            kind[members], group[members] = CATEGORICAL, int(group.max()) + 1
+            wrong[members] = False
+    single = torch.where(fresh.kind == CATEGORICAL, BERNOULLI, fresh.kind)  # its group is not wholly wrong
+    kind[wrong] = torch.maximum(single, torch.where(types.kind == CONSTANT, CONSTANT, BERNOULLI))[wrong]
+    group[wrong] = NO_GROUP
+    return replace(types, kind=kind, group=group, value=torch.where(kind == CONSTANT, types.value, 0.0))
+
+
+def changes(old: FeatureTypes, new: FeatureTypes, most: int = 6) -> str:
+    """Which features changed their type, in words."""
+    changed = ((old.kind != new.kind) | ((old.group == NO_GROUP) != (new.group == NO_GROUP))).nonzero().squeeze(1)
+    named = [f"{int(i)}: {NAMES[old.kind[i]]} -> {NAMES[new.kind[i]]}" for i in changed[:most]]
+    more = f" and {len(changed) - most} more" if len(changed) > most else ""
+    return ", ".join(named) + more
+
+
+def _declared(blocks: Sequence[Block], size: int) -> tuple[Tensor, list[Tensor]]:
+    """From the spaces: which features are bits [S], and the one-hot groups."""
+    bits, groups, start = torch.zeros(size, dtype=torch.bool), [], 0
+    for block in blocks:
+        bits[start : start + block.size] = block.kind in ("binary", "one_hot")
+        if block.kind == "one_hot":
+            groups.append(torch.arange(start, start + block.size))
+        start += block.size
+    return bits, groups
+
+
+def _one_hot_groups(is_one: Tensor, bits: Tensor, varies: Tensor, blocks: Sequence[Block]) -> list[Tensor]:
+    """Groups of features with exactly one 1 in every state, searched in the orders in which encoders write them.
+
+    Groups lie side by side (planes, Discrete values), or with a constant stride (the last axis of [H, W, C]).
+    """
+    spans, start = [], 0
+    for block in blocks or (Block(len(bits)),):
+        spans.append((torch.arange(start, start + block.size), block))
+        start += block.size
+    found: list[Tensor] = []
+    for span, block in spans:
+        if len(block.shape) == 3:
+            found += _planes_and_cells(span.reshape(block.shape), is_one, bits, varies)
+        best: list[Tensor] = []
+        for order in _orders(span, block):
+            groups = _adjacent(is_one, bits, varies, order)
+            if sum(map(len, groups)) > sum(map(len, best)):
+                best = groups
+            if sum(map(len, best)) == len(span):
+                break
+        found += best
+    return found
+
+
+def _planes_and_cells(grid: Tensor, is_one: Tensor, bits: Tensor, varies: Tensor) -> list[Tensor]:
+    """Whole planes of a grid, and whole cells across its planes, that are one-hot: first or last axis of planes."""
+    candidates = [*grid.flatten(1), *grid.flatten(0, 1).T, *grid.flatten(0, 1), *grid.flatten(1).T]
+    return [
+        members
+        for members in candidates
+        if bool(bits[members].all())
+        and int(varies[members].sum()) > 1
+        and bool((is_one[:, members].sum(dim=1) == 1).all())
+    ]
+
+
+def _orders(span: Tensor, block: Block) -> Iterable[Tensor]:
+    """The orders of a block's features to search: as they are, by the planes of a grid, then by strides."""
+    yield span
+    if len(block.shape) == 3:
+        grid = span.reshape(block.shape)
+        yield grid.permute(2, 0, 1).reshape(-1)
+        yield grid.permute(1, 2, 0).reshape(-1)
+        return
+    for stride in range(2, min(len(span) // 2, 32) + 1):
+        if len(span) % stride == 0:
+            yield span.reshape(-1, stride).T.reshape(-1)
+
+
+def _adjacent(is_one: Tensor, bits: Tensor, varies: Tensor, order: Tensor) -> list[Tensor]:
+    """The shortest runs of adjacent bits that sum to 1 in every state, from left to right.
+
+    Two of a run's features must vary. Zeros that never vary go to the run that they follow.
+    """
+    sums = torch.zeros(len(order) + 1, len(is_one), dtype=torch.int32)  # running number of ones, [position, M]
+    torch.cumsum(is_one.T[order], dim=0, dtype=torch.int32, out=sums[1:])
+    runs: list[tuple[int, int]] = []
+    start = 0
+    for end in range(1, len(order) + 1):
+        if not bits[order[end - 1]]:
+            start = end
+            continue
+        while int((sums[end] - sums[start]).max()) > 1:
+            start += 1
+        if bool((sums[end] - sums[start] == 1).all()):
+            if int(varies[order[start:end]].sum()) > 1:
+                runs.append((start, end))
+            start = end
+    zeros, ends = bits & ~is_one.any(dim=0), [first for first, _ in runs[1:]] + [len(order)]
+    return [order[first : _past_zeros(end, ends[i], order, zeros)] for i, (first, end) in enumerate(runs)]
+
+
+def _past_zeros(end: int, stop: int, order: Tensor, zeros: Tensor) -> int:
+    """The position behind the features that are always 0, from ``end`` on and before ``stop``."""
+    while end < stop and zeros[order[end]]:
+        end += 1
+    return end

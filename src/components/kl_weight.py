@@ -1,0 +1,93 @@
+"""The KL weight of a VAE: its schedule, the controller that may take it over, and what one unit of it means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from .schedules import PIController, cyclical, linear, sigmoid
+
+# vae_beta = BETA_PER_ALPHA * omg_vae_alpha where the reconstruction is in nats per state (vae_formula: nats).
+# Chosen on benchmarks/vae_states' tuning families; see docs/vae-stability.md.
+BETA_PER_ALPHA = 30.0
+PI_RANGE = 10.0  # the controlled KL weight stays between 0 and this many times omg_vae_alpha
+
+
+class WeightConfig(Protocol):
+    """The keys that a KL weight reads."""
+
+    @property
+    def omg_vae_alpha(self) -> float: ...
+    @property
+    def vae_alpha_schedule(self) -> str: ...
+    @property
+    def vae_alpha_ramp(self) -> int: ...
+    @property
+    def vae_kl_target(self) -> float: ...
+    @property
+    def vae_pi_kp(self) -> float: ...
+    @property
+    def vae_pi_ki(self) -> float: ...
+
+
+class KLWeight:
+    """alpha_t: scheduled by the number of updates, or moved by a PI controller that holds the KL.
+
+    Args:
+        config: ``vae_alpha_schedule`` and its keys.
+    """
+
+    def __init__(self, config: WeightConfig) -> None:
+        self.config = config
+        self.handed_over = False  # whether the controller took over in the middle of a training
+        self.controller = self._controller(config.vae_kl_target) if config.vae_alpha_schedule == "pi" else None
+
+    def at(self, updates: int) -> float:
+        """The weight after this many updates."""
+        c = self.config
+        if self.controller is not None:
+            return self.controller.weight
+        if c.vae_alpha_schedule == "linear":
+            return linear(0.0, c.omg_vae_alpha, c.vae_alpha_ramp, updates)
+        if c.vae_alpha_schedule == "sigmoid":
+            return sigmoid(c.omg_vae_alpha, c.vae_alpha_ramp, updates)
+        if c.vae_alpha_schedule == "cyclical":
+            return cyclical(c.omg_vae_alpha, max(c.vae_alpha_ramp, 1), updates)
+        return c.omg_vae_alpha
+
+    def hand_over(self, kl_target: float, updates: int) -> None:
+        """From now on a controller moves the weight so that the KL stays at ``kl_target`` nats, without a jump."""
+        self.controller = self._controller(kl_target, start=self.at(updates))
+        self.handed_over = True
+
+    def follow(self, kl: float) -> None:
+        """Gives a measured KL to the controller, if there is one."""
+        if self.controller is not None:
+            self.controller.update(kl)
+
+    def _controller(self, target: float, start: float | None = None) -> PIController:
+        c = self.config
+        unit = c.omg_vae_alpha or 0.01
+        return PIController(target, c.vae_pi_kp * unit, c.vae_pi_ki * unit, 0.0, PI_RANGE * unit, start)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next weight depends on, beside the number of updates."""
+        return {
+            "controller": None if self.controller is None else self.controller.state_dict(),
+            "handed_over": self.handed_over,
+            "schedule": self.config.vae_alpha_schedule,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues a saved controller towards the present target, or one that the weight was handed over to.
+
+        A schedule other than the saved one wins over both.
+        """
+        schedule, saved = self.config.vae_alpha_schedule, state["controller"]
+        handed_over = state.get("handed_over", schedule != "pi") and state.get("schedule", schedule) == schedule
+        if saved is None or not (handed_over or schedule == "pi"):
+            return
+        self.handed_over = handed_over
+        target = saved["target"] if handed_over else self.config.vae_kl_target
+        self.controller = self._controller(target)
+        self.controller.load_state_dict({**saved, "target": target})

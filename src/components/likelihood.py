@@ -1,0 +1,126 @@
+"""How probable a state is under a decoder's outputs: Gaussian, Bernoulli and categorical features side by side."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..modules.losses import calibrated_nll
+from .feature_types import BERNOULLI, CATEGORICAL, GAUSSIAN, FeatureTypes
+from .normalisers import RunningMeanStd
+
+NO_LOGIT = -1e9  # pads one-hot groups of unequal sizes
+
+
+class Likelihood:
+    """p(s | outputs) for S features of known types.
+
+    A decoder's output [..., S] means, for a Gaussian feature its standardised mean, for a Bernoulli feature its
+    logit, for a feature of a one-hot group its logit within the group, and nothing for a constant feature.
+
+    Args:
+        types: of the S features.
+        normaliser: running mean and standard deviation of the raw features.
+    """
+
+    def __init__(self, types: FeatureTypes, normaliser: RunningMeanStd) -> None:
+        self.types, self.normaliser = types, normaliser
+        device = normaliser.mean.device
+        self.gaussian = types.where(GAUSSIAN).to(device)
+        self.bits = types.where(BERNOULLI).to(device)
+        self.constant = types.value.to(device)
+        groups = types.groups()
+        width = max((len(group) for group in groups), default=0)
+        padded = [F.pad(group, (0, width - len(group)), value=types.size) for group in groups]
+        empty = torch.empty(0, 0, dtype=torch.int64)
+        self.groups = (torch.stack(padded) if padded else empty).to(device)  # [G, K]; S stands for no feature
+        self.is_gaussian = len(self.gaussian) == types.size
+
+    def nll(self, outputs: Tensor, states: Tensor, inputs: Tensor) -> Tensor:
+        """Nats of each state: -log p, without the Gaussian's constant. [..., S] -> [...].
+
+        Half the squared error of each standardised Gaussian feature, the negative log-likelihood of each bit and of
+        each one-hot group, summed. Constant features cost nothing.
+
+        Args:
+            outputs: the decoder's [..., S].
+            states: raw [..., S].
+            inputs: the same states standardised [..., S].
+        """
+        if self.is_gaussian:
+            return 0.5 * (outputs - inputs).square().sum(dim=-1)
+        nats = 0.5 * (outputs[..., self.gaussian] - inputs[..., self.gaussian]).square().sum(dim=-1)
+        return nats + self.discrete_nll(outputs, states)
+
+    def discrete_nll(self, outputs: Tensor, states: Tensor) -> Tensor:
+        """The part of ``nll`` that bits and one-hot groups have. [..., S] -> [...]."""
+        nats = torch.zeros(outputs.shape[:-1], device=outputs.device)
+        if len(self.bits):
+            logits, targets = outputs[..., self.bits], states[..., self.bits]
+            nats = nats + F.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(dim=-1)
+        if len(self.groups):
+            log_p = self._grouped(outputs, NO_LOGIT).log_softmax(dim=-1)
+            nats = nats - (log_p * self._grouped(states, 0.0)).sum(dim=(-2, -1))
+        return nats
+
+    def calibrated_nll(self, outputs: Tensor, states: Tensor, inputs: Tensor) -> Tensor:
+        """Nats with sigma-VAE's shared variance for the Gaussian features, mean over the batch: [M, S] -> scalar."""
+        rest = self.discrete_nll(outputs, states).mean()
+        if not len(self.gaussian):
+            return rest
+        return rest + calibrated_nll(outputs[:, self.gaussian], inputs[:, self.gaussian])
+
+    def mean(self, outputs: Tensor) -> Tensor:
+        """The expected raw state of a decoder's outputs [..., S]: means, probabilities and constants."""
+        n = self.normaliser
+        means = outputs * n.std.float() + n.mean.float()
+        if self.is_gaussian:
+            return means
+        result = self.constant.expand(outputs.shape).clone()
+        result[..., self.gaussian] = means[..., self.gaussian]
+        result[..., self.bits] = outputs[..., self.bits].sigmoid()
+        if len(self.groups):
+            odds = self._grouped(outputs, NO_LOGIT).softmax(dim=-1)
+            padded = F.pad(result, (0, 1))
+            padded[..., self.groups.flatten()] = odds.flatten(-2)
+            result = padded[..., :-1]
+        return result
+
+    def null_nats(self) -> float:
+        """Nats of a decoder that knows only how often each value occurs: the scale of ``nll``."""
+        nats = 0.5 * len(self.gaussian)
+        p = self.normaliser.mean.clamp(1e-6, 1 - 1e-6)
+        if len(self.bits):
+            q = p[self.bits]
+            nats -= float((q * q.log() + (1 - q) * (1 - q).log()).sum())
+        grouped = self.types.where(CATEGORICAL).to(p.device)
+        return nats - float((p[grouped] * p[grouped].log()).sum())
+
+    def accuracy(self, outputs: Tensor, states: Tensor) -> float:
+        """The share of one-hot groups and bits decoded right, mean over groups and bits; NaN where there are none.
+
+        A group is right where its largest probability is the true one. A bit counts as the mean of its accuracy on
+        ones and on zeros, so that a rare bit is not right by never being decoded; a bit that does not vary in
+        ``states`` is left out.
+
+        Args:
+            outputs: the decoder's [M, S].
+            states: raw [M, S].
+        """
+        parts = []
+        if len(self.groups):
+            chosen = self._grouped(outputs, NO_LOGIT).argmax(dim=-1)
+            parts.append((chosen == self._grouped(states, 0.0).argmax(dim=-1)).float().mean(dim=0))
+        if len(self.bits):
+            truth = states[:, self.bits]
+            right = ((outputs[:, self.bits] > 0).float() == truth).float()
+            ones, zeros = truth.sum(dim=0), (1 - truth).sum(dim=0)
+            balanced = 0.5 * ((right * truth).sum(dim=0) / ones + (right * (1 - truth)).sum(dim=0) / zeros)
+            parts.append(balanced[(ones > 0) & (zeros > 0)])
+        found = torch.cat(parts) if parts else torch.empty(0)
+        return float(found.mean()) if len(found) else float("nan")
+
+    def _grouped(self, rows: Tensor, fill: float) -> Tensor:
+        """The features of each one-hot group, [..., S] -> [..., G, K]; ``fill`` where a group is shorter."""
+        return F.pad(rows, (0, 1), value=fill)[..., self.groups]

@@ -1,0 +1,44 @@
+"""What a Gymnasium space declares of the features that its flattened observations have."""
+
+from __future__ import annotations
+
+import numpy as np
+from gymnasium import spaces
+
+from ..types import Block
+
+
+def blocks_of_space(space: spaces.Space) -> tuple[Block, ...]:
+    """The blocks of a space's features, in the order in which ``envs.spaces.flattener`` writes them.
+
+    Discrete and MultiDiscrete give one-hot groups, MultiBinary and integer Boxes of {0, 1} bits, Boxes of bytes
+    images; a space of no fixed size gives nothing.
+    """
+    if isinstance(space, spaces.Box):
+        return (Block(int(np.prod(space.shape)), _kind(space), tuple(space.shape)),)
+    if isinstance(space, spaces.Discrete):
+        return (Block(int(space.n), "one_hot"),)
+    if isinstance(space, spaces.MultiBinary):
+        return (Block(int(np.prod(space.shape)), "binary", tuple(space.shape)),)
+    if isinstance(space, spaces.MultiDiscrete):
+        return tuple(Block(int(n), "one_hot") for n in np.reshape(space.nvec, -1))
+    parts: tuple[spaces.Space, ...] = ()
+    if isinstance(space, spaces.Dict):
+        parts = tuple(space.spaces.values())
+    elif isinstance(space, spaces.Tuple):
+        parts = tuple(space.spaces)
+    return tuple(block for part in parts for block in blocks_of_space(part))
+
+
+def padded(blocks: tuple[Block, ...], size: int) -> tuple[Block, ...]:
+    """The blocks, and one more for the zeros that fill up to ``size`` features; nothing where none are known."""
+    missing = size - sum(block.size for block in blocks)
+    return (*blocks, Block(missing)) if blocks and missing else blocks
+
+
+def _kind(space: spaces.Box) -> str:
+    if space.dtype == np.uint8 and space.high.size and space.high.max() == 255:
+        return "image"
+    is_integer = np.issubdtype(space.dtype, np.integer) or space.dtype == np.bool_
+    is_bits = is_integer and space.low.size and space.low.min() >= 0 and space.high.max() <= 1
+    return "binary" if is_bits else "number"
