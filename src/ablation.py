@@ -120,14 +120,14 @@ def record(values: Mapping[str, Any], folder: Path) -> VAEConfig:
         if not isinstance(learner, OMGVAELearner):
             raise ConfigError("learner: ablate records the states of omg_vae_learner; use --config=omg_vae")
         kept: list[np.ndarray] = []
-        rng, update = np.random.default_rng(config.seed), learner.trainer.update
+        rng, collect = np.random.default_rng(config.seed), learner.trainer.collect
 
-        def keep(states: torch.Tensor) -> dict[str, Any]:
+        def keep(states: Any) -> None:
             rows = rng.choice(len(states), config.ablate_states, replace=len(states) < config.ablate_states)
             kept.append(states[rows].cpu().numpy())
-            return update(states)
+            collect(states)
 
-        learner.trainer.update = keep  # type: ignore[method-assign]
+        learner.trainer.collect = keep  # type: ignore[method-assign]
         training.Training(parts, values, None).run()
         batches = parts.tester.collect(config.test_nepisode)
         held_out = torch.cat([learner.real_states(batch) for batch in batches]).numpy()

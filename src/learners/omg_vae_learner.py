@@ -8,6 +8,7 @@ share a batch and nothing else: no gradient passes between them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -41,9 +42,7 @@ class OMGVAEConfig(VAEConfig):
 
     base_learner: str = key("q_learner", component="learner", help="trains the agents")
     learner_log_interval: int = key(1000, low=1, help="environment steps between logs")
-    vae_input: Literal["state", "obs"] = key(
-        "state", help="what the VAE models: the state, or each agent's observation"
-    )
+    vae_input: Literal["state", "obs"] = key("state", help="what the VAE models: the state, or every agent's obs")
     vae_updates: int = key(1, low=1, help="VAE updates on each batch: more for rollouts, which come seldom")
     vae_watch: Literal["off", "warn", "act"] = key("off", help="examine the VAE at every log: tell, or also mend")
 
@@ -93,10 +92,8 @@ class OMGVAELearner:
             return batch["state"].flatten(2)[filled]
         obs = batch["obs"].flatten(3)  # [B, T+1, N, O]
         alive = filled[..., None].expand(obs.shape[:3])
-        try:
+        with suppress(KeyError):  # a host's batch has no agent_mask
             alive = alive & (batch["agent_mask"].reshape(alive.shape) > 0)
-        except KeyError:  # a host's batch has none
-            pass
         return obs[alive]
 
     def evaluate(self, batches: list[Batch]) -> dict[str, float]:
