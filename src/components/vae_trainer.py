@@ -442,7 +442,7 @@ def blocks_of(features: int | Sequence[Block] | Any) -> tuple[Block, ...]:
     """What a number of features, a Gymnasium space or blocks declare of features; nothing for a number."""
     if isinstance(features, int):
         return ()
-    if isinstance(features, Sequence):
+    if isinstance(features, (list, tuple)):  # spaces.Tuple is a Sequence too
         return tuple(features)
     from ..utils.space_blocks import blocks_of_space  # Gymnasium is needed for spaces alone
 
