@@ -1,7 +1,7 @@
 """Families of states that a VAE is trained on: those of the table, and others on which constants are chosen.
 
 ``make_family(name, seed)`` gives one family with its own random stream; ``batches`` plays whole episodes. Nothing is
-tuned on the families of ``TABLE``; ``TUNING`` holds others.
+tuned on the families of ``TABLE`` and ``EXTRA``; ``TUNING`` holds others.
 """
 
 from __future__ import annotations
@@ -177,6 +177,12 @@ _TABLE: dict[str, Callable[[], Spec]] = {
     ),
 }  # fmt: skip
 
+_EXTRA: dict[str, Callable[[], Spec]] = {
+    "spread": lambda: Spec(
+        games.parallel("mpe2.simple_spread_v3", games.state_of, max_cycles=25), _box(54), "real numbers"
+    ),
+}
+
 _TUNING: dict[str, Callable[[], Spec]] = {
     "speaker_listener": lambda: Spec(
         games.parallel("mpe2.simple_speaker_listener_v4", games.state_of, max_cycles=25), _box(14),
@@ -222,9 +228,9 @@ _TUNING: dict[str, Callable[[], Spec]] = {
     ),
 }  # fmt: skip
 
-TABLE, TUNING = tuple(_TABLE), tuple(_TUNING)
+TABLE, EXTRA, TUNING = tuple(_TABLE), tuple(_EXTRA), tuple(_TUNING)
 
 
 def make_family(name: str, seed: int) -> Family:
     """The family of that name, with everything random in it drawn from ``seed``."""
-    return Family(name, seed, {**_TABLE, **_TUNING}[name]())
+    return Family(name, seed, {**_TABLE, **_EXTRA, **_TUNING}[name]())
