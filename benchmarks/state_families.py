@@ -6,6 +6,7 @@ tuned on the families of ``TABLE`` and ``EXTRA``; ``TUNING`` holds others.
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ def record(family: Family, folder: Path) -> Stream:
         folder.mkdir(parents=True, exist_ok=True)
         batches = list(family.batches())
         lengths = [[len(episode) for episode in batch] for batch in batches]
-        part = file.with_suffix(".part.npz")
+        part = file.with_suffix(f".{os.getpid()}.npz")  # two processes may play the same stream
         np.savez_compressed(
             part,
             states=np.concatenate([episode for batch in batches for episode in batch]),

@@ -104,18 +104,23 @@ def rounded(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def train_all(wanted: Sequence[Job], scale: Scale, n_processes: int, out: Path = OUT) -> None:
-    """Trains what is missing; a training that fails is reported and does not stop the others."""
+    """Trains what is missing; a training that fails is reported and does not stop the others.
+
+    Raises:
+        SystemExit: at the end, if a training failed.
+    """
     out.mkdir(parents=True, exist_ok=True)
     file, curves = out / "trainings.csv", out / "curves.csv"
     done = finished(file)
     missing = [job for job in wanted if job not in done]
-    begun = time.monotonic()
+    begun, n_failed = time.monotonic(), 0
     with ProcessPoolExecutor(n_processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         waiting = {pool.submit(run_job, job, scale): job for job in missing}
         for i, future in enumerate(as_completed(waiting), 1):
             job = waiting[future]
             if future.exception() is not None:
                 print(f"failed: {job}: {future.exception()!r}", flush=True)
+                n_failed += 1
                 continue
             _, row, curve = future.result()
             if job.family == CURVE_FAMILY and job.regime == "refresh" and job.seed < CURVE_SEEDS:
@@ -127,6 +132,8 @@ def train_all(wanted: Sequence[Job], scale: Scale, n_processes: int, out: Path =
                 f"{i}/{len(missing)} {' '.join(map(str, job))} {row['seconds']} s; {left / 60:.0f} min left",
                 flush=True,
             )
+    if n_failed:
+        raise SystemExit(f"{n_failed} trainings failed; the same command tries them again")
 
 
 def selected(all_jobs: Iterable[Job], args: argparse.Namespace) -> list[Job]:

@@ -43,8 +43,9 @@ def draw(rows: list[Row], curves: list[Row], path: Path) -> None:
         _variance_panel(ax, [row for row in rows if row["regime"] == regime], regime)
     left.set_yticks(range(len(TABLE)), TABLE)
     left.set_ylim(len(TABLE) - 0.4, -0.6)
-    handles, labels = left.get_legend_handles_labels()
-    below.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    for setting, name in {**NAMES, "ceiling": "plain autoencoder"}.items():
+        left.plot([], [], "|" if setting == "ceiling" else "o", color=COLOURS[setting], label=name)
+    below.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     figure.savefig(path)
 
 
@@ -69,12 +70,10 @@ def _variance_panel(ax: Any, rows: list[Row], regime: str) -> None:
             values = _explained(rows, family, setting)
             if len(values):
                 ax.plot([values.min(), values.max()], [i + offset] * 2, color=COLOURS[setting], linewidth=1.5)
-                label = NAMES[setting] if i == 0 else None
-                ax.plot(np.median(values), i + offset, "o", color=COLOURS[setting], markersize=5, label=label)
+                ax.plot(np.median(values), i + offset, "o", color=COLOURS[setting], markersize=5)
         ceiling = _explained(rows, family, "ceiling")
         if len(ceiling):
-            label = "plain autoencoder" if i == 0 else None
-            ax.plot(np.median(ceiling), i + 0.24, "|", color=COLOURS["ceiling"], markersize=13, label=label)
+            ax.plot(np.median(ceiling), i + 0.24, "|", color=COLOURS["ceiling"], markersize=13)
     ax.set_title(regime, fontsize=10, loc="left")
     ax.set_xlim(-0.02, 1.02)
     ax.grid(axis="x", color="#EEEEEE")

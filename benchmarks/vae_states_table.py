@@ -128,8 +128,8 @@ def checks(spec: Spec, measured: dict[str, float], ceiling: float) -> list[Check
 
 
 def medians(rows: list[Row], **where: str) -> dict[str, float]:
-    """The median over seeds of every measure."""
-    return {column.name: median_interval(values_of(rows, column.name, **where)).point for column in COLUMNS}
+    """The median over seeds of every measure; NaN where a value is not finite."""
+    return {column.name: float(np.median(values_of(rows, column.name, **where))) for column in COLUMNS}
 
 
 def ceiling_of(rows: list[Row], family: str, regime: str) -> float:
@@ -159,7 +159,7 @@ def results_table(rows: list[Row], regime: str) -> list[str]:
     """One row for every family and setting, in Markdown."""
     columns = [column for column in COLUMNS if regime == "refresh" or "sawtooth" not in column.name]
     lines = [
-        "| family | setting | " + " | ".join(column.title for column in columns) + " | ceiling | default |",
+        "| family | setting | " + " | ".join(column.title for column in columns) + " | ceiling | verdict |",
         "|---|---|" + "---|" * (len(columns) + 2),
     ]
     judged = verdicts(rows, regime)
