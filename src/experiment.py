@@ -43,11 +43,13 @@ from .pooling import PoolConfig, describe_pool, make_pool, with_pool
 from .replay import ReplayConfig
 from .replay import replay as film_episode
 from .types import ConfigError, OmarlError
+from .utils.capture import make_capture_safe
 from .utils.checkpoints import find_checkpoint
 from .utils.metrics import Logger
 from .utils.run_directory import RunDirectory, check_writable
 
 SETTINGS["CAPTURE_MODE"] = "sys"  # keeps the terminal's own width and colours for the progress bar
+make_capture_safe()
 
 DEFAULT_CONFIG = "omg_vae"
 DEFAULT_ENV_CONFIG = "simple_tag"
