@@ -60,6 +60,21 @@ REGISTRY: dict[str, dict[str, Any]] = {
     },
 }
 
+EXTRA = "omarl[envs]"  # the optional packages, as pyproject.toml lists them
+EXTRA_MODULES = ("lbforaging", "llvmlite", "mpe2", "numba", "pygame", "pymunk")
+
+
+def install_hint(module: str, package: str = "") -> str:
+    """What to type where a module is missing.
+
+    Args:
+        module: as it is imported, dots included.
+        package: what pip calls it, where that differs.
+    """
+    root = module.partition(".")[0]
+    extra = f", or pip install '{EXTRA}' for all optional packages" if root in EXTRA_MODULES else ""
+    return f"pip install {package or root}{extra}"
+
 
 def suggest(name: str, known: list[str]) -> str:
     """A help for a misspelt name: the nearest known one, and the list where it is short."""
@@ -98,7 +113,9 @@ def load(target: str, what: str) -> Any:
     try:
         module = importlib.import_module(module_name, __package__)
     except ImportError as error:
-        raise ConfigError(f"{what}: cannot import {module_name!r} ({error})") from error
+        missing = error.name or ""
+        hint = f"; {install_hint(missing)}" if missing.partition(".")[0] in EXTRA_MODULES else ""
+        raise ConfigError(f"{what}: cannot import {module_name!r} ({error}){hint}") from error
     try:
         found = getattr(module, attribute)
     except AttributeError:

@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from ..registry import install_hint
 from ..types import ConfigError, EnvError, OmarlError
 
 _PIP_NAMES = {"pygame": "pygame-ce", "chess": "'pettingzoo[classic]'", "rlcard": "'pettingzoo[classic]'"}
@@ -167,7 +168,7 @@ def _explain_import(key: str) -> Iterator[None]:
         also = f" or 'pettingzoo[{extra[1]}]'" if extra else ""
         raise ConfigError(
             f"env_args.key: {key} needs a package that is not installed ({_one_line(cause)}): "
-            f"pip install {package}{also}"
+            f"{install_hint(root, f'{package}{also}')}"
         ) from error
 
 

@@ -7,7 +7,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from ..types import EnvInfo
-from .foraging import RANDOM, choose, find, food_slots, kinds, middle_of, towards
+from .foraging import RANDOM, choose, find, kinds, towards
+from .foraging_board import food_slots, middle_of
 
 Ints = NDArray[np.int64]
 SLIP = 0.02  # share of the belief that an action was an accident

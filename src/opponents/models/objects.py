@@ -23,7 +23,7 @@ from ...modules.linear import Linear
 from ...modules.min_gru import MinGRU
 from ...modules.unrolling import unroll_rows
 from ...types import ConfigError, EnvInfo
-from ..foraging import food_slots, offsets_size
+from ..foraging_board import food_slots, offsets_size
 from .history_model import HistoryModel, HistoryModelConfig, reached
 
 GONE = 1e3  # a place below 0, times this, leaves no odds

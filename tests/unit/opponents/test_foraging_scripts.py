@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from omarl.envs.make import make_vec_env
-from omarl.opponents.foraging import SCRIPTS, ForagingScripts, middle_of
+from omarl.opponents.foraging import SCRIPTS, ForagingScripts
+from omarl.opponents.foraging_board import middle_of
 from omarl.opponents.foraging_filter import ForagingFilter
 from omarl.types import ConfigError, EnvInfo
 
