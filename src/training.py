@@ -19,7 +19,7 @@ from .run import REPLAY_STREAM, Parts, RunConfig, build, describe, notices
 from .runners.player import Stopwatch
 from .types import ConfigError, EnvError, OmarlError
 from .utils.checkpoints import find_checkpoint, load_checkpoint, save_checkpoint
-from .utils.console import headline, live, progress_bar, summary
+from .utils.console import ProgressBar, headline, summary
 from .utils.metrics import Grid, Logger
 from .utils.run_directory import append_line, write_json
 from .utils.seeding import rng_state, set_rng_state, stream_seed
@@ -156,9 +156,9 @@ class Training:
 
     def run(self) -> None:
         """Trains until ``t_max``, with a test before the first step and after the last."""
-        runner, config = self.parts.runner, self.config
+        runner, config, updates = self.parts.runner, self.config, self.updates
         self.test()
-        with progress_bar(config.t_max, runner.t_env) as bar:
+        with ProgressBar(config.t_max, runner.t_env, self.parts.logger.latest) as bar:
             while runner.t_env < config.t_max:
                 self.collect_and_learn()
                 self.log()
@@ -168,8 +168,7 @@ class Training:
                     self.save()
                 if self.console_logs.due(runner.t_env) and bar.disable:
                     self.parts.logger.console_logger.info(headline(self.parts.logger.latest, runner.t_env))
-                bar.set_postfix_str(live(self.parts.logger.latest), refresh=False)
-                bar.update(runner.t_env - bar.n)
+                bar.advance(runner.t_env, learning=self.updates > updates)
         self.log(last=True)
         self.test()
 

@@ -1,0 +1,63 @@
+"""What logged names mean: which are a learner's own numbers, their short forms, and the values they can have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+COMPANIONS = ("std", "min", "max")  # what ``IntervalStats`` logs beside a mean
+# Logged by the loop, by tests and by parts that have their own place in pictures and summaries.
+ELSEWHERE = re.compile(
+    r"test_.*|return_.*|ep_length_.*|episode|updates|epsilon|steps_per_second|wall_s|t_env|"
+    r"vae_(loss|recon_loss|kl_loss)|vae_(?!\w*loss)\w*|"
+    r"omg_alpha|omg_selected_k.*|(\w+_)?clipped_share|(\w+_)?grad_norm|td_error_abs|q_taken_mean|target_mean|"
+    r"entropy|approximate_kl"
+)
+AGENTS_LOSSES = ("loss", "policy_loss", "value_loss")
+NOT_NEGATIVE = {"kl", "recon", "mse", "alpha", "beta", "norm", "share", "accuracy", "ratio", "epsilon", "length",
+                "std", "abs", "units", "td"}  # fmt: skip
+AT_MOST_ONE = {"share", "accuracy", "ratio", "epsilon"}
+SHORT = {"vae_recon_loss": "recon", "vae_kl_loss": "KL", "vae_alpha": "alpha", "vae_loss": "total", "loss": "loss",
+         "return_mean": "return", "test_return_mean": "test", "test_vae_explained_variance": "held-out"}  # fmt: skip
+
+
+def words(name: str) -> list[str]:
+    """The parts of a metric's name: ``omg_kl_loss`` gives omg, kl, loss."""
+    return re.split(r"[_/]", name)
+
+
+def is_companion(name: str, names: Iterable[str]) -> bool:
+    """Whether ``name`` is another metric's standard deviation, minimum or maximum."""
+    stem, _, suffix = name.rpartition("_")
+    return suffix in COMPANIONS and stem in names
+
+
+def own_numbers(names: Iterable[str]) -> list[str]:
+    """The losses and further numbers that a learner logs beside the VAE's and the agents' losses, in logged order.
+
+    A learner from outside may call its numbers as it likes: every name that no part of this package has a place for
+    counts as one.
+    """
+    there = list(names)
+    known = set(there)
+    return [
+        name
+        for name in there
+        if name not in AGENTS_LOSSES and not ELSEWHERE.fullmatch(name) and not is_companion(name, known)
+    ]
+
+
+def short(name: str) -> str:
+    """A metric's name for one crowded line: ``omg_kl_loss`` is omg_kl."""
+    return SHORT.get(name) or name.removesuffix("_loss")
+
+
+def bounds(name: str) -> tuple[float, float]:
+    """The least and the greatest value that a metric can have, as far as its name says."""
+    parts = set(words(name))
+    if {"explained", "variance"} <= parts:
+        return -float("inf"), 1.0
+    if name.startswith("vae_log_var"):
+        return -float("inf"), float("inf")
+    low = 0.0 if parts & NOT_NEGATIVE else -float("inf")
+    return low, 1.0 if parts & AT_MOST_ONE else float("inf")
