@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..types import OmarlError, PathLike
+from ..utils.metric_names import bounds, is_companion
+from .panels import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION, Panel, first_panels, last_panels
 from .runs import Series, read_config, read_metrics
 
 Floats = NDArray[np.float64]
@@ -21,37 +23,13 @@ MAX_POINTS = 1000  # drawn per line, about two a pixel: more cannot be seen
 MAX_AGENTS = 6  # that one panel can tell apart
 LOG_SPAN = 100  # a loss that stood this far above its median is drawn on a log axis
 
-# Okabe & Ito (2008), told apart with every common colour blindness; yellow left out, too pale on white.
-BLUE, GREEN, VERMILLION = "#0072B2", "#009E73", "#D55E00"
-PURPLE, ORANGE, SKY = "#CC79A7", "#E69F00", "#56B4E9"
+LEGEND_ROOM = 0.09  # of a panel's height, for each row of the legend and once more
+LEAST_VARIANCE = -0.1  # what is explained before training may be far below: it would flatten the rest
 AGENT_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 INK, MUTED, RULE = "#222222", "#757575", "#E6E6E6"
 
 
-class Panel(NamedTuple):
-    """A metric's place in the picture. Absent metrics leave no hole."""
-
-    metric: str
-    title: str
-    colour: str
-    loss: bool = False
-
-
-PANELS = (
-    Panel("vae_recon_loss", "Reconstruction loss", BLUE, loss=True),
-    Panel("vae_kl_loss", "KL divergence", BLUE, loss=True),
-    Panel("vae_loss", "Total VAE loss", BLUE, loss=True),
-    Panel("vae_alpha", "KL weight", PURPLE),
-    Panel("vae_explained_variance", "Explained variance", PURPLE),
-    Panel("vae_active_units", "Active latent units", PURPLE),
-    Panel("return_mean", "Return, training", GREEN),
-    Panel("test_return_mean", "Return, test", GREEN),
-)
 AGENT_PREFIX = "return_mean/"
-LAST_PANELS = (
-    Panel("loss", "Agents' loss", VERMILLION, loss=True),
-    Panel("epsilon", "Exploration (epsilon)", VERMILLION),
-)
 
 
 @dataclass
@@ -59,12 +37,14 @@ class Curve:
     """What is drawn of one metric; all arrays [points], NaN where there is nothing to draw.
 
     ``low`` and ``high`` span every value behind a point: the logged ``_min`` and ``_max``, or what thinning
-    has put together. ``std`` is the logged ``_std``.
+    has put together. ``below`` and ``above`` are one logged standard deviation away from the mean, but no value that
+    was not met or that the metric cannot have: the deviation of a skewed loss reaches below zero.
     """
 
     t: Floats
     mean: Floats
-    std: Floats
+    below: Floats
+    above: Floats
     low: Floats
     high: Floats
     per_point: int
@@ -83,7 +63,7 @@ def draw_curves(run_dir: PathLike, out: PathLike | None = None) -> Path:
 
     target = Path(out) if out is not None else Path(run_dir) / "curves.png"
     metrics = read_metrics(run_dir)
-    drawings = _drawings(metrics)
+    drawings, left_out = _drawings(metrics, read_config(run_dir))
     columns = {0: 1, 1: 1, 2: 2, 4: 2}.get(len(drawings), 3)
     rows = max(1, -(-len(drawings) // columns))
     layout = ConstrainedLayoutEngine(w_pad=0.11, h_pad=0.09, wspace=0.02, hspace=0.03)
@@ -97,21 +77,23 @@ def draw_curves(run_dir: PathLike, out: PathLike | None = None) -> Path:
         draw(ax)
         ax.set_xlim(-0.02 * max(end, 1), 1.02 * max(end, 1))
     if drawings:
-        figure.supxlabel("environment steps", fontsize=8, color=MUTED)
+        more = f"  ·  {left_out} further numbers not drawn" if left_out else ""
+        figure.supxlabel(f"environment steps{more}", fontsize=8, color=MUTED)
     else:
         text = "nothing logged yet" if not metrics else "nothing logged that is drawn here"
         figure.text(0.5, 0.45, text, ha="center", fontsize=13, color=MUTED)
     return save_figure(figure, target)
 
 
-def _drawings(metrics: dict[str, Series]) -> list[Callable[[Any], None]]:
-    """What to draw into each place, in order."""
-    first, last = (
-        [partial(draw_panel, panel=panel, metrics=metrics) for panel in panels if panel.metric in metrics]
-        for panels in (PANELS, LAST_PANELS)
+def _drawings(metrics: dict[str, Series], config: dict[str, Any]) -> tuple[list[Callable[[Any], None]], int]:
+    """What to draw into each place, in order; and how many of the learner's own numbers have no place."""
+    last, left_out = last_panels(metrics)
+    first, end = (
+        [partial(draw_panel, panel=panel, metrics=metrics) for panel in panels]
+        for panels in (first_panels(metrics, config), last)
     )
     agents = _agents(metrics)
-    return [*first, *([partial(_draw_agents, agents=agents)] if agents else []), *last]
+    return [*first, *([partial(_draw_agents, agents=agents)] if agents else []), *end], left_out
 
 
 def save_figure(figure: Any, target: Path) -> Path:
@@ -145,13 +127,8 @@ def _title(run: Path) -> str:
 def _agents(metrics: dict[str, Series]) -> dict[str, Series]:
     """The returns of single agents, without their companions; empty if too many for one panel."""
     names = [name for name in metrics if name.startswith(AGENT_PREFIX)]
-    agents = {n.removeprefix(AGENT_PREFIX): metrics[n] for n in names if not _is_companion(n, metrics)}
+    agents = {n.removeprefix(AGENT_PREFIX): metrics[n] for n in names if not is_companion(n, metrics)}
     return agents if len(agents) <= MAX_AGENTS else {}
-
-
-def _is_companion(name: str, metrics: dict[str, Series]) -> bool:
-    stem, _, suffix = name.rpartition("_")
-    return suffix in ("std", "min", "max") and stem in metrics
 
 
 def _companion(metrics: dict[str, Series], metric: str, suffix: str, t: Floats) -> Floats:
@@ -172,11 +149,16 @@ def _curve(metrics: dict[str, Series], metric: str) -> Curve:
     """Thins a metric to ``MAX_POINTS``: means of neighbours, and their span, so that no spike is lost."""
     series = metrics[metric]
     std, low, high = (_companion(metrics, metric, s, series.t) for s in ("std", "min", "max"))
+    least, greatest = bounds(metric)
+    unknown = np.isnan(std + series.value)
+    below = np.where(unknown, np.nan, np.fmax(np.maximum(series.value - std, least), low))
+    above = np.where(unknown, np.nan, np.fmin(np.minimum(series.value + std, greatest), high))
     size = max(1, -(-len(series) // MAX_POINTS))  # points put together, k
-    t, mean, std, low, high = (_rows(x, size) for x in (series.t, series.value, std, low, high))
+    t, mean, below, above, low, high = (_rows(x, size) for x in (series.t, series.value, below, above, low, high))
     if size > 1:
         low, high = np.fmin(low, mean), np.fmax(high, mean)
-    return Curve(_mean(t), _mean(mean), _mean(std), np.fmin.reduce(low, axis=1), np.fmax.reduce(high, axis=1), size)
+    return Curve(_mean(t), _mean(mean), _mean(below), _mean(above), np.fmin.reduce(low, axis=1),
+                 np.fmax.reduce(high, axis=1), size)  # fmt: skip
 
 
 def _rows(values: Floats, size: int) -> Floats:
@@ -199,13 +181,19 @@ def draw_panel(ax: Any, panel: Panel, metrics: dict[str, Series]) -> None:
         floor = float(np.nanmin(curve.mean) / 3)  # bands that reach towards zero would fill a log axis
         ax.set_yscale("log")
     _draw_line(ax, curve, panel.colour, "mean")
-    _draw_band(ax, curve, curve.mean - curve.std, curve.mean + curve.std, floor, panel.colour, 0.26, "±1 std")
+    _draw_band(ax, curve, curve.below, curve.above, floor, panel.colour, 0.26, "±1 std")
     _draw_band(ax, curve, curve.low, curve.high, floor, panel.colour, 0.15, "min to max")
+    beside = [(name, label) for name, label in panel.beside if name in metrics]
+    for (name, label), style in zip(beside, (SKY, MUTED), strict=False):
+        _draw_line(ax, _curve(metrics, name), style, label)
     if np.isfinite(floor):
         ax.set_ylim(bottom=floor)
-    _dress(ax, panel.title, _caption(metrics[panel.metric], curve))
-    if len(ax.collections):
-        _legend(ax, 3)
+    if panel.metric.endswith("explained_variance") and np.nanmax(curve.mean, initial=-1.0) > 0:
+        ax.set_ylim(bottom=max(ax.get_ylim()[0], LEAST_VARIANCE))
+    notes = [f"{label} {metrics[name].value[-1]:.3g}" for name, label in panel.noted if name in metrics]
+    _dress(ax, panel.title, "  ·  ".join([*notes, _caption(metrics[panel.metric], curve)]))
+    if len(ax.collections) or beside:
+        _legend(ax, 4)
 
 
 def _draw_band(
@@ -277,10 +265,15 @@ def _dress(ax: Any, title: str, caption: str) -> None:
 
 
 def _legend(ax: Any, columns: int) -> None:
+    """Above the curves, in room of its own."""
+    low, high = ax.get_ylim()
+    rows = -(-len(ax.get_legend_handles_labels()[0]) // columns)
+    room = LEGEND_ROOM * (1 + rows)
+    ax.set_ylim(low, high * (high / low) ** room if ax.get_yscale() == "log" else high + room * (high - low))
     ax.legend(
         fontsize=6.5,
         labelcolor=MUTED,
-        loc="best",
+        loc="upper right",
         ncols=columns,
         framealpha=0.8,
         edgecolor="none",

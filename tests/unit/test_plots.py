@@ -149,9 +149,9 @@ def test_a_vae_run_shows_its_three_losses_first(tmp_path: Path, figure_of) -> No
     run = write(tmp_path, *({"t_env": t, **dict.fromkeys(names, 1.0)} for t in range(3)))
     assert titles(figure_of(run)) == [
         "Reconstruction loss",
-        "KL divergence",
+        "KL divergence (nats)",
         "Total VAE loss",
-        "KL weight",
+        "KL weight (alpha)",
         "Return, training",
         "Agents' loss",
     ]
@@ -174,6 +174,71 @@ def test_companions_become_bands(tmp_path: Path, figure_of) -> None:
     assert (span.y0, span.y1) == (2, 9)
     assert [t.get_text() for t in loss.get_legend().get_texts()] == ["mean", "±1 std", "min to max"]
     assert [t.get_text() for t in returns.get_legend().get_texts()] == ["mean", "±1 std"]
+
+
+def test_bands_show_no_impossible_value(tmp_path: Path, figure_of) -> None:
+    skewed = {"vae_kl_loss": 1.0, "vae_kl_loss_std": 3.0, "vae_kl_loss_min": 0.25, "vae_kl_loss_max": 2.0}
+    named = {"vae_alpha": 0.1, "vae_alpha_std": 0.5, "model_action_accuracy": 0.9, "model_action_accuracy_std": 0.3}
+    figure = figure_of(write(tmp_path, *({"t_env": t, **skewed, **named} for t in (0, 10))))
+    bands = {ax.get_title(loc="left"): ax.collections[0].get_paths()[0].get_extents() for ax in figure.axes}
+    shown = {title: (band.y0, band.y1) for title, band in bands.items()}
+    assert shown == {
+        "KL divergence (nats)": (0.25, 2.0),  # no batch was outside
+        "KL weight (alpha)": (0.0, pytest.approx(0.6)),
+        "model_action_accuracy": (pytest.approx(0.6), 1.0),
+    }
+
+
+def test_thinned_bands_show_no_impossible_value(tmp_path: Path, figure_of) -> None:
+    values = {"vae_kl_loss": 1.0, "vae_kl_loss_std": 3.0, "vae_kl_loss_min": 0.25, "vae_kl_loss_max": 2.0}
+    (ax,) = figure_of(write(tmp_path, *({"t_env": t, **values} for t in range(3 * MAX_POINTS)))).axes
+    band = ax.collections[0].get_paths()[0].get_extents()
+    assert (band.y0, band.y1) == (0.25, 2.0)
+
+
+def test_every_learners_own_losses_have_a_panel(tmp_path: Path, figure_of) -> None:
+    names = ("omg_kl_loss", "omg_kl_loss_std", "model_loss", "contrastive", "loss", "policy_loss", "grad_norm")
+    run = write(tmp_path, *({"t_env": t, **dict.fromkeys(names, 1.0)} for t in range(3)))
+    assert titles(figure_of(run)) == ["omg_kl_loss", "model_loss", "contrastive", "Agents' loss", "Policy loss"]
+
+
+def test_numbers_beyond_the_pictures_room_are_counted(tmp_path: Path, figure_of) -> None:
+    names = [f"mine_{i}_loss" for i in range(15)]
+    run = write(tmp_path, *({"t_env": t, **dict.fromkeys(names, 1.0)} for t in range(3)))
+    figure = figure_of(run)
+    assert len(figure.axes) == 12 and "3 further numbers not drawn" in figure.get_supxlabel()
+
+
+def test_held_out_fits_stand_beside_the_training_ones(tmp_path: Path, figure_of) -> None:
+    early = {"vae_explained_variance": -2.0, "test_vae_explained_variance": -2.5, "test_omg_hit_ratio": 0.1}
+    late = {"vae_explained_variance": 0.95, "test_vae_explained_variance": 0.9, "test_omg_hit_ratio": 0.4}
+    variance, hits = figure_of(write(tmp_path, {"t_env": 0, **early}, {"t_env": 9, **late})).axes
+    assert [t.get_text() for t in variance.get_legend().get_texts()] == ["mean", "held-out"]
+    assert variance.lines[2].get_ydata().tolist() == [-2.5, 0.9]
+    assert variance.get_ylim()[0] == pytest.approx(-0.1)  # the untrained VAE does not flatten the rest
+    assert hits.get_title(loc="left") == "omg_hit_ratio, test"
+
+
+@pytest.mark.parametrize(("formula", "unit"), [("nats", " (nats)"), ("mean", ""), (None, " (nats)")])
+def test_the_vaes_losses_name_their_unit(tmp_path: Path, figure_of, formula: str | None, unit: str) -> None:
+    values = {"vae_recon_loss": 7.0, "vae_loss": 12.0, "vae_recon_null": 25.0, "vae_alpha": 0.01, "vae_beta": 0.25}
+    run = write(tmp_path, *({"t_env": t, **values} for t in range(3)))
+    (run / "config.json").write_text(json.dumps({"vae_formula": formula} if formula else {}))
+    recon, total, weight = figure_of(run).axes
+    assert recon.get_title(loc="left") == f"Reconstruction loss{unit}"
+    assert total.get_title(loc="left") == f"Total VAE loss{unit}"
+    assert (len(recon.lines) > 2) == bool(unit)  # what the mean state costs is in nats
+    assert weight.get_title(loc="right") == "beta 0.25  ·  last 0.01"
+
+
+def test_the_legend_stands_above_the_curves(tmp_path: Path, figure_of) -> None:
+    values = {"vae_kl_loss_std": 1.0, "vae_kl_loss_min": 1.0, "vae_kl_loss_max": 9.0}
+    for name, peak in (("flat", 5.0), ("spike", 9000.0)):
+        run = write(tmp_path / name, *({"t_env": t, "vae_kl_loss": (5.0, peak)[t == 1], **values} for t in range(9)))
+        (ax,) = figure_of(run).axes
+        below = ax.get_legend().get_window_extent().y0
+        tops = [ax.transData.transform((0, band.get_paths()[0].get_extents().y1))[1] for band in ax.collections]
+        assert max(tops) <= below and ax.transData.transform((0, peak))[1] <= below
 
 
 def test_single_agents_share_a_panel_unless_they_are_many(tmp_path: Path, figure_of) -> None:
@@ -225,7 +290,8 @@ def test_only_losses_with_a_spike_far_above_the_rest_are_logarithmic(tmp_path: P
     run = write(tmp_path, *({"t_env": t, **{k: v[t] for k, v in values.items()}} for t in range(3)))
     scales = {ax.get_title(loc="left"): ax.get_yscale() for ax in figure_of(run).axes}
     assert scales == {
-        "KL divergence": "linear", "Total VAE loss": "log", "KL weight": "linear", "Agents' loss": "linear",
+        "KL divergence (nats)": "linear", "Total VAE loss": "log", "KL weight (alpha)": "linear",
+        "Agents' loss": "linear",
     }  # fmt: skip
 
 
