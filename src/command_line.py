@@ -5,17 +5,34 @@ Sacred reads them too. It answers a slip with all of its usage, or takes it for 
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 from sacred.arg_parser import get_config_updates
 from sacred.experiment import gather_command_line_options
 
+from .config.load import packaged
 from .registry import suggest
 from .types import ConfigError
 
-OPTIONS = ("--config", "--env-config")  # ours; the others are Sacred's
+OPTIONS = {"--config": "algs", "--env-config": "envs"}  # ours, and the folder of each; the others are Sacred's
+OPTIONS_HELP = {
+    "--config": "The algorithm: a YAML file, or one of",
+    "--env-config": "The environment: a YAML file, or one of",
+}
 SACRED_COMMANDS = ("help", "print_config", "print_dependencies", "print_named_configs", "save_config")
+
+
+def options_help() -> str:
+    """Our own options as they stand in the usage: each with the names of its packaged configurations."""
+    lines = []
+    for option, folder in OPTIONS.items():
+        text = f"{OPTIONS_HELP[option]} {', '.join(packaged(folder))}."
+        body = textwrap.wrap(text, 48, break_on_hyphens=False, break_long_words=False)
+        head = f"  {option}=NAME|PATH"
+        lines += [f"{head:30}  {body[0]}", *(f"{'':32}{line}" for line in body[1:])]
+    return "\n".join(lines) + "\n"
 
 
 def take_option(argv: list[str], option: str) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from . import training
+from . import evaluation
 from .analysis.comparison import find_runs, name_of, words
 from .analysis.plots import draw_matrix
 from .config.load import COMMAND_LINE, complete, from_checkpoint
@@ -122,7 +122,7 @@ def check_met(whom: Mapping[Path, tuple[str, ...]]) -> None:
 
 def met(folder: Path, values: Mapping[str, Any], what: str, logger: Logger) -> dict[str, float]:
     """A checkpoint's mean with each opponent, and with all."""
-    lines = training.tested(values, folder, logger)["by_opponent"]
+    lines = evaluation.tested(values, folder, logger)["by_opponent"]
     return {str(line["name"]): float(line[what]) for line in lines if line["of"] != "family"}
 
 

@@ -5,7 +5,6 @@ python main.py [COMMAND] [--config=NAME|PATH] [--env-config=NAME|PATH] [with KEY
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -21,22 +20,21 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a machine without git mu
 
 from sacred import SETTINGS, Experiment
 from sacred.utils import apply_backspaces_and_linefeeds
-from tqdm import tqdm
 
-from . import run, training
+from . import evaluation, run, training
 from .ablation import AblateConfig
 from .ablation import ablate as run_ablation
 from .analysis.comparison import CompareConfig, format_rows
 from .analysis.comparison import compare as compare_runs
 from .analysis.doctor import DiagnoseConfig, format_findings
 from .analysis.doctor import diagnose as examine_run
-from .command_line import OPTIONS, commands_in, take_option, updates_of
+from .command_line import OPTIONS, commands_in, options_help, take_option, updates_of
 from .config.load import COMMAND_LINE, Layers, complete, find, from_checkpoint, from_files, read_yaml
 from .config.reference import reference
 from .config.schema import read
 from .crossplay import CrossplayConfig, format_matrix
 from .crossplay import crossplay as play_across
-from .opponents.results import format_opponent
+from .envs.factories import is_gymnasium_id
 from .plugin import PluginConfig
 from .plugin import plugin as plug_in
 from .pooling import PoolConfig, describe_pool, make_pool, with_pool
@@ -45,6 +43,7 @@ from .replay import replay as film_episode
 from .types import ConfigError, OmarlError
 from .utils.capture import make_capture_safe
 from .utils.checkpoints import find_checkpoint
+from .utils.console import console_logger
 from .utils.metrics import Logger
 from .utils.run_directory import RunDirectory, check_writable
 
@@ -75,6 +74,14 @@ def default_environment(updates: Mapping[str, Any]) -> str | None:
     return DEFAULT_ENV_CONFIG if same else None
 
 
+def recognise_gymnasium(layers: Layers) -> None:
+    """Sets ``env: gymnasium`` where ``env_args.key`` is a Gymnasium id and the user has not said what it is."""
+    arguments = layers.values.get("env_args")
+    key = arguments.get("key") if isinstance(arguments, Mapping) else None
+    if layers.values.get("env") == "pettingzoo" and "env" not in layers.by_user and isinstance(key, str):
+        layers.values["env"] = "gymnasium" if is_gymnasium_id(key) else "pettingzoo"
+
+
 def configuration(argv: list[str]) -> Layers:
     """The complete configuration of a command line; takes our own options out of ``argv``.
 
@@ -95,7 +102,8 @@ def configuration(argv: list[str]) -> Layers:
         layers = from_checkpoint(find_checkpoint(given.checkpoint_path, given.load_step))
     else:
         layers = from_files(config or DEFAULT_CONFIG, env_config or default_environment(updates))
-    layers.add(updates, COMMAND_LINE)
+    layers.add(updates, COMMAND_LINE, by_user=True)
+    recognise_gymnasium(layers)
     full = complete(layers, root)
     command = "evaluate" if full.values["evaluate"] else command
     if command in ("evaluate", "replay") and not full.values["checkpoint_path"]:
@@ -121,12 +129,21 @@ def typed(config: Any, layers: Layers, root: type = run.RunConfig) -> dict[str, 
     return complete(found, root).values
 
 
+class OmarlExperiment(Experiment):
+    """Sacred's experiment, whose help lists our own options, too."""
+
+    def get_usage(self, program_name: str | None = None) -> tuple[str, str, str]:
+        """Sacred's short usage, the usage that is shown, and the one that is parsed."""
+        short, shown, parsed = super().get_usage(program_name)
+        return short, shown.replace("Options:\n", f"Options:\n{options_help()}", 1), parsed
+
+
 def make_experiment(layers: Layers, started: float) -> Experiment:
     """Sacred's experiment with our commands, configured with ``layers``."""
-    experiment = Experiment("omarl", base_dir=str(Path.cwd()), save_git_info=_has_git())
+    experiment = OmarlExperiment("omarl", base_dir=str(Path.cwd()), save_git_info=_has_git())
     experiment.captured_out_filter = apply_backspaces_and_linefeeds
     experiment.add_config(layers.values)
-    experiment.logger = _console()
+    experiment.logger = console_logger()
     add_train(experiment, layers, started)
     add_examinations(experiment, layers, started)
     add_encounters(experiment, layers, started)
@@ -152,11 +169,11 @@ def add_train(experiment: Experiment, layers: Layers, started: float) -> None:
         def body() -> Any:
             config = typed(_config, layers)
             if config["evaluate"]:
-                return training.evaluate(config, Logger(experiment.logger, started=started))
+                return evaluation.evaluate(config, Logger(experiment.logger, started=started))
             observed = any(observer is directory for observer in _run.observers)
             folder = directory.path if observed else None
             logger = Logger(experiment.logger, folder, _run, config["use_tensorboard"], started)
-            return training.train(with_pool(config, logger), logger, folder)
+            return training.train(with_pool(config, logger), logger, folder, layers.by_user)
 
         return said_in_one_line(body)
 
@@ -169,12 +186,8 @@ def add_examinations(experiment: Experiment, layers: Layers, started: float) -> 
         """Tests a checkpoint's agents and VAE: evaluate with checkpoint_path=RUN_DIRECTORY."""
 
         def body() -> None:
-            result = training.evaluate(typed(_config, layers), Logger(experiment.logger, started=started))
-            for name in sorted(n for n in result if n.startswith("test_")):
-                print(f"{name:32} {result[name]:.4g}")
-            for line in result.get("by_opponent", []):
-                print(format_opponent(line))
-            print(f"written to {result.get('file', 'nowhere')}")
+            result = evaluation.evaluate(typed(_config, layers), Logger(experiment.logger, started=started))
+            print(evaluation.format_evaluation(result))
 
         said_in_one_line(body)
 
@@ -244,25 +257,6 @@ def add_tools(experiment: Experiment, layers: Layers) -> None:
 
 def _has_git() -> bool:
     return (Path.cwd() / ".git").exists()
-
-
-class ConsoleHandler(logging.Handler):
-    """One plain line a message, to whatever stderr is at the time: Sacred puts its own there to fill cout.txt."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Writes the line past the progress bar, where there is one."""
-        tqdm.write(self.format(record), file=sys.stderr)
-
-
-def _console() -> logging.Logger:
-    console = logging.getLogger("omarl")
-    handler = ConsoleHandler()
-    # types are declared and checked: a list after `with` is none to Sacred, whatever it comes to
-    handler.addFilter(lambda record: not record.getMessage().startswith("Changed type of config entry"))
-    console.handlers = [handler]
-    console.setLevel(logging.INFO)
-    console.propagate = False
-    return console
 
 
 def main(argv: Sequence[str] | None = None, started: float | None = None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -23,6 +23,7 @@ from .utils.checkpoints import find_checkpoint
 from .utils.metrics import Logger
 from .utils.seeding import seed_everything, stream_seed
 
+INTERFACES = {"pettingzoo": "PettingZoo", "gymnasium": "Gymnasium"}
 TRAIN_STREAM, TEST_STREAM, REPLAY_STREAM, OPPONENTS_STREAM = range(4)
 
 
@@ -190,8 +191,14 @@ def check_sizes(config: RunConfig) -> None:
             )
 
 
-def build(values: Mapping[str, Any], logger: Logger) -> Parts:
-    """Makes every object of a run from its configuration."""
+def build(values: Mapping[str, Any], logger: Logger, user_keys: Collection[str] = ()) -> Parts:
+    """Makes every object of a run from its configuration.
+
+    Args:
+        values: the whole configuration.
+        logger: where numbers go.
+        user_keys: the keys that the user has set; parts find them in ``args``, see ``config.schema.user_keys``.
+    """
     config = read(RunConfig, values)
     check_sizes(config)
     device = device_of(config)
@@ -218,6 +225,7 @@ def build(values: Mapping[str, Any], logger: Logger) -> Parts:
             agent_types=info.agent_types,
             env_info=info,
             device=device,
+            user_keys=frozenset(user_keys),
         )
         mac = resolve("mac", config.mac)(scheme, groups, args)
         learner = resolve("learner", config.learner)(mac, scheme, logger, args)
@@ -247,4 +255,5 @@ def describe(parts: Parts) -> str:
         agents += f" against {len(parts.env.members)} opponents"
     where = getattr(parts.env, "how", "stepped by its own class")
     c = parts.config
-    return f"{c.name} on {parts.info.key} ({agents}), {c.batch_size_run} copies {where}, seed {c.seed}"
+    interface = f"{INTERFACES[c.env]}: " if c.env in INTERFACES else ""
+    return f"{c.name} on {parts.info.key} ({interface}{agents}), {c.batch_size_run} copies {where}, seed {c.seed}"

@@ -1,9 +1,9 @@
-"""The training loop, and a test alone."""
+"""The training loop."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,15 @@ import numpy as np
 from .analysis.plots import draw_curves
 from .components.episode_batch import EpisodeBatch
 from .components.replay_buffer import ReplayBuffer
-from .config.schema import read
 from .opponents.pool_env import Episode, PoolEnv
-from .opponents.results import by_opponent, episode_record, first_of_each_copy
-from .run import REPLAY_STREAM, Parts, RunConfig, build, describe, notices
+from .opponents.results import by_opponent, first_of_each_copy
+from .run import REPLAY_STREAM, Parts, build, describe, notices
 from .runners.player import Stopwatch
 from .types import ConfigError, EnvError, OmarlError
 from .utils.checkpoints import find_checkpoint, load_checkpoint, save_checkpoint
 from .utils.console import ProgressBar, headline, summary
 from .utils.metrics import Grid, Logger
-from .utils.run_directory import append_line, write_json
+from .utils.run_directory import append_line
 from .utils.seeding import rng_state, set_rng_state, stream_seed
 
 
@@ -214,19 +213,22 @@ def picture(directory: Path) -> str:
         return f"curves.png not drawn ({error})"
 
 
-def train(values: Mapping[str, Any], logger: Logger, directory: Path | None) -> float | None:
+def train(
+    values: Mapping[str, Any], logger: Logger, directory: Path | None, user_keys: Collection[str] = ()
+) -> float | None:
     """The whole run. Whatever ends it, what was logged stays and the picture is drawn.
 
     Args:
         values: the complete configuration.
         logger: where numbers go.
         directory: the run's folder, or None.
+        user_keys: the keys that the user has set; some notices are about these alone.
 
     Returns:
         The last test's ``test_return_mean``, where there was a test.
     """
     say = logger.console_logger.info
-    parts = build(values, logger)
+    parts = build(values, logger, user_keys)
     training: Training | None = None
     try:
         training = Training(parts, values, directory)
@@ -257,48 +259,3 @@ def train(values: Mapping[str, Any], logger: Logger, directory: Path | None) -> 
         if directory is not None:
             say(picture(directory))
     return logger.latest.get("test_return_mean")
-
-
-def evaluate(values: Mapping[str, Any], logger: Logger) -> dict[str, Any]:
-    """Tests a checkpoint's agents and its VAE on fresh episodes.
-
-    Returns:
-        As ``tested``, and where it was written (``evaluation.json`` in the checkpoint, if it can be written).
-
-    Raises:
-        ConfigError: there is no such checkpoint, or it cannot be loaded.
-    """
-    config = read(RunConfig, values)
-    folder = find_checkpoint(config.checkpoint_path, config.load_step)
-    result = tested(values, folder, logger)
-    try:
-        write_json(folder / "evaluation.json", result)
-        result["file"] = str(folder / "evaluation.json")
-    except OSError as error:
-        logger.console_logger.warning(f"{folder}/evaluation.json not written ({error.strerror})")
-    return result
-
-
-def tested(values: Mapping[str, Any], folder: Path, logger: Logger) -> dict[str, Any]:
-    """The means and each episode's return of fresh episodes by the checkpoint in ``folder``; by opponent, too."""
-    parts = build(values, logger)
-    try:
-        for line in notices(parts.config, parts.info):
-            logger.console_logger.info(line)
-        state = load_checkpoint(folder, parts.learner)
-        batches = log_test(parts, state["t_env"])
-    finally:
-        parts.close()
-    result: dict[str, Any] = dict(logger.latest)
-    result["t_env"] = state["t_env"]
-    if isinstance(parts.test_env, PoolEnv):
-        met, members = episodes_met(parts), parts.test_env.members
-        result["by_opponent"] = by_opponent(met, members)
-        result["episodes"] = [episode_record(episode, members) for episode in met]
-    result["episode_returns"] = [r for batch in batches for r in episode_returns(batch)]
-    return result
-
-
-def episode_returns(batch: EpisodeBatch) -> list[list[float]]:
-    """Each episode's undiscounted return for each agent (one number where the reward is shared)."""
-    return batch["reward"].sum(dim=1).tolist()

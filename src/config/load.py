@@ -47,12 +47,19 @@ _Loader.add_implicit_resolver(
 
 @dataclass
 class Layers:
-    """Configuration with the place where each top-level key was set last."""
+    """Configuration with the place where each top-level key was set last.
+
+    Attributes:
+        values: of every key.
+        source: where each was set.
+        by_user: the keys that the user has set, on the command line or in a file of their own.
+    """
 
     values: dict[str, Any] = field(default_factory=dict)
     source: dict[str, str] = field(default_factory=dict)
+    by_user: set[str] = field(default_factory=set)
 
-    def add(self, values: Mapping[str, Any], source: str) -> None:
+    def add(self, values: Mapping[str, Any], source: str, by_user: bool = False) -> None:
         """Lays ``values`` on top; mappings merge, everything else replaces.
 
         Another environment does not inherit the arguments of the one below: ``max_cycles`` may mean nothing to it.
@@ -62,6 +69,7 @@ class Layers:
             self.values.pop("env_args", None)
         merge(self.values, values)
         self.source.update({name: source for name in values})
+        self.by_user = self.by_user | set(values) if by_user else self.by_user - set(values)
 
 
 def merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
@@ -71,6 +79,11 @@ def merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
             merge(into[name], value)
         else:
             into[name] = deepcopy(dict(value) if isinstance(value, Mapping) else value)
+
+
+def packaged(folder: str) -> list[str]:
+    """The names of our configurations: of algorithms (folder "algs") or environments (folder "envs")."""
+    return sorted(path.stem for path in (CONFIG_DIR / folder).glob("*.yaml"))
 
 
 def find(folder: str, name: str) -> Path:
@@ -83,8 +96,7 @@ def find(folder: str, name: str) -> Path:
     path = CONFIG_DIR / folder / f"{name}.yaml"
     if not path.is_file():
         option = {"algs": "--config", "envs": "--env-config"}[folder]
-        known = [p.stem for p in (CONFIG_DIR / folder).glob("*.yaml")]
-        raise ConfigError(f"{option}={name}: no such configuration{suggest(name, known)}")
+        raise ConfigError(f"{option}={name}: no such configuration{suggest(name, packaged(folder))}")
     return path
 
 
@@ -140,7 +152,8 @@ def from_files(config: str, env_config: str | None) -> Layers:
     files = [(CONFIG_DIR / "default.yaml", read_yaml(CONFIG_DIR / "default.yaml"))]
     environment = read_chain("envs", env_config) if env_config else []
     for path, values in [*files, *environment, *read_chain("algs", config)]:
-        layers.add(values, path.name if path.is_relative_to(CONFIG_DIR) else str(path))
+        ours = path.is_relative_to(CONFIG_DIR)
+        layers.add(values, path.name if ours else str(path), by_user=not ours)
     return layers
 
 
@@ -171,6 +184,7 @@ def complete(layers: Layers, root: type) -> Layers:
     schema = collect(root, layers.values)
     full = Layers(schema.defaults())
     full.source.update(layers.source)
+    full.by_user |= layers.by_user
     for name, value in layers.values.items():
         if name in schema.declarations:
             full.values[name] = _checked(schema, name, value, layers.source[name])

@@ -85,6 +85,16 @@ def read(config: type[C], args: Any) -> C:
     return config(**values)
 
 
+def user_keys(args: Any) -> frozenset[str]:
+    """The keys that the user has set; none where nobody knows, as in a host.
+
+    Args:
+        args: a namespace or a mapping, see ``run.build``.
+    """
+    found = args.get("user_keys", ()) if isinstance(args, Mapping) else getattr(args, "user_keys", ())
+    return frozenset(found)
+
+
 def check(config: type, spec: Field[Any], value: Any) -> Any:
     """``value`` in the declared type (1 for a float becomes 1.0, 1e5 for an int becomes 100000).
 

@@ -21,6 +21,21 @@ from ..types import ConfigError, EnvError, OmarlError
 _PIP_NAMES = {"pygame": "pygame-ce", "chess": "'pettingzoo[classic]'", "rlcard": "'pettingzoo[classic]'"}
 
 
+def is_gymnasium_id(key: str) -> bool:
+    """Whether ``env_args.key`` names a Gymnasium environment: ``module:id``, or an id that Gymnasium knows.
+
+    PettingZoo's keys are modules (``mpe2.simple_tag_v3``) or ids of its own registry (``sisl/pursuit-v5``).
+    """
+    if ":" in key:
+        return True
+    if not re.fullmatch(r"([\w.-]+/)?[\w.-]+-v\d+", key):
+        return False
+    import gymnasium
+    import pettingzoo
+
+    return key in gymnasium.registry and key not in (*pettingzoo.parallel_registry, *pettingzoo.aec_registry)
+
+
 def make_pettingzoo(key: str = "", **kwargs: Any) -> Any:
     """A PettingZoo ParallelEnv, or an AECEnv where there is no parallel one.
 

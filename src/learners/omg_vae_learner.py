@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..components.vae_trainer import VAEConfig, VAETrainer
-from ..config.schema import key, read
+from ..config.schema import key, read, user_keys
 from ..types import Batch, Block, MetricLogger, PathLike, TrainingError, feature_size
 from ..utils.metrics import Grid, IntervalStats
 from .base_learner import make_base_learner
@@ -68,8 +68,10 @@ class OMGVAELearner:
         self.stats = IntervalStats()
         self.log_grid = Grid(self.config.learner_log_interval)
         self.watch = VAEWatch(self.trainer, logger, acts=self.config.vae_watch == "act")
+        asked = user_keys(args)  # of a key that a file of ours or a host sets, nobody need be told
         for line in self.trainer.notices():
-            logger.console_logger.info(line)
+            if "optim_alpha" in asked or not line.startswith("optim_alpha="):
+                logger.console_logger.info(line)
 
     def train(self, batch: Batch, t_env: int, episode_num: int) -> None:
         """One update of the agents, then those of the VAE on the batch's real states.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import sys
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -140,3 +142,23 @@ def _vae_line(latest: Mapping[str, float], shown: Any) -> str:
     if "test_vae_accuracy" in latest:
         parts.append(f"held-out accuracy {shown('test_vae_accuracy')}")
     return f"VAE: {', '.join([*parts, shown('vae_active_units') + ' active units'])}"
+
+
+class ConsoleHandler(logging.Handler):
+    """One plain line a message, to whatever stderr is at the time: Sacred puts its own there to fill cout.txt."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes the line past the progress bar, where there is one."""
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def console_logger() -> logging.Logger:
+    """Where everything that is told goes."""
+    console = logging.getLogger("omarl")
+    handler = ConsoleHandler()
+    # types are declared and checked: a list after `with` is none to Sacred, whatever it comes to
+    handler.addFilter(lambda record: not record.getMessage().startswith("Changed type of config entry"))
+    console.handlers = [handler]
+    console.setLevel(logging.INFO)
+    console.propagate = False
+    return console

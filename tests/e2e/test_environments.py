@@ -24,6 +24,13 @@ def test_runs(name, tmp_path):
     assert losses and None not in losses
 
 
+def test_a_gymnasium_id_needs_no_further_word(tmp_path):
+    words = ["env_args.key=lbforaging:Foraging-8x8-2p-3f-v3", *SMALL, "t_max=400"]
+    result = main(["--config=omg_vae", "with", *words], tmp_path)
+    assert result.code == 0, result.err
+    assert "omg_vae on lbforaging:Foraging-8x8-2p-3f-v3 (Gymnasium: 2 agent)" in result.err
+
+
 def test_turn_based_games_play_under_a_turn_mask(tmp_path):
     words = ["env_args.key=pettingzoo.classic.tictactoe_v3", "env_args.episode_limit=10", *SMALL, "t_max=400"]
     (tmp_path / "env.yaml").write_text("env: pettingzoo\n")

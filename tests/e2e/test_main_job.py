@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 
+import numpy as np
 import pytest
 from e2e.command import ROOT, SMALL, command, environment, error_of, main
 
@@ -77,9 +78,11 @@ def test_the_user_is_told_where_the_run_is_and_what_came_out(default_run):
         "VAE: reconstruction ",
         "curves: ",
         "replay buffer: ",
-        "optim_alpha=0.9",
+        "omg_vae on mpe2.simple_tag_v3 (PettingZoo: 3 adversary, 1 agent)",
+        "learner: loss ",
     ):
         assert text in told, text
+    assert "optim_alpha" not in told  # the user did not ask for it
 
 
 def test_every_test_episode_is_kept(default_run):
@@ -98,11 +101,16 @@ def test_evaluate_loads_agents_and_vae(default_run, tmp_path):
         ["evaluate", "with", f"checkpoint_path={default_run.run}", "test_nepisode=8"], default_run.results / "x"
     )
     assert result.code == 0, result.err
-    assert re.search(r"test_return_mean +-?\d", result.out)
+    assert "8 episodes; ± is the standard error" in result.out
+    mean, error = re.search(r"test_return_mean +(-?[\d.]+) ± (\S+)\n", result.out).groups()
     held_out = float(re.search(r"test_vae_explained_variance +(\S+)", result.out).group(1))
     assert held_out <= 1
     stored = json.loads(next((default_run.run / "checkpoints").glob("*/evaluation.json")).read_text())
     assert len(stored["episode_returns"]) == 8 and len(stored["episode_returns"][0]) == 4
+    joint = np.array(stored["episode_returns"]).sum(axis=1)
+    assert float(mean) == pytest.approx(joint.mean(), rel=1e-3)
+    assert float(error) == pytest.approx(joint.std(ddof=1) / 8**0.5, rel=0.05)
+    assert re.search(r"test_return_mean/agent_0 +-?[\d.]+ ± \S+\n", result.out)
     assert not (default_run.results / "x" / "sacred").exists()  # an evaluation is no run
     again = main(
         ["with", "evaluate=True", f"checkpoint_path={default_run.run}", "test_nepisode=8"], default_run.results / "y"
@@ -134,12 +142,15 @@ def test_iql_trains_the_same_agents_without_the_vae(default_run, tmp_path):
             assert ours["test_return_mean"] == theirs["test_return_mean"]
 
 
-@pytest.mark.parametrize("words", [["print_config"], ["help"], ["help", "train"], ["print_dependencies"]])
+@pytest.mark.parametrize("words", [["print_config"], ["help"], ["--help"], ["help", "train"], ["print_dependencies"]])
 def test_sacreds_own_questions_make_no_run(words, tmp_path):
     result = main(words, tmp_path)
     assert result.code == 0, result.err
     assert "Traceback" not in result.err
     assert not list(tmp_path.glob("sacred/*/*/*"))
+    if words in (["help"], ["--help"]):
+        for text in ("--config=NAME|PATH", "omg_objects", "--env-config=NAME|PATH", "knights_archers_zombies"):
+            assert text in result.out, text
     if words == ["print_config"]:
         assert "omg_vae_alpha = 0.01" in result.out
 
@@ -169,8 +180,9 @@ def test_sacreds_own_options(tmp_path):
 
 
 def test_unobserved_runs_leave_no_files(tmp_path):
-    result = main(["--config=omg_vae", "-u", "with", *SMALL, "t_max=400"], tmp_path)
+    result = main(["--config=omg_vae", "-u", "with", *SMALL, "t_max=400", "optim_alpha=0.8"], tmp_path)
     assert result.code == 0, result.err
+    assert "optim_alpha=0.8 is RMSprop's" in result.err  # the user set it
     assert not list(tmp_path.glob("sacred/*/*/*"))
 
 

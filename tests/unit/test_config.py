@@ -1,3 +1,4 @@
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -248,3 +249,33 @@ def test_a_part_that_declares_no_keys_may_read_any_of_ours():
     assert (values["lr"], values["learner_log_interval"]) == (0.1, 500)
     with pytest.raises(ConfigError, match="t_maxx: unknown key; did you mean 't_max'"):
         configuration([*words, "t_maxx=5"])
+
+
+def test_the_keys_that_the_user_set_are_known(tmp_path):
+    (tmp_path / "mine.yaml").write_text("extends: omg_vae\noptim_alpha: 0.5\n")
+    (tmp_path / "env.yaml").write_text("gamma: 0.5\nlr: 0.5\n")
+    words = [f"--config={tmp_path}/mine.yaml", f"--env-config={tmp_path}/env.yaml", "with", "vae_lr=1e-4"]
+    # lr of the environment's file is overridden by omg_vae.yaml
+    assert configuration(["main.py", *words]).by_user == {"optim_alpha", "gamma", "vae_lr"}
+    assert configuration(["main.py", "--config=omg_vae"]).by_user == set()
+    checkpoint = tmp_path / "run" / "checkpoints" / "5"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "config.json").write_text(json.dumps({"learner": "omg_vae_learner", "optim_alpha": 0.5}))
+    (checkpoint / "run.th").write_text("")
+    again = configuration(["main.py", "with", f"checkpoint_path={checkpoint}", "t_max=9"])
+    assert again.values["optim_alpha"] == 0.5 and again.by_user == {"checkpoint_path", "t_max"}
+
+
+@pytest.mark.parametrize(
+    ("words", "env"),
+    [
+        (["env_args.key=lbforaging:Foraging-8x8-2p-3f-v3"], "gymnasium"),
+        (["env_args.key=CartPole-v1"], "gymnasium"),
+        (["env_args.key=sisl/pursuit-v5"], "pettingzoo"),
+        (["env_args.key=mpe2.simple_spread_v3"], "pettingzoo"),
+        (["env=pettingzoo", "env_args.key=lbforaging:Foraging-8x8-2p-3f-v3"], "pettingzoo"),  # as they say
+        ([], "pettingzoo"),
+    ],
+)
+def test_gymnasium_ids_are_recognised(words, env):
+    assert configuration(["main.py", "--config=omg_vae", *(["with", *words] if words else [])]).values["env"] == env

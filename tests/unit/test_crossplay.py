@@ -40,7 +40,7 @@ def test_what_cannot_end_well_is_not_begun(tmp_path, monkeypatch, words, message
     monkeypatch.setattr(crossplay, "last_checkpoints", lambda runs, key: {run: run for run in runs})
     monkeypatch.setattr(crossplay, "opponents_of", lambda values: ("west",))
     monkeypatch.setattr(crossplay, "values_of", lambda run, folder, config: {"label": run.name})
-    monkeypatch.setattr(crossplay.training, "tested", lambda *args: pytest.fail("played"))
+    monkeypatch.setattr(crossplay.evaluation, "tested", lambda *args: pytest.fail("played"))
     with pytest.raises(ConfigError, match=message):
         crossplay.crossplay(CrossplayConfig(runs="x", **words), None)
 

@@ -15,7 +15,8 @@ SRC = ROOT / "src"
 FLOORS = [
     ["types"],
     ["registry"],
-    ["command_line", "config"],
+    ["config"],
+    ["command_line"],
     ["utils", "modules"],
     ["components"],
     ["controllers", "envs", "analysis"],
@@ -23,6 +24,7 @@ FLOORS = [
     ["runners", "learners"],
     ["run"],
     ["training"],
+    ["evaluation"],
     ["ablation", "crossplay", "plugin", "pooling", "replay"],
     ["experiment"],
     ["__main__"],

@@ -45,10 +45,14 @@ def test_the_users_keys_are_read_as_they_write_them(as_dict):
 
 def test_optim_alpha_is_rmsprops_and_said_so_when_ignored(caplog):
     caplog.set_level("INFO", logger="test")
-    learner_of(vae_optimiser="adam", optim_alpha=0.9)
-    assert "optim_alpha=0.9" in caplog.text and "Adam" in caplog.text
-    caplog.clear()
-    learner = learner_of(vae_optimiser="rmsprop", optim_alpha=0.77)
+    for as_dict in (True, False):
+        learner_of(vae_optimiser="adam", optim_alpha=0.9, user_keys={"optim_alpha"}, as_dict=as_dict)
+        assert "optim_alpha=0.9" in caplog.text and "Adam" in caplog.text
+        caplog.clear()
+        learner_of(vae_optimiser="adam", optim_alpha=0.9, user_keys={"vae_lr"}, as_dict=as_dict)
+        learner_of(vae_optimiser="adam", optim_alpha=0.9, as_dict=as_dict)  # a host does not say who set it
+        assert "optim_alpha" not in caplog.text
+    learner = learner_of(vae_optimiser="rmsprop", optim_alpha=0.77, user_keys={"optim_alpha"})
     assert isinstance(learner.trainer.optimiser, torch.optim.RMSprop)
     assert learner.trainer.optimiser.param_groups[0]["alpha"] == 0.77
     assert "optim_alpha" not in caplog.text
