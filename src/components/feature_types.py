@@ -30,24 +30,33 @@ class FeatureTypes:
         kind: int64 [S], one of ``CONSTANT``, ``CATEGORICAL``, ``BERNOULLI``, ``GAUSSIAN``.
         group: int64 [S], which one-hot group a categorical feature belongs to; -1 for all others.
         value: float32 [S], the value of a constant feature; 0 for all others.
+        source: int64 [S], the earlier feature that a feature always equals; a feature that equals none is its own.
+            Two agents that see the same thing give such copies. They carry no information and count once.
     """
 
     kind: Tensor
     group: Tensor
     value: Tensor
+    source: Tensor
 
     @property
     def size(self) -> int:
         """S."""
         return len(self.kind)
 
+    @property
+    def is_copy(self) -> Tensor:
+        """Whether a feature always equals an earlier one, bool [S]."""
+        return self.source != torch.arange(self.size)
+
     def where(self, kind: int) -> Tensor:
-        """Indices of the features of one kind, int64."""
-        return (self.kind == kind).nonzero().squeeze(1)
+        """Indices of the features of one kind that are no copies, int64."""
+        return ((self.kind == kind) & ~self.is_copy).nonzero().squeeze(1)
 
     def groups(self) -> list[Tensor]:
-        """The indices of each one-hot group's features."""
-        return [(self.group == g).nonzero().squeeze(1) for g in self.group.unique() if g != NO_GROUP]
+        """The indices of the features of each one-hot group that is no copy of another."""
+        own = torch.where(self.is_copy, NO_GROUP, self.group)
+        return [(own == g).nonzero().squeeze(1) for g in own.unique() if g != NO_GROUP]
 
     def describe(self) -> str:
         """One line for people, such as ``80 features: 5 one-hot groups of 16``."""
@@ -57,23 +66,25 @@ class FeatureTypes:
             for size, same in groupby(sizes)
         ]
         for kind, name in ((BERNOULLI, "binary"), (GAUSSIAN, "Gaussian"), (CONSTANT, "constant")):
-            count = int((self.kind == kind).sum())
+            count = len(self.where(kind))
             parts += [f"{count} {name}"] if count else []
+        copies = int(self.is_copy.sum())
+        parts += [f"{copies} that equal another one"] if copies else []
         return f"{self.size} features: {', '.join(parts)}"
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Kinds, groups and values."""
-        return {"kind": self.kind, "group": self.group, "value": self.value}
+        """Kinds, groups, values and sources."""
+        return {"kind": self.kind, "group": self.group, "value": self.value, "source": self.source}
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor]) -> FeatureTypes:
         """Reads ``state_dict``."""
-        return cls(state["kind"].cpu(), state["group"].cpu(), state["value"].cpu())
+        return cls(*(state[name].cpu() for name in ("kind", "group", "value", "source")))
 
     @classmethod
     def all_of(cls, kind: int, size: int) -> FeatureTypes:
         """S features of one kind other than categorical."""
-        return cls(torch.full((size,), kind), torch.full((size,), NO_GROUP), torch.zeros(size))
+        return cls(torch.full((size,), kind), torch.full((size,), NO_GROUP), torch.zeros(size), torch.arange(size))
 
 
 def parse(text: str, size: int) -> FeatureTypes:
@@ -102,7 +113,7 @@ def parse(text: str, size: int) -> FeatureTypes:
             groups += [max(groups, default=NO_GROUP) + 1 if found[3] else NO_GROUP] * width
     if len(kinds) != size:
         raise ConfigError(f"vae_feature_types: names {len(kinds)} features, the VAE sees {size}")
-    return FeatureTypes(torch.tensor(kinds), torch.tensor(groups), torch.zeros(size))
+    return FeatureTypes(torch.tensor(kinds), torch.tensor(groups), torch.zeros(size), torch.arange(size))
 
 
 def infer(states: Tensor, blocks: Sequence[Block] = (), kinds: Iterable[int] = range(4)) -> FeatureTypes:
@@ -135,22 +146,57 @@ def infer(states: Tensor, blocks: Sequence[Block] = (), kinds: Iterable[int] = r
                 kind[members], group[members] = CATEGORICAL, int(group.max()) + 1
     unwanted = torch.tensor([k not in kinds for k in range(4)])[kind]
     kind[unwanted], group[unwanted] = GAUSSIAN, NO_GROUP
-    return FeatureTypes(kind, group, torch.where(kind == CONSTANT, low, 0.0))
+    value = torch.where(kind == CONSTANT, low, 0.0)
+    return FeatureTypes(kind, group, value, _whole_groups(_sources(states, kind), group))
+
+
+def without_false_copies(types: FeatureTypes, states: Tensor) -> FeatureTypes:
+    """The types where features that the states [M, S] tell apart from their source are their own."""
+    copies = types.is_copy.nonzero().squeeze(1)
+    if not len(copies):
+        return types
+    differ = (states[:, copies] != states[:, types.source[copies]]).any(dim=0).cpu()
+    if not bool(differ.any()):
+        return types
+    is_false = torch.zeros(types.size, dtype=torch.bool)
+    is_false[copies] = differ
+    own = torch.where(is_false, torch.arange(types.size), types.source)
+    return replace(types, source=_whole_groups(own, types.group))
+
+
+def _sources(states: Tensor, kind: Tensor) -> Tensor:
+    """The first feature that equals each feature in every state; constants are their own."""
+    first: dict[bytes, int] = {}
+    columns = (states + 0.0).T.cpu().contiguous().numpy()  # + 0.0: -0.0 equals 0.0
+    return torch.tensor(
+        [i if kind[i] == CONSTANT else first.setdefault(column.tobytes(), i) for i, column in enumerate(columns)]
+    )
+
+
+def _whole_groups(source: Tensor, group: Tensor) -> Tensor:
+    """Sources where a one-hot group is a copy as a whole, of one other group, or not at all."""
+    source, index = source.clone(), torch.arange(len(source))
+    for g in group[group != NO_GROUP].unique():
+        members = group == g
+        sources = group[source[members]].unique()
+        if len(sources) > 1 or int(sources[0]) in (NO_GROUP, int(g)):
+            source[members] = index[members]
+    return source
 
 
 def contradicted(types: FeatureTypes, states: Tensor) -> Tensor:
-    """The features whose type the states [M, S] rule out: bool [S]."""
-    kind = types.kind.to(states.device)
-    wrong = (kind == CONSTANT) & (states != types.value.to(states.device)).any(dim=0)
-    is_bit = (states == 0) | (states == 1)
-    wrong |= ((kind == BERNOULLI) | (kind == CATEGORICAL)) & ~is_bit.all(dim=0)
-    group = types.group.to(states.device)
-    if bool((group != NO_GROUP).any()):
-        members = group != NO_GROUP
-        sums = torch.zeros(len(states), int(group.max()) + 1, device=states.device)
-        sums.index_add_(1, group[members], states[:, members].float())
-        broken = (sums != 1).any(dim=0)
-        wrong |= members & broken[group.clamp(min=0)]
+    """The features whose kind the states [M, S] rule out: bool [S]."""
+    wrong = torch.zeros(types.size, dtype=torch.bool)
+    constant = (types.kind == CONSTANT).nonzero().squeeze(1)
+    wrong[constant] = (states[:, constant] != types.value[constant].to(states.device)).any(dim=0).cpu()
+    bits = ((types.kind == BERNOULLI) | (types.kind == CATEGORICAL)).nonzero().squeeze(1)
+    values = states[:, bits]
+    wrong[bits] = (values.square() != values).any(dim=0).cpu()
+    grouped = (types.group != NO_GROUP).nonzero().squeeze(1)
+    if len(grouped):
+        sums = torch.zeros(len(states), int(types.group.max()) + 1, device=states.device)
+        sums.index_add_(1, types.group[grouped].to(states.device), states[:, grouped].float())
+        wrong[grouped] |= (sums != 1).any(dim=0).cpu()[types.group[grouped]]
     return wrong
 
 
@@ -173,15 +219,25 @@ def corrected(types: FeatureTypes, states: Tensor, wrong: Tensor, blocks: Sequen
     single = torch.where(fresh.kind == CATEGORICAL, BERNOULLI, fresh.kind)  # its group is not wholly wrong
     kind[wrong] = torch.maximum(single, torch.where(types.kind == CONSTANT, CONSTANT, BERNOULLI))[wrong]
     group[wrong] = NO_GROUP
-    return replace(types, kind=kind, group=group, value=torch.where(kind == CONSTANT, types.value, 0.0))
+    source = _whole_groups(types.source, group)
+    return replace(
+        types, kind=kind, group=group, source=source, value=torch.where(kind == CONSTANT, types.value, 0.0)
+    )
 
 
-def changes(old: FeatureTypes, new: FeatureTypes, most: int = 6) -> str:
+def changes(old: FeatureTypes, new: FeatureTypes, most: int = 4) -> str:
     """Which features changed their type, in words."""
-    changed = ((old.kind != new.kind) | ((old.group == NO_GROUP) != (new.group == NO_GROUP))).nonzero().squeeze(1)
-    named = [f"{int(i)}: {NAMES[old.kind[i]]} -> {NAMES[new.kind[i]]}" for i in changed[:most]]
-    more = f" and {len(changed) - most} more" if len(changed) > most else ""
-    return ", ".join(named) + more
+    parts = []
+    moved = (old.kind != new.kind).nonzero().squeeze(1)
+    for i in moved[:most]:
+        parts.append(f"{int(i)} is {NAMES[new.kind[i]]}, not {NAMES[old.kind[i]]}")
+    if len(moved) > most:
+        parts.append(f"{len(moved) - most} more")
+    regrouped = int(((old.kind == new.kind) & (old.group != new.group)).sum())
+    parts += [f"{regrouped} are in other one-hot groups"] if regrouped else []
+    freed = int((old.is_copy & ~new.is_copy).sum())
+    parts += [f"{freed} do not equal another one"] if freed else []
+    return ", ".join(parts)
 
 
 def _declared(blocks: Sequence[Block], size: int) -> tuple[Tensor, list[Tensor]]:

@@ -10,14 +10,17 @@ from ..modules.losses import calibrated_nll
 from .feature_types import BERNOULLI, CATEGORICAL, GAUSSIAN, FeatureTypes
 from .normalisers import RunningMeanStd
 
+RARE = 1e-4  # the smallest frequency of a bit that counts
+MOST_GAIN = 10.0  # of a logit over a decoder's output, for bits that are rarely 1
 NO_LOGIT = -1e9  # pads one-hot groups of unequal sizes
 
 
 class Likelihood:
     """p(s | outputs) for S features of known types.
 
-    A decoder's output [..., S] means, for a Gaussian feature its standardised mean, for a Bernoulli feature its
-    logit, for a feature of a one-hot group its logit within the group, and nothing for a constant feature.
+    A decoder's output [..., S] holds the standardised means of Gaussian features. For bits and one-hot groups it moves
+    the logits away from those of the marginal frequencies p: ``logit = logit(p) + output / sqrt(p (1 - p))``. So an
+    output of 0 is the marginal whatever the type, and rare bits are learned as fast as Gaussian features.
 
     Args:
         types: of the S features.
@@ -29,19 +32,29 @@ class Likelihood:
         device = normaliser.mean.device
         self.gaussian = types.where(GAUSSIAN).to(device)
         self.bits = types.where(BERNOULLI).to(device)
-        self.constant = types.value.to(device)
+        self.constant, self.source = types.value.to(device), types.source.to(device)
         groups = types.groups()
         width = max((len(group) for group in groups), default=0)
         padded = [F.pad(group, (0, width - len(group)), value=types.size) for group in groups]
         empty = torch.empty(0, 0, dtype=torch.int64)
         self.groups = (torch.stack(padded) if padded else empty).to(device)  # [G, K]; S stands for no feature
         self.is_gaussian = len(self.gaussian) == types.size
+        self.has_copies = bool(types.is_copy.any())
+        self.follow()
+
+    def follow(self) -> None:
+        """Takes up the normaliser's present mean, the marginals that an output of 0 stands for."""
+        p = self.normaliser.mean.float().clamp(RARE, 1 - RARE)
+        self.frequency = p  # kept from 0 and 1 so that logits are finite
+        gain = (p * (1 - p)).rsqrt().clamp(max=MOST_GAIN)  # how far one unit of output moves a logit
+        self.bit_base, self.bit_gain = (p / (1 - p)).log()[self.bits], gain[self.bits]
+        self.group_base, self.group_gain = self._grouped(p.log(), NO_LOGIT), self._grouped(gain, 0.0)
 
     def nll(self, outputs: Tensor, states: Tensor, inputs: Tensor) -> Tensor:
         """Nats of each state: -log p, without the Gaussian's constant. [..., S] -> [...].
 
         Half the squared error of each standardised Gaussian feature, the negative log-likelihood of each bit and of
-        each one-hot group, summed. Constant features cost nothing.
+        each one-hot group, summed. Constant features cost nothing, and neither do copies of others.
 
         Args:
             outputs: the decoder's [..., S].
@@ -57,10 +70,10 @@ class Likelihood:
         """The part of ``nll`` that bits and one-hot groups have. [..., S] -> [...]."""
         nats = torch.zeros(outputs.shape[:-1], device=outputs.device)
         if len(self.bits):
-            logits, targets = outputs[..., self.bits], states[..., self.bits]
+            logits, targets = self._bit_logits(outputs), states[..., self.bits]
             nats = nats + F.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(dim=-1)
         if len(self.groups):
-            log_p = self._grouped(outputs, NO_LOGIT).log_softmax(dim=-1)
+            log_p = self._group_logits(outputs).log_softmax(dim=-1)
             nats = nats - (log_p * self._grouped(states, 0.0)).sum(dim=(-2, -1))
         return nats
 
@@ -79,22 +92,22 @@ class Likelihood:
             return means
         result = self.constant.expand(outputs.shape).clone()
         result[..., self.gaussian] = means[..., self.gaussian]
-        result[..., self.bits] = outputs[..., self.bits].sigmoid()
+        result[..., self.bits] = self._bit_logits(outputs).sigmoid()
         if len(self.groups):
-            odds = self._grouped(outputs, NO_LOGIT).softmax(dim=-1)
+            odds = self._group_logits(outputs).softmax(dim=-1)
             padded = F.pad(result, (0, 1))
             padded[..., self.groups.flatten()] = odds.flatten(-2)
             result = padded[..., :-1]
-        return result
+        return result[..., self.source] if self.has_copies else result
 
     def null_nats(self) -> float:
         """Nats of a decoder that knows only how often each value occurs: the scale of ``nll``."""
         nats = 0.5 * len(self.gaussian)
-        p = self.normaliser.mean.clamp(1e-6, 1 - 1e-6)
+        p = self.frequency
         if len(self.bits):
             q = p[self.bits]
             nats -= float((q * q.log() + (1 - q) * (1 - q).log()).sum())
-        grouped = self.types.where(CATEGORICAL).to(p.device)
+        grouped = self.types.where(CATEGORICAL).to(p.device)  # copies left out, as everywhere
         return nats - float((p[grouped] * p[grouped].log()).sum())
 
     def accuracy(self, outputs: Tensor, states: Tensor) -> float:
@@ -110,16 +123,24 @@ class Likelihood:
         """
         parts = []
         if len(self.groups):
-            chosen = self._grouped(outputs, NO_LOGIT).argmax(dim=-1)
+            chosen = self._group_logits(outputs).argmax(dim=-1)
             parts.append((chosen == self._grouped(states, 0.0).argmax(dim=-1)).float().mean(dim=0))
         if len(self.bits):
             truth = states[:, self.bits]
-            right = ((outputs[:, self.bits] > 0).float() == truth).float()
+            right = ((self._bit_logits(outputs) > 0).float() == truth).float()
             ones, zeros = truth.sum(dim=0), (1 - truth).sum(dim=0)
             balanced = 0.5 * ((right * truth).sum(dim=0) / ones + (right * (1 - truth)).sum(dim=0) / zeros)
             parts.append(balanced[(ones > 0) & (zeros > 0)])
         found = torch.cat(parts) if parts else torch.empty(0)
         return float(found.mean()) if len(found) else float("nan")
+
+    def _bit_logits(self, outputs: Tensor) -> Tensor:
+        """Logits of the bits, [..., S] -> [..., number of bits]."""
+        return self.bit_base + outputs[..., self.bits] * self.bit_gain
+
+    def _group_logits(self, outputs: Tensor) -> Tensor:
+        """Logits within each one-hot group, [..., S] -> [..., G, K]."""
+        return self.group_base + self._grouped(outputs, 0.0) * self.group_gain
 
     def _grouped(self, rows: Tensor, fill: float) -> Tensor:
         """The features of each one-hot group, [..., S] -> [..., G, K]; ``fill`` where a group is shorter."""

@@ -104,6 +104,7 @@ class VAETrainer(VAEOptimiser):
         self.types: FeatureTypes | None = self._types_from_config()
         self.likelihood: Likelihood | None = None
         self.window: deque[Tensor] = deque(maxlen=c.vae_window)
+        self.pooled = torch.empty(0, self.state_dim)  # the window's batches in one piece
         self.evidence = torch.empty(0, self.state_dim)
 
     def _grid(self) -> Grid | None:
@@ -162,6 +163,7 @@ class VAETrainer(VAEOptimiser):
             return
         self.observe(rows)
         self.window.append(rows.clone())
+        self.pooled = torch.cat(list(self.window))
 
     def observe(self, states: Tensor) -> None:
         """Takes raw states [M, S] into the statistics and checks the feature types against them."""
@@ -171,6 +173,8 @@ class VAETrainer(VAEOptimiser):
             self._find_types(states)
         elif self.formula == "nats":
             self._check_types(states)
+        if self.likelihood is not None:
+            self.likelihood.follow()
 
     def update(self, states: States | None = None) -> dict[str, Tensor | float]:
         """One update on raw states [M, S]; without any, on ``vae_batch_states`` of the states collected.
@@ -215,20 +219,13 @@ class VAETrainer(VAEOptimiser):
         return self.likelihood.calibrated_nll(outputs, states, inputs)
 
     def _drawn(self) -> Tensor:
-        """``vae_batch_states`` of the states in the window, without replacement within each batch, [M, S]."""
+        """``vae_batch_states`` of the states in the window, without replacement [M, S]."""
         if not self.window:
             raise TrainingError("the VAE has no states: give them to update(states), or to collect(states) before")
-        sizes = torch.tensor([len(batch) for batch in self.window])
-        total, wanted = int(sizes.sum()), self.config.vae_batch_states
+        total, wanted = len(self.pooled), self.config.vae_batch_states
         if wanted == 0 or wanted >= total:
-            return torch.cat(list(self.window))
-        chosen = torch.randperm(total)[:wanted]
-        parts, start = [], 0
-        for batch in self.window:
-            inside = chosen[(chosen >= start) & (chosen < start + len(batch))] - start
-            parts.append(batch[inside.to(batch.device)])
-            start += len(batch)
-        return torch.cat(parts)
+            return self.pooled
+        return self.pooled[torch.randperm(total)[:wanted].to(self.pooled.device)]
 
     def _rows(self, states: States) -> Tensor:
         """States of any leading shape as float32 rows on the VAE's device."""
@@ -264,16 +261,16 @@ class VAETrainer(VAEOptimiser):
         assert self.types is not None
         if self.likelihood is None:
             self.likelihood = Likelihood(self.types, self.normaliser)
+        fixed = feature_types.without_false_copies(self.types, states)
         wrong = feature_types.contradicted(self.types, states)
         self._remember_evidence(states)
-        if not bool(wrong.any()):
-            return
-        seen = torch.cat([self.evidence, states.cpu()])
-        fixed = feature_types.corrected(self.types, seen, wrong, self.blocks)
-        log.warning(
-            "states contradict the types of VAE features (%s); corrected", feature_types.changes(self.types, fixed)
-        )
-        self.types, self.likelihood = fixed, Likelihood(fixed, self.normaliser)
+        if bool(wrong.any()):
+            seen = torch.cat([self.evidence, states.cpu()])
+            fixed = feature_types.corrected(fixed, seen, wrong, self.blocks)
+        if fixed is not self.types:
+            changes = feature_types.changes(self.types, fixed)
+            log.warning("later states contradict the types of VAE features; corrected: %s", changes)
+            self.types, self.likelihood = fixed, Likelihood(fixed, self.normaliser)
 
     def _remember_evidence(self, states: Tensor) -> None:
         """Keeps a spread of the states seen while there is room."""
@@ -370,6 +367,7 @@ class VAETrainer(VAEOptimiser):
         self.vae.to(device)
         self.normaliser.to(device)
         self.window = deque((batch.to(device) for batch in self.window), maxlen=self.window.maxlen)
+        self.pooled = self.pooled.to(device)
         if self.types is not None:
             self.likelihood = Likelihood(self.types, self.normaliser)
 
@@ -394,6 +392,7 @@ class VAETrainer(VAEOptimiser):
         device = self.parameters[0].device
         batches = (batch.to(device) for batch in state.get("window", ()))
         self.window = deque(batches, maxlen=self.config.vae_window)
+        self.pooled = torch.cat([*self.window]) if self.window else self.pooled
         self.evidence = state.get("evidence", self.evidence)
 
     def load_model(self, state: Mapping[str, Any]) -> None:
