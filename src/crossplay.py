@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import evaluation
-from .analysis.comparison import find_runs, name_of, words
+from .analysis.comparison import find_runs, words
+from .analysis.groups import name_of
 from .analysis.plots import draw_matrix
 from .config.load import COMMAND_LINE, complete, from_checkpoint
 from .config.schema import key, read

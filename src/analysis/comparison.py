@@ -7,11 +7,10 @@ import glob
 import io
 import logging
 import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,22 +18,17 @@ from numpy.typing import NDArray
 from ..config.schema import key
 from ..types import ConfigError, OmarlError
 from ..utils.files import write_whole
+from .groups import Group, doubts, grouped, on_grid
+from .lineage import is_run, joined, read_record
 from .plots import AGENT_COLOURS, INK, MUTED, save_figure
-from .runs import METRICS, SACRED_METRICS, Series, read_config, read_metrics
+from .runs import METRICS, SACRED_METRICS, Series
 from .statistics import Interval, stratified_bootstrap_interval
 
 log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 
-# Ours first, then what forks call it.
-RETURNS = ("test_return_mean", "test_total_return_mean", "test_battle_won_mean", "return_mean", "total_return_mean")
 POINTS = 100  # of a curve's common grid
-SHORT = 0.8  # share of a group's longest run; a shorter one is told
-# keys that runs of one group may differ in: seeds, where they lie, what they ran on and how often they wrote
-REPEATED = {"seed", "label", "checkpoint_path", "load_step", "local_results_path", "unique_token", "env_workers",
-            "torch_threads", "use_cuda", "use_tensorboard", "save_model", "save_model_interval", "save_buffer",
-            "log_interval", "runner_log_interval", "learner_log_interval", "t_max"}  # fmt: skip
 LAST = 0.1  # share of a run whose mean is its final return
 
 
@@ -49,24 +43,12 @@ class CompareConfig:
     out: str = key("comparison", help="folder of the table and the picture")
 
 
-class Group(NamedTuple):
-    """Runs that differ in their seed alone.
-
-    Attributes:
-        task: the environment's key.
-        label: the runs' own, or the algorithm.
-        curves: one a run.
-        runs: where they lie.
-    """
-
-    task: str
-    label: str
-    curves: tuple[Series, ...]
-    runs: tuple[Path, ...] = ()
-
-
 class Row(NamedTuple):
-    """One line of the table: a group's final return and the mean of its curve, with 95% intervals over seeds."""
+    """One line of the table: a group's final return and the mean of its curve, with 95% intervals over seeds.
+
+    ``seconds`` is the median over runs of the time from the command's start to the last step compared; NaN where no
+    run says.
+    """
 
     task: str
     label: str
@@ -74,6 +56,7 @@ class Row(NamedTuple):
     steps: float
     final: Interval
     area: Interval
+    seconds: float = float("nan")
 
 
 def compare(config: CompareConfig) -> tuple[list[Row], list[Path]]:
@@ -87,12 +70,12 @@ def compare(config: CompareConfig) -> tuple[list[Row], list[Path]]:
         OmarlError: the files cannot be written.
     """
     found = find_runs(words(config.runs))
-    read = [(run, read_config(run), read_metrics(run)) for run in found]
+    read = [read_record(run) for run in found]
     by = words(config.by)
-    if unknown := [name for name in by if not any(name in said for _, said, _ in read)]:
+    if unknown := [name for name in by if not any(name in record.config for record in read)]:
         raise ConfigError(f"by: no run has the key {unknown[0]!r}")
-    groups = grouped(read, config.metric, by, config.until)
-    for line in doubts(groups, {run: said for run, said, _ in read}):
+    groups = grouped(joined(read), config.metric, by, config.until)
+    for line in doubts(groups):
         log.warning(line)
     rows = [row_of(group) for group in groups]
     out = Path(config.out).expanduser()
@@ -110,11 +93,6 @@ def words(value: list[str] | str) -> list[str]:
     if not isinstance(value, str):
         return value
     return [word.strip() for word in value.strip().strip("[]").split(",") if word.strip()]
-
-
-def is_run(folder: Path) -> bool:
-    """Whether a folder holds a run's metrics."""
-    return (folder / METRICS).is_file() or (folder / SACRED_METRICS).is_file()
 
 
 def find_runs(patterns: Sequence[str]) -> list[Path]:
@@ -139,85 +117,6 @@ def _runs_below(place: Path) -> list[Path]:
     return sorted(Path(folder) for folder, _, _ in os.walk(place) if is_run(Path(folder)))
 
 
-def grouped(
-    runs: Sequence[tuple[Path, Mapping[str, Any], Mapping[str, Series]]],
-    metric: str,
-    by: Sequence[str],
-    until: int = 0,
-) -> list[Group]:
-    """Runs of one environment and one name together; the settings of ``by`` join the name.
-
-    Curves end at ``until``, between two points of theirs if need be; 0 leaves them whole.
-
-    Raises:
-        ConfigError: none of the runs has a number of the metric.
-    """
-    curves: dict[tuple[str, str], dict[Path, Series]] = {}
-    without = []
-    for run, config, metrics in runs:
-        name = metric if metric else next((name for name in RETURNS if name in metrics), "")
-        if name not in metrics or not np.isfinite(metrics[name].value).any():
-            without.append(run)
-            continue
-        settings = [f"{k}={config[k]}" for k in by if k in config]
-        label = " ".join([name_of(config, run), *settings])
-        curve = cut(metrics[name], until) if until else metrics[name]
-        curves.setdefault((task_of(config, run), label), {})[run] = curve
-    wanted = metric or f"a return ({', '.join(RETURNS)})"
-    if not curves:
-        raise ConfigError(f"metric: none of the {len(without)} runs has logged {wanted}")
-    for run in without:
-        log.warning("left out: %s has not logged %s", run, metric or "a return")
-    return [
-        Group(task, label, tuple(found.values()), tuple(found)) for (task, label), found in sorted(curves.items())
-    ]
-
-
-def doubts(groups: Sequence[Group], configs: Mapping[Path, Mapping[str, Any]]) -> list[str]:
-    """What makes runs of a group no mere repetitions with other seeds, a line each."""
-    lines = []
-    for group in groups:
-        name = f"{group.label} on {group.task}"
-        said = [configs[run] for run in group.runs]
-        keys = sorted({key for config in said for key in config} - REPEATED)
-        differ = [key for key in keys if any(config.get(key) != said[0].get(key) for config in said)]
-        if differ:
-            lines.append(f"{name}: runs differ in {', '.join(differ)}; by=[{differ[0]}] tells them apart")
-        ends = [float(curve.t[-1]) for curve in group.curves]
-        if min(ends) < SHORT * max(ends):
-            run = group.runs[ends.index(min(ends))]
-            lines.append(
-                f"{name}: compared up to step {min(ends):,.0f}, where {run} ends; another has {max(ends):,.0f}"
-            )
-        lines += [f"{name}: {run} goes on from {config['checkpoint_path']}: both count where both are given"
-                  for run, config in zip(group.runs, said, strict=True) if config.get("checkpoint_path")]  # fmt: skip
-    return lines
-
-
-def cut(curve: Series, until: float) -> Series:
-    """A curve's part up to a step; what it has there lies in a straight line between the points on both sides."""
-    inside = curve.t < until
-    if inside.all():
-        return curve
-    end = on_grid(curve, np.array([float(until)]))
-    return Series(np.append(curve.t[inside], until), np.append(curve.value[inside], end))
-
-
-def name_of(config: Mapping[str, Any], run: Path) -> str:
-    """A run's ``label``, or its algorithm where it has none (or PyMARL's default)."""
-    label = config.get("label")
-    return str(label if label and label != "default_label" else config.get("name") or run.parent.parent.name)
-
-
-def task_of(config: Mapping[str, Any], run: Path) -> str:
-    """What was played; forks' names for MPE and lbforaging are ours without what stands before."""
-    env_args = config.get("env_args")
-    name = str(env_args.get("key") or env_args.get("map_name") or "") if isinstance(env_args, Mapping) else ""
-    name = name or str(config.get("env") or run.parent.name)
-    name = name.rpartition(":")[2].removeprefix("mpe2.")
-    return re.sub(r"^pz-mpe2?-", "", name).replace("-", "_") if name.startswith("pz-") else name
-
-
 def row_of(group: Group) -> Row:
     """Every seed enters as one number; runs are compared as far as the shortest goes."""
     end = min(float(curve.t[-1]) for curve in group.curves)
@@ -225,8 +124,14 @@ def row_of(group: Group) -> Row:
     areas = [float(np.mean(on_grid(curve, (np.arange(POINTS) + 0.5) * end / POINTS))) for curve in group.curves]
     return Row(
         group.task, group.label, len(group.curves), end, stratified_bootstrap_interval(np.array(finals)),
-        stratified_bootstrap_interval(np.array(areas)),
+        stratified_bootstrap_interval(np.array(areas)), _seconds(group, end),
     )  # fmt: skip
+
+
+def _seconds(group: Group, end: float) -> float:
+    """When the runs were at a step: the median of those that say."""
+    told = [float(np.interp(end, record.wall.t, record.wall.value)) for record in group.records if len(record.wall)]
+    return float(np.median(told)) if told else float("nan")
 
 
 def _mean_between(curve: Series, low: float, high: float) -> float:
@@ -235,16 +140,14 @@ def _mean_between(curve: Series, low: float, high: float) -> float:
     return float(inside.mean()) if len(inside) else float(curve.value[np.isfinite(curve.value)][-1])
 
 
-def on_grid(curve: Series, grid: Floats) -> Floats:
-    """The curve between its points in straight lines, level before the first and after the last."""
-    finite = np.isfinite(curve.value)
-    return np.interp(grid, curve.t[finite], curve.value[finite])
-
-
 def _said(interval: Interval) -> str:
     if not np.isfinite(interval.low):
         return f"{interval.point:.4g}"
     return f"{interval.point:.4g} [{interval.low:.4g}, {interval.high:.4g}]"
+
+
+def _clock(row: Row) -> str:
+    return f"{row.seconds:,.0f}" if np.isfinite(row.seconds) else "-"
 
 
 def markdown(rows: Sequence[Row], config: CompareConfig) -> str:
@@ -253,14 +156,15 @@ def markdown(rows: Sequence[Row], config: CompareConfig) -> str:
         "# Comparison",
         "",
         f"{config.metric or 'Test return'}: interquartile mean over seeds with a 95% interval (stratified bootstrap, "
-        f"each seed one number). Final: the last {LAST:.0%} of the steps; curve: the mean over all of them.",
+        f"each seed one number). Final: the last {LAST:.0%} of the steps; curve: the mean over all of them. Seconds: "
+        "from the command's start to the last step compared, tests included, the median over seeds.",
         "",
-        "| environment | algorithm | seeds | steps | final | curve |",
-        "|---|---|---|---|---|---|",
+        "| environment | algorithm | seeds | steps | seconds | final | curve |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        cells = (row.task, row.label, str(row.seeds), f"{row.steps:,.0f}", _said(row.final), _said(row.area))
-        lines.append("| " + " | ".join(cells) + " |")
+        cells = (row.task, row.label, str(row.seeds), f"{row.steps:,.0f}", _clock(row), _said(row.final))
+        lines.append("| " + " | ".join([*cells, _said(row.area)]) + " |")
     return "\n".join([*lines, "", "![curves](comparison.png)", ""])
 
 
@@ -269,9 +173,9 @@ def as_csv(rows: Sequence[Row]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["environment", "algorithm", "seeds", "steps", "final", "final_low", "final_high", "curve",
-                     "curve_low", "curve_high"])  # fmt: skip
+                     "curve_low", "curve_high", "seconds"])  # fmt: skip
     for row in rows:
-        numbers = [value if np.isfinite(value) else "" for value in (*row.final, *row.area)]
+        numbers = [value if np.isfinite(value) else "" for value in (*row.final, *row.area, row.seconds)]
         writer.writerow([row.task, row.label, row.seeds, int(row.steps), *numbers])
     return text.getvalue()
 
@@ -315,7 +219,8 @@ def draw_comparison(groups: Sequence[Group], target: Path, metric: str) -> Path:
 def format_rows(rows: Sequence[Row], files: Sequence[Path]) -> str:
     """For the console."""
     lines = [
-        f"{row.task:32} {row.label:24} {row.seeds:2} seeds  final {_said(row.final):28} curve {_said(row.area)}"
+        f"{row.task:32} {row.label:24} {row.seeds:2} seeds  {_clock(row):>8} s  final {_said(row.final):28} "
+        f"curve {_said(row.area)}"
         for row in rows
     ]
     return "\n".join([*lines, *(f"written: {file}" for file in files)])

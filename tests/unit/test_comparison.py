@@ -96,18 +96,85 @@ def test_what_makes_runs_no_mere_repetitions_is_told(tmp_path, caplog, monkeypat
     ours(tmp_path / "r" / "5", "iql", 2, [None])
     words = {"runs": str(tmp_path / "r"), "out": str(tmp_path / "out")}
     compare(CompareConfig(**words))
-    assert caplog.messages == [f"left out: {tmp_path}/r/5 has not logged a return"]
+    few = "fewer than 5 seeds, too few for an interval to be relied on: iql on simple_spread_v3"
+    assert caplog.messages == [f"left out: {tmp_path}/r/5 has not logged a return", f"{few} (2)"]
     caplog.clear()
     ours(tmp_path / "r" / "3", "iql", 3, [0.0] * 4, lr=0.2)
-    ours(tmp_path / "r" / "4", "iql", 1, [0.0] * 9, lr=0.1, checkpoint_path="r/1")
+    ours(tmp_path / "r" / "4", "iql", 1, [0.0] * 9, lr=0.1, checkpoint_path="gone/1")
     compare(CompareConfig(**words))
-    assert [line.partition(": ")[2] for line in caplog.messages[1:]] == [
+    assert [line.partition(": ")[2] for line in caplog.messages[1:-1]] == [
         "runs differ in lr; by=[lr] tells them apart",
         f"compared up to step 3,000, where {tmp_path}/r/3 ends; another has 9,000",
-        f"{tmp_path}/r/4 goes on from r/1: both count where both are given",
+        f"2 runs have the seed 1 and each counts as one of its own: {tmp_path}/r/1, {tmp_path}/r/4",
+        f"{tmp_path}/r/4 goes on from gone/1, which is not found; its curve begins there",
     ]
+    assert caplog.messages[-1] == f"{few} (4)"
     with pytest.raises(ConfigError, match="by: no run has the key 'lrr'"):
         compare(CompareConfig(**words, by="lrr"))
+
+
+def test_five_seeds_of_each_are_no_doubt(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("omarl"), "propagate", True)
+    for seed in range(5):
+        ours(tmp_path / "r" / str(seed), "iql", seed, [0.0, 1.0])
+    compare(CompareConfig(runs=str(tmp_path / "r"), out=str(tmp_path / "out")))
+    assert caplog.messages == []
+
+
+def test_a_resumed_run_is_joined_to_its_predecessors(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("omarl"), "propagate", True)
+    first = lined(tmp_path / "r" / "1", 1, {0: 0.0, 1000: 1.0, 2000: 2.0, 3000: 77.0}, wall=0.01)
+    second = lined(tmp_path / "r" / "2", 1, {2000: 20.0, 3000: 30.0}, wall=0.1,
+                   checkpoint_path=str(first / "checkpoints" / "2000"))  # fmt: skip
+    lined(tmp_path / "r" / "3", 1, {3000: 300.0, 4000: 400.0}, wall=0.2, checkpoint_path=str(second))
+    (row,), (_, table, _) = compare(CompareConfig(runs=str(tmp_path / "r"), out=str(tmp_path / "out")))
+    assert (row.seeds, row.steps, row.final.point) == (1, 4000, 400.0)
+    assert f"{tmp_path}/r/3 is joined to {second}" in caplog.text
+    # 0, 1, 20, 300, 400 at the five steps: straight lines between
+    assert row.area.point == pytest.approx((0.5 + 10.5 + 160 + 350) / 4, rel=0.01)
+    # the first command took 20 s to step 2,000, the second 300 s to step 3,000, the third 800 s to step 4,000
+    assert row.seconds == pytest.approx(20 + 300 + 800)
+    assert float(next(iter(csv.DictReader(table.open())))["seconds"]) == pytest.approx(row.seconds)
+    (alone,), _ = compare(CompareConfig(runs=[str(tmp_path / "r" / "3")], out=str(tmp_path / "out")))
+    assert alone.area.point == row.area.point  # found where checkpoint_path leads
+
+
+def lined(folder, seed, values, wall, **config):
+    """A run with a clock: ``wall`` seconds a step."""
+    ours(folder, "iql", seed, [0.0], **config)
+    lines = [json.dumps({"t_env": t, "wall_s": wall * t, "test_return_mean": v}) for t, v in values.items()]
+    (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_a_predecessor_under_another_name_stays_a_run_of_its_own(tmp_path):
+    first = lined(tmp_path / "r" / "1", 1, {0: 0.0, 1000: 1.0}, wall=0.01)
+    ours(tmp_path / "r" / "2", "vdn", 1, [5.0], checkpoint_path=str(first))
+    rows, _ = compare(CompareConfig(runs=str(tmp_path / "r"), out=str(tmp_path / "out")))
+    assert [(row.label, row.seeds) for row in rows] == [("iql", 1), ("vdn", 1)]
+
+
+def test_runs_that_go_on_from_each_other_end(tmp_path):
+    for name, other in (("1", "2"), ("2", "1")):
+        lined(tmp_path / "r" / name, 1, {0: 0.0, 1000: 1.0}, wall=0.01, checkpoint_path=str(tmp_path / "r" / other))
+    (row,), _ = compare(CompareConfig(runs=str(tmp_path / "r"), out=str(tmp_path / "out")))
+    assert row.seeds == 2
+
+
+def test_seconds_come_from_the_runs_own_clocks(tmp_path):
+    for seed, wall in enumerate((0.01, 0.02, 0.4)):
+        lined(tmp_path / "r" / str(seed), seed, {0: 0.0, 1000: 1.0}, wall=wall)
+    fork = forks(tmp_path / "f" / "1", "vdn", [1.0, 2.0, 3.0])
+    metrics = json.loads((fork / "metrics.json").read_text())
+    metrics["test_total_return_mean"]["timestamps"] = [f"2026-11-26T10:0{m}:30.500000" for m in (1, 2, 4)]
+    (fork / "metrics.json").write_text(json.dumps(metrics))
+    (fork / "run.json").write_text(json.dumps({"start_time": "2026-11-26T10:00:00.500000"}))
+    forks(tmp_path / "f" / "2", "qmix", [1.0, 2.0, 3.0])
+    rows, files = compare(CompareConfig(runs=[str(tmp_path / "r"), str(tmp_path / "f")], out=str(tmp_path / "out")))
+    assert {row.label: row.seconds for row in rows if row.label != "qmix"} == {"iql": 20.0, "vdn": 270.0}
+    lines = files[0].read_text().splitlines()
+    assert any(line.startswith("| simple_spread_v3 | iql | 3 | 1,000 | 20 |") for line in lines)
+    assert any(line.startswith("| simple_spread_v3 | qmix | 1 | 2,000 | - |") for line in lines)
 
 
 def test_gaps_are_left_out(tmp_path):
