@@ -87,7 +87,7 @@ def _with_past(record: Record, known: Mapping[Path, Record], after: tuple[Path, 
     metrics = {name: _one_behind_the_other(past.metrics.get(name), record.metrics.get(name), start) for name in names}
     wall = record.wall
     if len(wall) and len(past.wall):
-        spent = float(np.interp(start, past.wall.t, past.wall.value + spent))
+        spent = float(np.interp(start, past.wall.t, past.wall.value))
         earlier = past.wall.t < start
         wall = Series(
             np.append(past.wall.t[earlier], wall.t), np.append(past.wall.value[earlier], wall.value + spent)
