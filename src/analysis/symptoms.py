@@ -9,7 +9,7 @@ start) / mean``, with Theil and Sen's slope (the median of all pairwise slopes).
 **KL oscillation** is the standard deviation around that line over the mean, with sampling noise taken out. The
 noise is known where the standard deviation of single updates and their number between two logs are: a mean of n
 updates wiggles by ``std / sqrt(n)``. Where one batch's value is logged alone it is told by its lack of memory:
-residuals that do not correlate in time are noise, those that do swing.
+residuals that do not correlate in time, or forget within a few points, are noise; those that do swing.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ Floats = NDArray[np.float64]
 DRIFT, OSCILLATION = 0.10, 0.05  # what a healthy KL stays within
 MAX_FIT = 200  # points of a straight-line fit: all pairs of them are looked at
 MAX_LAG = 10  # over which residuals are searched for memory
+SHORT_MEMORY = 0.7  # the coefficient of a first-order autoregression up to which it counts as noise
 SURE = 0.01  # probability at which chance is ruled out
 NAN = float("nan")
 
@@ -177,15 +178,32 @@ def _split(residual: Floats, noise: float | None) -> tuple[float, bool, float]:
 
 
 def longest_memory(residual: Floats) -> float:
-    """The largest autocorrelation in size over lags 1 to 10; 0 where Ljung and Box's test finds none."""
+    """The largest autocorrelation in size over lags 1 to 10; 0 where it is noise.
+
+    Noise is what Ljung and Box's test finds no memory in, and what forgets quickly: a first-order autoregression
+    with a coefficient of at most 0.7, whose autocorrelations fall off geometrically.
+    """
     n, lags = len(residual), min(MAX_LAG, len(residual) // 4)
     centred = residual - residual.mean()
     power = float(centred @ centred)
     if lags < 1 or power <= 1e-24 * max(1.0, float(np.square(residual).sum())):
         return 0.0
-    r = np.array([centred[k:] @ centred[:-k] for k in range(1, lags + 1)]) / power
-    q = n * (n + 2) * float(np.sum(r**2 / (n - np.arange(1, lags + 1))))
-    return 0.0 if special.chdtrc(lags, q) > SURE else float(min(1.0, np.abs(r).max()))
+    spectrum = np.abs(np.fft.rfft(centred, 2 * n)) ** 2
+    r = np.fft.irfft(spectrum, 2 * n)[1 : max(lags, n // 4) + 1] / power
+    q = n * (n + 2) * float(np.sum(r[:lags] ** 2 / (n - np.arange(1, lags + 1))))
+    if special.chdtrc(lags, q) > SURE or _forgets(r, n):
+        return 0.0
+    return float(min(1.0, np.abs(r[:lags]).max()))
+
+
+def _forgets(r: Floats, n: int) -> bool:
+    """Whether autocorrelations at lags 1, 2, ... are those of a first-order autoregression with short memory."""
+    first = float(r[0])
+    if not 0 < first <= SHORT_MEMORY:
+        return False
+    beyond = r - first ** np.arange(1, len(r) + 1)
+    error = np.sqrt((1 + first**2) / (1 - first**2) / n)  # Bartlett's, at large lags
+    return bool(np.abs(beyond[1:]).max(initial=0.0) < max(4.0 * error, 0.12))
 
 
 def upheaval(series: Series, high: Series | None = None) -> float:

@@ -63,6 +63,8 @@ def symptoms(diagnosis: Diagnosis) -> set[str]:
 
 
 SWING = 3 * np.sin(2 * np.pi * 6 * X)  # nats
+TEETH = 1 - 0.4 * np.exp(-6 * ((7 * X + 0.5) % 1))  # 7 batches, refreshed at once
+BURST = np.where((X > 0.7) & (X < 0.75), 4.0, 1.0)  # 5 points far off, then back
 DEAD = {"vae_kl_loss": 0.1 * np.exp(-30 * X) + 1e-6, "vae_kl_loss_std": 0.0, "vae_recon_loss": 1.0 + 0.1 * X,
         "vae_explained_variance": -0.02, "vae_active_units": 0.0}  # fmt: skip
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
@@ -97,6 +99,8 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "null": ({"vae_loss": np.where(X > 0.9, np.nan, 0.3)}, {}, "non_finite"),
     "inf": ({"vae_grad_norm": np.where(X > 0.9, np.inf, 0.3)}, {}, "non_finite"),
     "tiny batches": ({"vae_kl_loss_std": 4.0, "vae_recon_loss_std": 0.05}, {"batch_size": 1}, "sampling_noise"),
+    "new data at once": ({"vae_kl_loss": 17 * TEETH, "vae_recon_loss": 0.15 / TEETH}, {}, "data_refresh"),
+    "far off for five points": ({"vae_kl_loss": 17 * BURST}, {}, "excursion"),
     "short": ({"updates": np.linspace(1, 60, POINTS), "vae_alpha": 0.0006 * X}, {}, "too_short"),
     "ramp unfinished": ({"vae_alpha": 0.006 * X}, {}, "too_short"),
 }  # fmt: skip
@@ -139,7 +143,12 @@ LOOKALIKES: dict[str, tuple[dict[str, Series], dict[str, Any]]] = {
         run(vae_kl_loss=35 - 18 * np.minimum(1, 2 * np.floor(X * 20) / 20),
             vae_alpha=0.01 * np.minimum(1, 2 * np.floor(X * 20) / 20)), {}),
     "the KL swings while the weight ramps, then stays": (run(vae_kl_loss=17 + np.where(X < 0.5, SWING, 0)), {}),
-    "no update is clipped": (run(), {"grad_norm_clip": 0.01}),
+    "no update is clipped": (run(vae_grad_norm=0.005, vae_grad_norm_max=0.008), {"grad_norm_clip": 0.01}),
+    "the weighted total falls": (
+        run(vae_kl_loss=5 + 1.25 * X, vae_recon_loss=0.400 - 0.020 * X, vae_kl_loss_std=0.05,
+            vae_explained_variance=0.7, vae_active_units=10.0), {}),
+    "new policies raise both losses": (
+        point_logged(17 * (1 + 0.3 * (X > 0.7)), 0.15 * (1 + (X > 0.7) * (0.3 + 0.5 * np.exp(-20 * (X - 0.7))))), {}),
     "the reconstruction is flat and good": (run(vae_recon_loss=0.1, vae_explained_variance=0.93), {}),
     "a high learning rate that does no harm": (run(), {"vae_lr": 5e-3}),
     "a fork's flat losses, first logged late": (point_logged(17 + 0.1 * np.sin(X), 0.15 + 0 * X), {}),
@@ -220,6 +229,12 @@ def test_remedies_are_keys_of_ours_and_change_something(case):
             assert name in known.declarations, name
             assert known.declarations[name][0].check(value) is not None
             assert (CONFIG | config).get(name) != value
+
+
+def test_gradient_norms_above_the_clip_are_not_called_unclipped():
+    norms = np.where(np.arange(POINTS) == 40, 2e14, 0.3)
+    diagnosis = examine(run(vae_grad_norm_max=norms), CONFIG | {"grad_norm_clip": 1e9})
+    assert not any("No update was clipped" in note for note in diagnosis.notes)
 
 
 def test_a_clip_that_never_clips_is_not_raised():

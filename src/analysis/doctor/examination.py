@@ -2,12 +2,11 @@
 
 ``examine`` looks at series in memory and is quick enough for a running training; ``diagnose`` reads a run's
 directory and writes what was found. What each number means stands in ``symptoms``; what is concluded from it,
-in ``rules_of_causes`` and ``rules_of_motion``.
+in the files of rules.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,19 +16,27 @@ import numpy as np
 
 from ...config.schema import key
 from ...types import ConfigError
-from ..runs import Series, read_config, read_metrics
-from ..symptoms import DRIFT, Motion, first_of, mean_of, measured_window, motion
-from .findings import EXPLAINS, SYMPTOMS, Diagnosis, Facts, Finding
-from .reading import canonical, how_it_ended, require_some_loss, translated
-from .rules_of_causes import MIN_UPDATES, RULES_OF_CAUSES, rounded, share
+from ..runs import Series, read_config, series_of
+from ..symptoms import DRIFT, mean_of, peak_of
+from ..tables import read_any, run_directory
+from .advice import advice
+from .findings import EXPLAINS, HARMLESS, SYMPTOMS, Diagnosis, Facts, Finding
+from .measuring import measure
+from .reading import canonical, how_it_ended, is_ours, require_some_loss, translated
+from .rules_of_causes import RULES_OF_CAUSES, clipped_share, rounded, share
+from .rules_of_data import RULES_OF_DATA
 from .rules_of_motion import RULES_OF_MOTION
+from .rules_of_weight import RULES_OF_WEIGHT
+from .weights import recon_notes
+
+RULES = (*RULES_OF_CAUSES, *RULES_OF_WEIGHT, *RULES_OF_DATA, *RULES_OF_MOTION)
 
 
 @dataclass(frozen=True)
 class DiagnoseConfig:
     """Keys of the command ``diagnose``."""
 
-    run: str = key("", help="the run's directory: Sacred's, ours or a fork's")
+    run: str = key("", help="a run's directory (Sacred's, ours or a fork's), or a file: CSV, JSON lines, TensorBoard")
     out: str = key("", help="where the diagnosis is written; the run's directory unless said")
     diagnose: dict[str, Any] = key({}, help="names of series that a fork logs: diagnose.kl=NAME, recon, loss, ...")
 
@@ -45,11 +52,12 @@ def diagnose(config: DiagnoseConfig) -> Diagnosis:
     if not config.run:
         raise ConfigError("run: say which run, run=DIRECTORY (the folder that holds metrics.jsonl or metrics.json)")
     run = Path(config.run)
-    logged = read_metrics(run)
+    logged = read_any(run)
+    folder = run_directory(run)
     found = canonical(logged, config.diagnose)
     require_some_loss(found, logged)
-    status, failure = how_it_ended(run)
-    settings = read_config(run)
+    status, failure = how_it_ended(folder)
+    settings = read_config(folder)
     diagnosis = examine(found, settings, failure)
     if status == "RUNNING":
         diagnosis = replace(diagnosis, notes=(*diagnosis.notes, "The run is still being written: this is it so far."))
@@ -66,82 +74,51 @@ def examine(series: Mapping[str, Series], config: Mapping[str, Any], failure: st
         config: the run's keys, ours or a fork's; may be empty.
         failure: the error that ended the run, if one did.
     """
-    found = canonical(series)
     settings = translated(config)
-    facts = measure(found, settings, failure)
-    findings = [finding for rule in (*RULES_OF_CAUSES, *RULES_OF_MOTION) if (finding := rule(facts)) is not None]
-    findings = [replace(f, remedy={k: v for k, v in f.remedy.items() if settings.get(k) != v}) for f in findings]
-    return Diagnosis(tuple(ordered(findings)), tuple(_notes(facts)), _measured(facts), facts.window)
+    facts = measure(canonical(series), settings, failure, is_ours(settings))
+    findings = [finding for rule in RULES if (finding := rule(facts)) is not None]
+    if facts.ours:
+        findings = [replace(f, remedy={k: v for k, v in f.remedy.items() if settings.get(k) != v}) for f in findings]
+    else:
+        findings = [replace(f, advice=advice(f, facts), remedy={}) for f in findings]
+    findings = ordered(findings)
+    notes = [*_notes(facts), *_falling(facts, findings)]
+    return Diagnosis(tuple(findings), tuple(notes), _measured(facts), facts.window)
 
 
-def measure(series: Mapping[str, Series], config: Mapping[str, Any], failure: str = "") -> Facts:
-    """Everything the rules look at, once."""
-    kl, recon = series.get("vae_kl_loss"), series.get("vae_recon_loss")
-    leader = next((series[n] for n in ("vae_kl_loss", "vae_recon_loss", "vae_loss") if n in series), None)
-    ramped = config.get("vae_alpha_schedule", "linear") in ("linear", "sigmoid")
-    facts = Facts(series, config, measured_window(np.empty(0)), failure=failure)
-    target = facts.number("omg_vae_alpha")
-    if leader is None:
-        return facts
-    window = measured_window(
-        leader.t, series.get("vae_alpha") if ramped else None, target if "vae_alpha_ramp" in config else None
-    )
-    facts = replace(facts, window=window)
-    updates, per_point = _updates(series, leader)
-    kl_motion = _motion(facts, "vae_kl_loss", per_point)
-    recon_motion = _motion(facts, "vae_recon_loss", per_point)
-    unexplained, drift = _unexplained(facts, recon, recon_motion)
-    return replace(
-        facts, kl=kl_motion, recon=recon_motion, alpha=_alpha(facts, kl is not None and recon is not None),
-        unexplained=unexplained, unexplained_drift=drift, updates=updates, updates_per_point=per_point,
-        started=not updates < MIN_UPDATES and len(leader) >= 8,
-    )  # fmt: skip
+def diagnose_arrays(
+    arrays: Mapping[str, Any], steps: Any = None, config: Mapping[str, Any] | None = None, **named: str
+) -> Diagnosis:
+    """A verdict on arrays of any training loop: ``diagnose_arrays({"kl": kl, "recon": recon, "loss": loss})``.
 
+    Args:
+        arrays: name -> values [points] of the KL, the reconstruction loss, the total, the KL weight, ...; names as
+            in ``reading.ROLES`` or as a fork logs them. Tensors and lists are taken too.
+        steps: [points], or name -> steps; 0, 1, 2, ... unless given.
+        config: the run's keys, where there are any: ``vae_lr``, ``omg_vae_alpha``, ``latent_dim``, ...
+        named: role -> name, for names that are not known.
 
-def _motion(facts: Facts, name: str, per_point: float) -> Motion:
-    part = facts.inside(name)
-    known = per_point if not math.isnan(per_point) else None
-    return motion(part if part is not None else Series(np.empty(0), np.empty(0)), facts.inside(f"{name}_std"), known)
-
-
-def _updates(series: Mapping[str, Series], leader: Series) -> tuple[float, float]:
-    """The last number of updates, and how many stand behind one logged point; NaN where not known."""
-    updates = series.get("updates")
-    if updates is None or len(updates) < 2 or len(leader) < 2:
-        return mean_of(updates), math.nan
-    done = float(np.nanmax(updates.value) - np.nanmin(updates.value))
-    stretch = (leader.t[-1] - leader.t[0]) / max(updates.t[-1] - updates.t[0], 1e-12)
-    return float(np.nanmax(updates.value)), max(1.0, done * stretch / (len(leader) - 1))
-
-
-def _alpha(facts: Facts, both: bool) -> float:
-    """The KL weight that the run is heading for: configured, logged, or told from total, parts and their sum."""
-    configured, logged = facts.number("omg_vae_alpha"), facts.inside("vae_alpha")
-    if logged is not None and (facts.window.ramp_ended or math.isnan(configured)):
-        return mean_of(logged)
-    if not math.isnan(configured):
-        return configured
-    total, kl, recon = (facts.inside(n) for n in ("vae_loss", "vae_kl_loss", "vae_recon_loss"))
-    if not both or total is None or kl is None or recon is None or not len(total) == len(kl) == len(recon):
-        return math.nan
-    ratio = (total.value - recon.value) / np.where(np.abs(kl.value) > 1e-9, kl.value, np.nan)
-    inferred = float(np.nanmedian(ratio)) if np.isfinite(ratio).any() else math.nan
-    return inferred if inferred >= 0 else math.nan
-
-
-def _unexplained(facts: Facts, recon: Series | None, moving: Motion) -> tuple[float, float]:
-    """See ``Facts``; the explained variance of a tiny batch may be far below 0, and is not used then."""
-    explained = facts.inside("vae_explained_variance")
-    if explained is not None and mean_of(explained) > -0.5:
-        part = motion(Series(explained.t, 1.0 - explained.value))
-        return part.mean if part.points else 1.0 - mean_of(explained), part.drift
-    first = first_of(recon)
-    return (moving.mean / first if first > 0 else math.nan), math.nan
+    Raises:
+        ConfigError: nothing of a VAE among the names, or lengths that differ.
+    """
+    series = {}
+    for name, raw in arrays.items():
+        values = np.asarray(raw, dtype=np.float64).ravel()
+        at = steps.get(name) if isinstance(steps, Mapping) else steps
+        t = np.arange(len(values)) if at is None else np.asarray(at, dtype=np.float64).ravel()
+        if len(t) != len(values):
+            raise ConfigError(f"{name}: {len(values)} values, but {len(t)} steps")
+        series[name] = series_of(t, values)
+    known = {"kl": "vae_kl_loss", "recon": "vae_recon_loss", "loss": "vae_loss", "alpha": "vae_alpha"}
+    series = {known.get(name, name) if known.get(name) not in series else name: s for name, s in series.items()}
+    found = canonical(series, named)
+    require_some_loss(found, series)
+    return examine(found, config or {})
 
 
 def ordered(findings: Iterable[Finding]) -> list[Finding]:
-    """Causes first; what a finding further up brings about is taken up into it."""
-    rest = sorted(findings, key=lambda finding: SYMPTOMS.index(finding.symptom))
+    """What the weight's schedule drives first, then causes; what a finding further up brings about joins it."""
+    rest = sorted(findings, key=_place)
     result: list[Finding] = []
     while rest:
         first, *rest = rest
@@ -152,6 +129,11 @@ def ordered(findings: Iterable[Finding]) -> list[Finding]:
     return result
 
 
+def _place(finding: Finding) -> tuple[bool, int]:
+    broken = finding.symptom in ("negative_kl", "non_finite", "learning_rate_too_high")
+    return not (broken or finding.driven_by_weight), SYMPTOMS.index(finding.symptom)
+
+
 def _measured(facts: Facts) -> dict[str, Any]:
     kl, recon = facts.kl, facts.recon
     return rounded(
@@ -159,18 +141,18 @@ def _measured(facts: Facts) -> dict[str, Any]:
         kl_points=kl.points, recon_mean=recon.mean, recon_drift=recon.drift, recon_oscillation=recon.oscillation,
         kl_weight=facts.alpha, weighted_kl_over_reconstruction=share(facts), unexplained=facts.unexplained,
         active_units=mean_of(facts.inside("vae_active_units")), updates=facts.updates,
-        clipped_share=mean_of(facts.inside("vae_clipped_share")),
+        clipped_share=clipped_share(facts), kl_at_end=facts.kl_level, kl_weight_known_from=facts.weight.source,
+        outliers=facts.outliers or None,
     )  # fmt: skip
 
 
 MISSING = {
     "vae_kl_loss": "No KL was logged: nothing is said about it (diagnose.kl=NAME, if it has another name).",
-    "vae_recon_loss": "No reconstruction loss was logged: whether a KL that rises is of use cannot be told "
+    "vae_recon_loss": "No reconstruction loss was logged: whether a KL that rises is of use is not known "
     "(diagnose.recon=NAME, if it has another name).",
-    "vae_active_units": "No active units were logged: how many latents are used is told from the KL alone.",
-    "vae_explained_variance": "No explained variance was logged: how good the reconstruction is, is only known "
-    "relative to its first value, and a flat one may be finished.",
-    "vae_kl_loss_std": "Losses were logged without their spread: noise is told from swings by its lack of memory.",
+    "vae_active_units": "No active units were logged: how many latents are used is judged by the KL alone.",
+    "vae_explained_variance": "No explained variance was logged: how good the reconstruction is, is not known.",
+    "vae_kl_loss_std": "Losses were logged without their spread: noise is recognised by its lack of memory.",
 }
 
 
@@ -188,13 +170,24 @@ def _notes(facts: Facts) -> Iterable[str]:
             "vae_log_var_bound=exp_clamp is no KL where log_var is above ln 10: it pays for widening the posterior "
             "without end there. tanh bounds log_var itself."
         )
-    if mean_of(facts.inside("vae_clipped_share")) == 0:
-        yield "No update was clipped: raising grad_norm_clip would change nothing."
-    if facts.kl.drift < -DRIFT and facts.kl.mean > 0.5:
-        yield f"The KL is still falling ({facts.kl.drift:+.0%} over the window): no fault, but not settled."
+    yield from facts.weight.notes
+    if not facts.weight.per_alpha > 1.5:  # a loss of ours in nats per state is a sum on purpose
+        yield from recon_notes(facts.recon.mean, facts.kl.mean)
+    if facts.outliers:
+        yield f"{facts.outliers} one-point outliers were taken for noise."
+    peak = np.fmax(peak_of(facts.series.get("vae_grad_norm")), peak_of(facts.series.get("vae_grad_norm_max")))
+    if mean_of(facts.series.get("vae_clipped_share")) == 0 and not peak > facts.number("grad_norm_clip"):
+        most = f" (gradient norms reach {peak:.3g})" if np.isfinite(peak) else ""
+        yield f"No update was clipped{most}: raising grad_norm_clip would change nothing."
     lengths = {len(facts.series[n]) for n in ("vae_kl_loss", "vae_recon_loss", "vae_loss") if n in facts.series}
     if len(lengths) > 1:
         yield f"The losses were logged unequally often ({', '.join(map(str, sorted(lengths)))} points)."
+
+
+def _falling(facts: Facts, findings: list[Finding]) -> Iterable[str]:
+    """A note on a KL that still falls, where no finding speaks of it."""
+    if facts.kl.drift < -DRIFT and facts.kl.mean > 0.5 and all(f.symptom in HARMLESS for f in findings):
+        yield f"The KL is still falling ({facts.kl.drift:+.0%} over the window): no fault, but not settled."
 
 
 def format_findings(diagnosis: Diagnosis) -> str:
@@ -212,6 +205,8 @@ def format_findings(diagnosis: Diagnosis) -> str:
         lines.append(f"   cause:  {finding.cause}")
         if finding.remedy:
             lines.append("   remedy: " + " ".join(f"{k}={v}" for k, v in finding.remedy.items()))
+        if finding.advice:
+            lines.append(f"   remedy: {finding.advice}")
         if finding.explains:
             lines.append(f"   brings: {', '.join(finding.explains)}")
     lines += ["", *(f"note: {note}" for note in diagnosis.notes)] if diagnosis.notes else []

@@ -1,4 +1,4 @@
-"""Reading any run of the PyMARL family: whose metrics are called what, whose keys mean what."""
+"""Reading any run: which logged series is which loss of the VAE, and which key means what."""
 
 from __future__ import annotations
 
@@ -9,21 +9,31 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...types import ConfigError
 from ..runs import Series
 
 # role -> our name, then those that forks log it under
 ROLES: Mapping[str, tuple[str, ...]] = {
-    "kl": ("vae_kl_loss", "kld_loss", "vae_kld_loss", "kl_loss", "kld", "kl", "kl_div", "kl_divergence", "vae_kl",
-           "vae_kld", "omg_kl_loss"),
-    "recon": ("vae_recon_loss", "recons_loss", "vae_recons_loss", "recon_loss", "reconstruction_loss", "rec_loss",
-              "vae_reconstruction_loss", "vae_recon", "vae_rec_loss", "recon", "omg_recon_loss", "mse_loss"),
-    "loss": ("vae_loss", "vae_total_loss", "total_vae_loss", "omg_vae_loss", "elbo_loss"),
-    "alpha": ("vae_alpha", "omg_vae_alpha", "kl_weight", "kld_weight", "vae_beta", "kl_alpha", "beta"),
-    "grad_norm": ("vae_grad_norm", "grad_norm_vae", "omg_vae_grad_norm"),
-    "clipped": ("vae_clipped_share",),
-    "active": ("vae_active_units", "active_units"),
-    "explained": ("vae_explained_variance", "explained_variance_vae"),
+    "kl": ("vae_kl_loss", "kld_loss", "vae_kld_loss", "omg_kld_loss", "omg_kl_loss", "omg_vae_kl_loss",
+           "omg_vae_kld_loss", "omg_kl", "omg_kld", "vae_kl", "vae_kld", "kl_loss", "kld", "kl_div", "kl_divergence",
+           "loss_kl", "loss_kld", "kl"),
+    "recon": ("vae_recon_loss", "recons_loss", "vae_recons_loss", "omg_recons_loss", "omg_recon_loss",
+              "omg_vae_recon_loss", "omg_vae_recons_loss", "omg_recon", "omg_recons", "recon_loss",
+              "reconstruction_loss", "rec_loss", "vae_reconstruction_loss", "vae_recon", "vae_rec_loss", "loss_recon",
+              "loss_rec", "reconstruction", "recon", "recons", "bce_loss", "bce", "nll", "mse_loss", "mse"),
+    "loss": ("vae_loss", "vae_total_loss", "total_vae_loss", "omg_vae_loss", "omg_vae_total_loss", "omg_loss",
+             "loss_vae", "elbo_loss", "neg_elbo", "negative_elbo", "total_loss", "loss"),
+    "alpha": ("vae_alpha", "omg_vae_alpha", "omg_alpha", "kl_weight", "kld_weight", "kl_alpha", "kl_beta",
+              "vae_kl_weight", "omg_kl_weight", "alpha", "beta"),
+    "beta": ("vae_beta", "omg_vae_beta", "omg_beta"),
+    "grad_norm": ("vae_grad_norm", "grad_norm_vae", "omg_vae_grad_norm", "omg_grad_norm"),
+    "clipped": ("vae_clipped_share", "omg_vae_clipped_share"),
+    "active": ("vae_active_units", "active_units", "omg_active_units", "omg_vae_active_units"),
+    "explained": ("vae_explained_variance", "explained_variance_vae", "omg_explained_variance",
+                  "omg_vae_explained_variance"),
+    "null": ("vae_recon_null",),
     "bound": ("vae_log_var_bound_share",),
     "log_var_mean": ("vae_log_var_mean", "vae_logvar_mean", "logvar_mean"),
     "log_var_max": ("vae_log_var_max", "vae_logvar_max", "logvar_max"),
@@ -31,23 +41,30 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "top": ("vae_kl_top_share",),
     "lr": ("vae_lr",),
     "skipped": ("vae_skipped_share",),
-    "updates": ("updates", "train_steps", "n_updates"),
+    "updates": ("updates", "vae_updates", "train_steps", "n_updates"),
 }  # fmt: skip
+# Names that a policy's loss bears as well: a VAE's only beside a series that is one's beyond doubt.
+SHARED = frozenset({"kl", "kl_loss", "kl_div", "kl_divergence", "nll", "mse", "mse_loss", "loss", "total_loss",
+                    "alpha", "beta", "recon", "reconstruction"})  # fmt: skip
+POLICY = re.compile(r"policy|learner_stats|actor|critic|ppo|sac", re.IGNORECASE)
+VAE = re.compile(r"vae|omg|elbo|autoencoder|world_model", re.IGNORECASE)
+OURS_ALONE = ("vae_latent_dim", "vae_alpha_schedule", "vae_log_var_bound", "vae_alpha_ramp", "vae_betas",
+              "vae_log_var_limit", "base_learner")  # fmt: skip
 COMPANIONS = ("_std", "_min", "_max")
 
 # our key -> those that forks write
 KEYS: Mapping[str, tuple[str, ...]] = {
     "vae_lr": ("vae_learning_rate", "omg_vae_lr"),
-    "omg_vae_alpha": ("vae_alpha", "kl_weight", "kld_weight", "vae_beta"),
-    "vae_latent_dim": ("latent_dim", "z_dim", "latent_size", "omg_latent_dim", "subgoal_dim"),
+    "omg_vae_alpha": ("vae_alpha", "omg_alpha", "kl_weight", "kld_weight", "kl_alpha", "kl_beta", "vae_beta", "beta"),
+    "vae_latent_dim": ("latent_dim", "z_dim", "latent_size", "omg_latent_dim", "subgoal_dim", "n_latents"),
     "vae_hidden_dim": ("vae_hidden_size", "vae_hidden"),
     "grad_norm_clip": ("vae_grad_norm_clip",),
 }
 
 
 def is_ours(config: Mapping[str, Any]) -> bool:
-    """Whether a configuration is one of this package's, so that every key of it runs again."""
-    return "base_learner" in config and "vae_latent_dim" in config
+    """Whether a configuration is one of this package's VAE, so that its keys may be changed."""
+    return sum(name in config for name in OURS_ALONE) >= 2
 
 
 def canonical(series: Mapping[str, Series], named: Mapping[str, Any] | None = None) -> dict[str, Series]:
@@ -68,15 +85,49 @@ def canonical(series: Mapping[str, Series], named: Mapping[str, Any] | None = No
             near = get_close_matches(str(name), series, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"it logs {_some(series)}"
             raise ConfigError(f"diagnose.{role}: the run logs no {name!r}; {hint}")
-    ends = {re.split(r"[/.]", name)[-1].lower(): name for name in reversed(list(series))}
+    candidates = {role: _candidates(series, aliases) for role, aliases in ROLES.items()}
+    sure = {role: [n for n, is_shared in found if not is_shared] for role, found in candidates.items()}
+    has_recon = bool(sure["recon"]) or "recon" in named
+    has_vae = has_recon or bool(sure["kl"]) or "kl" in named or bool(sure["loss"])
     result: dict[str, Series] = {}
-    for role, (ours, *others) in ROLES.items():
-        candidates = [ends[alias] for alias in (ours, *others) if alias in ends]
-        name = named.get(role, candidates[0] if candidates else None)
+    for role, (ours, *_) in ROLES.items():
+        accepted = [n for n, is_shared in candidates[role] if not is_shared or has_vae]
+        if not has_vae and role in ("kl", "recon") and candidates["kl"] and candidates["recon"]:
+            accepted = [n for n, _ in candidates[role]]  # "kl" and "mse" together
+        name = named.get(role, accepted[0] if accepted else None)
         if name is not None:
             result[ours] = series[name]
             result |= {ours + c: series[name + c] for c in COMPANIONS if name + c in series}
-    return result
+    return _with_a_total(result, sure_total=bool(sure["loss"]) or "loss" in named)
+
+
+def _candidates(series: Mapping[str, Series], aliases: tuple[str, ...]) -> list[tuple[str, bool]]:
+    """The logged names that mean a role, best first, and whether a policy's loss might bear the name as well."""
+    found = []
+    for name in series:
+        *path, end = re.split(r"[/.]", name)
+        end = end.lower().replace("-", "_").replace(" ", "_")
+        if end not in aliases:
+            continue
+        where = "/".join(path)
+        of_vae, of_policy = bool(VAE.search(where)), bool(POLICY.search(where))
+        is_shared = end in SHARED and not of_vae
+        if not (is_shared and of_policy):
+            found.append(((not of_vae, aliases.index(end)), name, is_shared))
+    return [(name, is_shared) for _, name, is_shared in sorted(found, key=lambda each: each[0])]
+
+
+def _with_a_total(found: dict[str, Series], sure_total: bool) -> dict[str, Series]:
+    """Without a series that is only called "loss" and is not at least the reconstruction: another network's."""
+    total, recon = found.get("vae_loss"), found.get("vae_recon_loss")
+    if total is None or sure_total:
+        return found
+    t = np.intersect1d(total.t, recon.t) if recon is not None else np.empty(0)
+    if recon is not None and len(t) >= 3:
+        whole, part = total.value[np.isin(total.t, t)], recon.value[np.isin(recon.t, t)]
+        if np.nanmean(whole >= 0.999 * part) > 0.95:
+            return found
+    return {name: series for name, series in found.items() if not name.startswith("vae_loss")}
 
 
 def _some(names: Mapping[str, Any], most: int = 12) -> str:
@@ -92,8 +143,9 @@ def require_some_loss(found: Mapping[str, Series], logged: Mapping[str, Series])
         if not logged:
             raise ConfigError("run: nothing has been logged yet; diagnose it when it has run for a while")
         raise ConfigError(
-            "run: no VAE loss under a name that is known; say which it is with "
-            f"diagnose.kl=NAME diagnose.recon=NAME diagnose.loss=NAME. It logs {_some(logged)}"
+            "run: there is no VAE in this run, or none under a name that is known; if there is one, say which "
+            "series are its losses with diagnose.kl=NAME diagnose.recon=NAME diagnose.loss=NAME. "
+            f"It logs {_some(logged)}"
         )
 
 
@@ -114,10 +166,14 @@ def translated(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def how_it_ended(run: Path) -> tuple[str, str]:
-    """Sacred's status of a run and the last line of its traceback, as far as ``run.json`` tells."""
+    """Sacred's status of a run and the error that ended it, as far as ``run.json`` tells.
+
+    The last line of the traceback; and where another error followed on the VAE's, the VAE's.
+    """
     try:
         record = json.loads((run / "run.json").read_text(encoding="utf-8"))
-        trace = record.get("fail_trace") or [""]
-        return str(record.get("status", "")), str(trace[-1]).strip()
+        lines = [line.strip() for part in record.get("fail_trace") or [""] for line in str(part).splitlines()] or [""]
+        ours = [line for line in lines if "the VAE is not finite" in line]
+        return str(record.get("status", "")), (ours or [line for line in lines if line] or [""])[-1]
     except (OSError, ValueError, AttributeError):
         return "", ""

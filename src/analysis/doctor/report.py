@@ -14,14 +14,12 @@ from ...config.load import CONFIG_DIR, read_yaml
 from ...types import OmarlError
 from ...utils.files import write_whole
 from ..runs import Series
+from ..tables import run_directory
 from .findings import Diagnosis
-from .reading import is_ours, translated
+from .reading import is_ours
 
 # What belongs to one run and not to the next: where it lay, what it went on from, how it drew.
 NOT_REPEATED = ("seed", "checkpoint_path", "load_step", "evaluate", "local_results_path", "__doc__")
-# What a fork's run tells about its VAE under keys that are ours too.
-FROM_FORKS = ("vae_lr", "omg_vae_alpha", "grad_norm_clip", "vae_latent_dim", "vae_hidden_dim", "optim_alpha",
-              "t_max", "learner_log_interval")  # fmt: skip
 DEFAULT_ENV = "simple_tag"
 
 
@@ -33,7 +31,7 @@ def write_report(
     Raises:
         OmarlError: ``out`` was given and cannot be written.
     """
-    folder = Path(out).expanduser() if out else run
+    folder = Path(out).expanduser() if out else run_directory(run)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         files = _write_all(diagnosis, run, folder, series, config)
@@ -87,12 +85,16 @@ def markdown(diagnosis: Diagnosis, run: Path) -> str:
         lines += [f"- {name}: {value}" for name, value in finding.evidence.items()] + [""]
         if finding.remedy:
             lines += ["```yaml", yaml.safe_dump(finding.remedy, sort_keys=False).rstrip(), "```", ""]
+        if finding.advice:
+            lines += [f"What to change: {finding.advice}", ""]
         if finding.explains:
             lines += [f"It brings with it: {', '.join(finding.explains)}.", ""]
     if diagnosis.notes:
         lines += ["## Notes", "", *(f"- {note}" for note in diagnosis.notes), ""]
     remedied = any(finding.remedy for finding in diagnosis.findings)
-    lines += ["`suggested.yaml` holds the run's configuration" + (" with the remedies." if remedied else "."), ""]
+    advised = any(finding.advice for finding in diagnosis.findings)
+    what = " with the remedies." if remedied else ", and what to change as comments." if advised else "."
+    lines += ["`suggested.yaml` holds the run's configuration" + what, ""]
     return "\n".join(lines)
 
 
@@ -110,13 +112,13 @@ def remedies(diagnosis: Diagnosis) -> dict[str, tuple[Any, str]]:
 
 
 def suggested_yaml(diagnosis: Diagnosis, config: Mapping[str, Any], run: Path, path: Path) -> str:
-    """A complete ``--config`` file: the run's own keys, or our defaults with a fork's VAE keys, and the remedies."""
-    wanted = remedies(diagnosis)
-    base = _own(config) if is_ours(config) else _of_fork(config, set(wanted))
-    options = _env_option(config) if is_ours(config) else ""
+    """Of our run a complete ``--config`` file with the remedies; of another its own keys, remedies as comments."""
+    if not is_ours(config):
+        return _of_another(diagnosis, config, run)
+    wanted, base = remedies(diagnosis), _own(config)
     lines = [
         f"# The configuration of {run}, with what its diagnosis suggests.",
-        f"# python main.py --config={path}{options}",
+        f"# python main.py --config={path}{_env_option(config)}",
     ]
     lines += ["# Nothing needed changing.", ""] if not wanted else [""]
     for name, (value, symptom) in wanted.items():
@@ -127,22 +129,21 @@ def suggested_yaml(diagnosis: Diagnosis, config: Mapping[str, Any], run: Path, p
     return "\n".join(lines) + "\n"
 
 
+def _of_another(diagnosis: Diagnosis, config: Mapping[str, Any], run: Path) -> str:
+    """A VAE that is not ours does not read our keys: its configuration as it is, what to change in words."""
+    lines = [f"# What the diagnosis of {run} suggests. The VAE is not omarl's: these are changes in its code."]
+    lines += [f"# {finding.symptom}: {finding.advice}" for finding in diagnosis.findings if finding.advice]
+    lines += ["# Nothing needed changing."] if len(lines) == 1 else []
+    kept = {
+        name: value for name, value in config.items() if isinstance(value, str | int | float | bool | list | None)
+    }
+    return "\n".join([*lines, "", *(_line(name, value) for name, value in kept.items())]) + "\n"
+
+
 def _own(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in config.items() if name not in NOT_REPEATED}
-
-
-def _of_fork(config: Mapping[str, Any], wanted: set[str]) -> dict[str, Any]:
-    """Our VAE's defaults, the fork's values of keys that both have where they are sensible numbers."""
-    base = read_yaml(CONFIG_DIR / "algs" / "omg_vae.yaml")
-    known = translated(config)
-    for name in FROM_FORKS:
-        value = known.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e12:
-            whole = name in ("vae_latent_dim", "vae_hidden_dim", "t_max", "learner_log_interval")
-            base[name] = max(1, int(value)) if whole else float(value)
-    if not 0 < base.get("optim_alpha", 0.9) <= 1:
-        base["optim_alpha"] = 0.9
-    return base
+    """The run's keys. One from before ``vae_formula`` keeps the loss that it was trained with."""
+    kept = {name: value for name, value in config.items() if name not in NOT_REPEATED}
+    return kept if "vae_formula" in config or "base_learner" not in config else kept | {"vae_formula": "mean"}
 
 
 def _env_option(config: Mapping[str, Any]) -> str:

@@ -1,0 +1,170 @@
+"""The rules about the data and the log: refreshed batches, excursions, and what cannot be told.
+
+See ``rules_of_causes`` for what a rule is.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..symptoms import OSCILLATION, mean_of
+from .findings import Facts, Finding
+from .measuring import MIN_UPDATES
+from .rules_of_causes import DEAD_NATS, MIN_POINTS, Rule, rounded, settled_peak
+from .rules_of_motion import weight_swings
+from .sawtooth import Teeth
+from .shapes import Excursion, excursions, turns
+
+BATCH_SCATTER = 0.15  # standard deviation of single updates over the mean: 0.03 at 32 episodes a batch
+NEW_WINDOW = 4  # batches to keep
+MIN_RECON_DEPTH = 0.15  # of the level: how far a reconstruction leaps at a new batch, where the KL stays
+
+
+def data_refresh(f: Facts) -> Finding | None:
+    """A KL (or a reconstruction) that leaps at every new batch of data and recovers until the next."""
+    teeth = teeth_of_data(f)
+    if teeth is None:
+        return None
+    name = "vae_kl_loss" if teeth is f.kl_teeth else "vae_recon_loss"
+    kept, updates = f.number("vae_window"), f.number("vae_updates")
+    evidence = rounded(
+        period_steps=teeth.period, depth=abs(teeth.depth), teeth=teeth.edges_found, irregularity=teeth.irregularity,
+        recovered=teeth.recovered, seen_in=name, period_updates=_in_updates(f, teeth.period), vae_window=kept,
+    )  # fmt: skip
+    what = "KL" if name == "vae_kl_loss" else "reconstruction loss"
+    way = "falls" if teeth.depth < 0 else "rises"
+    cause = (
+        f"the data are replaced at once, about every {teeth.period:,.4g} steps: the {what} {way} by "
+        f"{abs(teeth.depth):.0%} at each new batch and recovers on it. It is the data, not the optimiser"
+    )
+    remedy: dict[str, Any] = {"vae_window": int(max(NEW_WINDOW, 2 * kept if kept > 1 else NEW_WINDOW))}
+    if updates > 8 and kept >= NEW_WINDOW:
+        remedy["vae_updates"] = int(max(1, updates // 3))
+    sure = min(0.95, 0.6 + 0.02 * min(teeth.clarity, 10) + 0.04 * min(teeth.edges_found, 5))
+    return Finding("data_refresh", evidence, cause, remedy, sure)
+
+
+def teeth_of_data(f: Facts) -> Teeth | None:
+    """The sawtooth that refreshed data leave; None where the weight's cycles or an unused code explain it."""
+    kl, recon = f.kl_teeth, f.recon_teeth
+    if kl is not None and settled_peak(f) < DEAD_NATS and not f.in_use and f.units_known:
+        kl = None  # the last digits of a KL that carries nothing
+    if kl is not None and _is_cycle_of_weight(f, kl):
+        return None
+    if kl is not None and kl.depth > 0 and len(f.whole("vae_recon_loss")) and (recon is None or recon.depth < 0):
+        kl = None  # the KL leaps up where the reconstruction does not: the weight was reset, the data were not
+    if kl is not None and (kl.depth < 0 or _is_a_clock(kl)):
+        return kl
+    return recon if recon is not None and recon.depth > MIN_RECON_DEPTH and _is_a_clock(recon) else None
+
+
+def _is_a_clock(teeth: Teeth) -> bool:
+    """Whether edges are so many and so regular that they are not a few changes of policy, which raise losses too."""
+    return teeth.edges_found >= 5 and teeth.irregularity < 0.2
+
+
+def _is_cycle_of_weight(f: Facts, teeth: Teeth) -> bool:
+    """Whether a weight that goes up and down has the teeth's period."""
+    weight = f.weight.series
+    if not weight_swings(f):
+        return False
+    if weight is None or len(weight) < 8:
+        return True
+    height = float(weight.value.max() - weight.value.min())
+    cycles = (turns(weight.value, 0.3 * height) + 1) / 2
+    period = (weight.t[-1] - weight.t[0]) / max(cycles, 1)
+    return 0.6 < period / teeth.period < 1.6
+
+
+def _in_updates(f: Facts, period: float) -> float:
+    """A period in updates, where updates were logged."""
+    updates = f.whole("updates")
+    if len(updates) < 2 or updates.t[-1] <= updates.t[0]:
+        return math.nan
+    return period * float(updates.value[-1] - updates.value[0]) / float(updates.t[-1] - updates.t[0])
+
+
+def excursion(f: Facts) -> Finding | None:
+    """Several points far from the curve, even if the run came back from there."""
+    kl = [
+        e
+        for e in excursions(f.whole("vae_kl_loss"), 2.0, 0.5)
+        if f.in_use or max(abs(e.level), abs(e.peak)) > DEAD_NATS
+    ]
+    recon = excursions(f.whole("vae_recon_loss"), 3.0, 0.0)
+    total = excursions(f.whole("vae_loss"), 3.0, 0.0)
+    found = [(name, e) for name, some in (("KL", kl), ("reconstruction loss", recon), ("total loss", total))
+             for e in some if not _is_tooth(f, e)]  # fmt: skip
+    if not found or weight_swings(f):
+        return None
+    name, worst = max(found, key=lambda at: at[1].factor)
+    evidence = rounded(
+        excursions=len({e.start for _, e in found}), seen_in=name, at_step=worst.start, until=worst.end,
+        points=worst.points, peak=worst.peak, level=worst.level, factor=worst.factor,
+    )  # fmt: skip
+    back = "and came back" if worst.recovered else "and has not come back"
+    cause = (
+        f"the {name} left its level of {worst.level:.3g} for {worst.points} points, up to {worst.peak:.3g}, {back}: "
+        "a few updates on unusual states or with outlying gradients"
+    )
+    norm = mean_of(f.inside("vae_grad_norm"))
+    remedy: dict[str, Any] = {"vae_grad_skip": float(f"{5 * norm:.0e}")} if norm > 0 else {}
+    return Finding("excursion", evidence, cause, remedy, 0.75)
+
+
+def _is_tooth(f: Facts, found: Excursion) -> bool:
+    """Whether an excursion is the edge of a tooth."""
+    for teeth in (f.kl_teeth, f.recon_teeth):
+        if teeth is not None:
+            near = 0.35 * teeth.period
+            phase = np.abs(np.array(teeth.edges) - found.start)
+            if len(phase) and (phase.min() < near or abs(phase.min() % teeth.period - teeth.period) < near):
+                return True
+    return False
+
+
+def too_short(f: Facts) -> Finding | None:
+    """A run that ends before there is anything to judge."""
+    points = max(f.kl.points, f.recon.points)
+    few = points < MIN_POINTS
+    if not few and f.started and f.window.ramp_ended:
+        return None
+    ramp = f.number("vae_alpha_ramp") if not f.window.ramp_ended else math.nan
+    longer = max(
+        3 * MIN_POINTS / max(points, 1) if few else 1.0,
+        2.5 * MIN_UPDATES / f.updates if not f.started else 1.0,
+        2.2 * ramp / f.updates if ramp > 0 and f.updates > 0 else 1.0,
+        1.5,
+    )
+    evidence = rounded(points_in_window=points, points_needed=MIN_POINTS, updates=f.updates,
+                       vae_alpha_ramp=ramp, last_step=f.window.end)  # fmt: skip
+    cause = "the KL weight's ramp fills the run" if not f.window.ramp_ended else "too little was logged to judge"
+    driven = not f.window.ramp_ended and not few and abs(f.kl.drift) > 0.05
+    remedy = {"t_max": int(math.ceil(longer * f.window.end / 1e4) * 1e4)} if f.window.end > 0 else {}
+    return Finding("too_short", evidence, cause + ": what moves here is its beginning", remedy, 0.95,
+                   driven_by_weight=driven)  # fmt: skip
+
+
+def sampling_noise(f: Facts) -> Finding | None:
+    """Wiggles that are batches differing, not the VAE moving. No fault."""
+    looks = [m for m in (f.kl, f.recon) if m.points >= MIN_POINTS and m.is_noise and m.scatter > OSCILLATION]
+    losses = ((n, m) for n, m in (("vae_kl_loss", f.kl), ("vae_recon_loss", f.recon)) if m.mean > 0.05)
+    within = [mean_of(f.inside(f"{name}_std")) / m.mean for name, m in losses]
+    widest = max((w for w in within if not math.isnan(w)), default=math.nan)
+    if not looks and not (f.started and widest > BATCH_SCATTER):
+        return None
+    evidence = rounded(kl_scatter=f.kl.scatter, recon_scatter=f.recon.scatter, kl_oscillation=f.kl.oscillation,
+                       std_within_interval=widest, updates_per_point=f.updates_per_point)  # fmt: skip
+    batch = f.number("batch_size")
+    if math.isnan(widest):
+        cause = "values of single batches, scattered around a smooth line without memory: log means over the interval"
+        return Finding("sampling_noise", evidence, cause, {"learner_log_interval": 1000}, 0.85)
+    cause = "batches differ more than the VAE moves; larger ones differ less"
+    larger = 32 if not batch > 0 else int(min(256, max(32, batch * 4)))
+    return Finding("sampling_noise", evidence, cause, {"batch_size": larger} if larger > batch else {}, 0.85)
+
+
+RULES_OF_DATA: tuple[Rule, ...] = (data_refresh, excursion, too_short, sampling_noise)

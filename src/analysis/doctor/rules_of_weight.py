@@ -1,0 +1,180 @@
+"""The rules about the KL weight: too large, too small, and a code that collapses under it.
+
+See ``rules_of_causes`` for what a rule is.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..runs import Series
+from ..symptoms import mean_of
+from .findings import Facts, Finding
+from .rules_of_causes import (
+    FAIR_SHARE,
+    NARROW,
+    NO_NATS,
+    Rule,
+    crawls,
+    is_calibrated,
+    is_dead,
+    latents,
+    nice,
+    rounded,
+    settled_peak,
+    share,
+)
+from .shapes import smooth, tail_of
+from .weights import BATCH_SUM
+
+DEFAULT_ALPHA = 0.01  # adequate for every state where the loss is in nats (docs/vae-stability.md)
+SLOW_FALL = 0.2  # of the run: a fall that takes longer is that of a growing weight, not of an accident
+
+
+def is_heavy(f: Facts) -> bool:
+    """Whether the KL weight may be what keeps the latents shut."""
+    return not is_calibrated(f) and f.alpha > 0.05 * f.recon.mean
+
+
+def is_in_nats(f: Facts) -> bool:
+    """Whether the loss is in nats per state, where ``omg_vae_alpha`` is not itself the KL's factor."""
+    return f.weight.per_alpha > 1.5
+
+
+def lower_alpha(f: Facts) -> float:
+    """A KL weight at which one nat in each latent would cost 30% of the reconstruction as it stands."""
+    now = f.alpha / f.weight.per_alpha
+    if is_in_nats(f):
+        return DEFAULT_ALPHA if now > 1.5 * DEFAULT_ALPHA else nice(now / 3)
+    z = latents(f) if latents(f) > 0 else 16.0
+    return float(np.fmin(nice(0.3 * f.recon.mean / z), nice(now / 3)))
+
+
+def weight_at_half(f: Facts) -> float:
+    """The weight at which a KL that fell as the weight grew had half of its peak; NaN where not known."""
+    kl, weight = f.curve("vae_kl_loss"), f.weight.series
+    if weight is None or f.weight.moves not in ("rising", "ramped") or len(kl) < 20:
+        return math.nan
+    value = smooth(kl.value, max(3, len(kl) // 50))
+    top = int(np.argmax(value[len(kl) // 20 :])) + len(kl) // 20
+    below = np.flatnonzero(value[top:] < 0.5 * value[top])
+    if not len(below):
+        return math.nan
+    at = [float(np.interp(kl.t[i], weight.t, weight.value)) for i in (top, top + int(below[0]))]
+    return at[1] if at[1] > 1.1 * at[0] else math.nan
+
+
+def fall_of(kl: Series) -> float:
+    """Over what share of the run the KL fell from 80% to 20% of its peak; 0 where it did not."""
+    n = len(kl)
+    if n < 20:
+        return 0.0
+    value = smooth(kl.value, max(3, n // 50))
+    top = int(np.argmax(value[n // 20 :])) + n // 20
+    peak, after = float(value[top]), value[top:]
+    early, late = np.flatnonzero(after < 0.8 * peak), np.flatnonzero(after < 0.2 * peak)
+    return float(late[0] - early[0]) / n if len(early) and len(late) else 0.0
+
+
+def posterior_collapse(f: Facts) -> Finding | None:
+    """Latents that carry nothing at the end of the run; or far less than before, with the reconstruction lost."""
+    if not (is_dead(f) or is_lost(f)) or crawls(f) or f.number("vae_hidden_dim") < NARROW:
+        return None  # networks that can code nothing have not collapsed: see reconstruction_plateau
+    slow = fall_of(f.curve("vae_kl_loss"))
+    half = weight_at_half(f)
+    lived = settled_peak(f) > max(5 * f.kl_level, NO_NATS)
+    evidence = rounded(
+        kl=f.kl_level, kl_before=settled_peak(f) if lived else None, active_units=mean_of(f.tail("vae_active_units")),
+        latent_dim=latents(f), unexplained=f.unexplained_late, kl_weight=f.alpha, weight_known_from=f.weight.source,
+        reconstruction=mean_of(f.tail("vae_recon_loss")),
+    )  # fmt: skip
+    sure = 0.95 if f.is_explained_known or f.kl_level < 0.05 else 0.8
+    name = f"KL weight ({f.alpha:.3g})" if not math.isnan(f.alpha) else "KL weight"
+    if lived and not math.isnan(half):
+        evidence |= rounded(kl_weight_at_half_of_the_peak=half)
+        cause = (
+            f"the ramp of the {name} shuts the latents: the KL fell from {settled_peak(f):.3g} to {f.kl_level:.2g} "
+            f"nats as the weight grew, and had lost half of it at a weight of {half:.2g}"
+        )
+        lower = nice(min(half / f.weight.per_alpha / 2, lower_alpha(f) if is_heavy(f) else math.inf))
+        return Finding("posterior_collapse", evidence, cause, {"omg_vae_alpha": lower}, sure, driven_by_weight=True)
+    if lived and slow > SLOW_FALL:
+        evidence |= rounded(share_of_run_of_the_fall=slow)
+        cause = (
+            f"a {name} that grows shuts the latents: the KL fell from {settled_peak(f):.3g} to {f.kl_level:.2g} nats "
+            f"over {slow:.0%} of the run, as it does under a ramp; the ramp ends at too large a weight"
+        )
+        return Finding("posterior_collapse", evidence, cause, {"omg_vae_alpha": _lower_or_default(f)}, sure,
+                       driven_by_weight=True)  # fmt: skip
+    if is_heavy(f):
+        cause = f"the {name} is too large: ignoring the latents is cheaper, and the decoder outputs the mean"
+        return Finding("posterior_collapse", evidence, cause, {"omg_vae_alpha": lower_alpha(f)}, sure)
+    return _shut_early(f, evidence, sure)
+
+
+def _shut_early(f: Facts, evidence: dict[str, Any], sure: float) -> Finding:
+    """A collapse under a weight that is not heavy beside the reconstruction, or not known."""
+    if math.isnan(f.alpha) or (not f.ours and f.alpha >= 1e-3):
+        cause = (
+            "the decoder outputs the mean: the KL weight is too large for this reconstruction loss, or the "
+            "likelihood does not suit the features"
+        )
+        return Finding("posterior_collapse", evidence, cause, {"omg_vae_alpha": _lower_or_default(f)}, sure)
+    remedy: dict[str, Any] = {"vae_free_bits": 0.1}
+    ramp = int(np.fmin(max(1000, 2 * f.number("vae_alpha_ramp", 0)), 0.4 * f.updates))  # over well before the end
+    if ramp > f.number("vae_alpha_ramp", 0):
+        remedy["vae_alpha_ramp"] = ramp
+    cause = "the latents were shut before the decoder had learned to use them; give them some nats for nothing"
+    return Finding("posterior_collapse", evidence, cause, remedy, min(sure, 0.8))
+
+
+def _lower_or_default(f: Facts) -> float:
+    lower = lower_alpha(f)
+    return lower if not math.isnan(lower) else 1e-3
+
+
+def is_lost(f: Facts) -> bool:
+    """Whether the last tenth lost most of the KL and of the reconstruction that were there before."""
+    kl, recon = tail_of(f.whole("vae_kl_loss")), tail_of(f.whole("vae_recon_loss"))
+    if kl is None or recon is None or not f.started:
+        return False
+    return kl.is_sure and kl.change < -0.7 and recon.is_sure and recon.change > 0.3
+
+
+def kl_weight_too_large(f: Facts) -> Finding | None:
+    """A KL weight heavy beside the reconstruction, while much of the state is left unexplained."""
+    if not (f.started and f.is_explained_known and f.unexplained > 0.3) or is_dead(f):
+        return None
+    if not is_heavy(f):
+        return None
+    evidence = rounded(
+        kl=f.kl.mean, kl_weight=f.alpha, weight_known_from=f.weight.source, weighted_kl_over_reconstruction=share(f),
+        unexplained=f.unexplained, active_units=mean_of(f.inside("vae_active_units")), reconstruction=f.recon.mean,
+    )  # fmt: skip
+    cause = "each nat costs more than the reconstruction gains from it, so much of the state is not coded"
+    return Finding("kl_weight_too_large", evidence, cause, {"omg_vae_alpha": lower_alpha(f)}, 0.85)
+
+
+def kl_weight_too_small(f: Facts) -> Finding | None:
+    """A KL that costs next to nothing, and so has grown as large as it likes."""
+    part, z = share(f), latents(f) if latents(f) > 0 else 16.0
+    per_latent = f.kl.mean / z
+    if not f.started or not f.units_known or f.recon.mean > BATCH_SUM or not (part < 0.02 and per_latent > 3):
+        return None
+    variance = f.recon.mean / f.unexplained if f.unexplained > 0 else f.recon.mean
+    now = f.alpha / f.weight.per_alpha
+    new = nice(max(FAIR_SHARE * variance / z, 0.5 * f.recon.mean / f.kl.mean, 3 * f.alpha))
+    if is_in_nats(f):
+        new = max(DEFAULT_ALPHA, nice(3 * now))
+    evidence = rounded(
+        kl=f.kl.mean, nats_per_latent=per_latent if latents(f) > 0 else None, kl_weight=f.alpha,
+        weight_known_from=f.weight.source, weighted_kl_over_reconstruction=part, kl_drift=f.kl.drift,
+    )  # fmt: skip
+    cause = "the weighted KL is a negligible share of the loss: nothing holds the posterior near the prior"
+    return Finding("kl_weight_too_small", evidence, cause, {"omg_vae_alpha": new}, 0.95 if part < 0.01 else 0.8)
+
+
+RULES_OF_WEIGHT: tuple[Rule, ...] = (posterior_collapse, kl_weight_too_large, kl_weight_too_small)

@@ -1,0 +1,223 @@
+"""Reading metrics that other programs wrote: CSV files, JSON lines, TensorBoard event files.
+
+RLlib's ``progress.csv`` and ``result.json``, Stable-Baselines3's CSV files, CleanRL's event files and one's own loops
+all become series by name, over a step column that is recognised by its name.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..types import OmarlError
+from .runs import METRICS, SACRED_METRICS, Series, number_of, read_metrics, series_of
+
+EVENTS = "events.out.tfevents"
+# Best first: what a VAE's training counts its updates or steps by.
+STEPS = ("t_env", "step", "_step", "steps", "global_step", "env_steps", "total_timesteps", "time/total_timesteps",
+         "timesteps_total", "num_env_steps_sampled", "num_env_steps_sampled_lifetime", "timesteps", "n_updates",
+         "updates", "update", "train_step", "iteration", "training_iteration", "time/iterations", "iter", "epoch",
+         "episode", "episodes_total", "t")  # fmt: skip
+TABLES = ("progress.csv", "result.json", "metrics.csv", "log.csv", "progress.json", "results.csv")
+
+
+def read_any(path: Path) -> dict[str, Series]:
+    """All series of a run by name: a Sacred directory, a CSV file, JSON lines, TensorBoard events or their folder.
+
+    Raises:
+        OmarlError: nothing there, or nothing that can be read, in one line.
+    """
+    if path.is_file():
+        return _read_file(path)
+    if not path.is_dir() or (path / METRICS).is_file() or (path / SACRED_METRICS).is_file():
+        return read_metrics(path)
+    table = _table_in(path)
+    if table is not None:
+        return _read_file(table)
+    if any(path.rglob(f"*{EVENTS}*")):
+        return _read_events_below(path)
+    return read_metrics(path)
+
+
+def run_directory(path: Path) -> Path:
+    """The folder that a run's configuration lies in."""
+    return path.parent if path.is_file() else path
+
+
+def _table_in(folder: Path) -> Path | None:
+    """The one table in a folder: by its usual name, or the only CSV or JSON-lines file."""
+    for name in TABLES:
+        if (folder / name).is_file():
+            return folder / name
+    found = [p for p in sorted(folder.iterdir()) if p.suffix in (".csv", ".jsonl", ".ndjson")]
+    return found[0] if len(found) == 1 else None
+
+
+def _read_file(path: Path) -> dict[str, Series]:
+    try:
+        if EVENTS in path.name:
+            return _read_events(path)
+        if path.suffix in (".json", ".jsonl", ".ndjson"):
+            return _read_json(path)
+        if path.suffix in (".csv", ".tsv", ".txt"):
+            return _read_csv(path)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise OmarlError(f"{path} cannot be read: {error}") from None
+    raise OmarlError(
+        f"{path} is no kind of file that is known: .csv, .json or .jsonl, or a TensorBoard file ({EVENTS}...)"
+    )
+
+
+def _read_csv(path: Path) -> dict[str, Series]:
+    """A table with a head line; cells that are no numbers are left out."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
+        sample = lines.readline()
+        lines.seek(0)
+        separator = max(",;\t", key=sample.count)
+        rows = csv.reader((line for line in lines if not line.startswith("#")), delimiter=separator)
+        head = [name.strip() for name in next(rows, [])]
+        if len(head) < 2 or any(_number(name) is not None for name in head):
+            raise OmarlError(f"{path} has no head line of column names, step and losses at least")
+        columns = list(zip(*(row for row in rows if len(row) == len(head)), strict=True))
+    if not columns:
+        return {}
+    return _over_steps({name: _column(cells) for name, cells in zip(head, columns, strict=True)})
+
+
+def _column(cells: tuple[str, ...]) -> NDArray[np.float64]:
+    """Numbers, NaN written as such, and -inf for what is no number: see ``_over_steps``."""
+    try:
+        return np.array(cells, dtype=np.float64)
+    except ValueError:
+        return np.array([_absent_or(cell) for cell in cells])
+
+
+ABSENT = -np.inf  # no loss is: marks a cell without a number
+
+
+def _absent_or(cell: str) -> float:
+    number = _number(cell)
+    return ABSENT if number is None else number
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _read_json(path: Path) -> dict[str, Series]:
+    """One object a line, or one list of objects, nested ones by path; or Sacred's metrics file."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    records = [record for line in text.splitlines() if (record := _parsed(line)) is not None]
+    if not records:
+        whole = _parsed(text, (dict, list))
+        if isinstance(whole, dict) and whole and all(isinstance(v, dict) and "values" in v for v in whole.values()):
+            return {name: series_of(*_pairs(m)) for name, m in whole.items()}
+        if isinstance(whole, dict) and whole and all(isinstance(v, list) for v in whole.values()):
+            return _over_steps({n: np.array([_plain(v) for v in column]) for n, column in whole.items()})
+        records = [r for r in whole if isinstance(r, dict)] if isinstance(whole, list) else []
+    if not records:
+        raise OmarlError(f"{path} holds no JSON objects, one a line: {{'step': 1, 'kl': 2.5, ...}}")
+    flat = [dict(_flattened(record)) for record in records]
+    names = dict.fromkeys(name for record in flat for name in record)
+    return _over_steps({n: np.array([record.get(n, ABSENT) for record in flat]) for n in names})
+
+
+def _pairs(metric: Mapping[str, Any]) -> tuple[list[float], list[float]]:
+    values = [_plain(v) for v in metric["values"]]
+    steps = [_plain(v) for v in metric.get("steps") or range(len(values))]
+    return steps[: len(values)], values[: len(steps)]
+
+
+def _plain(raw: Any) -> float:
+    number = number_of(raw)
+    return ABSENT if number is None else number
+
+
+def _parsed(text: str, kinds: tuple[type, ...] = (dict,)) -> Any:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, kinds) else None
+
+
+def _flattened(record: Mapping[str, Any], path: str = "") -> Iterable[tuple[str, float]]:
+    """Numbers of nested objects by path: ``info/learner/vae/kl``."""
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            yield from _flattened(value, f"{path}{name}/")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{path}{name}", float(value)
+
+
+def _over_steps(columns: dict[str, NDArray[np.float64]]) -> dict[str, Series]:
+    """Every other column over the step column; over the row's number where there is none that grows."""
+    by_name = {name.lower(): name for name in columns}
+    ends = {name.lower().rsplit("/", 1)[-1]: name for name in reversed(list(columns))}
+    steps = None
+    for wanted in STEPS:
+        name = by_name.get(wanted, ends.get(wanted))
+        if name is not None and _grows(columns[name]):
+            steps = name
+            break
+    t = columns[steps] if steps is not None else np.arange(len(next(iter(columns.values()))), dtype=np.float64)
+    result = {}
+    for name, value in columns.items():
+        there = (value != ABSENT) & np.isfinite(t)
+        if name != steps and there.any():
+            result[name] = series_of(t[there], value[there])
+    return result
+
+
+def _grows(column: NDArray[np.float64]) -> bool:
+    """Whether a column can be the steps: finite somewhere, never falling, and not all the same."""
+    known = column[np.isfinite(column)]
+    return (
+        len(known) >= 0.5 * len(column)
+        and len(known) > 1
+        and bool((np.diff(known) >= 0).all())
+        and known[-1] > known[0]
+    )
+
+
+def _read_events_below(folder: Path) -> dict[str, Series]:
+    """All event files of a folder; a tag in several subfolders is prefixed by its folder's name."""
+    places = sorted({file.parent for file in folder.rglob(f"*{EVENTS}*")})
+    result: dict[str, Series] = {}
+    for place in places:
+        prefix = "" if len(places) == 1 or place == folder else f"{place.relative_to(folder)}/"
+        result |= {prefix + name: series for name, series in _read_events(place).items()}
+    return result
+
+
+def _read_events(path: Path) -> dict[str, Series]:
+    """The scalars of one TensorBoard file or folder."""
+    try:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+        from tensorboard.util.tensor_util import make_ndarray
+    except ImportError:
+        raise OmarlError(f"{path} is a TensorBoard file, and the package tensorboard is not installed") from None
+    events = EventAccumulator(str(path), size_guidance={"scalars": 0, "tensors": 0})
+    events.Reload()
+    tags = events.Tags()
+    result = {}
+    for tag in tags.get("scalars", []):
+        points = events.Scalars(tag)
+        result[tag] = series_of([p.step for p in points], [p.value for p in points])
+    for tag in tags.get("tensors", []):
+        read = [(p.step, make_ndarray(p.tensor_proto)) for p in events.Tensors(tag)]
+        scalars = [
+            (step, float(value.item())) for step, value in read if value.size == 1 and value.dtype.kind in "fiu"
+        ]
+        if scalars:
+            result[tag] = series_of(*zip(*scalars, strict=True))
+    return result
