@@ -26,15 +26,20 @@ LINES = (
 ALGORITHM = "omg_vae"
 PREFERRED = ("iql", "iql_ns", "vdn", "qmix")  # of the host's algorithms, to learn beside
 
-# The VAE's keys as they go into the host's YAML; the rest has its defaults beside its class.
-VAE_KEYS = """
-# --- the state VAE of OMG (omarl) ---
-vae_lr: 0.0003
-omg_vae_alpha: 0.01          # KL weight after the ramp
-vae_alpha_ramp: 200          # learner updates over which it rises from 0 (hosts make few: one for each collection)
-vae_latent_dim: 16
-vae_watch: "off"             # warn: say what is wrong with the VAE when it shows; act: mend what is safe
-"""
+# The keys that go into the host's YAML; the others have their defaults beside the classes that read them.
+HEADING = "# --- the state VAE of OMG (omarl) ---"
+VAE_KEYS = {
+    "vae_lr": ("0.0003", "learning rate of the VAE"),
+    "omg_vae_alpha": ("0.01", "KL weight after the ramp"),
+    "vae_alpha_ramp": ("200", "learner updates over which it rises from 0 (hosts make one for each collection)"),
+    "optim_alpha": ("0.9", "RMSprop's smoothing constant (vae_optimiser: rmsprop); Adam has none"),
+    "grad_norm_clip": ("10", "largest gradient norm"),
+    "vae_latent_dim": ("16", ""),
+    "vae_watch": ('"off"', "warn: say what is wrong with the VAE when it shows; act: mend what is safe"),
+    "learner_log_interval": ("1000", "environment steps between logs, of the host's learner, too"),
+}
+SHARED = ("optim_alpha", "grad_norm_clip")  # the host's learner may read them: then they keep the host's value
+COMMENTS = 30  # column where comments begin
 
 
 @dataclass(frozen=True)
@@ -132,12 +137,17 @@ def _base_of(ours: Path) -> str:
     return made[1] if made else ""
 
 
-def _read(path: Path) -> dict[str, object]:
+def _mapping(path: Path) -> dict[str, object]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ConfigError(f"base: {path} is not YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(values, dict) or "learner" not in values:
+    return values if isinstance(values, dict) else {}
+
+
+def _read(path: Path) -> dict[str, object]:
+    values = _mapping(path)
+    if "learner" not in values:
         raise ConfigError(f"base: {path} names no learner; choose another with base=NAME")
     return values
 
@@ -168,8 +178,32 @@ def algorithm_of(host: Host) -> str:
     text, named = re.subn(r"^name:.*$", f'name: "{ALGORITHM}"', text, flags=re.MULTILINE)
     if swapped != 1:
         raise ConfigError(f"base: {host.base} sets learner in a way that is not understood")
+    text = re.sub(rf"^({'|'.join(VAE_KEYS)}):.*\n?", "", text, flags=re.MULTILINE)  # each key once, with the VAE's
     tail = "" if named else f'\nname: "{ALGORITHM}"\n'
-    return f"{MARK}: {host.base.name} with the OMG VAE learner beside it\n{text.rstrip()}\n{tail}{VAE_KEYS}"
+    keys = "\n".join(vae_keys(host))
+    return (
+        f"{MARK}: {host.base.name} with the OMG VAE learner beside it\n{text.rstrip()}\n{tail}\n{HEADING}\n{keys}\n"
+    )
+
+
+def vae_keys(host: Host) -> list[str]:
+    """The lines of ``VAE_KEYS``; a key that the host's learner reads, too, keeps the value that it has there."""
+    default = host.package / "config" / "default.yaml"
+    theirs = {**(_mapping(default) if default.is_file() else {}), **_mapping(host.base)}
+    lines = []
+    for name, (value, comment) in VAE_KEYS.items():
+        if name in SHARED and name in theirs and _learner_reads(host, name):
+            value, comment = yaml.safe_dump(theirs[name]).split("\n")[0], f"{comment}; the host's own value"
+        line = f"{name}: {value}"
+        lines.append(f"{line:{COMMENTS}} # {comment}" if comment else line)
+    return lines
+
+
+def _learner_reads(host: Host, name: str) -> bool:
+    """Whether the file of the host's learner has the key's name in it; where there is no such file, it may well."""
+    module = host.base_learner.partition(":")[0].rpartition("learners.")[2]
+    path = host.registry.parent.joinpath(*module.split(".")).with_suffix(".py")
+    return name in path.read_text(encoding="utf-8") if path.is_file() else True
 
 
 def _command(host: Host) -> str:
@@ -208,7 +242,9 @@ def _applied(host: Host) -> str:
         said.append(f"{host.registry}: two lines added (as it was: {backup.name})")
     wanted = algorithm_of(host)
     if host.algorithm.is_file() and host.algorithm.read_text(encoding="utf-8") != wanted:
-        said.append(f"{host.algorithm}: there, with changes of yours, and left alone")
+        said.append(
+            f"{host.algorithm}: not as it would be written now (changes of yours, or an earlier version): left alone"
+        )
     else:
         write_whole(host.algorithm, wanted)
         said.append(f"{host.algorithm}: written, beside {host.base.stem} ({host.base_learner})")

@@ -1,5 +1,7 @@
 """The learner in a fork's files: which lines, how they come and go, and what is left alone."""
 
+from collections import Counter
+
 import pytest
 import yaml
 from omarl.plugin import PluginConfig, plugin
@@ -60,6 +62,43 @@ def test_two_lines_and_a_yaml(host):
     assert values["learner"] == "omg_vae_learner" and values["base_learner"] == "learners.q_learner:QLearner"
     assert values["name"] == "omg_vae" and values["double_q"] is True and values["omg_vae_alpha"] == 0.01
     assert values["mixer"] is None and values["vae_watch"] == "off"
+
+
+USERS = ("vae_lr", "omg_vae_alpha", "optim_alpha", "grad_norm_clip", "learner_log_interval")
+
+
+def written(package):
+    """The YAML, and each key with the number of lines that set it."""
+    text = (package / "config" / "algs" / "omg_vae.yaml").read_text()
+    counts = Counter(line.partition(":")[0] for line in text.splitlines() if line and line[0] not in "# ")
+    return yaml.safe_load(text), counts
+
+
+def test_the_yaml_holds_all_of_the_users_keys_once(host):
+    root, package = host
+    iql = package / "config" / "algs" / "iql.yaml"
+    iql.write_text(IQL + "learner_log_interval: 10000\ngrad_norm_clip: 10\n")
+    plugin(PluginConfig(host=str(root), apply=True))
+    values, counts = written(package)
+    assert {key: values[key] for key in USERS} == {
+        "vae_lr": 3e-4, "omg_vae_alpha": 0.01, "optim_alpha": 0.9, "grad_norm_clip": 10, "learner_log_interval": 1000,
+    }  # fmt: skip
+    assert set(counts.values()) == {1}
+
+
+def test_what_the_hosts_learner_reads_keeps_the_hosts_value(host):
+    root, package = host
+    (package / "config" / "default.yaml").write_text("optim_alpha: 0.99\ngrad_norm_clip: 5\nlr: 0.0005\n")
+    learner = package / "learners" / "q_learner.py"
+    learner.write_text("clip_grad_norm_(self.params, self.args.grad_norm_clip)\n")
+    plugin(PluginConfig(host=str(root), apply=True))
+    values, _ = written(package)
+    assert (values["optim_alpha"], values["grad_norm_clip"]) == (0.9, 5)
+    plugin(PluginConfig(host=str(root), undo=True))
+    learner.write_text("RMSprop(params=self.params, lr=args.lr, alpha=args.optim_alpha)\n")
+    plugin(PluginConfig(host=str(root), apply=True))
+    values, _ = written(package)
+    assert (values["optim_alpha"], values["grad_norm_clip"]) == (0.99, 10)
 
 
 def test_once_is_enough_and_undone_is_undone(host):
