@@ -31,7 +31,8 @@ HEADING = "# --- the state VAE of OMG (omarl) ---"
 VAE_KEYS = {
     "vae_lr": ("0.0003", "learning rate of the VAE"),
     "omg_vae_alpha": ("0.01", "KL weight after the ramp"),
-    "vae_alpha_ramp": ("200", "learner updates over which it rises from 0 (hosts make one for each collection)"),
+    "vae_alpha_ramp": ("400", "VAE updates over which it rises from 0"),
+    "vae_updates": ("8", "VAE updates on each batch: hosts make few, one for each collection"),
     "optim_alpha": ("0.9", "RMSprop's smoothing constant (vae_optimiser: rmsprop); Adam has none"),
     "grad_norm_clip": ("10", "largest gradient norm"),
     "vae_latent_dim": ("16", ""),
