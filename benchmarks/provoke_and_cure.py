@@ -1,224 +1,283 @@
-"""The doctor put to the test: every illness provoked by a real run, named, and cured by its own suggestion.
+"""The doctor put to the test on our own VAE: faults provoked, named, and cured by one ``suggested.yaml``.
 
-    python benchmarks/provoke_and_cure.py [--jobs 2] [--seeds 31 32] [--healthy 5] [--results DIR] [--only NAME ...]
+    python benchmarks/provoke_and_cure.py [--jobs 1] [--only NAME ...] [--families NAME NAME] [--updates 3000]
 
-On simple_tag and on foraging: trains omg_vae with one setting turned wrong, diagnoses the run, trains again from its
-``suggested.yaml``, and diagnoses that. Also trains the unchanged configuration with further seeds, which must be
-found healthy. The seeds are none of those that the doctor's thresholds were set on. Writes
-``benchmarks/doctor/doctor.md`` and ``doctor.json``, and keeps one picture of each symptom for the guide. Runs that
-are there already are not trained again.
+Drives the VAE's trainer on recorded states, in two regimes: *replay* draws every update's states from all that were
+recorded so far; *refresh* trains on one batch after another and forgets it. One setting is turned wrong (or two, for
+the pairs), the run is diagnosed, trained again from its ``suggested.yaml`` and diagnosed again. The unchanged
+configuration must be found healthy. Writes ``benchmarks/doctor/provoked.md`` and ``provoked.json``, and one picture
+of each symptom for the guide. With the variable KEEP_RUNS=DIRECTORY trainings are kept, so that changed rules can be
+tried on them.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import math
 import os
-import shutil
-import subprocess
-import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from omarl.analysis.doctor import DiagnoseConfig, Diagnosis, diagnose
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from omarl.analysis.doctor import Diagnosis, examine
 from omarl.analysis.doctor.picture import draw_diagnosis
 from omarl.analysis.doctor.reading import canonical
-from omarl.analysis.runs import read_metrics
+from omarl.analysis.doctor.report import suggested_yaml
+from omarl.analysis.runs import Series
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-ENVS = ("simple_tag", "foraging")
-# Agents without memory train three times as fast, and the VAE is what is looked at here.
-LEAN = ("t_max=60000", "test_interval=0", "save_model=False", "use_tensorboard=False", "env_workers=0")
-QUICK = (*LEAN, "use_rnn=False")
+BATCHES, STEPS_PER_UPDATE, LOG_EVERY = 8, 10, 25
+HOST = {"base_learner": "q_learner", "learner": "omg_vae_learner", "vae_updates": 1}
 
 
 @dataclass(frozen=True)
 class Case:
-    """One setting turned wrong, and the symptom that the doctor must name first."""
+    """Settings turned wrong, and the symptoms that must be named; of each, any of the names after a stroke."""
 
     settings: str
-    symptom: str
+    symptoms: tuple[str, ...]
+    regime: str = "replay"
 
 
-CASES = (
-    Case("vae_lr=0.05", "learning_rate_too_high"),
-    Case("vae_lr=0.01", "learning_rate_too_high"),
-    Case("omg_vae_alpha=1e-6", "kl_weight_too_small"),
-    Case("omg_vae_alpha=0.1", "kl_weight_too_large"),
-    Case("omg_vae_alpha=10", "posterior_collapse"),
-    Case("vae_latent_dim=128", "latent_oversized"),
-    Case("vae_log_var_bound=exp_clamp vae_log_var_init=6 vae_alpha_ramp=0", "negative_kl"),
-    Case("vae_log_var_bound=none vae_log_var_init=100", "non_finite"),
-    Case("vae_log_var_limit=0.1", "logvar_saturation"),
-    Case("grad_norm_clip=0.01", "gradient_clipping"),
-    Case("vae_alpha_schedule=cyclical vae_alpha_ramp=400", "kl_oscillation"),
-    Case("vae_lr=1e-6", "reconstruction_plateau"),
-    Case("vae_hidden_dim=1", "reconstruction_plateau"),
-    Case("batch_size=1", "sampling_noise"),
-    Case("t_max=3000", "too_short"),
+SINGLE = (
+    Case("vae_lr=0.05", ("learning_rate_too_high",)),
+    Case("vae_lr=0.01", ("learning_rate_too_high",)),
+    Case("omg_vae_alpha=1e-6", ("kl_weight_too_small",)),
+    Case("omg_vae_alpha=0.1", ("kl_weight_too_large/posterior_collapse",)),
+    Case("omg_vae_alpha=10", ("posterior_collapse",)),
+    Case("vae_latent_dim=128", ("latent_oversized",)),
+    Case("vae_log_var_bound=exp_clamp vae_log_var_init=6 vae_alpha_ramp=0", ("negative_kl",)),
+    Case("vae_log_var_bound=none vae_log_var_init=100", ("non_finite",)),
+    Case("vae_log_var_limit=0.1", ("logvar_saturation",)),
+    Case("grad_norm_clip=0.01", ("gradient_clipping",)),
+    Case("vae_alpha_schedule=cyclical vae_alpha_ramp=400", ("kl_oscillation",)),
+    Case("vae_lr=1e-6", ("reconstruction_plateau",)),
+    Case("vae_hidden_dim=1", ("reconstruction_plateau",)),
+    Case("vae_batch_states=2", ("sampling_noise",)),
+    Case("t_max=1500", ("too_short",)),
+)
+REFRESHED = Case("vae_window=1", ("data_refresh",), "refresh")
+PAIRS = (
+    Case("vae_window=1 omg_vae_alpha=1e-6", ("data_refresh", "kl_weight_too_small"), "refresh"),
+    Case("vae_window=1 grad_norm_clip=0.01", ("data_refresh", "gradient_clipping"), "refresh"),
+    Case(
+        "vae_window=1 vae_alpha_schedule=cyclical vae_alpha_ramp=300", ("data_refresh", "kl_oscillation"), "refresh"
+    ),
+    Case("vae_window=1 vae_latent_dim=128", ("data_refresh", "latent_oversized"), "refresh"),
+    Case("vae_window=1 vae_log_var_limit=0.1", ("data_refresh", "logvar_saturation"), "refresh"),
+    Case("vae_window=1 vae_lr=0.01", ("data_refresh", "learning_rate_too_high"), "refresh"),
+    Case("grad_norm_clip=0.01 omg_vae_alpha=1e-6", ("gradient_clipping", "kl_weight_too_small")),
+    Case("grad_norm_clip=0.01 omg_vae_alpha=10", ("gradient_clipping", "posterior_collapse")),
+    Case("grad_norm_clip=0.01 vae_latent_dim=128", ("gradient_clipping", "latent_oversized")),
+    Case("vae_log_var_limit=0.1 grad_norm_clip=0.01", ("logvar_saturation", "gradient_clipping")),
 )
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """One run and what the doctor said of it; ``cure`` is the same after its suggestion, None for healthy runs."""
+def stream(family: str, seed: int) -> list[NDArray[np.float32]]:
+    """Batches of recorded states [M, S], in the order in which they were met."""
+    from state_families import make_family
 
-    case: Case
-    env: str
-    seed: int
-    provoked: Diagnosis
-    cure: Diagnosis | None
-
-    @property
-    def first(self) -> str:
-        """The symptom named first."""
-        return self.provoked.findings[0].symptom if self.provoked.findings else "healthy"
-
-    @property
-    def is_cured(self) -> bool:
-        """Whether the run from the suggestion is healthy."""
-        return self.cure is not None and self.cure.healthy
+    batches = make_family(family, seed).batches(BATCHES)
+    return [np.concatenate(batch).astype(np.float32) for batch in batches]
 
 
-def train(folder: Path, words: list[str]) -> Path:
-    """One run through ``main.py`` as a user types it: its folder. A run that fails on purpose is a run too."""
-    done = list(folder.glob("sacred/*/*/*/run.json"))
-    if not (done and json.loads(done[0].read_text())["status"] in ("COMPLETED", "FAILED")):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        with (folder / "console.txt").open("w") as console:
-            command = [sys.executable, "main.py", *words, f"local_results_path={folder}"]
-            subprocess.run(command, cwd=ROOT, stdout=console, stderr=console, check=False)
-        done = list(folder.glob("sacred/*/*/*/run.json"))
-    return done[0].parent
+def train(settings: Mapping[str, Any], family: str, regime: str, seed: int, updates: int) -> dict[str, Series]:
+    """``trained``, or what it returned before where runs are kept."""
+    if not os.environ.get("KEEP_RUNS"):
+        return trained(settings, family, regime, seed, updates)
+    name = hashlib.sha1(repr((sorted(settings.items(), key=str), family, regime, seed, updates)).encode()).hexdigest()
+    file = Path(os.environ["KEEP_RUNS"]) / f"{name}.npz"
+    if file.exists():
+        kept = np.load(file)
+        return {name: Series(*kept[name]) for name in kept.files}
+    series = trained(settings, family, regime, seed, updates)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(file, **{name: np.stack([s.t, s.value]) for name, s in series.items()})
+    return series
 
 
-def examine(run: Path) -> Diagnosis:
-    """The doctor's verdict, with its files in the run's folder."""
-    return diagnose(DiagnoseConfig(run=str(run)))
+def trained(settings: Mapping[str, Any], family: str, regime: str, seed: int, updates: int) -> dict[str, Series]:
+    """One training of the VAE on a recorded stream: what a learner would log."""
+    import torch
+    from omarl.components.vae_trainer import VAEConfig, VAETrainer
+    from omarl.utils.metrics import IntervalStats
+
+    torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    known = {field.name for field in fields(VAEConfig)}
+    trainer = VAETrainer(
+        int(stream_cached(family, seed)[0].shape[1]), VAEConfig(**{k: v for k, v in settings.items() if k in known})
+    )
+    batches = [torch.from_numpy(batch) for batch in stream_cached(family, seed)]
+    updates = min(updates, int(settings["t_max"]) // STEPS_PER_UPDATE)
+    logger, stats = Recorder(), IntervalStats()
+    for done in range(updates):
+        place = min(done * BATCHES // updates, BATCHES - 1)
+        if regime == "refresh":
+            trainer.collect(batches[place])
+            stats.add(trainer.update())
+        else:
+            met = batches[int(torch.randint(place + 1, ()))]
+            stats.add(trainer.update(met[torch.randperm(len(met))[: trainer.config.vae_batch_states]]))
+        if (done + 1) % LOG_EVERY == 0:
+            step = (done + 1) * STEPS_PER_UPDATE
+            stats.flush(logger, step)
+            for name, value in trainer.describe(batches[place][:256]).items():
+                if name not in ("vae_recon_loss", "vae_kl_loss"):
+                    logger.log_stat(name, value, step)
+            logger.log_stat("updates", trainer.updates, step)
+            if not trainer.is_finite():
+                break
+    return logger.series()
 
 
-def provoke(results: Path, case: Case, env: str, seed: int) -> Outcome:
+STREAMS: dict[tuple[str, int], list[NDArray[np.float32]]] = {}
+
+
+def stream_cached(family: str, seed: int) -> list[NDArray[np.float32]]:
+    """The stream, recorded once in each process."""
+    if (family, seed) not in STREAMS:
+        STREAMS[family, seed] = stream(family, seed)
+    return STREAMS[family, seed]
+
+
+class Recorder:
+    """A logger that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, list[tuple[float, float]]] = {}
+
+    def log_stat(self, name: str, value: float, t: int) -> None:
+        """PyMARL's."""
+        self.kept.setdefault(name, []).append((float(t), float(value)))
+
+    def series(self) -> dict[str, Series]:
+        """By name."""
+        return {n: Series(*np.array(points, dtype=np.float64).T) for n, points in self.kept.items()}
+
+
+def configuration(words: str, updates: int) -> dict[str, Any]:
+    """The default configuration with the settings turned wrong."""
+    from omarl.components.vae_trainer import VAEConfig
+
+    config = {**asdict(VAEConfig()), **HOST, "t_max": updates * STEPS_PER_UPDATE}
+    for word in words.split():
+        name, value = word.split("=")
+        config[name] = type(config[name])(float(value)) if isinstance(config[name], int | float) else value
+    return config
+
+
+def provoke(case: Case, family: str, seed: int, updates: int, picture: str = "") -> dict[str, Any]:
     """Provokes, diagnoses, follows the suggestion, diagnoses again."""
-    folder = results / f"{env}_{seed}_{case.settings.replace(' ', ',').replace('/', '-')}"
-    words = ["--config=omg_vae", f"--env-config={env}", "with", f"seed={seed}", *QUICK, *case.settings.split()]
-    run = train(folder / "provoked", words)
-    found = examine(run)
-    cured = train(folder / "cured", [f"--config={run / 'suggested.yaml'}", "with", f"seed={seed}"])
-    return Outcome(case, env, seed, found, examine(cured))
+    config = configuration(case.settings, updates)
+    series = train(config, family, case.regime, seed, updates)
+    found = examine(series, config)
+    result = {"case": case.settings, "regime": case.regime, "family": family, "seed": seed,
+              "expected": list(case.symptoms), "found": summary(found)}  # fmt: skip
+    first = found.findings[0].symptom if found.findings else ""
+    if picture and first in case.symptoms[0].split("/"):
+        title = f"{family}, {case.regime}, with {case.settings}"
+        draw_diagnosis(found, canonical(series), Path(picture) / f"{first}.png", title)
+    if case.symptoms:
+        text = suggested_yaml(found, config, Path("run"), Path("suggested.yaml"))
+        suggested = yaml.safe_load(text)
+        again = train(
+            suggested, family, case.regime, seed + 100, max(updates, suggested["t_max"] // STEPS_PER_UPDATE)
+        )
+        result |= {"suggested": {k: v for k, v in suggested.items() if config.get(k) != v},
+                   "cured": summary(examine(again, suggested))}  # fmt: skip
+    return result
 
 
-def stay_healthy(results: Path, env: str, seed: int) -> Outcome:
-    """The unchanged configuration, agents with memory and all."""
-    words = ["--config=omg_vae", f"--env-config={env}", "with", f"seed={seed}", *LEAN]
-    run = train(results / f"{env}_{seed}_healthy", words)
-    return Outcome(Case("", "healthy"), env, seed, examine(run), None)
+def summary(diagnosis: Diagnosis) -> dict[str, Any]:
+    """What is kept of a diagnosis."""
+    return {
+        "healthy": diagnosis.healthy,
+        "symptoms": [f.symptom for f in diagnosis.findings],
+        "explains": [s for f in diagnosis.findings for s in f.explains],
+        "measured": {k: v for k, v in diagnosis.measured.items() if isinstance(v, int | float) and math.isfinite(v)},
+    }
 
 
-def numbers(diagnosis: Diagnosis) -> str:
-    """What a table's cell says of a run."""
-    m = diagnosis.measured
-    said = [f"KL {m['kl_mean']:.3g}"] if "kl_mean" in m else []
-    said += [f"drift {m['kl_drift']:+.0%}"] if "kl_drift" in m else []
-    said += [f"osc. {m['kl_oscillation']:.1%}"] if "kl_oscillation" in m else []
-    said += [f"explained {1 - m['unexplained']:.2f}"] if "unexplained" in m else []
-    return ", ".join(said)
+def is_named(result: Mapping[str, Any]) -> bool:
+    """One fault first; of two both, anywhere."""
+    found, expected = result["found"]["symptoms"], result["expected"]
+    if not expected:
+        return bool(result["found"]["healthy"])
+    if len(expected) == 1:
+        return bool(found) and found[0] in expected[0].split("/")
+    return all(set(each.split("/")) & set(found) for each in expected)
 
 
-def verdict(diagnosis: Diagnosis) -> str:
-    """The symptoms in their order."""
-    names = ", ".join(finding.symptom for finding in diagnosis.findings)
-    return f"healthy ({names})" if diagnosis.healthy and names else names or "healthy"
-
-
-def remedy(diagnosis: Diagnosis) -> str:
-    """All keys that the suggestion changes."""
-    wanted: dict[str, Any] = {}
-    for finding in diagnosis.findings:
-        wanted = {**finding.remedy, **wanted}
-    return " ".join(f"{name}={value}" for name, value in wanted.items())
-
-
-def report(outcomes: list[Outcome], healthy: list[Outcome], seconds: float) -> str:
+def report(results: list[dict[str, Any]], command: str, seconds: float) -> str:
     """The table."""
-    named = sum(o.first == o.case.symptom for o in outcomes)
-    cured = sum(o.is_cured for o in outcomes)
-    well = sum(o.provoked.healthy for o in healthy)
-    lines = [
-        "# The doctor put to the test",
-        "",
-        "`python benchmarks/provoke_and_cure.py`: runs of omg_vae with one setting turned wrong, diagnosed, trained "
-        "again from their `suggested.yaml` and diagnosed again; 60,000 environment steps each (unless provoked "
-        "otherwise), agents without memory. None of the seeds was used to set a threshold.",
-        "",
-        f"- named first as provoked: **{named} of {len(outcomes)}**",
-        f"- healthy after the suggestion: **{cured} of {len(outcomes)}**",
-        f"- unchanged configuration found healthy: **{well} of {len(healthy)}**",
-        f"- {seconds / 60:.0f} minutes on {os.cpu_count()} cores",
-        "",
-        "## Provoked and cured",
-        "",
-        "| provoked by | on, seed | must be named | the doctor says | measured | suggests | then | measured |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for o in outcomes:
-        told = verdict(o.provoked) if o.first == o.case.symptom else f"**{verdict(o.provoked)}**"
-        after = "" if o.cure is None else verdict(o.cure) if o.cure.healthy else f"**{verdict(o.cure)}**"
+    kinds = {"single faults, named first": 1, "pairs, both named": 2, "unchanged, found healthy": 0}
+    lines = ["# Provoked and cured", "", f"`{command}`: {seconds / 60:.0f} minutes on one core.", ""]
+    for title, size in kinds.items():
+        some = [r for r in results if len(r["expected"]) == size]
+        cured = sum(r["cured"]["healthy"] for r in some if "cured" in r)
+        after = f"; healthy after one suggested.yaml: **{cured} of {len(some)}**" if size else ""
+        lines.append(f"- {title}: **{sum(map(is_named, some))} of {len(some)}**{after}")
+    head = "| provoked by | regime, states | must be named | found | suggested | then |"
+    lines += ["", "Failures are set in bold.", "", head, "|---|---|---|---|---|---|"]
+    for r in results:
+        found = ", ".join(r["found"]["symptoms"]) or "healthy"
+        then = (", ".join(r["cured"]["symptoms"]) or "healthy") if "cured" in r else ""
+        then = then if "cured" not in r or r["cured"]["healthy"] else f"**{then}**"
+        changes = " ".join(f"{k}={v}" for k, v in r.get("suggested", {}).items())
         cells = (
-            f"`{o.case.settings}`", f"{o.env}, {o.seed}", o.case.symptom, told, numbers(o.provoked),
-            f"`{remedy(o.provoked)}`", after, numbers(o.cure) if o.cure else "",
-        )  # fmt: skip
+            f"`{r['case']}`" if r["case"] else "nothing",
+            f"{r['regime']}, {r['family']} {r['seed']}",
+            " + ".join(r["expected"]) or "healthy",
+            found if is_named(r) else f"**{found}**",
+            f"`{changes}`",
+            then,
+        )
         lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", "## Unchanged", "", "| on, seed | the doctor says | measured |", "|---|---|---|"]
-    lines += [f"| {o.env}, {o.seed} | {verdict(o.provoked)} | {numbers(o.provoked)} |" for o in healthy]
     return "\n".join(lines) + "\n"
-
-
-def keep_pictures(outcomes: list[Outcome], folder: Path) -> None:
-    """One diagnosis.png of each symptom, of the first run in which it was named."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for outcome in reversed(outcomes):
-        if outcome.first == outcome.case.symptom:
-            run = Path(outcome.provoked.files[0]).parent
-            title = f"{outcome.env} with {outcome.case.settings}"
-            draw_diagnosis(outcome.provoked, canonical(read_metrics(run)), folder / f"{outcome.first}.png", title)
 
 
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=2, help="runs at once")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[31, 32], help="one an environment")
-    parser.add_argument("--healthy", type=int, default=5, help="unchanged runs on each environment")
-    parser.add_argument("--results", type=Path, default=ROOT / "results" / "doctor")
-    parser.add_argument("--only", nargs="*", help="symptoms; writes nothing into benchmarks/")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--families", nargs=2, default=["simple_tag", "stag_hunt"])
+    parser.add_argument("--updates", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=41)
+    parser.add_argument("--healthy", type=int, default=3, help="unchanged runs for each family and regime")
+    parser.add_argument("--only", default="", help="settings that contain this; writes nothing")
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    results, begun = args.results.resolve(), time.monotonic()
-    cases = [case for case in CASES if not args.only or case.symptom in args.only]
-    with ThreadPoolExecutor(args.jobs) as pool:
-        where = [(case, env, seed) for case in cases for env, seed in zip(ENVS, args.seeds, strict=True)]
-        runs = [pool.submit(provoke, results, *at) for at in where]
-        seeds = range(max(args.seeds) + 1, max(args.seeds) + 1 + (0 if args.only else args.healthy))
-        unchanged = [pool.submit(stay_healthy, results, env, seed) for env in ENVS for seed in seeds]
-        outcomes, healthy = [run.result() for run in runs], [run.result() for run in unchanged]
-    text = report(outcomes, healthy, time.monotonic() - begun)
+    begun = time.monotonic()
+    pictures = "" if args.only else str(ROOT / "docs" / "symptoms")
+    jobs = []
+    for i, (family, regime) in enumerate(zip(args.families, ("replay", "refresh"), strict=True)):
+        for case in (*(Case(c.settings, c.symptoms, regime) for c in SINGLE), REFRESHED, *PAIRS):
+            jobs.append((case, family, args.seed + i, args.updates, pictures))
+        jobs += [(Case("", (), each), family, args.seed + i + 10 * n, args.updates)
+                 for each in ("replay", "refresh") for n in range(1, args.healthy + 1)]  # fmt: skip
+    jobs = [job for job in jobs if args.only in job[0].settings]
+    with ProcessPoolExecutor(args.jobs) as pool:
+        results = []
+        for future in [pool.submit(provoke, *job) for job in jobs]:
+            results.append(future.result())
+            last = results[-1]
+            print("ok" if is_named(last) else "WRONG", last["case"], last["regime"], last["found"]["symptoms"], "->",
+                  last.get("cured", {}).get("symptoms"), last.get("suggested"), flush=True)  # fmt: skip
+    text = report(results, "python benchmarks/provoke_and_cure.py", time.monotonic() - begun)
     print(text)
     if not args.only:
-        kept = HERE / "doctor"
-        kept.mkdir(exist_ok=True)
-        (kept / "doctor.md").write_text(text, encoding="utf-8")
-        raw = [
-            {"settings": o.case.settings, "expected": o.case.symptom, "env": o.env, "seed": o.seed,
-             "provoked": o.provoked.as_dict(), "cured": o.cure and o.cure.as_dict()}
-            for o in (*outcomes, *healthy)
-        ]  # fmt: skip
-        (kept / "doctor.json").write_text(json.dumps(raw, indent=1, default=float) + "\n", encoding="utf-8")
-        keep_pictures(outcomes, ROOT / "docs" / "symptoms")
+        (HERE / "doctor" / "provoked.md").write_text(text, encoding="utf-8")
+        (HERE / "doctor" / "provoked.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

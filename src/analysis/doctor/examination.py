@@ -123,9 +123,9 @@ def ordered(findings: Iterable[Finding]) -> list[Finding]:
     while rest:
         first, *rest = rest
         owed = EXPLAINS.get(first.symptom, ())
-        follows = tuple(f.symptom for f in rest if f.symptom in owed)
-        result.append(replace(first, explains=follows))
-        rest = [f for f in rest if f.symptom not in owed]
+        follows = [f for f in rest if f.symptom in owed and not f.independent]
+        result.append(replace(first, explains=tuple(f.symptom for f in follows)))
+        rest = [f for f in rest if f not in follows]
     return result
 
 

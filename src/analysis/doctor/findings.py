@@ -81,6 +81,7 @@ class Finding:
         explains: further symptoms that were found and follow from this one.
         advice: what to change in code, in a sentence, where the VAE is not ours.
         driven_by_weight: the KL weight's schedule brings it about; such a finding is named first.
+        independent: a setting of its own brings it about, so that no other finding explains it.
     """
 
     symptom: str
@@ -91,6 +92,7 @@ class Finding:
     explains: tuple[str, ...] = ()
     advice: str = ""
     driven_by_weight: bool = False
+    independent: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,7 @@
-"""The picture of a diagnosis: the series it rests on, the window that was measured, the first findings."""
+"""The picture of a diagnosis: verdict and evidence in words on top, the series they rest on below.
+
+Words and curves never share a place: text stands above the panels only.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from ..plots import BLUE, GREEN, INK, MUTED, PURPLE, VERMILLION, Panel, draw_panel, save_figure
+from ..panels import BLUE, GREEN, PURPLE, VERMILLION, Panel
+from ..plots import INK, MUTED, draw_panel, save_figure
 from ..runs import Series
 from ..symptoms import straight_line
-from .findings import Diagnosis, Finding
-from .rules_of_causes import DEAD_NATS
+from .findings import HARMLESS, Diagnosis, Finding
 
-SHADE = "#F1F4F7"
+SHADE = "#EEF2F6"
 TOP = Panel("vae_kl_loss", "KL divergence", BLUE, loss=True)
 PANELS = (
     Panel("vae_recon_loss", "Reconstruction loss", BLUE, loss=True),
@@ -25,39 +28,91 @@ PANELS = (
     Panel("vae_active_units", "Active latent units", GREEN),
     Panel("vae_loss", "Total VAE loss", BLUE, loss=True),
 )
+WIDTH, LINE, WRAP = 10.0, 0.168, 150  # inches, inches of a line of text, characters of a line
+SHOWN = 3  # findings in words; the report has all of them
+FOOT = "steps  ·  shaded: the window measured  ·  dashed: the line for drift and oscillation"
+EVIDENCE = 7  # numbers of each
 
 
 def draw_diagnosis(diagnosis: Diagnosis, series: Mapping[str, Series], target: Path, title: str) -> Path:
-    """Draws the KL, large, with the line and the numbers the verdict rests on; the other series below."""
+    """Draws verdict and evidence, the KL with the line it is measured against, and the other series."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.gridspec import GridSpec
 
-    below = [panel for panel in PANELS if panel.metric in series][:6]
-    rows = -(-len(below) // 3)
-    height = 4.1 + 2.1 * rows
-    figure = Figure(figsize=(10, height), dpi=150, facecolor="white")
+    below = [panel for panel in PANELS if panel.metric in series and len(series[panel.metric])][:6]
+    rows, words = -(-len(below) // 3), _words(diagnosis)
+    head = 0.52 + LINE * len(words)
+    height = head + 3.3 + 2.0 * rows + 0.25
+    figure = Figure(figsize=(WIDTH, height), dpi=150, facecolor="white")
     FigureCanvasAgg(figure)
-    head = "healthy" if diagnosis.healthy else diagnosis.findings[0].symptom.replace("_", " ")
-    figure.suptitle(f"{head}  ·  {title}", x=0.014, y=1 - 0.14 / height, va="top", ha="left", fontsize=11,
-                    fontweight="bold", color=INK, parse_math=False)  # fmt: skip
+    verdict = "healthy" if diagnosis.healthy else diagnosis.findings[0].symptom.replace("_", " ")
+    colour = GREEN if diagnosis.healthy else VERMILLION
+    place: dict[str, Any] = {"x": 0.055, "va": "top", "ha": "left", "parse_math": False}
+    figure.text(y=1 - 0.12 / height, s=verdict, fontsize=14, fontweight="bold", color=colour, **place)
+    figure.text(
+        0.985, 1 - 0.17 / height, title[-90:], fontsize=8, color=MUTED, va="top", ha="right", parse_math=False
+    )
+    for i, (text, tint, weight) in enumerate(words):
+        figure.text(y=1 - (0.44 + LINE * i) / height, s=text, fontsize=8, color=tint, fontweight=weight, **place)
     # Fixed margins: a layout engine would draw everything twice, and half the command's time goes into drawing.
     grid = GridSpec(1 + rows, 3, figure=figure, height_ratios=[1.6] + [1.0] * rows, left=0.055, right=0.985,
-                    top=1 - 0.72 / height, bottom=0.62 / height, wspace=0.22, hspace=0.36)  # fmt: skip
-    main = figure.add_subplot(grid[0, :2])
-    words = figure.add_subplot(grid[0, 2])
+                    top=1 - (head + 0.3) / height, bottom=0.55 / height, wspace=0.22, hspace=0.4)  # fmt: skip
+    main = figure.add_subplot(grid[0, :])
     _draw(main, TOP, series, diagnosis)
-    _draw_line(main, series, diagnosis)
-    _write(words, diagnosis)
-    for place, panel in enumerate(below):
-        ax = figure.add_subplot(grid[1 + place // 3, place % 3])
+    _draw_marks(main, series, diagnosis)
+    for i, panel in enumerate(below):
+        ax = figure.add_subplot(grid[1 + i // 3, i % 3])
         _draw(ax, panel, series, diagnosis)
-        legend = ax.get_legend()
-        if legend is not None:
-            legend.remove()  # the first panel's serves them all
-    figure.supxlabel("environment steps  ·  shaded: the window that was measured", y=0.14 / height, va="bottom",
-                     fontsize=8, color=MUTED)  # fmt: skip
+        _without_legend(ax)
+    figure.supxlabel(FOOT, y=0.1 / height, va="bottom", fontsize=7.5, color=MUTED)
     return save_figure(figure, target)
+
+
+def _words(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
+    """Lines of text above the panels, with colour and weight."""
+    m, lines = diagnosis.measured, []
+    known = [f"{name} {m[key]:{form}}" for name, key, form in (
+        ("KL", "kl_mean", ".3g"), ("drift", "kl_drift", "+.0%"), ("oscillation", "kl_oscillation", ".1%"),
+        ("KL at the end", "kl_at_end", ".3g"), ("reconstruction", "recon_mean", ".3g"),
+        ("KL weight", "kl_weight", ".3g"), ("active units", "active_units", ".3g"),
+    ) if isinstance(m.get(key), int | float)]  # fmt: skip
+    if isinstance(m.get("unexplained"), float):
+        known.append(f"explained {1 - m['unexplained']:.0%}")
+    lines.append(("   ".join(known), MUTED, "normal"))
+    for place, finding in enumerate(diagnosis.findings[:SHOWN], start=1):
+        lines += _of_finding(finding, place)
+    more = [finding.symptom for finding in diagnosis.findings[SHOWN:]]
+    if more:
+        lines.append((f"and {', '.join(more)}", MUTED, "normal"))
+    return lines
+
+
+def _of_finding(finding: Finding, place: int) -> list[tuple[str, str, str]]:
+    """One finding: its name and cause, its numbers, its remedy."""
+    tint = MUTED if finding.symptom in HARMLESS else VERMILLION
+    name = f"{place}. {finding.symptom.replace('_', ' ')}  ({finding.confidence:.0%} sure)"
+    lines = [("", INK, "normal"), (name, tint, "bold")]
+    lines += [
+        (line, INK, "normal") for line in textwrap.wrap(f"{finding.cause[:1].upper()}{finding.cause[1:]}.", WRAP)
+    ]
+    numbers = [f"{k.replace('_', ' ')} {_plain(v)}" for k, v in list(finding.evidence.items())[:EVIDENCE]]
+    lines += [(line, MUTED, "normal") for line in textwrap.wrap("seen: " + ", ".join(numbers), WRAP)]
+    remedy = "   ".join(f"{key}: {value}" for key, value in finding.remedy.items()) or finding.advice
+    lines += [(line, BLUE, "normal") for line in textwrap.wrap(f"remedy: {remedy}", WRAP)] if remedy else []
+    return lines
+
+
+def _plain(value: Any) -> str:
+    """A number without a needless decimal."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _without_legend(ax: Any) -> None:
+    """The first panel's legend serves all."""
+    legend = ax.get_legend()
+    if legend is not None:
+        legend.remove()
 
 
 def _draw(ax: Any, panel: Panel, series: Mapping[str, Series], diagnosis: Diagnosis) -> None:
@@ -68,55 +123,22 @@ def _draw(ax: Any, panel: Panel, series: Mapping[str, Series], diagnosis: Diagno
     else:
         ax.text(0.5, 0.5, f"{panel.title}: not logged", ha="center", transform=ax.transAxes, color=MUTED)
         ax.set_axis_off()
-    end = max((s.t[-1] for s in series.values() if len(s)), default=1.0)
-    ax.set_xlim(-0.02 * max(end, 1), 1.02 * max(end, 1))
+    ends = [s.t[[0, -1]] for s in series.values() if len(s)]
+    first, last = (min(e[0] for e in ends), max(e[1] for e in ends)) if ends else (0.0, 1.0)
+    margin = 0.02 * max(last - first, 1e-9)
+    ax.set_xlim(first - margin, last + margin)
     if window.end > window.start:
         ax.axvspan(window.start, window.end, color=SHADE, zorder=0, linewidth=0)
 
 
-def _draw_line(ax: Any, series: Mapping[str, Series], diagnosis: Diagnosis) -> None:
-    """The straight line that drift and oscillation are measured against."""
-    if "vae_kl_loss" not in series or "kl_drift" not in diagnosis.measured:
+def _draw_marks(ax: Any, series: Mapping[str, Series], diagnosis: Diagnosis) -> None:
+    """The straight line of drift and oscillation."""
+    kl = series.get("vae_kl_loss")
+    if kl is None or "kl_drift" not in diagnosis.measured:
         return
-    part = diagnosis.window.of(series["vae_kl_loss"])
+    part = diagnosis.window.of(kl)
     finite = np.isfinite(part.value)
-    if finite.sum() < 3:
-        return
-    slope, level = straight_line(part.t[finite], part.value[finite])
-    ends = np.array([part.t[finite][0], part.t[finite][-1]])
-    ax.plot(ends, level + slope * ends, "--", color=INK, linewidth=1.0)
-    m = diagnosis.measured
-    told = m["kl_mean"] > DEAD_NATS
-    label = (
-        f"drift {m['kl_drift']:+.1%}   oscillation {m.get('kl_oscillation', 0):.1%}" if told else "carries nothing"
-    )
-    box = {"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
-    middle = (ends.mean(), float(level + slope * ends.mean()))
-    ax.annotate(label, middle, xytext=(0, 24), textcoords="offset points", ha="center", fontsize=8, color=INK,
-                bbox=box)  # fmt: skip
-
-
-def _write(ax: Any, diagnosis: Diagnosis) -> None:
-    """The first findings in words."""
-    ax.set_axis_off()
-    y = 1.0
-    if diagnosis.healthy:
-        ax.text(0, y, "healthy", transform=ax.transAxes, va="top", fontsize=10, fontweight="bold", color=GREEN)
-        y -= 0.14
-    for finding in diagnosis.findings[:2]:
-        y = _write_finding(ax, finding, y)
-
-
-def _write_finding(ax: Any, finding: Finding, y: float) -> float:
-    """One finding from height ``y`` downwards; returns where the next may begin."""
-    plain = {"transform": ax.transAxes, "va": "top", "parse_math": False}
-    name = finding.symptom.replace("_", " ")
-    ax.text(0, y, f"{name}  ({finding.confidence:.0%})", fontsize=9.5, fontweight="bold", color=VERMILLION, **plain)
-    cause = textwrap.wrap(finding.cause, 46)
-    ax.text(0, y - 0.09, "\n".join(cause), fontsize=7.5, color=INK, linespacing=1.35, **plain)
-    y -= 0.12 + 0.068 * len(cause)
-    if finding.remedy:
-        text = "\n".join(f"{key}: {value}" for key, value in finding.remedy.items())
-        ax.text(0, y, text, fontsize=7.5, color=BLUE, family="monospace", linespacing=1.35, **plain)
-        y -= 0.068 * len(finding.remedy)
-    return y - 0.07
+    if finite.sum() >= 3:
+        slope, level = straight_line(part.t[finite], part.value[finite])
+        ends = np.array([part.t[finite][0], part.t[finite][-1]])
+        ax.plot(ends, level + slope * ends, "--", color=INK, linewidth=1.0)

@@ -26,6 +26,7 @@ MEAN_DECODER_NATS = 2.0  # below this and with nothing explained, the decoder ou
 FAST_LR = 2e-3  # above this a learning rate is a suspect, for Adam and RMSprop alike
 SLOW_LR = 1e-5
 NARROW = 32  # hidden units, below which the networks are a suspect
+TIGHT_CLIP = 0.5  # a clip below cuts healthy gradients too
 HUGE_NORM = 1e4  # a gradient norm that no VAE with sane losses has
 NOT_A_NUMBER = re.compile(r"not finite|\bnan\b|\binf\b", re.IGNORECASE)
 FAIR_SHARE = 0.15  # of the states' variance, that one nat in every latent may cost
@@ -195,7 +196,8 @@ def gradient_clipping(f: Facts) -> Finding | None:
         return None
     highest = np.nanmax([usual, mean_of(f.inside("vae_grad_norm_max"))])
     cause = "most updates are cut to grad_norm_clip: their length no longer says how wrong the VAE is"
-    return Finding("gradient_clipping", evidence, cause, {"grad_norm_clip": nice(3 * highest)}, 0.9)
+    return Finding("gradient_clipping", evidence, cause, {"grad_norm_clip": nice(3 * highest)}, 0.9,
+                   independent=limit < TIGHT_CLIP)  # fmt: skip
 
 
 RULES_OF_CAUSES: tuple[Rule, ...] = (non_finite, negative_kl, learning_rate_too_high, gradient_clipping)

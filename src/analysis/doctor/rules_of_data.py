@@ -158,13 +158,15 @@ def sampling_noise(f: Facts) -> Finding | None:
         return None
     evidence = rounded(kl_scatter=f.kl.scatter, recon_scatter=f.recon.scatter, kl_oscillation=f.kl.oscillation,
                        std_within_interval=widest, updates_per_point=f.updates_per_point)  # fmt: skip
-    batch = f.number("batch_size")
+    key = "vae_batch_states" if f.number("vae_batch_states") > 0 else "batch_size"
+    batch = f.number(key)
     if math.isnan(widest):
         cause = "values of single batches, scattered around a smooth line without memory: log means over the interval"
         return Finding("sampling_noise", evidence, cause, {"learner_log_interval": 1000}, 0.85)
     cause = "batches differ more than the VAE moves; larger ones differ less"
-    larger = 32 if not batch > 0 else int(min(256, max(32, batch * 4)))
-    return Finding("sampling_noise", evidence, cause, {"batch_size": larger} if larger > batch else {}, 0.85)
+    least, most = (128, 1024) if key == "vae_batch_states" else (32, 256)
+    larger = least if not batch > 0 else int(min(most, max(least, batch * 4)))
+    return Finding("sampling_noise", evidence, cause, {key: larger} if larger > batch else {}, 0.85)
 
 
 RULES_OF_DATA: tuple[Rule, ...] = (data_refresh, excursion, too_short, sampling_noise)

@@ -42,7 +42,8 @@ def logvar_saturation(f: Facts) -> Finding | None:
         return Finding("logvar_saturation", evidence, cause, {"vae_log_var_init": 0.0}, 0.95)
     if limit < 3:
         cause = f"log_var may only move within {limit:g} of 0: the posterior can neither be sharp nor wide"
-        return Finding("logvar_saturation", evidence, cause, {"vae_log_var_limit": 5.0}, 0.6 if unmeasured else 0.95)
+        return Finding("logvar_saturation", evidence, cause, {"vae_log_var_limit": 5.0}, 0.6 if unmeasured else 0.95,
+                       independent=True)  # fmt: skip
     if mean_of(f.inside("vae_log_var_mean")) < 0 and f.alpha >= 0:
         cause = "the posterior is as sharp as it may be: the KL weight does not hold it back"
         return Finding("logvar_saturation", evidence, cause, {"omg_vae_alpha": nice(max(3 * f.alpha, 1e-4))}, 0.8)

@@ -82,7 +82,8 @@ def weigh(series: Mapping[str, Series], config: Mapping[str, Any], latents: floa
     stated = beta if len(beta) else alpha
     configured = config.get("omg_vae_alpha")
     target = float(configured) * per_alpha if isinstance(configured, int | float) else NAN
-    inferred = None if config.get("vae_decoder") == "calibrated" else _inferred(series)
+    known = len(beta) or config.get("vae_decoder") == "calibrated"  # ours, whose total may hold further terms
+    inferred = None if known else _inferred(series)
     if len(stated):
         weight = Weight(late_mean(stated), stated, "logged", per_alpha)
     elif inferred is not None:
