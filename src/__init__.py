@@ -6,3 +6,16 @@ import warnings as _warnings
 
 # Sacred's, at every import of it: requirements pin setuptools below 82, where pkg_resources went away.
 _warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+
+from typing import Any
+
+_EXPORTED = ("VAEConfig", "VAETrainer")
+
+
+def __getattr__(name: str) -> Any:
+    """The state VAE, imported when it is asked for: the package itself imports without torch."""
+    if name in _EXPORTED:
+        from .components import vae_trainer
+
+        return getattr(vae_trainer, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -18,8 +18,8 @@ NO_LOGIT = -1e9  # pads one-hot groups of unequal sizes
 class Likelihood:
     """p(s | outputs) for S features of known types.
 
-    A decoder's output [..., S] holds the standardised means of Gaussian features. For bits and one-hot groups it moves
-    the logits away from those of the marginal frequencies p: ``logit = logit(p) + output / sqrt(p (1 - p))``. So an
+    A decoder's output [..., S] holds the standardised means of Gaussian features. For bits and one-hot groups it
+    moves the logits away from those of the marginal frequencies p: ``logit(p) + output / sqrt(p (1 - p))``. So an
     output of 0 is the marginal whatever the type, and rare bits are learned as fast as Gaussian features.
 
     Args:

@@ -11,6 +11,7 @@ import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pickle import UnpicklingError
 from typing import Any, Literal
 
 import numpy as np
@@ -431,9 +432,10 @@ class VAETrainer(VAEOptimiser):
             blocks = [Block(b["size"], b["kind"], tuple(b["shape"])) for b in about["blocks"]]
             trainer = cls(blocks or int(about["state_dim"]), read(VAEConfig, about["config"]))
             trainer.load_state_dict(state)
-        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise ConfigError(f"{path}: is no file that VAETrainer.save wrote ({reason})") from error
+        except FileNotFoundError as error:
+            raise ConfigError(f"{path}: there is no such file") from error
+        except (OSError, RuntimeError, KeyError, TypeError, ValueError, UnpicklingError) as error:
+            raise ConfigError(f"{path}: is damaged, or no file that VAETrainer.save wrote") from error
         return trainer
 
 

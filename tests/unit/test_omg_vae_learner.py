@@ -4,9 +4,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 from fakes import RecordingLogger, args_for, env_info, random_batch
+from omarl.components.kl_weight import BETA_PER_ALPHA
 from omarl.controllers.basic_controller import BasicMAC
 from omarl.learners.omg_vae_learner import OMGVAELearner
-from omarl.modules.losses import kl_standard_normal, squared_error
+from omarl.modules.losses import kl_standard_normal
 from omarl.types import ConfigError
 
 INFO = env_info()
@@ -73,28 +74,32 @@ def test_the_kl_weight_ramps_over_learner_updates():
     assert learner_of(omg_vae_alpha=0.5, vae_alpha_ramp=0).trainer.alpha == 0.5
 
 
-def test_the_loss_is_reconstruction_plus_alpha_kl_by_hand():
-    learner = learner_of(omg_vae_alpha=0.3, vae_alpha_ramp=0, vae_mu_l2=0.2)
+@pytest.mark.parametrize("formula", ["nats", "mean", "raw_mean"])
+def test_the_loss_is_reconstruction_plus_weighted_kl_by_hand(formula):
+    learner = learner_of(omg_vae_alpha=0.03, vae_alpha_ramp=0, vae_mu_l2=0.02, vae_formula=formula)
     states = torch.randn(64, 4) * 5 + 2
     twin = copy.deepcopy(learner.trainer.vae)
-    target = (states - states.mean(0)) / states.std(0, unbiased=False)
+    target = (states - states.mean(0)) / states.std(0, unbiased=False) if formula != "raw_mean" else states
     torch.manual_seed(7)
     out = twin(target)
-    recon = squared_error(out.recon, target).mean().item()
+    error = (out.recon - target).square()
+    recon = (0.5 * error.sum(-1) if formula == "nats" else error.mean(-1)).mean().item()
+    unit = BETA_PER_ALPHA if formula == "nats" else 1.0
     kl = kl_standard_normal(out.mu, out.log_var).sum(-1).mean().item()
     torch.manual_seed(7)
     logged = {name: float(value) for name, value in learner.trainer.update(states).items()}
     assert logged["vae_recon_loss"] == pytest.approx(recon, rel=1e-4)
     assert logged["vae_kl_loss"] == pytest.approx(kl, rel=1e-4)
     l2 = out.mu.square().sum(-1).mean().item()
-    assert logged["vae_loss"] == pytest.approx(recon + 0.3 * kl + 0.2 * l2, rel=1e-4)
+    assert logged["vae_beta"] == pytest.approx(unit * 0.03)
+    assert logged["vae_loss"] == pytest.approx(recon + unit * (0.03 * kl + 0.02 * l2), rel=1e-4)
 
 
 def test_the_vae_learns_from_real_states_alone():
     batch = random_batch(INFO, [2, 5])
     dirty = copy.deepcopy(batch)
     dirty.data["state"][0, 3:] = 1e4
-    assert OMGVAELearner.real_states(batch).shape == (3 + 6, 4)
+    assert learner_of().real_states(batch).shape == (3 + 6, 4)
     for name in ("mean", "var"):
         one, other = learner_of(), learner_of()
         one.train(batch, 0, 0)
@@ -202,13 +207,26 @@ def test_an_update_is_made_on_some_of_the_states_none_of_them_twice():
     batch = random_batch(INFO, [30, 40])  # 31 and 41 states, final ones included
     met = learner_of().real_states(batch)
     assert len(met) == 72
-    learner = learner_of(vae_batch_states=20)
-    drawn = learner.drawn_states(batch)
+    trainer = learner_of(vae_batch_states=20).trainer
+    trainer.collect(met)
+    drawn = trainer._drawn()
     assert drawn.shape == (20, INFO.state_shape)
     rows = [(met == row).all(dim=1).nonzero() for row in drawn]
     places = [int(row) for row in rows]  # fails where a state was not met
     assert len(set(places)) == 20
-    assert not torch.equal(drawn, learner.drawn_states(batch))
+    assert not torch.equal(drawn, trainer._drawn())
     for wanted in (0, 72, 500):
-        everything = learner_of(vae_batch_states=wanted).drawn_states(batch)
-        assert torch.equal(everything, met)
+        trainer = learner_of(vae_batch_states=wanted).trainer
+        trainer.collect(met)
+        assert torch.equal(trainer._drawn(), met)
+
+
+def test_observations_of_living_agents_are_modelled_where_vae_input_says_so():
+    batch = random_batch(INFO, [2, 5])
+    learner = learner_of(vae_input="obs")
+    alive = int(batch["agent_mask"][batch["filled"].squeeze(-1) > 0].sum())
+    assert learner.real_states(batch).shape == (alive, INFO.obs_shape)
+    batch.data["agent_mask"][1, :6, 0] = 0
+    assert len(learner.real_states(batch)) == alive - 6
+    learner.train(batch, 0, 0)
+    assert learner.trainer.state_dim == INFO.obs_shape

@@ -3,6 +3,7 @@ import math
 
 import pytest
 import torch
+from omarl.components.kl_weight import BETA_PER_ALPHA
 from omarl.components.vae_trainer import VAEConfig, VAETrainer
 from omarl.modules.losses import calibrated_nll, kl_exp_clamped
 
@@ -67,7 +68,7 @@ def test_a_weight_that_was_handed_over_stays_so_under_the_same_schedule():
 def test_free_bits_charge_the_sum_over_latents():
     trainer = trainer_of(omg_vae_alpha=1.0, vae_free_bits=2.0)  # nothing exceeds 2 nats at the start
     out = trainer.update(torch.randn(50, 4))
-    assert float(out["vae_loss"] - out["vae_recon_loss"]) == pytest.approx(3 * 2.0, rel=1e-4)
+    assert float(out["vae_loss"] - out["vae_recon_loss"]) == pytest.approx(BETA_PER_ALPHA * 3 * 2.0, rel=1e-4)
 
 
 def test_the_calibrated_decoder_is_the_loss():

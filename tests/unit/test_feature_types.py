@@ -1,0 +1,141 @@
+"""Types of features: inferred from states and spaces, corrected by later states, written by the user."""
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from omarl.components.feature_types import (
+    BERNOULLI,
+    CATEGORICAL,
+    CONSTANT,
+    GAUSSIAN,
+    contradicted,
+    corrected,
+    infer,
+    parse,
+    without_false_copies,
+)
+from omarl.types import Block, ConfigError
+from omarl.utils.space_blocks import blocks_of_space, padded
+
+
+def one_hot(n_groups, size, rows=300, seed=0):
+    chosen = torch.randint(0, size, (rows, n_groups), generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.one_hot(chosen, size).float()  # [rows, groups, size]
+
+
+def sizes(types):
+    return [len(group) for group in types.groups()]
+
+
+def test_planes_side_by_side_are_one_hot_groups():
+    assert sizes(infer(one_hot(5, 16).flatten(1))) == [16] * 5
+
+
+def test_planes_on_the_last_axis_are_one_hot_groups():
+    states = one_hot(5, 16).transpose(1, 2).flatten(1)
+    types = infer(states)
+    assert sizes(types) == [16] * 5
+    assert types.groups()[0].tolist() == list(range(0, 80, 5))
+
+
+def test_all_types_are_found_side_by_side():
+    rows = 300
+    bits = torch.zeros(rows, 2)
+    bits[::3, 0], bits[::7, 1] = 1, 1
+    states = torch.cat([torch.randn(rows, 2), bits, one_hot(1, 6)[:, 0], torch.full((rows, 1), 4.0)], dim=1)
+    types = infer(states)
+    assert types.kind.tolist() == [GAUSSIAN] * 2 + [BERNOULLI] * 2 + [CATEGORICAL] * 6 + [CONSTANT]
+    assert types.value[-1] == 4.0
+    assert types.describe() == "11 features: 1 one-hot group of 6, 2 binary, 2 Gaussian, 1 constant"
+
+
+def test_counts_are_no_bits():
+    assert infer(torch.randint(0, 3, (200, 2)).float()).kind.tolist() == [GAUSSIAN] * 2
+
+
+def test_a_bit_that_a_space_declares_is_no_constant():
+    states = torch.zeros(50, 3)
+    assert infer(states).kind.tolist() == [CONSTANT] * 3
+    assert infer(states, [Block(3, "binary")]).kind.tolist() == [BERNOULLI] * 3
+
+
+def test_a_group_with_places_never_seen_is_cut_where_the_grid_says():
+    states = one_hot(3, 16, rows=12).flatten(1)
+    assert sizes(infer(states, [Block(48, "number", (3, 4, 4))])) == [16] * 3
+
+
+def test_a_door_that_opens_is_no_constant_any_more():
+    states = torch.cat([torch.randn(100, 2), torch.zeros(100, 1)], dim=1)
+    types = infer(states)
+    later = states.clone()
+    later[3, 2] = 1.0
+    wrong = contradicted(types, later)
+    assert wrong.tolist() == [False, False, True]
+    assert corrected(types, torch.cat([states, later]), wrong).kind.tolist() == [GAUSSIAN, GAUSSIAN, BERNOULLI]
+
+
+def test_two_ones_make_bits_of_one_group_alone():
+    states = one_hot(2, 6).flatten(1)
+    types = infer(states)
+    later = states.clone()
+    later[0, :6] = 1.0
+    wrong = contradicted(types, later)
+    fixed = corrected(types, torch.cat([states, later]), wrong)
+    assert fixed.kind.tolist() == [BERNOULLI] * 6 + [CATEGORICAL] * 6
+
+
+def test_a_bit_with_another_value_is_gaussian():
+    states = (torch.rand(100, 2, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    types = infer(states)
+    later = states.clone()
+    later[0, 1] = 0.5
+    fixed = corrected(types, torch.cat([states, later]), contradicted(types, later))
+    assert fixed.kind.tolist() == [BERNOULLI, GAUSSIAN]
+
+
+def test_what_two_agents_see_alike_counts_once():
+    own = one_hot(2, 5).flatten(1)
+    states = torch.cat([own, own], dim=1)
+    types = infer(states)
+    assert types.source.tolist() == [*range(10), *range(10)]
+    assert sizes(types) == [5, 5]
+    later = states.clone()
+    later[0, 10:15] = torch.roll(later[0, 10:15], 1)
+    freed = without_false_copies(types, later)
+    assert freed.source.tolist() == [*range(15), *range(5, 10)]
+    assert sizes(freed) == [5, 5, 5]
+
+
+def test_types_are_read_as_the_user_writes_them():
+    types = parse("2*categorical(3), bernoulli, 2 * gaussian, constant", 10)
+    assert types.kind.tolist() == [CATEGORICAL] * 6 + [BERNOULLI, GAUSSIAN, GAUSSIAN, CONSTANT]
+    assert sizes(types) == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [("2*gaussian", "names 2 features, the VAE sees 3"), ("binary", "cannot read 'binary'")]
+)
+def test_types_that_do_not_fit_get_one_line(text, says):
+    with pytest.raises(ConfigError, match="vae_feature_types: .*" + says.replace("(", r"\(")):
+        parse(text, 3)
+
+
+@pytest.mark.parametrize(
+    ("space", "kinds", "size"),
+    [
+        (spaces.Discrete(5), ["one_hot"], 5),
+        (spaces.MultiBinary(4), ["binary"], 4),
+        (spaces.MultiDiscrete([2, 3]), ["one_hot", "one_hot"], 5),
+        (spaces.Box(0, 1, (2, 3, 3), np.int8), ["binary"], 18),
+        (spaces.Box(0, 1, (4,), np.float32), ["number"], 4),
+        (spaces.Box(0, 255, (4, 4, 3), np.uint8), ["image"], 48),
+        (spaces.Dict({"a": spaces.Discrete(2), "b": spaces.Box(-1, 1, (3,))}), ["one_hot", "number"], 5),
+        (spaces.Tuple([spaces.MultiBinary(2), spaces.Discrete(3)]), ["binary", "one_hot"], 5),
+    ],
+)
+def test_spaces_declare_their_features(space, kinds, size):
+    blocks = blocks_of_space(space)
+    assert [block.kind for block in blocks] == kinds
+    assert sum(block.size for block in blocks) == size
+    assert sum(block.size for block in padded(blocks, size + 2)) == size + 2
