@@ -3,11 +3,10 @@
 __version__ = "0.1.0"
 
 import warnings as _warnings
+from typing import Any
 
 # Sacred's, at every import of it: requirements pin setuptools below 82, where pkg_resources went away.
 _warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
-
-from typing import Any
 
 _EXPORTED = ("VAEConfig", "VAETrainer")
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from omarl import ablation
-from omarl.ablation import FIRST, REMEDIES, movement, settings, train_on
+from omarl.ablation import FIRST, REMEDIES, Trial, movement, sawtooth, settings, train_on
+from omarl.ablation.ablate import POINT
 from omarl.analysis.ablation_report import COLUMNS, holds, write_report
 from omarl.components.vae_trainer import VAEConfig
 
@@ -16,17 +16,17 @@ def stream(updates=80, seed=0):
 
 
 def test_each_remedy_changes_one_thing_of_the_first_settings():
-    first = vars(settings(VAEConfig())["first settings"])
+    first = vars(settings(VAEConfig())["first settings"].config)
     assert first["vae_lr"] == 5e-4 and first["omg_vae_alpha"] == 0.001 and first["grad_norm_clip"] == 5
-    for name, config in settings(VAEConfig()).items():
+    for name, trial in settings(VAEConfig()).items():
         if name in REMEDIES:
-            changed = {key for key, value in vars(config).items() if value != first[key]}
+            changed = {key for key, value in vars(trial.config).items() if value != first[key]}
             assert changed and changed <= set(REMEDIES[name]), name
     assert set(FIRST) <= set(first)
 
 
 def test_the_same_seed_and_stream_give_the_same_training():
-    one, other, third = (train_on(stream(), stream()[0], VAEConfig(), seed) for seed in (1, 1, 2))
+    one, other, third = (train_on(stream(), stream()[0], Trial(VAEConfig()), seed) for seed in (1, 1, 2))
     assert one == other != third
     assert len(one["curves"]["vae_kl_loss"]) == 4
 
@@ -49,8 +49,8 @@ def test_holds_counts_seeds_within_both_bounds():
 
 def test_the_report_is_written_with_every_setting(tmp_path: Path):
     results = {
-        name: [{"seed": s, **train_on(stream(), stream()[0], config, s)} for s in range(2)]
-        for name, config in list(settings(VAEConfig()).items())[:3]
+        name: [{"seed": s, **train_on(stream(), stream()[0], trial, s)} for s in range(2)]
+        for name, trial in list(settings(VAEConfig()).items())[:3]
     }
     summary = {"environment": "e", "t_max": 1, "seeds": 2, "states_per_update": 32, "record_seconds": 1,
                "train_seconds": 1, "results": results}  # fmt: skip
@@ -59,4 +59,20 @@ def test_the_report_is_written_with_every_setting(tmp_path: Path):
     text = (tmp_path / "ablation.md").read_text()
     assert all(name in text for name in results) and all(title in text for _, title in COLUMNS)
     assert (tmp_path / "ablation.png").read_bytes().startswith(b"\x89PNG")
-    assert ablation.POINT == 20
+    assert POINT == 20
+
+
+def test_a_sawtooth_of_known_depth():
+    """Batches of 100 updates; each rises from 8 to 10, then the next begins at 8 again: 2 / 9."""
+    teeth = np.tile(np.repeat(np.linspace(8, 10, 20), 5), 6)
+    assert sawtooth(teeth, 100) == pytest.approx(2 / 9, rel=0.01)
+    assert sawtooth(np.linspace(10, 11, 600), 100) < 0.01
+
+
+def test_refreshed_batches_are_trained_on_in_turn_and_discarded():
+    batches = np.stack([np.random.default_rng(i).normal(size=(60, 4)) + i for i in range(6)]).astype(np.float32)
+    trials = settings(VAEConfig(), updates=20)
+    assert trials["a third of the updates"].updates == 7 and trials["batches 4 times as large"].joined == 4
+    one = train_on(batches, batches[-1], trials["first settings"], 0)
+    assert len(one["curves"]["vae_kl_loss"]) == 6 * 20 // 20
+    assert np.isfinite(one["kl_sawtooth"]) and np.isfinite(one["recon_sawtooth"])
