@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import termios
 import time
@@ -33,7 +34,7 @@ def in_terminal(
         fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         os.chdir(ROOT)
         os.execvpe(line[0], line, {**environment(), "TERM": "xterm", "COLUMNS": ""})
-    text, deadline = b"", time.time() + 120
+    text, deadline = b"", time.time() + 240
     while time.time() < deadline:
         if not select.select([terminal], [], [], 1.0)[0]:
             continue
@@ -46,6 +47,8 @@ def in_terminal(
         text += new
         if look is not None:
             look(terminal, text.decode(errors="replace"))
+    if time.time() >= deadline:
+        os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     os.close(terminal)
     return os.waitstatus_to_exitcode(status), text.decode(errors="replace")
