@@ -30,8 +30,9 @@ class FeatureTypes:
         kind: int64 [S], one of ``CONSTANT``, ``CATEGORICAL``, ``BERNOULLI``, ``GAUSSIAN``.
         group: int64 [S], which one-hot group a categorical feature belongs to; -1 for all others.
         value: float32 [S], the value of a constant feature; 0 for all others.
-        source: int64 [S], the earlier feature that a feature always equals; a feature that equals none is its own.
-            Two agents that see the same thing give such copies. They carry no information and count once.
+        source: int64 [S], the earlier feature that a bit or a one-hot group always equals; any other feature is its
+            own. Two agents that see the same thing give such copies. They carry no information and count once.
+            Gaussian copies count each: their weight says how precisely the value is coded, which has no end.
     """
 
     kind: Tensor
@@ -165,11 +166,14 @@ def without_false_copies(types: FeatureTypes, states: Tensor) -> FeatureTypes:
 
 
 def _sources(states: Tensor, kind: Tensor) -> Tensor:
-    """The first feature that equals each feature in every state; constants are their own."""
+    """The first feature that equals each discrete feature in every state; all others are their own."""
     first: dict[bytes, int] = {}
     columns = (states + 0.0).T.cpu().contiguous().numpy()  # + 0.0: -0.0 equals 0.0
     return torch.tensor(
-        [i if kind[i] == CONSTANT else first.setdefault(column.tobytes(), i) for i, column in enumerate(columns)]
+        [
+            first.setdefault(column.tobytes(), i) if kind[i] in (BERNOULLI, CATEGORICAL) else i
+            for i, column in enumerate(columns)
+        ]
     )
 
 

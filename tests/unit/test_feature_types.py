@@ -107,6 +107,11 @@ def test_what_two_agents_see_alike_counts_once():
     assert sizes(freed) == [5, 5, 5]
 
 
+def test_gaussian_copies_count_each():
+    states = torch.randn(50, 2)
+    assert infer(torch.cat([states, states], dim=1)).source.tolist() == [0, 1, 2, 3]
+
+
 def test_types_are_read_as_the_user_writes_them():
     types = parse("2*categorical(3), bernoulli, 2 * gaussian, constant", 10)
     assert types.kind.tolist() == [CATEGORICAL] * 6 + [BERNOULLI, GAUSSIAN, GAUSSIAN, CONSTANT]
