@@ -64,7 +64,7 @@ def draw_diagnosis(diagnosis: Diagnosis, series: Mapping[str, Series], target: P
     for i, panel in enumerate(below):
         ax = figure.add_subplot(grid[1 + i // 3, i % 3])
         _draw(ax, panel, series, diagnosis)
-        _without_legend(ax)
+        _narrow(ax)
     figure.supxlabel(FOOT, y=0.1 / height, va="bottom", fontsize=7.5, color=MUTED)
     return save_figure(figure, target)
 
@@ -108,11 +108,13 @@ def _plain(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _without_legend(ax: Any) -> None:
-    """The first panel's legend serves all."""
+def _narrow(ax: Any) -> None:
+    """For a small panel: no legend, the first panel's serves all; and a caption that leaves its title room."""
     legend = ax.get_legend()
     if legend is not None:
         legend.remove()
+    last = [part for part in ax.get_title("right").split("  ·  ") if part.startswith("last")]
+    ax.set_title("".join(last), loc="right", fontsize=7, color=MUTED, pad=5)
 
 
 def _draw(ax: Any, panel: Panel, series: Mapping[str, Series], diagnosis: Diagnosis) -> None:
@@ -134,7 +136,7 @@ def _draw(ax: Any, panel: Panel, series: Mapping[str, Series], diagnosis: Diagno
 def _draw_marks(ax: Any, series: Mapping[str, Series], diagnosis: Diagnosis) -> None:
     """The straight line of drift and oscillation."""
     kl = series.get("vae_kl_loss")
-    if kl is None or "kl_drift" not in diagnosis.measured:
+    if kl is None or "kl_drift" not in diagnosis.measured or ax.get_yscale() == "log":
         return
     part = diagnosis.window.of(kl)
     finite = np.isfinite(part.value)

@@ -18,6 +18,7 @@ from ..runs import Series
 from ..symptoms import OSCILLATION, first_of, lowest_of, mean_of, peak_of, share_of_loss, upheaval
 from .findings import Facts, Finding
 from .shapes import settled, step_noise
+from .weights import BATCH_SUM
 
 MIN_POINTS = 8  # logged points in the window, below which nothing is said of a motion
 DEAD_NATS = 0.5  # a KL that carries nothing
@@ -25,6 +26,7 @@ NO_NATS = 0.05  # one that carries nothing in whatever units it was logged, unle
 MEAN_DECODER_NATS = 2.0  # below this and with nothing explained, the decoder outputs the mean
 FAST_LR = 2e-3  # above this a learning rate is a suspect, for Adam and RMSprop alike
 SLOW_LR = 1e-5
+GOOD_LR = 3e-4  # the default, adequate for every state that was tried
 NARROW = 32  # hidden units, below which the networks are a suspect
 TIGHT_CLIP = 0.5  # a clip below cuts healthy gradients too
 HUGE_NORM = 1e4  # a gradient norm that no VAE with sane losses has
@@ -74,9 +76,10 @@ def is_dead(f: Facts) -> bool:
         return True  # whatever the units
     if not math.isnan(f.unexplained_late):
         return f.unexplained_late > 0.9 and f.kl_level < (MEAN_DECODER_NATS if f.units_known else math.inf)
-    if f.kl_level >= DEAD_NATS or f.in_use or not f.units_known:
+    summed = 0.001 * f.recon.mean if f.recon.mean > BATCH_SUM else 0.0  # over the batch, like the reconstruction
+    if f.kl_level >= max(DEAD_NATS, summed) or f.in_use or not f.units_known:
         return False
-    return f.kl_level < NO_NATS or f.kl_level < 0.2 * settled_peak(f) or active <= allowed
+    return f.kl_level < max(NO_NATS, summed) or f.kl_level < 0.2 * settled_peak(f) or active <= allowed
 
 
 def settled_peak(f: Facts) -> float:
@@ -154,7 +157,7 @@ def learning_rate_too_high(f: Facts) -> Finding | None:
         signs += [leap > 2, start > 1.5, unsteady, swings > OSCILLATION and not f.kl.is_noise]
     if not any(signs):
         return None
-    new = nice(min(max(lr / (10 if lr >= 0.01 else 3), 1e-4), 1e-3))
+    new = nice(min(max(lr / (10 if lr >= 0.01 else 3), 1e-4), GOOD_LR))
     evidence = rounded(
         vae_lr=lr, recon_leap_factor=leap, recon_peak_over_first=start, recon_std_within_interval=jitter,
         recon_oscillation=f.recon.oscillation, kl_oscillation=swings, unexplained=f.unexplained,

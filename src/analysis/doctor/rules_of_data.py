@@ -13,7 +13,7 @@ import numpy as np
 from ..symptoms import OSCILLATION, mean_of
 from .findings import Facts, Finding
 from .measuring import MIN_UPDATES
-from .rules_of_causes import DEAD_NATS, MIN_POINTS, Rule, rounded, settled_peak
+from .rules_of_causes import DEAD_NATS, MIN_POINTS, NO_NATS, Rule, rounded, settled_peak
 from .rules_of_motion import weight_swings
 from .sawtooth import Teeth
 from .shapes import Excursion, excursions, turns
@@ -50,7 +50,7 @@ def data_refresh(f: Facts) -> Finding | None:
 def teeth_of_data(f: Facts) -> Teeth | None:
     """The sawtooth that refreshed data leave; None where the weight's cycles or an unused code explain it."""
     kl, recon = f.kl_teeth, f.recon_teeth
-    if kl is not None and settled_peak(f) < DEAD_NATS and not f.in_use and f.units_known:
+    if kl is not None and settled_peak(f) < NO_NATS and not f.in_use and f.units_known:
         kl = None  # the last digits of a KL that carries nothing
     if kl is not None and _is_cycle_of_weight(f, kl):
         return None
@@ -63,7 +63,7 @@ def teeth_of_data(f: Facts) -> Teeth | None:
 
 def _is_a_clock(teeth: Teeth) -> bool:
     """Whether edges are so many and so regular that they are not a few changes of policy, which raise losses too."""
-    return teeth.edges_found >= 5 and teeth.irregularity < 0.2
+    return teeth.irregularity < {3: 0.0, 4: 0.08}.get(teeth.edges_found, 0.2)
 
 
 def _is_cycle_of_weight(f: Facts, teeth: Teeth) -> bool:
@@ -76,7 +76,7 @@ def _is_cycle_of_weight(f: Facts, teeth: Teeth) -> bool:
     height = float(weight.value.max() - weight.value.min())
     cycles = (turns(weight.value, 0.3 * height) + 1) / 2
     period = (weight.t[-1] - weight.t[0]) / max(cycles, 1)
-    return 0.6 < period / teeth.period < 1.6
+    return (0.6 < period / teeth.period < 1.6) if teeth.depth > 0 else (0.85 < period / teeth.period < 1.18)
 
 
 def _in_updates(f: Facts, period: float) -> float:

@@ -114,7 +114,7 @@ def follows_weight(f: Facts) -> bool:
     line = np.interp(kl.t[late:], weight.t, weight.value)
     if not np.std(line) > 0 or not np.std(kl.value[late:]) > 0:
         return False
-    return abs(float(np.corrcoef(kl.value[late:], line)[0, 1])) > max(0.4, 3.0 / math.sqrt(len(line)))
+    return abs(float(np.corrcoef(kl.value[late:], line)[0, 1])) > max(0.4, 2.5 / math.sqrt(len(line)))
 
 
 def moves_together(f: Facts) -> bool:
@@ -259,7 +259,8 @@ def is_worth_it(f: Facts, g: Growth) -> bool:
         return True  # the reconstruction rises too
     if follows_states(f):
         return True
-    price = f.alpha * g.kl * g.rise
+    in_doubt = f.weight.source != "inferred" and not f.weight.notes and f.kl.mean < 1  # not nats, perhaps
+    price = math.nan if in_doubt else f.alpha * g.kl * g.rise
     if not math.isnan(price) and g.recon > 0 and gain > 0.01:
         return price < g.recon * gain
     return gain > REPAID * g.rise
@@ -273,6 +274,8 @@ def reconstruction_plateau(f: Facts) -> Finding | None:
     falling = f.unexplained_drift if f.is_explained_known else recon.drift  # the loss falls with easier states too
     if falling < (-0.05 if f.unexplained < 0.9 else -0.3) and not crawls(f):
         return None  # on its way
+    if f.kl.drift > 0.3 and f.kl.mean > 0.5 and recon.drift < -0.05 and not crawls(f):
+        return None  # a code that comes into use
     lr, hidden, z = f.number("vae_lr"), f.number("vae_hidden_dim"), latents(f)
     evidence = rounded(unexplained=f.unexplained, recon_drift=recon.drift, reconstruction=recon.mean, kl=f.kl.mean,
                        vae_lr=lr, vae_hidden_dim=hidden, grad_norm=mean_of(f.inside("vae_grad_norm")))  # fmt: skip

@@ -146,7 +146,7 @@ def is_lost(f: Facts) -> bool:
 
 def kl_weight_too_large(f: Facts) -> Finding | None:
     """A KL weight heavy beside the reconstruction, while much of the state is left unexplained."""
-    if not (f.started and f.is_explained_known and f.unexplained > 0.3) or is_dead(f):
+    if not (f.started and f.is_explained_known and f.unexplained > (0.3 if f.ours else 0.4)) or is_dead(f):
         return None
     if not is_heavy(f):
         return None

@@ -182,4 +182,9 @@ def _depths(value: Floats, edges: Places, sign: float) -> tuple[float, float, fl
         if following < len(value):
             recovered.append((late - low) / (before - low) if abs(before - low) > 1e-12 else 0.0)
         below.append(float(np.mean(sign * (part - before) > 0.5 * sign * (low - before))))
-    return float(np.median(depths)), float(np.median(recovered or [0.0])), float(np.median(below))
+    last_half = depths[len(depths) // 2 :]  # teeth that fade are no fault any more
+    return (
+        min(float(np.median(depths)), float(np.median(late))),
+        float(np.median(recovered or [0.0])),
+        float(np.median(below)),
+    )

@@ -147,7 +147,8 @@ def _with_an_aftermath(value: Floats, smooth: Floats, far: NDArray[np.bool_], no
             continue
         before, after = float(np.median(value[first - 3 : first])), float(np.median(value[end : end + 3]))
         side = np.sign(value[first] - smooth[first])
-        result[first:end] = side * (after - before) > 2.5 * noise
+        far_off = float(np.max(np.abs(value[first:end] - smooth[first:end])))
+        result[first:end] = side * (after - before) > max(2.5 * noise, 0.15 * far_off)
     return result
 
 
