@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..types import Block, ConfigError
+from .one_hot_groups import one_hot_groups
 
 CONSTANT, CATEGORICAL, BERNOULLI, GAUSSIAN = range(4)  # from special to general: corrections only move upwards
 NAMES = ("constant", "categorical", "bernoulli", "gaussian")
@@ -141,7 +142,7 @@ def infer(states: Tensor, blocks: Sequence[Block] = (), kinds: Iterable[int] = r
     group = torch.full_like(kind, NO_GROUP)
     if CATEGORICAL in kinds:
         is_one = states.cpu() == 1
-        for members in [*declared_groups, *_one_hot_groups(is_one, bits, low != high, blocks)]:
+        for members in [*declared_groups, *one_hot_groups(is_one, bits, low != high, blocks)]:
             free = bool((group[members] == NO_GROUP).all())
             if free and len(members) > 1 and bool((is_one[:, members].sum(dim=1) == 1).all()):
                 kind[members], group[members] = CATEGORICAL, int(group.max()) + 1
@@ -253,82 +254,3 @@ def _declared(blocks: Sequence[Block], size: int) -> tuple[Tensor, list[Tensor]]
             groups.append(torch.arange(start, start + block.size))
         start += block.size
     return bits, groups
-
-
-def _one_hot_groups(is_one: Tensor, bits: Tensor, varies: Tensor, blocks: Sequence[Block]) -> list[Tensor]:
-    """Groups of features with exactly one 1 in every state, searched in the orders in which encoders write them.
-
-    Groups lie side by side (planes, Discrete values), or with a constant stride (the last axis of [H, W, C]).
-    """
-    spans, start = [], 0
-    for block in blocks or (Block(len(bits)),):
-        spans.append((torch.arange(start, start + block.size), block))
-        start += block.size
-    found: list[Tensor] = []
-    for span, block in spans:
-        if len(block.shape) == 3:
-            found += _planes_and_cells(span.reshape(block.shape), is_one, bits, varies)
-        best: list[Tensor] = []
-        for order in _orders(span, block):
-            groups = _adjacent(is_one, bits, varies, order)
-            if sum(map(len, groups)) > sum(map(len, best)):
-                best = groups
-            if sum(map(len, best)) == len(span):
-                break
-        found += best
-    return found
-
-
-def _planes_and_cells(grid: Tensor, is_one: Tensor, bits: Tensor, varies: Tensor) -> list[Tensor]:
-    """Whole planes of a grid, and whole cells across its planes, that are one-hot: first or last axis of planes."""
-    candidates = [*grid.flatten(1), *grid.flatten(0, 1).T, *grid.flatten(0, 1), *grid.flatten(1).T]
-    return [
-        members
-        for members in candidates
-        if bool(bits[members].all())
-        and int(varies[members].sum()) > 1
-        and bool((is_one[:, members].sum(dim=1) == 1).all())
-    ]
-
-
-def _orders(span: Tensor, block: Block) -> Iterable[Tensor]:
-    """The orders of a block's features to search: as they are, by the planes of a grid, then by strides."""
-    yield span
-    if len(block.shape) == 3:
-        grid = span.reshape(block.shape)
-        yield grid.permute(2, 0, 1).reshape(-1)
-        yield grid.permute(1, 2, 0).reshape(-1)
-        return
-    for stride in range(2, min(len(span) // 2, 32) + 1):
-        if len(span) % stride == 0:
-            yield span.reshape(-1, stride).T.reshape(-1)
-
-
-def _adjacent(is_one: Tensor, bits: Tensor, varies: Tensor, order: Tensor) -> list[Tensor]:
-    """The shortest runs of adjacent bits that sum to 1 in every state, from left to right.
-
-    Two of a run's features must vary. Zeros that never vary go to the run that they follow.
-    """
-    sums = torch.zeros(len(order) + 1, len(is_one), dtype=torch.int32)  # running number of ones, [position, M]
-    torch.cumsum(is_one.T[order], dim=0, dtype=torch.int32, out=sums[1:])
-    runs: list[tuple[int, int]] = []
-    start = 0
-    for end in range(1, len(order) + 1):
-        if not bits[order[end - 1]]:
-            start = end
-            continue
-        while int((sums[end] - sums[start]).max()) > 1:
-            start += 1
-        if bool((sums[end] - sums[start] == 1).all()):
-            if int(varies[order[start:end]].sum()) > 1:
-                runs.append((start, end))
-            start = end
-    zeros, ends = bits & ~is_one.any(dim=0), [first for first, _ in runs[1:]] + [len(order)]
-    return [order[first : _past_zeros(end, ends[i], order, zeros)] for i, (first, end) in enumerate(runs)]
-
-
-def _past_zeros(end: int, stop: int, order: Tensor, zeros: Tensor) -> int:
-    """The position behind the features that are always 0, from ``end`` on and before ``stop``."""
-    while end < stop and zeros[order[end]]:
-        end += 1
-    return end

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pickle import UnpicklingError
@@ -24,19 +23,18 @@ from ..modules.grid_nets import Grid, grid_of
 from ..modules.losses import EXP_CLAMP, kl_exp_clamped, kl_standard_normal
 from ..modules.vae import StateVAE
 from ..types import Block, ConfigError, PathLike, TrainingError
-from . import feature_types
-from .feature_types import BERNOULLI, CATEGORICAL, CONSTANT, GAUSSIAN, FeatureTypes
+from .feature_types import CONSTANT
 from .kl_weight import BETA_PER_ALPHA
-from .likelihood import Likelihood
 from .normalisers import RunningMeanStd
+from .state_features import StateFeatures
+from .state_window import StateWindow
 from .vae_optimiser import VAEOptimiser, VAEOptimiserConfig
 
 log = logging.getLogger(__name__)
 
 ACTIVE_VARIANCE = 0.01  # a latent unit is active where Var_x(E q(z|x)) is at least this (Burda et al. 2015)
-STATE_CLIP = 10.0  # standard deviations: a feature that is nearly always constant must not rule the loss
 BOUND_SHARE = 0.99  # log_var this close to its bound counts as standing at it
-EVIDENCE = 2048  # states kept to find the types of features whose types were contradicted
+LARGE_GRID = 16  # cells of the shorter side from which vae_encoder: auto takes convolutions
 
 States = Tensor | NDArray[np.floating[Any]]
 
@@ -99,14 +97,25 @@ class VAETrainer(VAEOptimiser):
             self._grid(),
         )
         super().__init__(self.vae, c)
-        self.formula: str = c.vae_formula
-        self._weigh()
-        self.normaliser = RunningMeanStd(self.state_dim)
-        self.types: FeatureTypes | None = self._types_from_config()
-        self.likelihood: Likelihood | None = None
-        self.window: deque[Tensor] = deque(maxlen=c.vae_window)
-        self.pooled = torch.empty(0, self.state_dim)  # the window's batches in one piece
-        self.evidence = torch.empty(0, self.state_dim)
+        self.window = StateWindow(c.vae_window, self.state_dim)
+        self._check_keys()
+        self._take_formula(c.vae_formula)
+
+    def _take_formula(self, formula: str) -> None:
+        """Sets the loss, what one unit of ``omg_vae_alpha`` weighs in it, and how states are seen."""
+        c = self.config
+        self.formula = formula
+        is_elbo = c.vae_decoder == "calibrated"
+        self.beta_per_alpha = BETA_PER_ALPHA if formula == "nats" and not is_elbo else 1.0
+        likelihood = c.vae_likelihood if formula == "nats" else "gaussian"
+        self.features = StateFeatures(
+            self.state_dim,
+            self.blocks,
+            likelihood,
+            c.vae_feature_types,
+            is_typed=formula == "nats",
+            is_standardised=formula != "raw_mean",
+        )
 
     def _grid(self) -> Grid | None:
         """Where planes lie, if the encoder is convolutional."""
@@ -115,24 +124,20 @@ class VAETrainer(VAEOptimiser):
         grid = grid_of(self.blocks)
         if self.config.vae_encoder == "cnn" and grid is None:
             raise ConfigError("vae_encoder: cnn needs a state or observation with three axes; take mlp")
-        is_large = grid is not None and min(grid.shape[1:]) >= 16
+        is_large = grid is not None and min(grid.shape[1:]) >= LARGE_GRID
         return grid if self.config.vae_encoder == "cnn" or is_large else None
 
-    def _weigh(self) -> None:
-        """Sets what one unit of ``omg_vae_alpha`` weighs under the present formula."""
-        is_elbo = self.config.vae_decoder == "calibrated"
-        self.beta_per_alpha = BETA_PER_ALPHA if self.formula == "nats" and not is_elbo else 1.0
-
-    def _types_from_config(self) -> FeatureTypes | None:
-        """The types that the configuration fixes; None where states decide."""
+    def _check_keys(self) -> None:
         c = self.config
         if c.vae_formula != "nats" and c.vae_likelihood not in ("auto", "gaussian"):
             raise ConfigError(f"vae_likelihood: {c.vae_likelihood} needs vae_formula=nats, not {c.vae_formula}")
         if bool(c.vae_feature_types) != (c.vae_likelihood == "mixed"):
             raise ConfigError("vae_feature_types: goes with vae_likelihood=mixed, and only with it")
-        if c.vae_likelihood == "mixed":
-            return feature_types.parse(c.vae_feature_types, self.state_dim)
-        return None
+
+    @property
+    def normaliser(self) -> RunningMeanStd:
+        """Mean and standard deviation of the states observed."""
+        return self.features.normaliser
 
     def notices(self) -> list[str]:
         """What the user should know about the configuration, a line each."""
@@ -160,22 +165,8 @@ class VAETrainer(VAEOptimiser):
         The batch that was collected last is not counted twice.
         """
         rows = self._rows(states)
-        if len(rows) == 0 or (self.window and torch.equal(self.window[-1], rows)):
-            return
-        self.observe(rows)
-        self.window.append(rows.clone())
-        self.pooled = torch.cat(list(self.window))
-
-    def observe(self, states: Tensor) -> None:
-        """Takes raw states [M, S] into the statistics and checks the feature types against them."""
-        if self.formula != "raw_mean":
-            self.normaliser.update(states)
-        if self.types is None:
-            self._find_types(states)
-        elif self.formula == "nats":
-            self._check_types(states)
-        if self.likelihood is not None:
-            self.likelihood.follow()
+        if self.window.add(rows):
+            self.features.observe(rows)
 
     def update(self, states: States | None = None) -> dict[str, Tensor | float]:
         """One update on raw states [M, S]; without any, on ``vae_batch_states`` of the states collected.
@@ -186,99 +177,34 @@ class VAETrainer(VAEOptimiser):
         Raises:
             TrainingError: no states, and none collected.
         """
-        if states is None:
-            rows = self._drawn()
-        else:
+        if states is not None:
             rows = self._rows(states)
-            self.observe(rows)
-        inputs = self._inputs(rows)
+            self.features.observe(rows)
+        elif len(self.window.states):
+            rows = self.window.draw(self.config.vae_batch_states)
+        else:
+            raise TrainingError("the VAE has no states: give them to update(states), or to collect(states) before")
+        inputs = self.features.inputs(rows)
         out = self.vae(inputs)
-        recon = self._recon(out.recon, rows, inputs)
-        kl = self._kl(out.mu, out.log_var)
-        if self.formula != "nats":
-            return self.descend(recon, out.mu, kl, self._calibrated(out.recon, rows, inputs))
-        assert self.likelihood is not None
-        fit = self._calibrated(out.recon, rows, inputs)
-        return self.descend(recon, out.mu, kl, fit, scale=self.scale)
+        recon, kl = self._recon(out.recon, rows, inputs), self._kl(out.mu, out.log_var)
+        fit = None
+        if self.config.vae_decoder == "calibrated":
+            fit = self.features.likelihood.calibrated_nll(out.recon, rows, inputs)
+        return self.descend(recon, out.mu, kl, fit, self._scale())
 
-    @property
-    def scale(self) -> float:
-        """Nats of a decoder that knows only the marginals: the loss in its units starts at about 1."""
-        assert self.likelihood is not None
-        return max(self.likelihood.null_nats(), 0.5)
+    def _scale(self) -> float:
+        """What the loss is divided by for its gradient: nats of a decoder that knows only the marginals."""
+        return max(self.features.likelihood.null_nats(), 0.5) if self.formula == "nats" else 1.0
 
     def _recon(self, outputs: Tensor, states: Tensor, inputs: Tensor) -> Tensor:
-        assert self.likelihood is not None
         if self.formula == "nats":
-            return self.likelihood.nll(outputs, states, inputs).mean()
+            return self.features.likelihood.nll(outputs, states, inputs).mean()
         return (outputs - inputs).square().mean()
-
-    def _calibrated(self, outputs: Tensor, states: Tensor, inputs: Tensor) -> Tensor | None:
-        assert self.likelihood is not None
-        if self.config.vae_decoder != "calibrated":
-            return None
-        return self.likelihood.calibrated_nll(outputs, states, inputs)
-
-    def _drawn(self) -> Tensor:
-        """``vae_batch_states`` of the states in the window, without replacement [M, S]."""
-        if not self.window:
-            raise TrainingError("the VAE has no states: give them to update(states), or to collect(states) before")
-        total, wanted = len(self.pooled), self.config.vae_batch_states
-        if wanted == 0 or wanted >= total:
-            return self.pooled
-        return self.pooled[torch.randperm(total)[:wanted].to(self.pooled.device)]
 
     def _rows(self, states: States) -> Tensor:
         """States of any leading shape as float32 rows on the VAE's device."""
         rows = torch.as_tensor(states, dtype=torch.float32, device=self.parameters[0].device)
         return rows.reshape(-1, self.state_dim)
-
-    def _inputs(self, states: Tensor) -> Tensor:
-        """Standardised states; raw ones under ``vae_formula: raw_mean``."""
-        return states if self.formula == "raw_mean" else self.normaliser.normalise(states, STATE_CLIP)
-
-    def _find_types(self, states: Tensor) -> None:
-        kinds = {
-            "gaussian": (CONSTANT, GAUSSIAN),
-            "bernoulli": (CONSTANT, BERNOULLI),
-            "categorical": (CONSTANT, BERNOULLI, CATEGORICAL),
-        }.get(self.config.vae_likelihood, range(4))
-        if self.formula != "nats":
-            found = FeatureTypes.all_of(GAUSSIAN, self.state_dim)
-        else:
-            found = feature_types.infer(states, self.blocks, kinds)
-        wanted = self.config.vae_likelihood
-        if wanted in ("bernoulli", "categorical") and len(found.where(GAUSSIAN)):
-            raise ConfigError(
-                f"vae_likelihood: {wanted} needs features of 0 and 1, and feature {int(found.where(GAUSSIAN)[0])} "
-                "has other values; take auto"
-            )
-        self.types, self.likelihood = found, Likelihood(found, self.normaliser)
-        self._remember_evidence(states)
-        if self.formula == "nats":
-            log.info("the VAE sees %s", found.describe())
-
-    def _check_types(self, states: Tensor) -> None:
-        assert self.types is not None
-        if self.likelihood is None:
-            self.likelihood = Likelihood(self.types, self.normaliser)
-        fixed = feature_types.without_false_copies(self.types, states)
-        wrong = feature_types.contradicted(self.types, states)
-        self._remember_evidence(states)
-        if bool(wrong.any()):
-            seen = torch.cat([self.evidence, states.cpu()])
-            fixed = feature_types.corrected(fixed, seen, wrong, self.blocks)
-        if fixed is not self.types:
-            changes = feature_types.changes(self.types, fixed)
-            log.warning("later states contradict the types of VAE features; corrected: %s", changes)
-            self.types, self.likelihood = fixed, Likelihood(fixed, self.normaliser)
-
-    def _remember_evidence(self, states: Tensor) -> None:
-        """Keeps a spread of the states seen while there is room."""
-        room = EVIDENCE - len(self.evidence)
-        if room > 0:
-            few = states[:: max(1, len(states) // 256)][:room].cpu()
-            self.evidence = torch.cat([self.evidence, few])
 
     def _kl(self, mu: Tensor, log_var: Tensor) -> Tensor:
         kl = kl_exp_clamped if self.config.vae_log_var_bound == "exp_clamp" else kl_standard_normal
@@ -288,17 +214,12 @@ class VAETrainer(VAEOptimiser):
     def encode(self, states: States) -> tuple[Tensor, Tensor]:
         """Raw states [..., S] to the posterior's mean and log-variance [..., Z]."""
         rows = torch.as_tensor(states, dtype=torch.float32, device=self.parameters[0].device)
-        return self.vae.encode(self._inputs(rows))
+        return self.vae.encode(self.features.inputs(rows))
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """Codes [..., Z] to expected raw states [..., S]; probabilities for bits and one-hot groups."""
-        return self._mean(self.vae.decode(z))
-
-    def _mean(self, outputs: Tensor) -> Tensor:
-        if self.formula == "raw_mean" or self.likelihood is None:
-            return outputs
-        return self.likelihood.mean(outputs)
+        return self.features.mean(self.vae.decode(z))
 
     @torch.no_grad()
     def describe(self, states: States) -> dict[str, float]:
@@ -313,10 +234,9 @@ class VAETrainer(VAEOptimiser):
             docs/metrics.md.
         """
         rows = self._rows(states)
-        if self.likelihood is None:
-            self.observe(rows)
-        assert self.likelihood is not None and self.types is not None
-        inputs = self._inputs(rows)
+        if self.features.types is None:
+            self.features.observe(rows)
+        likelihood, inputs = self.features.likelihood, self.features.inputs(rows)
         mu, log_var = self.vae.encode(inputs)
         outputs = self.vae.decode(mu)
         kl = self._kl(mu, log_var)
@@ -334,19 +254,17 @@ class VAETrainer(VAEOptimiser):
             "vae_mu_abs_max": mu.abs().max(),
         }
         if self.formula == "nats":
-            values["vae_recon_null"] = self.likelihood.null_nats()
-        accuracy = self.likelihood.accuracy(outputs, rows)
+            values["vae_recon_null"] = likelihood.null_nats()
+        accuracy = likelihood.accuracy(outputs, rows)
         if not math.isnan(accuracy):
             values["vae_accuracy"] = accuracy
         return {name: float(value) for name, value in values.items()}
 
     def _explained(self, outputs: Tensor, inputs: Tensor) -> Tensor:
         """1 - squared error / variance, in standardised units, of the features that are not constant."""
-        assert self.types is not None
-        decoded = self._mean(outputs)
-        if self.formula != "raw_mean":
-            decoded = self.normaliser.normalise(decoded, STATE_CLIP)
-        free = (self.types.kind != CONSTANT).to(inputs.device)
+        assert self.features.types is not None
+        decoded = self.features.inputs(self.features.mean(outputs))
+        free = (self.features.types.kind != CONSTANT).to(inputs.device)
         error = (decoded - inputs).square().mean(dim=0)[free].sum()
         variance = inputs.var(dim=0, unbiased=False)[free].sum()
         return 1.0 - error / variance.clamp(min=1e-12)
@@ -366,11 +284,8 @@ class VAETrainer(VAEOptimiser):
     def to(self, device: str) -> None:
         """Moves the VAE, its statistics and the states collected."""
         self.vae.to(device)
-        self.normaliser.to(device)
-        self.window = deque((batch.to(device) for batch in self.window), maxlen=self.window.maxlen)
-        self.pooled = self.pooled.to(device)
-        if self.types is not None:
-            self.likelihood = Likelihood(self.types, self.normaliser)
+        self.features.to(device)
+        self.window.to(device)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the next update depends on."""
@@ -378,11 +293,9 @@ class VAETrainer(VAEOptimiser):
             **super().state_dict(),
             "vae": copy.deepcopy(self.vae.state_dict()),
             "log_var": [self.vae.bound, self.vae.limit],
-            "normaliser": self.normaliser.state_dict(),
             "formula": self.formula,
-            "types": None if self.types is None else self.types.state_dict(),
-            "window": [batch.cpu().clone() for batch in self.window],
-            "evidence": self.evidence.clone(),
+            **self.features.state_dict(),
+            **self.window.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -391,27 +304,18 @@ class VAETrainer(VAEOptimiser):
         self.load_model(state)
         super().load_state_dict(state)
         device = self.parameters[0].device
-        batches = (batch.to(device) for batch in state.get("window", ()))
-        self.window = deque(batches, maxlen=self.config.vae_window)
-        self.pooled = torch.cat([*self.window]) if self.window else self.pooled
-        self.evidence = state.get("evidence", self.evidence)
+        self.window.load([batch.to(device) for batch in state.get("window", ())])
 
     def load_model(self, state: Mapping[str, Any]) -> None:
         """Takes up the part of ``state_dict`` that encodes and decodes: nothing of the optimiser or the schedule."""
         self.vae.load_state_dict(state["vae"])
         self.vae.bound, self.vae.limit = state.get("log_var", (self.vae.bound, self.vae.limit))
-        self.normaliser.load_state_dict(state["normaliser"])
         formula = state.get("formula", "mean")
         if formula != self.formula:
             log.info("vae_formula: the checkpoint was trained with %s, which it keeps", formula)
-        self.formula = formula
-        self._weigh()
-        saved = state.get("types")
-        if saved is not None:
-            self.types = FeatureTypes.from_state_dict(saved)
-        elif formula != "nats":
-            self.types = FeatureTypes.all_of(GAUSSIAN, self.state_dim)
-        self.likelihood = None if self.types is None else Likelihood(self.types, self.normaliser)
+            self._take_formula(formula)
+        self.features.to(str(self.parameters[0].device))
+        self.features.load_state_dict(state)
 
     def save(self, path: PathLike) -> None:
         """Writes the VAE with its configuration to one file: see ``load``."""

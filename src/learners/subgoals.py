@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ..components.masks import ended
 from ..components.rollout import Rollout
-from ..components.vae_trainer import STATE_CLIP, VAEConfig, VAETrainer
+from ..components.vae_trainer import VAEConfig, VAETrainer
 from ..config.schema import read
 from ..modules.codebook import Codebook
 from ..types import ConfigError
@@ -58,7 +58,7 @@ class SubgoalPrior:
 
     def standardised(self, states: Tensor) -> Tensor:
         """States in the units that the VAE was trained in."""
-        return self.trainer.normaliser.normalise(states, STATE_CLIP)
+        return self.trainer.features.inputs(states)
 
     def decode(self, goals: Tensor) -> Tensor:
         """Goals [..., Z] -> states [..., S] in the environment's units."""

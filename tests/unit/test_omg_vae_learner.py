@@ -209,16 +209,16 @@ def test_an_update_is_made_on_some_of_the_states_none_of_them_twice():
     assert len(met) == 72
     trainer = learner_of(vae_batch_states=20).trainer
     trainer.collect(met)
-    drawn = trainer._drawn()
+    drawn = trainer.window.draw(20)
     assert drawn.shape == (20, INFO.state_shape)
     rows = [(met == row).all(dim=1).nonzero() for row in drawn]
     places = [int(row) for row in rows]  # fails where a state was not met
     assert len(set(places)) == 20
-    assert not torch.equal(drawn, trainer._drawn())
+    assert not torch.equal(drawn, trainer.window.draw(20))
     for wanted in (0, 72, 500):
         trainer = learner_of(vae_batch_states=wanted).trainer
         trainer.collect(met)
-        assert torch.equal(trainer._drawn(), met)
+        assert torch.equal(trainer.window.draw(wanted), met)
 
 
 def test_observations_of_living_agents_are_modelled_where_vae_input_says_so():

@@ -39,7 +39,7 @@ def test_updates_draw_from_the_last_batches_alone():
     trainer = trainer_of(1, vae_window=2, vae_batch_states=0)
     for value in (1.0, 2.0, 3.0):
         trainer.collect(torch.full((5, 1), value) + torch.arange(5)[:, None] / 100)
-    assert sorted({int(v) for v in trainer._drawn().flatten()}) == [2, 3]
+    assert sorted({int(v) for v in trainer.window.draw(0).flatten()}) == [2, 3]
 
 
 def test_a_batch_that_is_collected_again_and_again_counts_once():
@@ -47,7 +47,7 @@ def test_a_batch_that_is_collected_again_and_again_counts_once():
     batch = torch.randn(10, 4)
     for _ in range(5):
         trainer.collect(batch)
-    assert len(trainer.window) == 1 and float(trainer.normaliser.count) == 10
+    assert len(trainer.window.batches) == 1 and float(trainer.normaliser.count) == 10
 
 
 def test_what_was_collected_does_not_change_with_the_callers_array():
@@ -55,7 +55,7 @@ def test_what_was_collected_does_not_change_with_the_callers_array():
     batch = np.random.default_rng(0).normal(size=(10, 4)).astype(np.float32)
     trainer.collect(batch)
     batch[:] = 1e6
-    assert float(trainer._drawn().abs().max()) < 10
+    assert float(trainer.window.draw(0).abs().max()) < 10
 
 
 def test_an_update_without_states_gets_one_line():
@@ -119,7 +119,7 @@ def test_a_bernoulli_likelihood_refuses_other_numbers():
 def test_types_of_the_user_win_over_the_states():
     trainer = trainer_of(27, vae_likelihood="mixed", vae_feature_types="27*bernoulli")
     trainer.update(planes(50))
-    assert trainer.types.describe() == "27 features: 27 binary"
+    assert trainer.features.types.describe() == "27 features: 27 binary"
 
 
 def test_images_are_coded_by_convolutions_and_small_grids_by_layers():

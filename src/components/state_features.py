@@ -1,0 +1,140 @@
+"""What is known of the features of states: their statistics, their types, and so their likelihood."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..types import Block, ConfigError
+from . import feature_types
+from .feature_types import BERNOULLI, CATEGORICAL, CONSTANT, GAUSSIAN, FeatureTypes
+from .likelihood import Likelihood
+from .normalisers import RunningMeanStd
+
+log = logging.getLogger(__name__)
+
+CLIP = 10.0  # standard deviations: a feature that is nearly always constant must not rule the loss
+EVIDENCE = 2048  # states kept to find the types of features whose types were contradicted
+KINDS = {
+    "auto": range(4),
+    "gaussian": (CONSTANT, GAUSSIAN),
+    "bernoulli": (CONSTANT, BERNOULLI),
+    "categorical": (CONSTANT, BERNOULLI, CATEGORICAL),
+}
+
+
+class StateFeatures:
+    """Statistics and types of S features, learned from the states observed.
+
+    Args:
+        size: S.
+        blocks: what spaces declare of the features; empty where unknown.
+        likelihood: ``auto`` | ``gaussian`` | ``bernoulli`` | ``categorical``, or ``mixed`` with ``written``.
+        written: the types as the user wrote them, see ``feature_types.parse``.
+        is_typed: whether types matter; False takes every feature for Gaussian.
+        is_standardised: whether inputs are standardised.
+    """
+
+    def __init__(
+        self, size: int, blocks: Sequence[Block], likelihood: str, written: str, is_typed: bool, is_standardised: bool
+    ) -> None:
+        self.size, self.blocks, self.wanted = size, blocks, likelihood
+        self.is_typed, self.is_standardised = is_typed, is_standardised
+        self.normaliser = RunningMeanStd(size)
+        self.evidence = torch.empty(0, size)
+        self.types: FeatureTypes | None = None
+        self._likelihood: Likelihood | None = None
+        if likelihood == "mixed":
+            self._take(feature_types.parse(written, size))
+        elif not is_typed:
+            self._take(FeatureTypes.all_of(GAUSSIAN, size))
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """p(s | outputs). Some states must have been observed."""
+        assert self._likelihood is not None, "no states were observed yet"
+        return self._likelihood
+
+    def observe(self, states: Tensor) -> None:
+        """Takes raw states [M, S] into the statistics and checks the types against them.
+
+        Raises:
+            ConfigError: the likelihood that the user wants does not fit the states.
+        """
+        if self.is_standardised:
+            self.normaliser.update(states)
+        if self.types is None:
+            self._find(states)
+        elif self.is_typed:
+            self._check(states)
+        self.likelihood.follow()
+
+    def inputs(self, states: Tensor) -> Tensor:
+        """States [..., S] as networks see them: standardised and clipped to 10 standard deviations."""
+        return self.normaliser.normalise(states, CLIP) if self.is_standardised else states
+
+    def mean(self, outputs: Tensor) -> Tensor:
+        """The expected raw state of a decoder's outputs [..., S]."""
+        return self.likelihood.mean(outputs) if self.is_standardised and self.types is not None else outputs
+
+    def _take(self, types: FeatureTypes) -> None:
+        self.types, self._likelihood = types, Likelihood(types, self.normaliser)
+
+    def _find(self, states: Tensor) -> None:
+        found = feature_types.infer(states, self.blocks, KINDS[self.wanted])
+        others = found.where(GAUSSIAN)
+        if self.wanted in ("bernoulli", "categorical") and len(others):
+            raise ConfigError(
+                f"vae_likelihood: {self.wanted} needs features of 0 and 1, and feature {int(others[0])} has other "
+                "values; take auto"
+            )
+        self._take(found)
+        self._remember(states)
+        log.info("the VAE sees %s", found.describe())
+
+    def _check(self, states: Tensor) -> None:
+        assert self.types is not None
+        fixed = feature_types.without_false_copies(self.types, states)
+        wrong = feature_types.contradicted(self.types, states)
+        self._remember(states)
+        if bool(wrong.any()):
+            seen = torch.cat([self.evidence, states.cpu()])
+            fixed = feature_types.corrected(fixed, seen, wrong, self.blocks)
+        if fixed is not self.types:
+            changes = feature_types.changes(self.types, fixed)
+            log.warning("later states contradict the types of VAE features; corrected: %s", changes)
+            self._take(fixed)
+
+    def _remember(self, states: Tensor) -> None:
+        """Keeps a spread of the states seen while there is room."""
+        room = EVIDENCE - len(self.evidence)
+        if room > 0:
+            few = states[:: max(1, len(states) // 256)][:room].cpu()
+            self.evidence = torch.cat([self.evidence, few])
+
+    def to(self, device: str) -> None:
+        """Moves the statistics."""
+        self.normaliser.to(device)
+        if self.types is not None:
+            self._take(self.types)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Statistics, types and evidence."""
+        return {
+            "normaliser": self.normaliser.state_dict(),
+            "types": None if self.types is None else self.types.state_dict(),
+            "evidence": self.evidence.clone(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes up ``state_dict``; files of omarl 0.1 hold no types, and all features are Gaussian in them."""
+        self.normaliser.load_state_dict(state["normaliser"])
+        self.evidence = state.get("evidence", self.evidence)
+        if state.get("types") is not None:
+            self._take(FeatureTypes.from_state_dict(state["types"]))
+        elif not self.is_typed:
+            self._take(FeatureTypes.all_of(GAUSSIAN, self.size))
