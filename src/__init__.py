@@ -1,6 +1,6 @@
 """omarl: opponent modelling for multi-agent RL, in PyMARL's manner."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 import warnings as _warnings
 from typing import Any

@@ -59,7 +59,7 @@ def first_panels(metrics: Iterable[str], config: Mapping[str, Any]) -> list[Pane
         Panel("vae_loss", f"Total VAE loss{unit}", BLUE, loss=True),
         Panel("vae_alpha", "KL weight (alpha)", PURPLE, noted=(("vae_beta", "beta"),)),
         Panel("vae_explained_variance", "Explained variance", PURPLE),
-        Panel("vae_accuracy", "Accuracy of categories and bits", PURPLE),
+        Panel("vae_accuracy", "Accuracy (bits, groups)", PURPLE),
         Panel("vae_active_units", "Active latent units", PURPLE),
         *RETURNS,
     )
