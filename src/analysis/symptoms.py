@@ -25,6 +25,7 @@ from .runs import Series
 Floats = NDArray[np.float64]
 
 DRIFT, OSCILLATION = 0.10, 0.05  # what a healthy KL stays within
+FEW_LOGS = 8  # the window holds at least as many, where there are as many
 MAX_FIT = 200  # points of a straight-line fit: all pairs of them are looked at
 MAX_LAG = 10  # over which residuals are searched for memory
 SHORT_MEMORY = 0.7  # the coefficient of a first-order autoregression up to which it counts as noise
@@ -78,7 +79,7 @@ NOTHING = Motion(0, NAN, NAN, NAN, NAN, NAN, NAN, False, NAN)
 
 
 def measured_window(t: Floats, alpha: Series | None = None, target: float | None = None) -> Window:
-    """The last half of the logged steps, after the KL weight's ramp.
+    """The last half of the logged steps, or the last 8 logs where the half has fewer, after the KL weight's ramp.
 
     Args:
         t: the steps at which the KL was logged.
@@ -90,6 +91,8 @@ def measured_window(t: Floats, alpha: Series | None = None, target: float | None
         return Window(0.0, 0.0, True)
     first, last = float(t[0]), float(t[-1])
     half = first + (last - first) / 2
+    if len(t) >= FEW_LOGS:
+        half = min(half, float(t[-FEW_LOGS]))
     ended = ramp_end(alpha, target)
     if ended is None or ended > first + 0.8 * (last - first):
         return Window(half, last, False)
