@@ -199,7 +199,7 @@ def gradient_clipping(f: Facts) -> Finding | None:
         return None
     highest = np.nanmax([usual, mean_of(f.inside("vae_grad_norm_max"))])
     cause = "most updates are cut to grad_norm_clip: their length no longer says how wrong the VAE is"
-    return Finding("gradient_clipping", evidence, cause, {"grad_norm_clip": nice(3 * highest)}, 0.9,
+    return Finding("gradient_clipping", evidence, cause, {"grad_norm_clip": nice(max(3 * highest, 1.0))}, 0.9,
                    independent=limit < TIGHT_CLIP)  # fmt: skip
 
 

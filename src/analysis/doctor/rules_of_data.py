@@ -20,7 +20,9 @@ from .shapes import Excursion, excursions, turns
 
 BATCH_SCATTER = 0.15  # standard deviation of single updates over the mean: 0.03 at 32 episodes a batch
 NEW_WINDOW = 4  # batches to keep
-MIN_RECON_DEPTH = 0.15  # of the level: how far a reconstruction leaps at a new batch, where the KL stays
+# Of the level: how far a reconstruction leaps at a new batch, where the KL stays. With one batch kept, with more, and
+# where that is not known.
+ONE_KEPT, MORE_KEPT, UNKNOWN = 0.1, 0.2, 0.15
 
 
 def data_refresh(f: Facts) -> Finding | None:
@@ -58,7 +60,9 @@ def teeth_of_data(f: Facts) -> Teeth | None:
         kl = None  # the KL leaps up where the reconstruction does not: the weight was reset, the data were not
     if kl is not None and (kl.depth < 0 or _is_a_clock(kl)):
         return kl
-    return recon if recon is not None and recon.depth > MIN_RECON_DEPTH and _is_a_clock(recon) else None
+    kept = f.number("vae_window")
+    least = UNKNOWN if math.isnan(kept) else ONE_KEPT if kept <= 1 else MORE_KEPT
+    return recon if recon is not None and recon.depth > least and _is_a_clock(recon) else None
 
 
 def _is_a_clock(teeth: Teeth) -> bool:

@@ -184,7 +184,7 @@ def _depths(value: Floats, edges: Places, sign: float) -> tuple[float, float, fl
         below.append(float(np.mean(sign * (part - before) > 0.5 * sign * (low - before))))
     last_half = depths[len(depths) // 2 :]  # teeth that fade are no fault any more
     return (
-        min(float(np.median(depths)), float(np.median(late))),
+        min(float(np.median(depths)), float(np.median(last_half))),
         float(np.median(recovered or [0.0])),
         float(np.median(below)),
     )
