@@ -131,7 +131,7 @@ def _of_the_plugin(spec: Spec, curves: Curves, steps: Array) -> Series:
         return {}
     kl, recon = curves.kl, curves.recon * spec.setting.scale
     beta = curves.weight * spec.setting.alpha
-    out = {"vae_alpha": beta / 25, "vae_clipped_share": (curves.extra["grad_norm"] > spec.clip).astype(float)}
+    out = {"vae_alpha": beta / 20, "vae_clipped_share": (curves.extra["grad_norm"] > spec.clip).astype(float)}
     out["vae_lr"] = np.full(spec.points, spec.lr)
     for name, mean in (("vae_kl_loss", kl), ("vae_recon_loss", recon), ("vae_loss", recon + beta * kl)):
         for suffix, factor in (("std", 0.04), ("min", 0.9), ("max", 1.1)):
@@ -165,7 +165,7 @@ def config_of(spec: Spec) -> dict[str, Any]:
     if not spec.bare:
         setting = spec.setting
         code = "vae_latent_dim" if spec.names == "plugin" else "subgoal_dim"
-        alpha = setting.alpha / 25 if spec.names == "plugin" else setting.alpha
+        alpha = setting.alpha / 20 if spec.names == "plugin" else setting.alpha
         config |= {"vae_lr": spec.lr, "omg_vae_alpha": alpha, code: setting.latents, "grad_norm_clip": spec.clip}
     return {**config, **spec.config}
 
