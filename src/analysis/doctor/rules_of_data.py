@@ -16,7 +16,7 @@ from .measuring import MIN_UPDATES
 from .rules_of_causes import DEAD_NATS, MIN_POINTS, NO_NATS, Rule, rounded, settled_peak
 from .rules_of_motion import weight_swings
 from .sawtooth import Teeth
-from .shapes import Excursion, excursions, turns
+from .shapes import OUTLIER_SHARE, Excursion, excursions, spikes, turns
 
 BATCH_SCATTER = 0.15  # standard deviation of single updates over the mean: 0.03 at 32 episodes a batch
 NEW_WINDOW = 4  # batches to keep
@@ -102,8 +102,10 @@ def excursion(f: Facts) -> Finding | None:
     total = excursions(f.whole("vae_loss"), 3.0, 0.0)
     found = [(name, e) for name, some in (("KL", kl), ("reconstruction loss", recon), ("total loss", total))
              for e in some if not _is_tooth(f, e)]  # fmt: skip
-    if not found or weight_swings(f):
+    if weight_swings(f):
         return None
+    if not found:
+        return _spikes(f)
     name, worst = max(found, key=lambda at: at[1].factor)
     evidence = rounded(
         excursions=len({e.start for _, e in found}), seen_in=name, at_step=worst.start, until=worst.end,
@@ -117,6 +119,17 @@ def excursion(f: Facts) -> Finding | None:
     norm = mean_of(f.inside("vae_grad_norm"))
     remedy: dict[str, Any] = {"vae_grad_skip": float(f"{5 * norm:.0e}")} if norm > 0 else {}
     return Finding("excursion", evidence, cause, remedy, 0.75)
+
+
+def _spikes(f: Facts) -> Finding | None:
+    """Single points far above the curve, more of them than outliers may be."""
+    for name, what in (("vae_kl_loss", "KL"), ("vae_recon_loss", "reconstruction loss"), ("vae_loss", "total loss")):
+        share, factor = spikes(f.whole(name), 3.0)
+        if share > OUTLIER_SHARE and share * 0.9 * len(f.curve(name)) > 1.5:  # one point is never many
+            evidence = rounded(share_of_points=share, seen_in=what, factor=factor)
+            cause = f"the {what} leaps to three times its level and more in {share:.0%} of the points"
+            return Finding("excursion", evidence, cause, {}, 0.7)
+    return None
 
 
 def _is_tooth(f: Facts, found: Excursion) -> bool:

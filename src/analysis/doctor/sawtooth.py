@@ -60,21 +60,21 @@ def find_teeth(series: Series, beside: Series | None = None) -> Teeth | None:
     if len(value) < 20:
         return None
     other = np.interp(t, *blocks(beside.t, beside.value, MAX_POINTS)) if beside is not None and len(beside) else None
-    found = [
-        teeth
-        for width in WIDTHS
-        if width <= len(value) / 9
-        for also in ((None,) if other is None else (None, other))
-        if (teeth := _at_width(t, value, width, also))
-    ]
-    return max(
-        found, key=lambda teeth: (min(teeth.edges_found, 6) * min(teeth.clarity, 30), teeth.edges_found), default=None
-    )
+    found = []
+    for width in (w for w in WIDTHS if w <= len(value) / 9):
+        clear, leap, place = _clear_leaps(value, width)
+        beside_it = [None] if other is None else [None, _clear_leaps(other, width)[0]]
+        for also in beside_it:
+            teeth = _at_width(t, value, width, (clear, leap, place), also)
+            if teeth is not None:
+                found.append(teeth)
+    return max(found, key=lambda each: min(each.edges_found, 6) * min(each.clarity, 30), default=None)
 
 
-def _at_width(t: Floats, value: Floats, width: int, other: Floats | None) -> Teeth | None:
-    clear, leap, place = _clear_leaps(value, width)
-    beside = _clear_leaps(other, width)[0] if other is not None else None
+def _at_width(
+    t: Floats, value: Floats, width: int, leaping: tuple[Floats, Floats, Places], beside: Floats | None
+) -> Teeth | None:
+    clear, leap, place = leaping
     for sign in (-1.0, 1.0):
         score = sign * clear if beside is None else (sign * clear + beside) / np.sqrt(2)
         edges = _edges(score, sign * leap, width)

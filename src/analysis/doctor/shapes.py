@@ -197,6 +197,19 @@ def excursions(series: Series, up: float, down: float) -> list[Excursion]:
     return found
 
 
+def spikes(series: Series, factor: float) -> tuple[float, float]:
+    """The share of single points above ``factor`` times the curve around them, and the largest factor met.
+
+    The first tenth of the curve is left out.
+    """
+    value = compact(series).value
+    late = value[int(START * len(value)) :]
+    if len(late) < 20:
+        return 0.0, 1.0
+    times = late / np.maximum(running_median(late, 25), 1e-12)
+    return float(np.mean(times > factor)), float(times.max())
+
+
 def turns(value: Floats, least: float) -> int:
     """How often a curve turns round, counting only swings of at least ``least``."""
     count, direction, extreme = 0, 0, float(value[0]) if len(value) else 0.0
@@ -232,7 +245,7 @@ def shifts(value: Floats, most: int = 3) -> tuple[float, list[int]]:
     for _ in range(most):
         parts = [(a, *_best_split(value[a:b])) for a, b in zip(cuts, cuts[1:], strict=False)]
         start, gain, cut = max(parts, key=lambda found: found[1])
-        if cut == 0:
+        if cut == 0 or gain < 1e-3 * total:
             break
         cuts = sorted([*cuts, start + cut])
         left -= gain
