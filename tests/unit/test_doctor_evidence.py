@@ -140,6 +140,24 @@ def test_a_cyclical_weight_is_named_and_not_the_data():
     assert [f.symptom for f in found] == ["kl_oscillation"] and found[0].driven_by_weight
 
 
+def test_a_cyclical_weight_is_named_where_no_reconstruction_was_logged():
+    phase = (8 * T) % 1
+    weight = 0.001 * np.minimum(1, 2 * phase)
+    diagnosis = said(kl=noisy(15 * (1.3 - 0.6 * np.minimum(1, 2 * phase)), 0.01), kl_weight=weight)
+    assert symptoms(diagnosis) == ["kl_oscillation"] and diagnosis.findings[0].driven_by_weight
+
+
+@pytest.mark.parametrize("weight", [0.001, None])
+def test_a_kl_that_leaps_with_the_reconstruction_follows_the_states(weight):
+    """New policies at 70%: the reconstruction leaps up and is learned again, the KL stays higher."""
+    new = T > 0.7
+    recon = noisy(RECON * (1 + 0.8 * new * np.exp(-25 * (T - 0.7))) * (1 - 0.02 * T), 0.003)
+    config = {"latent_dim": 32} | ({} if weight is None else {"omg_vae_alpha": weight})
+    assert "kl_growth" not in symptoms(said(config, kl=noisy(KL * (1 + 0.35 * new), 0.01), recon=recon))
+    grown = said(config, kl=noisy(KL * (1 + 0.35 * new), 0.01), recon=noisy(RECON * (1 - 0.02 * T), 0.003))
+    assert symptoms(grown) == ["kl_growth"]
+
+
 # noise, outliers, excursions
 
 
