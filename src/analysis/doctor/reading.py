@@ -24,7 +24,8 @@ ROLES: Mapping[str, tuple[str, ...]] = {
               "reconstruction_loss", "rec_loss", "vae_reconstruction_loss", "vae_recon", "vae_rec_loss", "loss_recon",
               "loss_rec", "reconstruction", "recon", "recons", "bce_loss", "bce", "nll", "mse_loss", "mse"),
     "loss": ("vae_loss", "vae_total_loss", "total_vae_loss", "omg_vae_loss", "omg_vae_total_loss", "omg_loss",
-             "loss_vae", "elbo_loss", "neg_elbo", "negative_elbo", "total_loss", "loss"),
+             "loss_vae", "vae_total", "total_vae", "elbo_loss", "neg_elbo", "negative_elbo", "elbo", "total_loss",
+             "loss"),
     "alpha": ("vae_alpha", "omg_vae_alpha", "omg_alpha", "kl_weight", "kld_weight", "kl_alpha", "kl_beta",
               "vae_kl_weight", "omg_kl_weight", "alpha", "beta"),
     "beta": ("vae_beta", "omg_vae_beta", "omg_beta"),
@@ -32,7 +33,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "clipped": ("vae_clipped_share", "omg_vae_clipped_share"),
     "active": ("vae_active_units", "active_units", "omg_active_units", "omg_vae_active_units"),
     "explained": ("vae_explained_variance", "explained_variance_vae", "omg_explained_variance",
-                  "omg_vae_explained_variance"),
+                  "omg_vae_explained_variance", "explained_variance", "explained_var", "recon_explained_variance"),
     "null": ("vae_recon_null",),
     "bound": ("vae_log_var_bound_share",),
     "log_var_mean": ("vae_log_var_mean", "vae_logvar_mean", "logvar_mean"),
@@ -45,12 +46,14 @@ ROLES: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 # Names that a policy's loss bears as well: a VAE's only beside a series that is one's beyond doubt.
 SHARED = frozenset({"kl", "kl_loss", "kl_div", "kl_divergence", "nll", "mse", "mse_loss", "loss", "total_loss",
-                    "alpha", "beta", "recon", "reconstruction"})  # fmt: skip
+                    "alpha", "beta", "recon", "reconstruction", "elbo", "explained_variance",
+                    "explained_var"})  # fmt: skip
 POLICY = re.compile(r"policy|learner_stats|actor|critic|ppo|sac", re.IGNORECASE)
 VAE = re.compile(r"vae|omg|elbo|autoencoder|world_model", re.IGNORECASE)
 OURS_ALONE = ("vae_latent_dim", "vae_alpha_schedule", "vae_log_var_bound", "vae_alpha_ramp", "vae_betas",
               "vae_log_var_limit", "base_learner")  # fmt: skip
 COMPANIONS = ("_std", "_min", "_max")
+MIRRORED = -0.8  # the correlation of a VAE's explained variance with its reconstruction loss is below
 
 # our key -> those that forks write
 KEYS: Mapping[str, tuple[str, ...]] = {
@@ -98,7 +101,9 @@ def canonical(series: Mapping[str, Series], named: Mapping[str, Any] | None = No
         if name is not None:
             result[ours] = series[name]
             result |= {ours + c: series[name + c] for c in COMPANIONS if name + c in series}
-    return _with_a_total(result, sure_total=bool(sure["loss"]) or "loss" in named)
+    sure_variance = bool(sure["explained"]) or "explained" in named
+    result = _with_a_total(result, sure_total=bool(sure["loss"]) or "loss" in named)
+    return result if sure_variance else _with_its_own_variance(result)
 
 
 def _candidates(series: Mapping[str, Series], aliases: tuple[str, ...]) -> list[tuple[str, bool]]:
@@ -128,6 +133,21 @@ def _with_a_total(found: dict[str, Series], sure_total: bool) -> dict[str, Serie
         if np.nanmean(whole >= 0.999 * part) > 0.95:
             return found
     return {name: series for name, series in found.items() if not name.startswith("vae_loss")}
+
+
+def _with_its_own_variance(found: dict[str, Series]) -> dict[str, Series]:
+    """Without an "explained variance" that does not mirror the reconstruction loss: a critic's has the same name."""
+    explained, recon = found.get("vae_explained_variance"), found.get("vae_recon_loss")
+    if explained is None or recon is None:
+        return {name: series for name, series in found.items() if name != "vae_explained_variance"}
+    finite = np.isfinite(recon.value)
+    at = np.isfinite(explained.value)
+    if finite.sum() >= 8 and at.sum() >= 8:
+        loss = np.interp(explained.t[at], recon.t[finite], recon.value[finite])
+        value = explained.value[at]
+        if loss.std() > 0 and value.std() > 0 and np.corrcoef(loss, value)[0, 1] < MIRRORED:
+            return found
+    return {name: series for name, series in found.items() if name != "vae_explained_variance"}
 
 
 def _some(names: Mapping[str, Any], most: int = 12) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 from ..runs import Series
 from ..symptoms import OSCILLATION, first_of, lowest_of, mean_of, peak_of, share_of_loss, upheaval
 from .findings import Facts, Finding
+from .sawtooth import Teeth
 from .shapes import settled, step_noise
 from .weights import BATCH_SUM
 
@@ -26,6 +27,8 @@ NO_NATS = 0.05  # one that carries nothing in whatever units it was logged, unle
 MEAN_DECODER_NATS = 2.0  # below this and with nothing explained, the decoder outputs the mean
 FAST_LR = 2e-3  # above this a learning rate is a suspect, for Adam and RMSprop alike
 SLOW_LR = 1e-5
+LEAPING_LR = 1e-2  # from here on losses leap by themselves
+CLOCKWORK = 0.05  # irregularity of the intervals between batches that a host collects
 GOOD_LR = 3e-4  # the default, adequate for every state that was tried
 NARROW = 32  # hidden units, below which the networks are a suspect
 TIGHT_CLIP = 0.5  # a clip below cuts healthy gradients too
@@ -148,7 +151,7 @@ def learning_rate_too_high(f: Facts) -> Finding | None:
     leap = upheaval(recon, high)
     start = peak_of(high) / max(lowest_of(recon), first_of(recon), 1e-12) if high is not None else 1.0
     jitter = mean_of(f.inside("vae_recon_loss_std")) / max(f.recon.mean, 1e-12)
-    refreshed = f.kl_teeth is not None or f.recon_teeth is not None  # new batches make both losses leap
+    refreshed = any(t is not None and not leaps_of_optimiser(f, t) for t in (f.kl_teeth, f.recon_teeth))
     unsteady = f.recon.points >= MIN_POINTS and not f.recon.is_noise and f.recon.oscillation > OSCILLATION
     starved = is_dead(f) and not f.alpha > 0.1 * f.recon.mean
     swings = f.kl.oscillation if f.kl.mean > DEAD_NATS and f.window.ramp_ended else math.nan
@@ -167,6 +170,11 @@ def learning_rate_too_high(f: Facts) -> Finding | None:
     cause = f"the optimiser's steps are too long: {what}"
     confidence = min(0.95, 0.6 + 0.1 * sum(signs) + (0.1 if lr >= 0.01 else 0))
     return Finding("learning_rate_too_high", evidence, cause, {"vae_lr": new}, confidence)
+
+
+def leaps_of_optimiser(f: Facts, teeth: Teeth) -> bool:
+    """Whether leaps are the optimiser's and not those of new batches: upwards, irregular, at a very high rate."""
+    return f.number("vae_lr") >= LEAPING_LR and teeth.depth > 0 and teeth.irregularity > CLOCKWORK
 
 
 def clipped_share(f: Facts) -> float:

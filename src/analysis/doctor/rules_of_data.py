@@ -13,7 +13,7 @@ import numpy as np
 from ..symptoms import OSCILLATION, mean_of
 from .findings import Facts, Finding
 from .measuring import MIN_UPDATES
-from .rules_of_causes import DEAD_NATS, MIN_POINTS, NO_NATS, Rule, rounded, settled_peak
+from .rules_of_causes import DEAD_NATS, MIN_POINTS, NO_NATS, Rule, leaps_of_optimiser, rounded, settled_peak
 from .rules_of_motion import weight_swings
 from .sawtooth import Teeth
 from .shapes import OUTLIER_SHARE, Excursion, excursions, spikes, turns
@@ -51,7 +51,7 @@ def data_refresh(f: Facts) -> Finding | None:
 
 def teeth_of_data(f: Facts) -> Teeth | None:
     """The sawtooth that refreshed data leave; None where the weight's cycles or an unused code explain it."""
-    kl, recon = f.kl_teeth, f.recon_teeth
+    kl, recon = (t if t is not None and not leaps_of_optimiser(f, t) else None for t in (f.kl_teeth, f.recon_teeth))
     if kl is not None and settled_peak(f) < NO_NATS and not f.in_use and f.units_known:
         kl = None  # the last digits of a KL that carries nothing
     if kl is not None and _is_cycle_of_weight(f, kl):

@@ -23,6 +23,7 @@ NAN = float("nan")
 
 PLAUSIBLE_NATS = 1000.0  # of one state
 BATCH_SUM = 2000.0  # a reconstruction loss above is a sum over batch and features
+ROUNDING = 1e-4  # of a loss: logs often have four digits
 FEATURE_SUM = 8.0  # one above is a sum over features: a mean of standardised or binary features is about 1 at most
 
 
@@ -88,6 +89,8 @@ def weigh(series: Mapping[str, Series], config: Mapping[str, Any], latents: floa
         weight = Weight(late_mean(stated), stated, "logged", per_alpha)
     elif inferred is not None:
         weight = Weight(late_mean(inferred), inferred, "inferred", per_alpha)
+    elif math.isnan(target) and not known and (most := _negligible(series)) is not None:
+        weight = Weight(most, None, "inferred", per_alpha)
     else:
         weight = Weight(target, None, "configured" if not math.isnan(target) else "unknown", per_alpha)
     if inferred is None:
@@ -118,6 +121,21 @@ def _inferred(series: Mapping[str, Series]) -> Series | None:
         return None
     error = float(np.median(np.abs(ratio - smooth))) / usual
     return Series(t, np.maximum(smooth, 0.0)) if error < 0.1 else None
+
+
+def _negligible(series: Mapping[str, Series]) -> float | None:
+    """An upper bound of a weight so small that total and reconstruction are the same to rounding; else None."""
+    total, recon, kl = (finite(series.get(name)) for name in ("vae_loss", "vae_recon_loss", "vae_kl_loss"))
+    t = np.intersect1d(np.intersect1d(total.t, recon.t), kl.t)
+    if len(t) < 8:
+        return None
+    whole, fit, nats = (s.value[np.searchsorted(s.t, t)] for s in (total, recon, kl))
+    late = slice(len(t) // 2, None)
+    rest = float(np.median(np.abs(whole - fit)[late]))
+    usual, settled = float(np.median(np.abs(fit[late]))), float(np.median(nats[late]))
+    if settled <= 0 or rest > ROUNDING * usual:
+        return None
+    return max(rest, ROUNDING * usual) / settled
 
 
 def _reconciled(weight: Weight, inferred: Series, target: float, latents: float) -> Weight:
