@@ -52,3 +52,14 @@ def test_irregular_leaps_upwards_at_a_very_high_rate_are_the_optimisers():
     irregular = leaping([90, 140, 105, 150, 95])
     assert symptoms(irregular, vae_lr=0.02)[0] == "learning_rate_too_high"
     assert "learning_rate_too_high" not in symptoms(irregular, vae_lr=5e-4)
+
+
+def test_a_weight_above_the_elbos_is_too_large_where_most_of_the_marginals_cost_remains():
+    kl = 2.7 / (1 + np.exp(-30 * (X - 0.4))) + 0.02 * np.abs(RNG.normal(size=N))
+
+    def logged(end):
+        recon = 19.5 + 22 * np.exp(-60 * X) - (19.5 - end) / (1 + np.exp(-30 * (X - 0.4)))
+        return {"kl": kl, "recon": recon, "vae_loss": recon + 1.6 * kl}
+
+    assert symptoms(logged(13.0)) == ["kl_weight_too_large"]
+    assert symptoms(logged(8.5)) == []

@@ -28,7 +28,7 @@ from .rules_of_causes import (
     share,
 )
 from .shapes import smooth, tail_of
-from .weights import BATCH_SUM
+from .weights import BATCH_SUM, FEATURE_SUM
 
 DEFAULT_ALPHA = 0.01  # adequate for every state where the loss is in nats (docs/vae-stability.md)
 SLOW_FALL = 0.2  # of the run: a fall that takes longer is that of a growing weight, not of an accident
@@ -146,16 +146,40 @@ def is_lost(f: Facts) -> bool:
 
 def kl_weight_too_large(f: Facts) -> Finding | None:
     """A KL weight heavy beside the reconstruction, while much of the state is left unexplained."""
-    if not (f.started and f.is_explained_known and f.unexplained > (0.3 if f.ours else 0.4)) or is_dead(f):
+    if not f.started or is_dead(f) or not is_heavy(f):
         return None
-    if not is_heavy(f):
+    unexplained, sure = f.unexplained, 0.85
+    if not f.is_explained_known:
+        unexplained, sure = (share_of_marginals(f), 0.7) if exceeds_elbo(f) else (math.nan, 0.0)
+    if not unexplained > (0.3 if f.ours else 0.4 if f.is_explained_known else 0.5):
         return None
     evidence = rounded(
         kl=f.kl.mean, kl_weight=f.alpha, weight_known_from=f.weight.source, weighted_kl_over_reconstruction=share(f),
-        unexplained=f.unexplained, active_units=mean_of(f.inside("vae_active_units")), reconstruction=f.recon.mean,
+        unexplained=unexplained, active_units=mean_of(f.inside("vae_active_units")), reconstruction=f.recon.mean,
     )  # fmt: skip
     cause = "each nat costs more than the reconstruction gains from it, so much of the state is not coded"
-    return Finding("kl_weight_too_large", evidence, cause, {"omg_vae_alpha": lower_alpha(f)}, 0.85)
+    return Finding("kl_weight_too_large", evidence, cause, {"omg_vae_alpha": lower_alpha(f)}, sure)
+
+
+def exceeds_elbo(f: Facts) -> bool:
+    """Whether the KL weighs more than in the ELBO: above 1 beside a likelihood summed over features."""
+    return FEATURE_SUM < f.recon.mean < BATCH_SUM and f.units_known and f.alpha > 1.25
+
+
+def share_of_marginals(f: Facts) -> float:
+    """The late reconstruction over the one at which the code was still empty; NaN where it never was.
+
+    A decoder learns the marginals before the code carries anything, so the lowest reconstruction under an early KL
+    near 0 is that of a decoder that knows only them.
+    """
+    kl, recon = f.curve("vae_kl_loss"), f.whole("vae_recon_loss")
+    if len(kl) < 20 or len(recon) < 20:
+        return math.nan
+    empty = kl.t[: len(kl) // 2][kl.value[: len(kl) // 2] < 0.1 * f.kl_level]
+    if not len(empty):
+        return math.nan
+    null = float(np.interp(empty, recon.t, recon.value).min())
+    return mean_of(f.tail("vae_recon_loss")) / null if null > 0 else math.nan
 
 
 def kl_weight_too_small(f: Facts) -> Finding | None:
