@@ -90,6 +90,12 @@ def schedule(kind: str, x: Array, until: float = 0.2, cycles: int = 4, to: float
         return np.where(x < until, np.minimum(1.0, 2 * ((x / until * cycles) % 1)), 1.0) + 1e-3
     if kind == "step":
         return np.where(x < until, 1.0, to)
+    if kind == "logistic":  # a sigmoid in the step, half-way at half of `until`
+        return 1 / (1 + np.exp(-12 * (x / until - 0.5))) + 1e-4
+    if kind == "stairs":  # raised by hand, or after so many epochs
+        return np.minimum(1.0, np.ceil(x / until * cycles + 1e-9) / cycles)
+    if kind == "hunting":  # a controller with too large a gain goes round its target
+        return 1 + to * np.sin(2 * np.pi * cycles * x)
     if kind == "controlled":  # a controller that has found its level and still corrects it a little
         return 1 + (to - 1) * np.exp(-x / until) + 0.04 * np.sin(23 * x)
     return np.ones_like(x)
@@ -130,12 +136,22 @@ def simulate(
 
 
 def refresh(
-    c: Curves, rng: np.random.Generator, batches: float, depth: float, jump: float, recover: float = 0.12
+    c: Curves,
+    rng: np.random.Generator,
+    batches: float,
+    depth: float,
+    jump: float,
+    recover: float = 0.12,
+    warp: float = 1.0,
 ) -> None:
-    """A new batch of data every 1 / ``batches`` of the run: KL off by ``depth``, reconstruction by ``jump``."""
-    phase = (c.x * batches) % 1
-    size = np.interp(np.floor(c.x * batches), np.arange(batches + 1), rng.uniform(0.75, 1.25, int(batches) + 1))
-    size = np.where(c.x * batches < 1, 0, size)  # nothing was learned by heart before the first batch
+    """A new batch of data every 1 / ``batches`` of the run: KL off by ``depth``, reconstruction by ``jump``.
+
+    A ``warp`` above 1 makes later batches shorter than the first ones, as where episodes get shorter.
+    """
+    place = c.x**warp * batches
+    phase = place % 1
+    size = np.interp(np.floor(place), np.arange(batches + 1), rng.uniform(0.75, 1.25, int(batches) + 1))
+    size = np.where(place < 1, 0, size)  # nothing was learned by heart before the first batch
     back = np.exp(-phase / recover)
     c.kl *= 1 - np.clip(depth * size, -2, 0.95) * back
     c.recon *= 1 + jump * size * back - 0.3 * jump * (1 - back)
@@ -188,6 +204,13 @@ def policy_change(c: Curves, rng: np.random.Generator, at: tuple[float, ...], si
         c.recon[after] *= 1 + 1.2 * size + 0.6 * size * np.exp(-(c.x[after] - moment) / 0.02)
 
 
+def broaden(c: Curves, rng: np.random.Generator, at: float, over: float, size: float) -> None:
+    """The policy explores more and more: KL and reconstruction rise together over a part of the run, then hold."""
+    share = np.clip((c.x - at) / over, 0, 1)
+    c.kl *= 1 + size * share
+    c.recon *= 1 + 1.3 * size * share
+
+
 def die(c: Curves, rng: np.random.Generator, peak: float, null: float) -> None:
     """A learning rate that kills the latents in the first updates, after a KL of ``peak``; units never return."""
     early = np.exp(-c.x / 0.004)
@@ -210,7 +233,7 @@ def tidy(c: Curves, rng: np.random.Generator, excess: float, until: float) -> No
 
 EVENTS: dict[str, Callable[..., None]] = {
     event.__name__: event
-    for event in (refresh, swing, growth, explode, not_finite, widen, policy_change, die, leaps, tidy)
+    for event in (refresh, swing, growth, explode, not_finite, widen, policy_change, broaden, die, leaps, tidy)
 }
 
 
@@ -226,6 +249,10 @@ def _deviates(kind: str, n: int, rng: np.random.Generator) -> Array:
         return white
     if kind == "heavy":
         return np.clip(rng.standard_t(2.5, n) / 1.6, -8, 8)
+    if kind == "skewed":  # few batches hold much more than the others
+        return (np.exp(0.7 * white) - np.exp(0.245)) / 0.9
+    if kind == "moving":  # each log is the mean of the last five batches
+        return np.convolve(np.concatenate([rng.normal(size=4), white]), np.ones(5), "valid") / np.sqrt(5)
     if kind == "uneven":  # batches of one policy vary less than those of another
         return white * np.interp(np.arange(n), [0, n / 3, n], [0.3, 0.6, 1.8])
     return white

@@ -1,8 +1,9 @@
 """Runs of the doctor's evaluation half, written as hosts write them.
 
-    python benchmarks/doctor_eval_runs.py FOLDER        # the 60 simulated runs, for a look at them
+    python benchmarks/doctor_eval_runs.py FOLDER [2]    # the 60 simulated runs of a set, for a look at them
 
-Deterministic: a run's seed is its name. ``doctor_eval_table`` holds the table, ``doctor_eval_curves`` the simulation.
+Deterministic: a run's seed is its name. ``doctor_eval_table`` and ``doctor_eval_table_2`` hold the runs of the two
+sets, ``doctor_eval_curves`` the simulation.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ import numpy as np
 from doctor_eval_curves import EVENTS, Curves, add_noise, add_outliers, round_to, schedule, simulate, smooth
 from doctor_eval_specs import MAPPED, NAMES, ROLES, Spec
 from doctor_eval_table import SPECS
+from doctor_eval_table_2 import SPECS as SPECS_2
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Series = dict[str, tuple[Array, Array]]  # steps and values by name
+SETS = {1: SPECS, 2: SPECS_2}
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def _extras(spec: Spec, curves: Curves, rng: np.random.Generator) -> None:
     """Further series of the host, from the curves and the setting."""
     setting, x = spec.setting, curves.x
     share = 1 - curves.recon / setting.null
-    active = min(setting.latents, setting.rank) if "too_many" not in spec.name else setting.latents
+    active = min(setting.latents, setting.rank) if spec.active is None else spec.active
     bound = 0.93 if "vae_log_var_limit" in spec.config else 0.0
     norms = spec.typical_norm * np.exp(0.5 * rng.normal(size=curves.points)) * (1 + 4 * np.exp(-x / 0.03))
     extra = {
@@ -162,6 +165,8 @@ def config_of(spec: Spec) -> dict[str, Any]:
         "name": "qmix_vae", "mac": "basic_mac", "learner": "am_learner", "runner": "parallel", "batch_size": 32,
         "lr": 0.0005, "gamma": 0.99, "t_max": spec.span, "learner_log_interval": 1000, "optim_alpha": 0.99,
     }  # fmt: skip
+    if spec.unconfigured:
+        return {}
     if not spec.bare:
         setting = spec.setting
         code = "vae_latent_dim" if spec.names == "plugin" else "subgoal_dim"
@@ -173,16 +178,16 @@ def config_of(spec: Spec) -> dict[str, Any]:
 # --- files ----------------------------------------------------------------------------------------
 
 
-def _rows(series: Series) -> list[dict[str, float]]:
-    """One row a step, with what was logged at it."""
+def _rows(series: Series, clock: str) -> list[dict[str, float]]:
+    """One row a step, with what was logged at it; ``clock`` is the step's name."""
     rows: dict[float, dict[str, float]] = {}
     for name, (steps, values) in series.items():
         for step, value in zip(steps.tolist(), values.tolist(), strict=True):
             rows.setdefault(step, {})[name] = value
-    return [{"step": int(step), **rows[step]} for step in sorted(rows)]
+    return [{clock: int(step), **rows[step]} for step in sorted(rows)]
 
 
-def write_sacred(folder: Path, series: Series, config: dict[str, Any]) -> Path:
+def write_sacred(folder: Path, series: Series, config: dict[str, Any], clock: str = "step") -> Path:
     """Sacred's metrics.json, NaN written as Sacred writes it."""
     start = "2026-03-02T09:00:00.000000"
     metrics = {
@@ -190,26 +195,27 @@ def write_sacred(folder: Path, series: Series, config: dict[str, Any]) -> Path:
         for name, (steps, values) in series.items()
     }
     (folder / "metrics.json").write_text(json.dumps(metrics))
-    (folder / "config.json").write_text(json.dumps(config))
+    if config:
+        (folder / "config.json").write_text(json.dumps(config))
     return folder
 
 
-def write_csv(folder: Path, series: Series, config: dict[str, Any]) -> Path:
+def write_csv(folder: Path, series: Series, config: dict[str, Any], clock: str = "step") -> Path:
     file = folder / "progress.csv"
     with file.open("w", newline="") as out:
-        writer = csv.DictWriter(out, ["step", *series])
+        writer = csv.DictWriter(out, [clock, *series])
         writer.writeheader()
-        writer.writerows(_rows(series))
+        writer.writerows(_rows(series, clock))
     return file
 
 
-def write_lines(folder: Path, series: Series, config: dict[str, Any]) -> Path:
+def write_lines(folder: Path, series: Series, config: dict[str, Any], clock: str = "step") -> Path:
     file = folder / "log.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in _rows(series)))
+    file.write_text("".join(json.dumps(row) + "\n" for row in _rows(series, clock)))
     return file
 
 
-def write_events(folder: Path, series: Series, config: dict[str, Any]) -> Path:
+def write_events(folder: Path, series: Series, config: dict[str, Any], clock: str = "step") -> Path:
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(str(folder)) as writer:
@@ -222,17 +228,17 @@ def write_events(folder: Path, series: Series, config: dict[str, Any]) -> Path:
 WRITERS = {"sacred": write_sacred, "csv": write_csv, "jsonl": write_lines, "tensorboard": write_events}
 
 
-def build(folder: Path) -> list[Run]:
-    """Writes the simulated runs into ``folder``."""
+def build(folder: Path, chosen: int = 1) -> list[Run]:
+    """Writes the simulated runs of the chosen set into ``folder``."""
     runs = []
-    for spec in SPECS:
+    for spec in SETS[chosen]:
         place = folder / spec.name
         place.mkdir(parents=True)
-        path = WRITERS[spec.form](place, series_of(spec), config_of(spec))
+        path = WRITERS[spec.form](place, series_of(spec), config_of(spec), spec.clock)
         known = f"{spec.points} points, {spec.form}"
         runs.append(Run(spec.name, "simulated", path, spec.accepted, spec.why, MAPPED.get(spec.names, {}), known))
     return runs
 
 
 if __name__ == "__main__":
-    print(f"{len(build(Path(sys.argv[1])))} runs in {sys.argv[1]}")
+    print(f"{len(build(Path(sys.argv[1]), int(sys.argv[2]) if sys.argv[2:] else 1))} runs in {sys.argv[1]}")

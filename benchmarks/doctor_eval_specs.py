@@ -32,7 +32,9 @@ class Spec:
         log: of weight, explained, active, grad_norm, log_var, spread, those that it logs as well.
         lr, clip: of the VAE's optimiser.
         typical_norm: median gradient norm.
-        config: further keys; ``bare`` hosts have none of ours.
+        active: active units at the end; as many as the setting's rank where None.
+        config: further keys; ``bare`` hosts have none of ours, ``unconfigured`` ones save no configuration at all.
+        clock: name of the step in files of rows.
     """
 
     name: str
@@ -58,7 +60,10 @@ class Spec:
     typical_norm: float = 1.5
     speed: float = 0.06
     horizon: float = 1.0
+    active: int | None = None
     bare: bool = False
+    unconfigured: bool = False
+    clock: str = "step"
     config: dict[str, Any] = field(default_factory=dict)
 
 
@@ -79,9 +84,27 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
     "vae": ("vae/kl", "vae/recon", "vae/loss", "vae/beta", "vae/explained_variance", "vae/active", "vae/gnorm", ""),
     "example": ("KLD", "BCE", "total", "beta", "ev", "au", "gnorm", ""),
+    "model": (
+        "model/kl_divergence", "model/reconstruction_loss", "model/total_loss", "model/kl_weight",
+        "model/explained_variance", "model/active_units", "model/grad_norm", "",
+    ),
+    "state_vae": (
+        "state_vae_kl", "state_vae_recon", "state_vae_loss", "state_vae_beta", "state_vae_explained_variance",
+        "state_vae_active_units", "state_vae_grad_norm", "",
+    ),
+    "learner": (
+        "learner/vae_kld", "learner/vae_recon_loss", "learner/vae_total_loss", "learner/vae_beta",
+        "learner/vae_explained_variance", "learner/vae_active_units", "learner/vae_grad_norm", "",
+    ),
+    "epoch": ("kl_loss", "reconstruction_loss", "total_loss", "kl_weight", "explained_variance", "active_units",
+              "vae_grad_norm", ""),
+    "terms": ("latent_cost", "fit_error", "objective", "beta", "ev", "au", "gnorm", ""),
     "plugin": (
         "vae_kl_loss", "vae_recon_loss", "vae_loss", "vae_beta", "vae_explained_variance", "vae_active_units",
         "vae_grad_norm", "vae_log_var_bound_share",
     ),
 }  # fmt: skip
-MAPPED = {"example": {"kl": "KLD", "recon": "BCE", "loss": "total"}}  # names that a user would have to map
+MAPPED = {
+    "example": {"kl": "KLD", "recon": "BCE", "loss": "total"},
+    "terms": {"kl": "latent_cost", "recon": "fit_error", "loss": "objective"},
+}  # names that a user would have to map

@@ -267,7 +267,7 @@ FAULTY = (
     ),
     Spec(
         "too_many_latents", 150, "256 latents, all active, share what 16 would carry", ("latent_oversized",),
-        setting=replace(NATS, latents=256), names="plugin", noise=("white", 0.008),
+        setting=replace(NATS, latents=256), names="plugin", active=256, noise=("white", 0.008),
         log=("weight", "explained", "active", "grad_norm", "log_var", "spread"),
     ),
     Spec(
