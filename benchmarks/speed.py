@@ -29,8 +29,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from omarl.envs.make import make_vec_env
 from omarl.components.vae_trainer import VAEConfig, VAETrainer
+from omarl.envs.make import make_vec_env
 from omarl.utils.allocator import keep_freed_memory
 
 HERE = Path(__file__).parent

@@ -1,6 +1,6 @@
 """The stag hunt as a PettingZoo environment.
 
-    PYTHONPATH=benchmarks python main.py --config=omg_vae with env_args.key=stag_hunt_env t_max=60000
+Run it with ``PYTHONPATH=benchmarks python main.py --config=omg_vae with env_args.key=stag_hunt_env t_max=60000``.
 """
 
 from __future__ import annotations

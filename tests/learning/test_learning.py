@@ -7,8 +7,8 @@ import logging
 import pytest
 import torch
 from omarl import training
-from omarl.experiment import configuration
 from omarl.components.vae_trainer import VAEConfig, VAETrainer
+from omarl.experiment import configuration
 from omarl.utils.metrics import Logger
 
 

@@ -5,10 +5,10 @@ import torch
 from fakes import args_for, env_info, random_batch
 from omarl.components.action_selectors import EpsilonGreedy
 from omarl.components.episode_batch import make_scheme
+from omarl.components.vae_trainer import VAEConfig, VAETrainer
 from omarl.controllers.basic_controller import BasicMAC
 from omarl.controllers.model_controller import ModelMAC
 from omarl.controllers.pymarl_controller import PyMARLController
-from omarl.components.vae_trainer import VAEConfig, VAETrainer
 from omarl.types import ConfigError, Observation, TrainingError
 from unit.test_omg_vae_learner import learner_of
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from fakes import RecordingLogger
 from omarl.analysis.doctor import Finding
-from omarl.learners import vae_watch
 from omarl.components.vae_trainer import VAEConfig, VAETrainer
+from omarl.learners import vae_watch
 from omarl.learners.vae_watch import FIRST_LOOK, VAEWatch
 
 
@@ -83,7 +83,8 @@ def test_act_hands_the_kl_weight_over_without_a_jump(monkeypatch):
     watch, trainer, _ = watched(monkeypatch, True, finding(vae_alpha_schedule="pi", vae_kl_target=7.0))
     before = trainer.alpha
     look(watch, FIRST_LOOK)
-    assert trainer.weight.controller is not None and trainer.weight.controller.target == 7.0 and trainer.alpha == before
+    controller = trainer.weight.controller
+    assert controller is not None and controller.target == 7.0 and trainer.alpha == before
 
 
 def test_act_leaves_alone_what_is_not_safe(monkeypatch):
