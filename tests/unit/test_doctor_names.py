@@ -1,7 +1,9 @@
 """Names that two networks share, weights that rounding hides, and leaps that look like new batches."""
 
 import numpy as np
+import pytest
 from omarl.analysis.doctor import diagnose_arrays
+from omarl.types import ConfigError
 
 N = 200
 X = np.linspace(0, 1, N)
@@ -63,3 +65,11 @@ def test_a_weight_above_the_elbos_is_too_large_where_most_of_the_marginals_cost_
 
     assert symptoms(logged(13.0)) == ["kl_weight_too_large"]
     assert symptoms(logged(8.5)) == []
+
+
+def test_a_prefix_that_names_a_vae_makes_its_losses_known():
+    kl, recon = 6 + 0.1 * RNG.normal(size=N), 0.4 + 0.01 * RNG.normal(size=N)
+    found = diagnose_arrays({"state_vae_kl": kl, "state_vae_recon": recon, "state_vae_loss": recon + 0.01 * kl})
+    assert abs(found.measured["kl_mean"] - 6) < 0.1 and abs(found.measured["kl_weight"] - 0.01) < 1e-3
+    with pytest.raises(ConfigError, match="no VAE"):
+        diagnose_arrays({"policy_kl": kl, "team_reward_loss": recon})

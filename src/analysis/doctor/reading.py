@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "skipped": ("vae_skipped_share",),
     "updates": ("updates", "vae_updates", "train_steps", "n_updates"),
 }  # fmt: skip
+KNOWN = frozenset(alias for aliases in ROLES.values() for alias in aliases)
 # Names that a policy's loss bears as well: a VAE's only beside a series that is one's beyond doubt.
 SHARED = frozenset({"kl", "kl_loss", "kl_div", "kl_divergence", "nll", "mse", "mse_loss", "loss", "total_loss",
                     "alpha", "beta", "recon", "reconstruction", "elbo", "explained_variance",
@@ -112,14 +114,25 @@ def _candidates(series: Mapping[str, Series], aliases: tuple[str, ...]) -> list[
     for name in series:
         *path, end = re.split(r"[/.]", name)
         end = end.lower().replace("-", "_").replace(" ", "_")
+        owner, end = _owned(end)
         if end not in aliases:
             continue
-        where = "/".join(path)
+        where = "/".join([*path, owner] if owner else path)
         of_vae, of_policy = bool(VAE.search(where)), bool(POLICY.search(where))
         is_shared = end in SHARED and not of_vae
         if not (is_shared and of_policy):
             found.append(((not of_vae, aliases.index(end)), name, is_shared))
     return [(name, is_shared) for _, name, is_shared in sorted(found, key=lambda each: each[0])]
+
+
+@cache
+def _owned(end: str) -> tuple[str, str]:
+    """A name's owner and what is logged of it: state_vae_kl is the kl of a state_vae; "" where the name is known."""
+    if end in KNOWN:
+        return "", end
+    owned = [alias for alias in KNOWN if re.search(rf"(vae|omg|autoencoder)_{alias}$", end)]
+    alias = max(owned, key=len, default="")
+    return (end.removesuffix(f"_{alias}"), alias) if alias else ("", end)
 
 
 def _with_a_total(found: dict[str, Series], sure_total: bool) -> dict[str, Series]:
