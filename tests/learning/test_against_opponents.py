@@ -29,7 +29,7 @@ def pool(tmp_path_factory):
 
 
 @pytest.mark.parametrize("algorithm, steps", [
-    ("omg_ppo", 60_000), ("omg_categorical", 60_000), ("omg", 100_000), ("liam", 60_000),
+    ("omg_ppo", 60_000), ("omg_categorical", 60_000), ("omg", 130_000), ("liam", 60_000),
 ])  # fmt: skip
 def test_partners_never_met_are_met_at_the_food(pool, tmp_path, algorithm, steps):
     words = [f"t_max={steps}", f"test_interval={steps}", "test_nepisode=256", f"pool={pool}"]

@@ -68,6 +68,7 @@ def test_explained_variance_compares_each_dimension_with_its_own_mean():
     with torch.no_grad():
         for p in trainer.parameters:
             p.zero_()
+    trainer.features.observe(torch.randn(2000, 2))
     states = torch.randn(2000, 2) + torch.tensor([2.0, -2.0])
     described = trainer.describe(states)  # decodes to 0: error 1 + 4, variance 1
     assert described["vae_explained_variance"] == pytest.approx(-4.0, abs=0.5)
