@@ -132,6 +132,16 @@ def medians(rows: list[Row], **where: str) -> dict[str, float]:
     return {column.name: float(np.median(values_of(rows, column.name, **where))) for column in COLUMNS}
 
 
+def _fewer(rows: list[Row]) -> str:
+    """How many seeds each setting has, in words."""
+    counts: dict[str, dict[tuple[str, str], int]] = {}
+    for row in rows:
+        each = counts.setdefault(row["setting"], {})
+        each[row["family"], row["regime"]] = each.get((row["family"], row["regime"]), 0) + 1
+    said = {name: sorted(set(each.values())) for name, each in sorted(counts.items())}
+    return ", ".join(f"{name}: {' or '.join(map(str, found))}" for name, found in said.items())
+
+
 def ceiling_of(rows: list[Row], family: str, regime: str) -> float:
     """Median explained variance of the plain autoencoder."""
     found = values_of(rows, "explained_variance", family=family, regime=regime, setting="ceiling")
@@ -171,7 +181,8 @@ def results_table(rows: list[Row], regime: str) -> list[str]:
             cells = [cell(values_of(rows, column.name, **where), column.format) for column in columns]
             last = ["", ""]
             if setting == "default":
-                last = [_fraction(ceiling_of(rows, family, regime)), said(judged[family])]
+                ceiling = ceiling_of(rows, family, regime)
+                last = ["" if math.isnan(ceiling) else _fraction(ceiling), said(judged[family])]
             lines.append("| " + " | ".join([family, setting, *cells, *last]) + " |")
     return lines
 
@@ -203,13 +214,13 @@ def before_after_table(rows: list[Row]) -> list[str]:
 
 INTRODUCTION = """\
 `python benchmarks/vae_states.py` trains the VAE on recorded streams of states; `python benchmarks/vae_states.py \
-table` makes this page from `vae_states/trainings.csv`. Medians over {seeds} seeds with 95% bootstrap intervals; \
-a seed changes the recorded stream and the network. {updates} updates of 128 states each.
+table` makes this page from `vae_states/trainings.csv`. Medians over {seeds} seeds with 95% bootstrap \
+intervals ({fewer}); a seed changes the recorded stream and the network. {updates} updates of 128 states each.
 
 - **replay**: each update draws from all episodes so far; episodes arrive at even intervals.
 - **refresh**: batches of about 900 states (whole episodes), {per_batch} updates on each, then the batch is \
 discarded; a setting with `vae_window: K` keeps the last K batches.
-- **first**, **final**: the user's first and final settings (`src/ablation.py`) with PyMARL's literal loss \
+- **first**, **final**: the user's first and final settings (`src/ablation/settings.py`) with PyMARL's literal loss \
 (`vae_formula: raw_mean`, `vae_likelihood: gaussian`, `vae_encoder: mlp`, `vae_window: 1`). **default**: \
 `VAEConfig()`, the same on every family.
 - **ceiling**: explained variance of a plain autoencoder, the median of {ceiling_seeds} seeds: the default's \
@@ -240,7 +251,11 @@ def write(folder: Path, page: Path) -> None:
     lines = ["# The state VAE on the states that users have", ""]
     lines += [
         INTRODUCTION.format(
-            seeds=seeds, updates=_listed(updates), per_batch=_listed(per_batch), ceiling_seeds=ceiling_seeds
+            seeds=seeds,
+            fewer=_fewer(rows),
+            updates=_listed(updates),
+            per_batch=_listed(per_batch),
+            ceiling_seeds=ceiling_seeds,
         )
     ]
     for regime in REGIMES:
