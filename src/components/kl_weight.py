@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from .schedules import PIController, cyclical, linear, sigmoid
 
 # vae_beta = BETA_PER_ALPHA * omg_vae_alpha where the reconstruction is in nats per state (vae_formula: nats).
-# Chosen on benchmarks/vae_states' tuning families; see docs/vae-stability.md.
+# docs/metrics.md says how it was chosen.
 BETA_PER_ALPHA = 20.0
 PI_RANGE = 10.0  # the controlled KL weight stays between 0 and this many times omg_vae_alpha
 

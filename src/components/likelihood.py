@@ -40,6 +40,7 @@ class Likelihood:
         self.groups = (torch.stack(padded) if padded else empty).to(device)  # [G, K]; S stands for no feature
         self.is_gaussian = len(self.gaussian) == types.size
         self.has_copies = bool(types.is_copy.any())
+        self.grouped = types.where(CATEGORICAL).to(device)
         self.follow()
 
     def follow(self) -> None:
@@ -107,8 +108,7 @@ class Likelihood:
         if len(self.bits):
             q = p[self.bits]
             nats -= float((q * q.log() + (1 - q) * (1 - q).log()).sum())
-        grouped = self.types.where(CATEGORICAL).to(p.device)  # copies left out, as everywhere
-        return nats - float((p[grouped] * p[grouped].log()).sum())
+        return nats - float((p[self.grouped] * p[self.grouped].log()).sum())
 
     def accuracy(self, outputs: Tensor, states: Tensor) -> float:
         """The share of one-hot groups and bits decoded right, mean over groups and bits; NaN where there are none.
