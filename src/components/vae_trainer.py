@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..config.schema import key, read
 from ..modules.grid_nets import Grid, grid_of
-from ..modules.losses import EXP_CLAMP, kl_exp_clamped, kl_standard_normal
+from ..modules.losses import EXP_CLAMP, kl_exp_clamped, kl_standard_normal, squared_error
 from ..modules.vae import StateVAE
 from ..types import Block, ConfigError, PathLike, TrainingError
 from .feature_types import CONSTANT
@@ -199,7 +199,7 @@ class VAETrainer(VAEOptimiser):
     def _recon(self, outputs: Tensor, states: Tensor, inputs: Tensor) -> Tensor:
         if self.formula == "nats":
             return self.features.likelihood.nll(outputs, states, inputs).mean()
-        return (outputs - inputs).square().mean()
+        return squared_error(outputs, inputs).mean()
 
     def _rows(self, states: States) -> Tensor:
         """States of any leading shape as float32 rows on the VAE's device."""

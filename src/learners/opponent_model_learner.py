@@ -25,7 +25,7 @@ from ..components.schedules import linear
 from ..components.vae_optimiser import VAEOptimiser
 from ..components.vae_trainer import VAEConfig
 from ..config.schema import key, read
-from ..modules.losses import calibrated_nll, kl_gaussians, sample_gaussian
+from ..modules.losses import calibrated_nll, kl_gaussians, sample_gaussian, squared_error
 from ..opponents.pool import read_pool
 from ..types import ConfigError, MetricLogger, PathLike
 from ..utils.metrics import Grid, IntervalStats
@@ -340,7 +340,7 @@ class OpponentModelLearner:
         target = self.prior.standardised(now)
         decoded = self.student.decode(goal, before[valid])
         fit = calibrated_nll(decoded, target) if self.config.vae_decoder == "calibrated" else None
-        numbers = self.trainer.descend((decoded - target).square().mean(), mu, kl, fit)
+        numbers = self.trainer.descend(squared_error(decoded, target).mean(), mu, kl, fit)
         return {f"omg_{name.removeprefix('vae_')}": value for name, value in numbers.items()}
 
     def cuda(self) -> None:
