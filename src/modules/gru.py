@@ -1,8 +1,8 @@
-"""``nn.GRU`` along whole sequences on a CPU, in about half the time.
+"""``nn.GRU`` for sequences on a CPU, in about half the time.
 
-What depends on time alone is left to the loop: one small matrix product and one compiled pass over the gates a
-step. Everything else, gradients of the weights included, is one large product over all steps (``linear``).
-Needs numba; without it, on a GPU, and for a single step it is ``nn.GRU``.
+The loop over time contains only one small matrix product and one compiled pass over the gates. Everything else,
+including the gradients of the weights, is one large matrix product over all steps (``linear``). Without numba, on a
+GPU, and for sequences of one step, ``nn.GRU`` itself is used.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .linear import linear, outer
 
 @cache
 def kernels() -> Any:
-    """The compiled gates, or None where numba is not installed."""
+    """The module of compiled gates, or None if numba is not installed."""
     try:
         from . import gru_gates
     except ImportError:
@@ -29,10 +29,10 @@ def kernels() -> Any:
 
 
 class _Recurrence(Function):
-    """Hidden states [T, M, H] from the inputs' share of the gates [T, M, 3H] and the first state [M, H].
+    """Hidden states [T, M, H] from the inputs' contribution to the gates [T, M, 3H] and the first state [M, H].
 
-    Gates in torch's order: reset, update, new. Cho et al. 2014, with torch's placing of the second bias. The gates
-    take the memory of ``inputs``; where no gradient will be asked for, each step's take the last one's.
+    Gates are in torch's order: reset, update, new (Cho et al. 2014, with the second bias where torch puts it). The
+    gates overwrite the memory of ``inputs``. Without gradients, every step overwrites the gates of the step before.
     """
 
     @staticmethod
@@ -71,14 +71,14 @@ class _Recurrence(Function):
 
 
 class GRU(nn.GRU):
-    """One layer of ``nn.GRU``, batch first: the same parameters, the same function, the same files."""
+    """One layer of ``nn.GRU``, batch first, with the same parameters, the same function and the same state dict."""
 
     weight_ih_l0: Tensor
     weight_hh_l0: Tensor
     bias_ih_l0: Tensor
     bias_hh_l0: Tensor
 
-    under_vmap = False  # torch.func.vmap has no rule for gru_cell, and would run its networks one by one
+    under_vmap = False  # True: avoid gru_cell, for which torch.func.vmap has no rule and would loop over networks
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size, batch_first=True)
@@ -93,7 +93,7 @@ class GRU(nn.GRU):
         return hidden.transpose(0, 1), hidden[-1:]
 
     def step(self, input: Tensor, hidden: Tensor) -> Tensor:
-        """One step: [M, I], [M, H] -> [M, H]; a sixth of what a sequence of one costs."""
+        """One step: [M, I], [M, H] -> [M, H]; costs a sixth of a sequence of one step."""
         weights = self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0
         if not self.under_vmap:
             return torch.gru_cell(input, hidden, *weights)

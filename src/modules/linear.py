@@ -1,6 +1,6 @@
-"""``nn.Linear`` at the processor's speed: oneDNN's matrix product where torch would take a slower one.
+"""``nn.Linear`` with oneDNN's matrix product, which is faster than torch's default on some CPUs.
 
-For float32 on a CPU torch asks MKL, which reaches half of what oneDNN does on processors that are not Intel's.
+For float32 on a CPU torch calls MKL, which reaches half of oneDNN's speed on processors that are not Intel's.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional as F
 
-MIN_ROWS, MIN_WIDTH, MIN_WORK = 256, 16, 1 << 20  # below which calling oneDNN costs more than it saves
+MIN_ROWS, MIN_WIDTH, MIN_WORK = 256, 16, 1 << 20  # below these, calling oneDNN costs more than it saves
 
-# What torch.compile calls on CPUs; private, so that its absence must change nothing but the speed.
+# The operator that torch.compile calls on CPUs. It is private: if it is missing, only the speed may change.
 _product: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``x @ weight.T + bias`` of matrices, without gradient."""
+    """``x @ weight.T + bias`` for matrices, without gradient."""
     if _product is None or x.device.type != "cpu" or x.dtype != torch.float32:
         return F.linear(x, weight, bias)
     return _product(x, weight, bias, "none", [], "")
 
 
 def outer(a: Tensor, b: Tensor) -> Tensor:
-    """``a.T @ b`` of [M, A] and [M, B], without gradient; the wider one second, which is faster."""
+    """``a.T @ b`` for [M, A] and [M, B], without gradient; computed with the wider matrix second, which is faster."""
     return product(a.t(), b.t()) if b.shape[1] >= a.shape[1] else product(b.t(), a.t()).t()
 
 
 def under_vmap(x: Tensor) -> bool:
-    """Whether ``torch.vmap`` is at work on ``x``, which it cannot take through functions of one's own."""
+    """Whether ``x`` is inside ``torch.vmap``, which does not support custom autograd functions."""
     return torch._C._functorch.is_batchedtensor(x)
 
 
@@ -52,7 +52,7 @@ class _Linear(Function):
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """``F.linear``: x [..., I], weight [O, I], bias [O] -> [..., O]."""
     if x.dim() == 3 and not x.is_contiguous() and x.transpose(0, 1).is_contiguous():
-        return linear(x.transpose(0, 1), weight, bias).transpose(0, 1)  # laid out as it was: nothing is copied
+        return linear(x.transpose(0, 1), weight, bias).transpose(0, 1)  # keeps the memory layout: no copy
     rows = x.numel() // x.shape[-1]
     small = rows < MIN_ROWS or min(weight.shape) < MIN_WIDTH or rows * weight.numel() < MIN_WORK
     if _product is None or small or x.device.type != "cpu" or x.dtype != torch.float32 or under_vmap(x):
@@ -61,7 +61,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """``nn.Linear`` with a bias: the same parameters, the same function, the same files."""
+    """``nn.Linear`` with a bias, with the same parameters, the same function and the same state dict."""
 
     def forward(self, input: Tensor) -> Tensor:
         """[..., I] -> [..., O]."""

@@ -1,9 +1,8 @@
-"""Losses as pure functions of tensors: nothing is reduced over the batch here unless it says so.
+"""Losses as pure functions of tensors, without reduction over the batch unless the docstring states one.
 
-Every function keeps the leading dimensions ``...`` (a batch of any shape) and says which of the last ones it
-reduces and how, because the KL weight means nothing without the reductions: a reconstruction that is a *mean*
-over S dimensions beside a KL that is a *sum* over Z makes ``alpha`` an effective beta of ``alpha * S`` on the
-summed scale.
+Every function keeps the leading dimensions ``...`` (a batch of any shape) and states which of the last dimensions it
+reduces and how. The KL weight has no meaning without the reductions: if the reconstruction loss is a *mean* over S
+dimensions and the KL a *sum* over Z, then ``alpha`` equals a beta of ``alpha * S`` with summed losses.
 """
 
 from __future__ import annotations
@@ -14,25 +13,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-EXP_CLAMP = 10.0  # the largest exp(log_var) that ``kl_exp_clamped`` counts
+EXP_CLAMP = 10.0  # upper bound of exp(log_var) in ``kl_exp_clamped``
 MIN_LOG_SIGMA = -6.0  # of the calibrated decoder: a perfect reconstruction must not divide by zero
 
 
 def tanh_bound(raw: Tensor, limit: float) -> Tensor:
     """Log-variance kept inside (-limit, limit) with a gradient everywhere: ``limit * tanh(raw / limit)``.
 
-    The bounded value serves the sample and the KL alike. Source: NVAE, Vahdat and Kautz 2020 (limit 5).
+    Use the bounded value for both the sample and the KL. Source: NVAE, Vahdat and Kautz 2020 (limit 5).
     """
     return limit * torch.tanh(raw / limit)
 
 
 def clamp_bound(raw: Tensor, limit: float) -> Tensor:
-    """Log-variance clamped to [-limit, limit]: no gradient outside, so that a latent may stay stuck there."""
+    """Log-variance clamped to [-limit, limit]. Outside there is no gradient, so a latent may remain stuck there."""
     return raw.clamp(-limit, limit)
 
 
 def softplus_bound(raw: Tensor) -> Tensor:
-    """Log-variance of a standard deviation that is a softplus: ``2 log(softplus(raw ln 2) / ln 2)``.
+    """Log-variance for which the standard deviation is a softplus: ``2 log(softplus(raw ln 2) / ln 2)``.
 
     The standard deviation grows linearly instead of exponentially, and is 1 at raw = 0. Source:
     Efficient-VDVAE, Hazami, Mama and Thurairatnam 2022, section 4.
@@ -55,11 +54,11 @@ def kl_standard_normal(mu: Tensor, log_var: Tensor) -> Tensor:
 
 
 def kl_exp_clamped(mu: Tensor, log_var: Tensor) -> Tensor:
-    """``kl_standard_normal`` with exp(log_var) clamped at 10, as it is often proposed: for comparison only.
+    """``kl_standard_normal`` with exp(log_var) clamped at 10, a variant that is often proposed; for comparison only.
 
-    Above log_var = ln 10 the clamped term has no gradient and d KL / d log_var = -0.5: descent then *widens* the
-    posterior without end, and the "KL" falls below zero (3.0 at log_var = 3, where the KL is 8.0; -0.5 at 10,
-    where it is 11,008). Bound log_var itself instead.
+    Above log_var = ln 10 the clamped term has no gradient and d KL / d log_var = -0.5. Gradient descent then
+    *widens* the posterior without limit, and the value falls below zero (3.0 at log_var = 3, where the KL is 8.0;
+    -0.5 at log_var = 10, where the KL is 11,008). Bound log_var itself instead.
     """
     return 0.5 * (mu.square() + log_var.exp().clamp(max=EXP_CLAMP) - 1.0 - log_var)
 
@@ -71,24 +70,13 @@ def kl_gaussians(mu_q: Tensor, log_var_q: Tensor, mu_p: Tensor, log_var_p: Tenso
     return 0.5 * (spread + shift - 1.0 + log_var_p - log_var_q)
 
 
-def balanced_kl(
-    mu_q: Tensor, log_var_q: Tensor, mu_p: Tensor, log_var_p: Tensor, prior_weight: float, posterior_weight: float
-) -> Tensor:
-    """``w_d KL(sg q || p) + w_r KL(q || sg p)`` of each dimension, sg stopping gradients: [..., Z] -> [..., Z].
 
-    For a *learned* prior: how fast it moves to the posterior (``prior_weight``, w_d) is set apart from how much
-    the posterior is pulled to it (``posterior_weight``, w_r). Source: DreamerV3, Hafner et al. 2023, equation 3
-    (weights 1 and 0.1 there; DreamerV2 has 0.8 and 0.2).
-    """
-    dynamics = kl_gaussians(mu_q.detach(), log_var_q.detach(), mu_p, log_var_p)
-    representation = kl_gaussians(mu_q, log_var_q, mu_p.detach(), log_var_p.detach())
-    return prior_weight * dynamics + posterior_weight * representation
 
 
 def free_bits(kl: Tensor, nats: float) -> Tensor:
-    """Each latent's KL, averaged over the batch, counted only above ``nats``: [M, Z] -> [Z].
+    """Each latent's KL, averaged over the batch and clamped from below at ``nats``: [M, Z] -> [Z].
 
-    Below it a latent pays nothing, and gets no gradient from the KL. Source: Kingma et al. 2016 (IAF), equation 15.
+    Below ``nats`` a latent receives no gradient from the KL. Source: Kingma et al. 2016 (IAF), equation 15.
     """
     return kl.mean(dim=0).clamp(min=nats)
 
@@ -102,8 +90,8 @@ def calibrated_nll(prediction: Tensor, target: Tensor) -> Tensor:
     """Gaussian negative log-likelihood whose variance is the batch's own mean squared error: [M, S] -> scalar.
 
     *Summed* over S, averaged over M, without the constant S/2 log(2 pi): ``S log sigma + S/2`` at the optimal
-    ``sigma^2 = MSE``. It balances itself against a KL of weight 1. Source: sigma-VAE, Rybkin, Daniilidis and
-    Levine 2021, equation 5; log sigma is softly kept above -6 as there.
+    ``sigma^2 = MSE``. It needs no KL weight other than 1. Source: sigma-VAE, Rybkin, Daniilidis and Levine 2021,
+    equation 5; log sigma is softly bounded below at -6, as in the paper.
     """
     error = (prediction - target).square()
     log_sigma = 0.5 * error.mean().clamp(min=1e-20).log()
@@ -112,5 +100,5 @@ def calibrated_nll(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of ``values`` where ``mask`` is 1; 0 where the mask is empty (rather than NaN)."""
+    """Mean of ``values`` where ``mask`` is 1; 0 (not NaN) if the mask is empty."""
     return (values * mask).sum() / mask.sum().clamp(min=1.0)

@@ -1,4 +1,4 @@
-"""A recurrent network along rows of steps, forgetting where an episode begins."""
+"""Runs a recurrent network along rows of steps and resets its state where an episode begins."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def as_rows(steps: Tensor) -> Tensor:
-    """[E, T, N, I] -> [E*N, T, I], laid out in memory time first, as recurrent networks take them."""
+    """[E, T, N, I] -> [E*N, T, I], stored time first in memory, the layout that recurrent networks use."""
     return steps.transpose(0, 1).flatten(1, 2).transpose(0, 1)
 
 
@@ -22,10 +22,11 @@ def unroll_rows(agent: Any, rows: Tensor, hidden: Tensor, begins: Tensor | None 
     """Outputs [M, T, U] along inputs [M, T, I], from hidden [M, H].
 
     Args:
-        agent: has ``forward(inputs, hidden)`` and ``init_hidden()``, better ``unroll(rows, hidden)`` too.
+        agent: has ``forward(inputs, hidden)`` and ``init_hidden()``; if it also has ``unroll(rows, hidden)``, that
+            is used.
         rows: the inputs.
-        hidden: the recurrent state before the first of them.
-        begins: [M, T, 1], 1 where an episode begins; None where rows are episodes.
+        hidden: the recurrent state before the first step.
+        begins: [M, T, 1], 1 where an episode begins; None if every row is one episode.
     """
     if begins is not None and getattr(agent, "is_recurrent", True):
         return _unroll_restarting(agent, rows, hidden, begins)
@@ -37,29 +38,29 @@ def _unroll_agent(agent: Any, rows: Tensor, hidden: Tensor) -> Tensor:
     if hasattr(agent, "unroll"):
         return agent.unroll(rows, hidden)[0]
     outputs = []
-    for t in range(rows.shape[1]):  # an agent of PyMARL's kind steps only
+    for t in range(rows.shape[1]):  # PyMARL's agents only have single steps
         out, hidden = agent(rows[:, t], hidden)
         outputs.append(out)
     return torch.stack(outputs, dim=1)
 
 
 def _unroll_restarting(agent: Any, rows: Tensor, hidden: Tensor, begins: Tensor) -> Tensor:
-    """As ``unroll_rows``, forgetting where ``begins`` [M, T, 1] is 1.
+    """As ``unroll_rows``, with the recurrent state reset where ``begins`` [M, T, 1] is 1.
 
-    Each episode's part becomes a row of its own, so that the recurrent network still runs in one call.
+    Each episode's part of a row becomes a separate row, so that the recurrent network still runs in one call.
     """
     m, steps = rows.shape[:2]
     starts = begins.squeeze(-1) > 0
-    starts[:, 0] = False  # the carry there is right as it is
+    starts[:, 0] = False  # ``hidden`` is already the state there
     if not starts.any():
         return _unroll_agent(agent, rows, hidden)
-    part = starts.long().cumsum(dim=1)  # [M, T]: which part of its row a step belongs to
+    part = starts.long().cumsum(dim=1)  # [M, T]: the part of its row that a step belongs to
     first_part = torch.cat([part.new_zeros(1), (part[:, -1] + 1).cumsum(dim=0)[:-1]])
-    segment = part + first_part[:, None]  # [M, T]: numbered over all rows
+    segment = part + first_part[:, None]  # [M, T]: parts numbered over all rows
     n_segments = int(segment[-1, -1]) + 1
     clock = torch.arange(steps, device=rows.device).expand(m, -1)
     began = torch.where(starts, clock, torch.zeros_like(clock)).cummax(dim=1).values
-    place = clock - began  # [M, T]: the step within its part
+    place = clock - began  # [M, T]: the index of the step within its part
     longest = int(place.max()) + 1
     padded = rows.new_zeros(n_segments, longest, rows.shape[2]).index_put((segment, place), rows)
     fresh = agent.init_hidden().expand(n_segments, -1)

@@ -1,4 +1,4 @@
-"""The fast layers are torch's own, number for number: forward, gradients, files."""
+"""Linear and GRU equal torch's layers: outputs, gradients and state dicts."""
 
 import copy
 
@@ -23,7 +23,7 @@ def gradients(module, inputs, outputs):
 @pytest.mark.parametrize(
     ("rows", "sizes"), [(4, (64, 32)), (600, (64, 32)), (600, (21, 64)), (600, (64, 192)), (600, (64, 1))]
 )
-def test_linear_is_torchs(rows, sizes):
+def test_linear_equals_torch(rows, sizes):
     ours = Linear(*sizes)
     theirs = nn.Linear(*sizes)
     theirs.load_state_dict(ours.state_dict())
@@ -34,20 +34,20 @@ def test_linear_is_torchs(rows, sizes):
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_linear_needs_no_gradient_of_its_input():
+def test_linear_works_without_gradient_of_its_input():
     layer = Linear(32, 32)
     layer(torch.randn(500, 32)).sum().backward()
     assert layer.weight.grad is not None
 
 
-def test_many_rows_of_stacked_networks_are_torchs():
-    """``torch.vmap`` takes no functions of one's own: opponents that many copies meet are stacked."""
+def test_linear_under_vmap_equals_torch():
+    """``torch.vmap``, which runs stacked opponent networks, does not support custom autograd functions."""
     x, weight, bias = torch.randn(3, 300, 64), torch.randn(3, 64, 64), torch.randn(3, 64)
     stacked = torch.vmap(linear_module.linear)(x, weight, bias)
     torch.testing.assert_close(stacked, x @ weight.mT + bias[:, None], atol=1e-4, rtol=1e-4)
 
 
-def test_linear_without_onednn_is_torchs(monkeypatch):
+def test_linear_without_onednn_equals_torch(monkeypatch):
     monkeypatch.setattr(linear_module, "_product", None)
     layer, x = Linear(32, 32), torch.randn(500, 32)
     assert torch.equal(layer(x), nn.functional.linear(x, layer.weight, layer.bias))
@@ -57,7 +57,7 @@ def test_linear_without_onednn_is_torchs(monkeypatch):
 @pytest.mark.parametrize(
     ("rows", "steps", "size", "width"), [(5, 26, 7, 8), (96, 26, 64, 64), (1, 2, 3, 4), (300, 9, 40, 33)]
 )
-def test_gru_is_torchs(rows, steps, size, width):
+def test_gru_equals_torch(rows, steps, size, width):
     assert gru_module.kernels() is not None
     ours, theirs = GRU(size, width), nn.GRU(size, width, batch_first=True)
     theirs.load_state_dict(ours.state_dict())
@@ -73,7 +73,7 @@ def test_gru_is_torchs(rows, steps, size, width):
         torch.testing.assert_close(got / scale, expected / scale, rtol=1e-4, atol=1e-5)
 
 
-def test_gradients_of_the_gru_are_those_of_finite_differences():
+def test_gru_gradients_match_finite_differences():
     torch.manual_seed(0)
     layer = GRU(3, 4)
     x, h = torch.randn(2, 5, 3), torch.zeros(1, 2, 4)
@@ -99,13 +99,13 @@ def test_saturated_gates_stay_finite():
     assert torch.isfinite(out).all() and out.abs().max() <= 1 and torch.isfinite(x.grad).all()
 
 
-def test_a_step_is_a_sequence_of_one():
+def test_gru_step_equals_a_sequence_of_one_step():
     layer = GRU(6, 8)
     x, h = torch.randn(10, 6), torch.randn(10, 8)
     torch.testing.assert_close(layer.step(x, h), layer(x.unsqueeze(1), h.unsqueeze(0))[0].squeeze(1))
 
 
-def test_without_numba_and_in_double_it_is_torchs(monkeypatch):
+def test_gru_without_numba_or_in_double_equals_torch(monkeypatch):
     layer, x, h = GRU(6, 8), torch.randn(3, 5, 6), torch.zeros(1, 3, 8)
     fast = layer(x, h)[0]
     double = copy.deepcopy(layer).double()
@@ -115,7 +115,7 @@ def test_without_numba_and_in_double_it_is_torchs(monkeypatch):
     torch.testing.assert_close(slow, fast, rtol=1e-5, atol=1e-6)
 
 
-def test_what_is_laid_out_time_first_stays_so_and_is_the_same():
+def test_time_first_layout_is_kept_and_gives_equal_results():
     layer, x = Linear(20, 64), torch.randn(96, 26, 20)
     first = x.transpose(0, 1).contiguous().transpose(0, 1)
     out = layer(first)
@@ -130,8 +130,8 @@ def test_what_is_laid_out_time_first_stays_so_and_is_the_same():
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_the_gru_is_the_same_where_no_gradient_is_asked_for():
+def test_gru_outputs_are_equal_without_gradients():
     gru, x, h = GRU(16, 16), torch.randn(7, 9, 16), torch.randn(1, 7, 16)
     with torch.no_grad():
-        quietly = gru(x, h)[0]
-    torch.testing.assert_close(quietly, gru(x, h)[0], rtol=0, atol=0)
+        without_gradient = gru(x, h)[0]
+    torch.testing.assert_close(without_gradient, gru(x, h)[0], rtol=0, atol=0)

@@ -3,7 +3,6 @@ import math
 import pytest
 import torch
 from omarl.modules.losses import (
-    balanced_kl,
     calibrated_nll,
     clamp_bound,
     free_bits,
@@ -19,7 +18,7 @@ from omarl.modules.losses import (
 from torch.distributions import Normal, kl_divergence
 
 
-def test_kl_is_zero_at_the_prior_and_known_beside_it():
+def test_kl_is_zero_at_the_prior_and_matches_hand_computed_values():
     assert kl_standard_normal(torch.zeros(3), torch.zeros(3)).tolist() == [0, 0, 0]
     # mu = 2: mu^2 / 2. log_var = 3: (e^3 - 1 - 3) / 2 = 8.04
     assert kl_standard_normal(torch.tensor(2.0), torch.tensor(0.0)).item() == pytest.approx(2.0)
@@ -32,7 +31,7 @@ def test_kl_agrees_with_torch_distributions():
     torch.testing.assert_close(kl_standard_normal(mu, log_var), reference)
 
 
-def test_bounded_log_var_never_loses_its_gradient_nor_its_bound():
+def test_tanh_bound_keeps_the_limit_and_a_non_zero_gradient():
     raw = torch.tensor([-1e4, -20.0, 0.0, 0.1, 12.0, 1e4], requires_grad=True)
     bounded = tanh_bound(raw, 5.0)
     assert bounded.abs().max() <= 5.0
@@ -42,14 +41,14 @@ def test_bounded_log_var_never_loses_its_gradient_nor_its_bound():
     assert raw.grad is not None and (raw.grad[1:5] > 0).all() and torch.isfinite(raw.grad).all()
 
 
-def test_kl_of_a_bounded_log_var_pulls_back_from_the_bound():
-    """The clamp of exp(log_var) inside the KL alone would push outwards there (gradient -0.5)."""
+def test_kl_gradient_of_a_bounded_log_var_points_away_from_the_bound():
+    """With exp(log_var) clamped inside the KL, the gradient would point outwards there (-0.5)."""
     raw = torch.tensor(4.0, requires_grad=True)
     kl_standard_normal(torch.tensor(0.0), tanh_bound(raw, 5.0)).backward()
     assert raw.grad is not None and raw.grad.item() > 0
 
 
-def test_sample_has_the_moments_it_names():
+def test_gaussian_samples_have_the_given_mean_and_variance():
     torch.manual_seed(0)
     z = sample_gaussian(torch.full((200_000,), 1.5), torch.full((200_000,), math.log(0.25)))
     assert z.mean().item() == pytest.approx(1.5, abs=0.01)
@@ -62,7 +61,7 @@ def test_squared_error_is_a_mean_over_the_state():
     assert squared_error(prediction, target).tolist() == [2.0, 9.0]
 
 
-def test_masked_mean_counts_real_entries_alone():
+def test_masked_mean_counts_only_entries_with_mask_one():
     values, mask = torch.tensor([1.0, 3.0, 100.0]), torch.tensor([1.0, 1.0, 0.0])
     assert masked_mean(values, mask).item() == 2.0
     assert masked_mean(values, torch.zeros(3)).item() == 0.0
@@ -72,8 +71,8 @@ def leaf(value: float) -> torch.Tensor:
     return torch.tensor(value, requires_grad=True)
 
 
-def test_the_exp_clamp_is_the_trap_it_is_said_to_be():
-    """Numbers worked by hand: 3.0 at log_var = 3 (exact 8.04), -0.5 at 10 (exact 11007.7), gradient -0.5."""
+def test_exp_clamped_kl_is_too_small_and_its_gradient_has_the_wrong_sign():
+    """Hand-computed values: 3.0 at log_var = 3 (exact 8.04), -0.5 at 10 (exact 11007.7), gradient -0.5."""
     zero = torch.tensor(0.0)
     assert kl_exp_clamped(zero, torch.tensor(3.0)).item() == pytest.approx(3.0)
     assert kl_exp_clamped(zero, torch.tensor(10.0)).item() == pytest.approx(-0.5)
@@ -112,19 +111,10 @@ def test_kl_between_gaussians_agrees_with_torch_and_with_the_standard_normal():
     torch.testing.assert_close(kl_gaussians(mu_q, lv_q, zero, zero), kl_standard_normal(mu_q, lv_q))
 
 
-def test_balanced_kl_moves_prior_and_posterior_by_their_own_weights():
-    gradients = []
-    for weights in ((1.0, 1.0), (0.8, 0.2)):
-        mu_q, mu_p, zero = leaf(1.0), leaf(0.0), torch.tensor(0.0)
-        value = balanced_kl(mu_q, zero, mu_p, zero, *weights)
-        assert value.item() == pytest.approx(0.5 * sum(weights))
-        value.backward()
-        gradients.append((mu_q.grad.item(), mu_p.grad.item()))
-    assert gradients[0] == pytest.approx((1.0, -1.0))
-    assert gradients[1] == pytest.approx((0.2, -0.8))
 
 
-def test_free_bits_are_free_up_to_their_number():
+
+def test_free_bits_clamp_each_latents_mean_kl_from_below():
     kl = torch.tensor([[0.1, 2.0], [0.3, 4.0]], requires_grad=True)
     counted = free_bits(kl, 0.5)
     assert counted.tolist() == [0.5, 3.0]  # means 0.2 and 3
@@ -132,13 +122,13 @@ def test_free_bits_are_free_up_to_their_number():
     assert kl.grad.tolist() == [[0.0, 0.5], [0.0, 0.5]]
 
 
-def test_the_calibrated_decoder_is_the_gaussian_likelihood_at_its_best_variance():
+def test_calibrated_nll_is_the_gaussian_likelihood_at_the_optimal_variance():
     torch.manual_seed(0)
     target, prediction = torch.randn(400, 6), torch.zeros(400, 6)
     sigma = target.square().mean().sqrt()
     reference = -Normal(prediction, sigma).log_prob(target).sum(-1).mean() - 3 * math.log(2 * math.pi)
     assert calibrated_nll(prediction, target).item() == pytest.approx(reference.item(), rel=1e-2)
     assert torch.isfinite(calibrated_nll(target, target))
-    # halving every error is worth S log 2, whatever the scale
+    # halving every error lowers the loss by S log 2 at every scale
     gain = calibrated_nll(prediction, 4 * target) - calibrated_nll(prediction, 2 * target)
     assert gain.item() == pytest.approx(6 * math.log(2), rel=2e-2)

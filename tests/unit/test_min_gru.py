@@ -1,4 +1,4 @@
-"""minGRU: the whole sequence at once is the steps one after another, and its gradients are torch's own."""
+"""minGRU: a sequence equals its single steps, and its gradients equal autograd's."""
 
 import pytest
 import torch
@@ -24,14 +24,14 @@ def steps(cell, inputs, hidden):
     return torch.stack(states, dim=1)
 
 
-def test_a_step_by_hand():
+def test_one_step_matches_the_formula():
     cell, inputs, hidden = cell_and_inputs()
     gate, new = (inputs[:, 0] @ cell.fc.weight.t() + cell.fc.bias).split(8, dim=1)
     z = 1 / (1 + (-gate).exp())
     torch.testing.assert_close(cell.step(inputs[:, 0], hidden), (1 - z) * hidden + z * new)
 
 
-def test_a_sequence_is_its_steps_and_so_are_its_gradients():
+def test_a_sequence_and_its_gradients_equal_single_steps():
     cell, inputs, hidden = cell_and_inputs()
     given = [inputs.requires_grad_(), hidden.requires_grad_(), *cell.parameters()]
     weight = torch.randn(4, 30, 8).double()
@@ -45,7 +45,7 @@ def test_a_sequence_is_its_steps_and_so_are_its_gradients():
 
 
 @pytest.mark.parametrize("changes", [{}, {"layer_norm": True}, {"duelling": False}, {"use_rnn": False}])
-def test_an_agent_along_a_sequence_is_its_steps(changes):
+def test_unrolling_an_agent_equals_single_steps(changes):
     agent = agent_of(**changes)
     inputs, hidden = 3 * torch.randn(4, 30, 5), torch.rand(4, 8)
     at_once, last = agent.unroll(inputs, hidden)
@@ -55,7 +55,7 @@ def test_an_agent_along_a_sequence_is_its_steps(changes):
     torch.testing.assert_close(last, hidden, rtol=1e-4, atol=1e-5)
 
 
-def test_the_past_is_remembered_and_the_future_is_not_known():
+def test_outputs_depend_on_past_inputs_and_not_on_future_inputs():
     agent = agent_of()
     inputs = torch.randn(1, 6, 5)
     changed = inputs.clone()

@@ -1,4 +1,4 @@
-"""Mixers: the sum, the monotonic mixture, and a learner that sees one value."""
+"""Mixers: VDN's sum, QMIX's monotonic mixing, and the Q learner's targets with a mixer."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from omarl.modules.mixers.vdn import VDNMixer
 from omarl.types import ConfigError
 
 
-def test_vdn_is_the_sum():
+def test_vdn_is_the_sum_of_agent_values():
     values = torch.tensor([[[1.0, 2.0, -4.0]]])
     assert VDNMixer(4, {})(values, torch.zeros(1, 1, 4)).tolist() == [[[-1.0]]]
 
@@ -21,14 +21,14 @@ def qmixer(n_agents=3):
     return QMixer(4, {"n_agents": n_agents, "mixing_embed_dim": 8, "hypernet_embed": 16})
 
 
-def test_qmix_grows_with_every_agents_value():
+def test_qmix_increases_with_every_agents_value():
     mixer, values, state = qmixer(), torch.randn(50, 7, 3, requires_grad=True), 3 * torch.randn(50, 7, 4)
     mixer(values, state).sum().backward()
     assert (values.grad >= 0).all() and (values.grad > 0).any()
 
 
-def test_qmix_by_hand():
-    """Layer by layer, with plain tensors."""
+def test_qmix_matches_its_formula():
+    """Computed layer by layer with plain tensors."""
     mixer, values, state = qmixer(2), torch.randn(1, 2), torch.randn(1, 4)
     w1 = mixer.weight1(state).abs().view(2, 8)
     hidden = values[0, 0] * w1[0] + values[0, 1] * w1[1] + mixer.bias1(state)[0]
@@ -37,7 +37,7 @@ def test_qmix_by_hand():
     torch.testing.assert_close(mixer(values, state)[0, 0], expected)
 
 
-def test_qmix_weighs_by_the_state():
+def test_qmix_weights_depend_on_the_state():
     mixer, values = qmixer(), torch.randn(1, 3)
     assert not torch.equal(mixer(values, torch.zeros(1, 4)), mixer(values, torch.ones(1, 4)))
 
@@ -51,7 +51,7 @@ def learner_of(mixer, **changes):
     return QLearner(mac, scheme, RecordingLogger(), args), info
 
 
-def test_the_teams_target_by_hand():
+def test_the_teams_target_matches_hand_computed_values():
     learner, info = learner_of("vdn", double_q=False, learner_log_interval=1)
     batch = random_batch(info, [3, 2], common_reward=True)
     q = learner.mac.unroll(batch)
@@ -68,19 +68,19 @@ def test_the_teams_target_by_hand():
 
 
 @pytest.mark.parametrize("mixer", ["vdn", "qmix"])
-def test_dead_agents_add_nothing(mixer):
+def test_dead_agents_contribute_zero_to_the_team_value(mixer):
     learner, info = learner_of(mixer, learner_log_interval=1)
     batch = random_batch(info, [4], common_reward=True)
     batch["agent_mask"][:, 2:, 1] = 0
     learner.train(batch, 1, 1)
     first = {k: v for k, v, _ in learner.logger.rows}["loss"]
     learner, info = learner_of(mixer, learner_log_interval=1)
-    batch["obs"][:, 2:, 1] = 99.0  # of no matter to a dead agent's value, which does not count
+    batch["obs"][:, 2:, 1] = 99.0  # a dead agent's value is masked, so its observation has no effect
     learner.train(batch, 1, 1)
     assert {k: v for k, v, _ in learner.logger.rows}["loss"] == pytest.approx(first, rel=1e-5)
 
 
-def test_mixing_rewards_of_ones_own_is_refused():
+def test_a_mixer_with_individual_rewards_is_refused():
     info = env_info()
     args = args_for(info, mixer="qmix")
     scheme, groups = make_scheme(info, False)
@@ -89,7 +89,7 @@ def test_mixing_rewards_of_ones_own_is_refused():
 
 
 @pytest.mark.parametrize("rate", [0.3, 2])
-def test_the_target_mixes_too(rate, tmp_path):
+def test_the_target_mixer_is_updated_and_saved(rate, tmp_path):
     learner, info = learner_of("qmix", target_update_interval_or_tau=rate, lr=0.05)
     batch = random_batch(info, [4, 3], common_reward=True)
     before = [p.clone() for p in learner.target_mixer.parameters()]
@@ -113,8 +113,8 @@ def test_the_target_mixes_too(rate, tmp_path):
         assert torch.equal(a, b)
 
 
-class Weighed(torch.nn.Module):
-    """``a * sum + b * state[0]``, to tell who mixed what with which state."""
+class WeightedMixer(torch.nn.Module):
+    """``a * sum + b * state[0]``: the result shows which values were mixed with which state."""
 
     def __init__(self, a, b):
         super().__init__()
@@ -124,9 +124,9 @@ class Weighed(torch.nn.Module):
         return self.a * values.sum(-1, keepdim=True) + self.b * state[..., :1]
 
 
-def test_each_mixer_sees_its_own_step():
+def test_online_and_target_mixers_receive_the_states_of_their_steps():
     learner, info = learner_of("vdn", double_q=False, learner_log_interval=1)
-    learner.mixer, learner.target_mixer = Weighed(2.0, 3.0), Weighed(5.0, 7.0)
+    learner.mixer, learner.target_mixer = WeightedMixer(2.0, 3.0), WeightedMixer(5.0, 7.0)
     batch = random_batch(info, [3], common_reward=True)
     q = learner.mac.unroll(batch)
     taken = q[:, :-1].gather(3, batch["actions"][:, :-1]).squeeze(3).sum(2)[0]

@@ -1,4 +1,4 @@
-"""An agent's network up to its last layer: what a head turns into values or logits, under a condition."""
+"""An agent's network without its last layer, and the head that maps its features to action values or logits."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ class FeatureAgent(RNNAgent):
 
 
 class ConditionedHead(nn.Module):
-    """A hidden layer over features, observation and condition, then one output for each action.
+    """A hidden layer over features, observation and condition, followed by one output for each action.
 
-    The condition enters after the recurrence, so that the same history can be judged under many conditions at the
-    price of this head alone. The observation enters again beside it: what a condition means for the next move
-    depends on what is seen now, which a recurrent state need not keep whole.
+    The condition enters after the recurrent layer. The same history can therefore be evaluated under many
+    conditions, and each further condition costs one pass of this head only. The observation enters here a second
+    time, because the meaning of a condition for the next action depends on the current observation, which the
+    recurrent state need not preserve completely.
 
     Args:
         hidden_dim: H.
@@ -43,7 +44,10 @@ class ConditionedHead(nn.Module):
         self.fc2 = Linear(hidden_dim, n_actions)
 
     def forward(self, *parts: Tensor | None) -> Tensor:
-        """Features [..., H], observations [..., O] and conditions [..., D], or joined ones, or None -> [..., U]."""
-        given = [part for part in parts if part is not None]
-        inputs = given[0] if len(given) == 1 else torch.cat(given, dim=-1)
+        """Features [..., H], observations [..., O] and conditions [..., D] -> [..., U].
+
+        The parts may already be concatenated into one tensor. A part that is None is left out.
+        """
+        present = [part for part in parts if part is not None]
+        inputs = present[0] if len(present) == 1 else torch.cat(present, dim=-1)
         return self.fc2(F.relu(self.fc1(inputs)))

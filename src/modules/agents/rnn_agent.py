@@ -20,18 +20,16 @@ class RNNAgentConfig:
     """Keys of ``agent: rnn`` and ``agent: mingru``."""
 
     hidden_dim: int = key(64, low=1, help="H, the width of the agent's layers")
-    use_rnn: bool = key(True, help="False: a second linear layer takes the place of what is recurrent")
+    use_rnn: bool = key(True, help="False: a linear layer replaces the recurrent layer")
     layer_norm: bool = key(False, help="normalise each hidden layer (Ba et al. 2016), before its activation")
     duelling: bool = key(True, help="value and advantage heads (Wang et al. 2016)")
 
 
 class RNNAgent(nn.Module):
-    """Q values (or logits) of one agent from its input and its recurrent state.
+    """Computes the Q values (or logits) of one agent from its input and its recurrent state.
 
-    ``forward`` is PyMARL's single step; ``unroll`` runs a whole sequence in one call of the fused GRU, with the
-    same weights and the same result.
-
-    A subclass may have another recurrent ``cell`` that is called as a ``GRU`` is.
+    ``forward`` is PyMARL's single step. ``unroll`` runs a sequence in one call of the fused GRU, with the same
+    weights and the same result. A subclass may set another recurrent ``cell`` with the interface of ``GRU``.
 
     Args:
         input_shape: size of the agent's input.
@@ -82,7 +80,7 @@ class RNNAgent(nn.Module):
         return self._head(features), hidden
 
     def _head(self, features: Tensor) -> Tensor:
-        """Q [..., U]; value plus advantage less its mean is linear in the features, and so one product."""
+        """Features [..., H] -> Q [..., U]: ``value + advantage - mean(advantage)``, computed as one linear layer."""
         advantage, value = self.fc2, self.value
         if value is None:
             return advantage(features)
@@ -91,6 +89,6 @@ class RNNAgent(nn.Module):
 
 
 class MinGRUAgent(RNNAgent):
-    """``RNNAgent`` with a minGRU in the GRU's place: less to compute, and nothing that waits for the state before."""
+    """``RNNAgent`` with a minGRU instead of the GRU: fewer operations, and gates that do not need the last state."""
 
     cell = MinGRU

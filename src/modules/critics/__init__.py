@@ -1,1 +1,1 @@
-"""What a state is worth, for learners that act by a policy of its own."""
+"""State-value networks of the actor-critic learners."""

@@ -1,4 +1,4 @@
-"""A value for each agent, from what it sees or from the state, and from its memory of them if it is to have one."""
+"""Estimates a value for each agent from its observation, optionally also from the state and a recurrent state."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from ..unrolling import as_rows, from_rows, unroll_rows
 class ValueCriticConfig:
     """Keys of the critic."""
 
-    critic: Literal["own", "central"] = key("own", help="own: from the agent's observation; central: and the state")
+    critic: Literal["own", "central"] = key("own", help="own: from the agent's observation; central: also from the state")
     critic_hidden_dim: int = key(64, low=1, help="H, the width of the critic's two hidden layers")
     critic_layer_norm: bool = key(False, help="normalise each hidden layer, before its activation")
-    critic_use_rnn: bool = key(False, help="a GRU takes the second hidden layer's place")
+    critic_use_rnn: bool = key(False, help="a GRU replaces the second hidden layer")
 
 
 class ValueCritic(nn.Module):
-    """Two hidden layers, shared by all agents, which are told apart by their index.
+    """Two hidden layers shared by all agents; a one-hot agent index is part of the input.
 
-    A central critic sees the agent's observation beside the state: what is local to the agent need not be found
-    in the state again (Yu et al. 2022, section 5.1).
+    A central critic receives the state and also the agent's observation, so that it need not extract the agent's
+    local information from the state (Yu et al. 2022, section 5.1).
 
     Args:
         scheme: PyMARL's, for the sizes of ``obs`` and ``state``.
         args: namespace or mapping with ``n_agents`` and the keys of ``ValueCriticConfig``.
-        condition_dim: D, of what an opponent model adds; 0 for none.
+        condition_dim: D, size of an opponent model's condition; 0 for none.
     """
 
     def __init__(self, scheme: Any, args: Any, condition_dim: int = 0) -> None:
@@ -53,11 +53,11 @@ class ValueCritic(nn.Module):
 
     @property
     def is_recurrent(self) -> bool:
-        """Whether it remembers what it has seen."""
+        """Whether the second hidden layer is a GRU."""
         return isinstance(self.fc2, GRU)
 
     def init_hidden(self) -> Tensor:
-        """Zeros [1, H], on the critic's device: the memory where an episode begins."""
+        """The recurrent state at the start of an episode: zeros [1, H] on the critic's device."""
         return self.out.weight.new_zeros(1, self.out.in_features)
 
     def forward(
@@ -65,39 +65,39 @@ class ValueCritic(nn.Module):
     ) -> Tensor:
         """Observations [..., N, O], states [..., S] and conditions [..., N, D] -> values [..., N].
 
-        A recurrent critic needs the ``memory`` [..., N, H] of what came before.
+        A recurrent critic needs its recurrent state ``memory`` [..., N, H].
         """
-        hidden = self._seen(obs, state, condition)
+        hidden = self._first_layer(obs, state, condition)
         if isinstance(self.fc2, GRU):
             assert memory is not None
-            return self._recalled(self.fc2.step(hidden.flatten(0, -2), memory.flatten(0, -2)).view_as(hidden))
+            return self._values(self.fc2.step(hidden.flatten(0, -2), memory.flatten(0, -2)).view_as(hidden))
         return self.out(F.relu(self.norm2(self.fc2(hidden)))).squeeze(-1)
 
     def along(
         self, obs: Tensor, state: Tensor, condition: Tensor | None, begins: Tensor, memory: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """A recurrent critic's values along rows of steps, forgetting where an episode begins.
+        """Values of a recurrent critic along rows of steps; its state is reset where an episode begins.
 
         Args:
-            obs, state, condition: as above, of E rows and T steps.
+            obs, state, condition: as for ``forward``, for E rows of T steps.
             begins: [E, T, 1], 1 where an episode begins.
-            memory: [E, N, H], of what came before the first step.
+            memory: [E, N, H], the recurrent state before the first step.
 
         Returns:
-            Values [E, T, N] and the memory after each step, [E, T, N, H].
+            Values [E, T, N] and the recurrent state after each step, [E, T, N, H].
         """
-        seen, n_agents = self._seen(obs, state, condition), obs.shape[2]
+        hidden, n_agents = self._first_layer(obs, state, condition), obs.shape[2]
         begun = begins.repeat_interleave(n_agents, dim=0)
-        memories = from_rows(unroll_rows(self, as_rows(seen), memory.flatten(0, 1), begun), n_agents)
-        return self._recalled(memories), memories
+        memories = from_rows(unroll_rows(self, as_rows(hidden), memory.flatten(0, 1), begun), n_agents)
+        return self._values(memories), memories
 
     def unroll(self, rows: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """The memory along rows [M, T, H] of first layers, from memory [M, H]: [M, T, H], and the last."""
+        """First-layer outputs [M, T, H] and a recurrent state [M, H] -> all states [M, T, H], the last [M, H]."""
         assert isinstance(self.fc2, GRU)
         memories, last = self.fc2(rows, hidden.unsqueeze(0).contiguous())
         return memories, last.squeeze(0)
 
-    def _seen(self, obs: Tensor, state: Tensor, condition: Tensor | None) -> Tensor:
+    def _first_layer(self, obs: Tensor, state: Tensor, condition: Tensor | None) -> Tensor:
         """The first hidden layer, [..., N, H]."""
         parts = [obs, self.identity.expand(*obs.shape[:-1], -1)]
         if self.is_central:
@@ -106,6 +106,6 @@ class ValueCritic(nn.Module):
             parts.append(condition)
         return F.relu(self.norm1(self.fc1(torch.cat(parts, dim=-1))))
 
-    def _recalled(self, memory: Tensor) -> Tensor:
-        """Values of memories, [..., H] -> [...]."""
+    def _values(self, memory: Tensor) -> Tensor:
+        """Recurrent states [..., H] -> values [...]."""
         return self.out(self.norm2(memory)).squeeze(-1)

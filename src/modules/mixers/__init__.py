@@ -1,1 +1,1 @@
-"""From the agents' values to one value of the team."""
+"""Mixing networks: they combine the agents' values into one value of the team."""

@@ -1,4 +1,4 @@
-"""QMIX: the team's value grows with each agent's, by weights that the state sets (Rashid et al. 2018)."""
+"""QMIX: a monotonic mixing network whose weights are computed from the state (Rashid et al. 2018)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ class QMixConfig:
     """Keys of ``mixer: qmix``."""
 
     mixing_embed_dim: int = key(32, low=1, help="width of the mixing network's hidden layer")
-    hypernet_embed: int = key(64, low=1, help="width of the networks that make its weights")
+    hypernet_embed: int = key(64, low=1, help="width of the hypernetworks that compute its weights")
 
 
 class QMixer(nn.Module):
-    """Two layers over the agents' values whose weights are not negative: ``w2' elu(W1' values + b1) + b2``.
+    """Two layers with non-negative weights over the agents' values: ``w2' elu(W1' values + b1) + b2``.
 
-    Absolute outputs of hypernetworks of the state are the weights W1, w2; b1 is linear in the state, b2 a small
-    network of it. So d team / d agent >= 0, and the agents' greedy actions are the team's.
+    W1 and w2 are the absolute outputs of hypernetworks that read the state. b1 is linear in the state, and b2 is
+    the output of a small network of the state. So d team / d agent >= 0, and the greedy actions of the agents
+    are the greedy joint action.
 
     Args:
         state_shape: S.

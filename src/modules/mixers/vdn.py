@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class VDNMixer(nn.Module):
-    """Args: ``state_shape`` and ``args`` are not used; every mixer is built alike."""
+    """Sums the agents' values. ``state_shape`` and ``args`` are unused; they are part of every mixer's signature."""
 
     def __init__(self, state_shape: int, args: Any) -> None:
         super().__init__()
