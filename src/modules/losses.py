@@ -70,9 +70,6 @@ def kl_gaussians(mu_q: Tensor, log_var_q: Tensor, mu_p: Tensor, log_var_p: Tenso
     return 0.5 * (spread + shift - 1.0 + log_var_p - log_var_q)
 
 
-
-
-
 def free_bits(kl: Tensor, nats: float) -> Tensor:
     """Each latent's KL, averaged over the batch and clamped from below at ``nats``: [M, Z] -> [Z].
 

@@ -111,9 +111,6 @@ def test_kl_between_gaussians_agrees_with_torch_and_with_the_standard_normal():
     torch.testing.assert_close(kl_gaussians(mu_q, lv_q, zero, zero), kl_standard_normal(mu_q, lv_q))
 
 
-
-
-
 def test_free_bits_clamp_each_latents_mean_kl_from_below():
     kl = torch.tensor([[0.1, 2.0], [0.3, 4.0]], requires_grad=True)
     counted = free_bits(kl, 0.5)

@@ -20,7 +20,7 @@ from ..unrolling import as_rows, from_rows, unroll_rows
 class ValueCriticConfig:
     """Keys of the critic."""
 
-    critic: Literal["own", "central"] = key("own", help="own: from the agent's observation; central: also from the state")
+    critic: Literal["own", "central"] = key("own", help="own: reads the agent's observation; central: and the state")
     critic_hidden_dim: int = key(64, low=1, help="H, the width of the critic's two hidden layers")
     critic_layer_norm: bool = key(False, help="normalise each hidden layer, before its activation")
     critic_use_rnn: bool = key(False, help="a GRU replaces the second hidden layer")
