@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,12 +29,12 @@ from .analysis.comparison import compare as compare_runs
 from .analysis.doctor import DiagnoseConfig, format_findings
 from .analysis.doctor import diagnose as examine_run
 from .command_line import OPTIONS, commands_in, options_help, take_option, updates_of
-from .config.load import COMMAND_LINE, Layers, complete, find, from_checkpoint, from_files, read_yaml
+from .config.load import COMMAND_LINE, Layers, complete
 from .config.reference import reference
 from .config.schema import read
+from .configuration import configured
 from .crossplay import CrossplayConfig, format_matrix
 from .crossplay import crossplay as play_across
-from .envs.factories import is_gymnasium_id
 from .plugin import PluginConfig
 from .plugin import plugin as plug_in
 from .pooling import PoolConfig, describe_pool, make_pool, with_pool
@@ -42,7 +42,6 @@ from .replay import ReplayConfig
 from .replay import replay as film_episode
 from .types import ConfigError, OmarlError
 from .utils.capture import make_capture_safe
-from .utils.checkpoints import find_checkpoint
 from .utils.console import console_logger
 from .utils.metrics import Logger
 from .utils.run_directory import RunDirectory, check_writable
@@ -50,8 +49,6 @@ from .utils.run_directory import RunDirectory, check_writable
 SETTINGS["CAPTURE_MODE"] = "sys"  # keeps the terminal's own width and colours for the progress bar
 make_capture_safe()
 
-DEFAULT_CONFIG = "omg_vae"
-DEFAULT_ENV_CONFIG = "simple_tag"
 # Commands with keys of their own; the rest read run.RunConfig.
 ROOTS: dict[str, type] = {
     "ablate": AblateConfig,
@@ -63,23 +60,6 @@ ROOTS: dict[str, type] = {
     "replay": ReplayConfig,
 }
 COMMANDS = ("train", "evaluate", *ROOTS)
-
-
-def default_environment(updates: Mapping[str, Any]) -> str | None:
-    """``DEFAULT_ENV_CONFIG``; none where ``with`` names another environment, which its discount is not meant for."""
-    ours = read_yaml(find("envs", DEFAULT_ENV_CONFIG))
-    arguments = updates.get("env_args")
-    key = arguments.get("key", ours["env_args"]["key"]) if isinstance(arguments, Mapping) else ours["env_args"]["key"]
-    same = updates.get("env", ours["env"]) == ours["env"] and key == ours["env_args"]["key"]
-    return DEFAULT_ENV_CONFIG if same else None
-
-
-def recognise_gymnasium(layers: Layers) -> None:
-    """Sets ``env: gymnasium`` where ``env_args.key`` is a Gymnasium id and the user has not said what it is."""
-    arguments = layers.values.get("env_args")
-    key = arguments.get("key") if isinstance(arguments, Mapping) else None
-    if layers.values.get("env") == "pettingzoo" and "env" not in layers.by_user and isinstance(key, str):
-        layers.values["env"] = "gymnasium" if is_gymnasium_id(key) else "pettingzoo"
 
 
 def configuration(argv: list[str]) -> Layers:
@@ -96,22 +76,7 @@ def configuration(argv: list[str]) -> Layers:
     root = ROOTS.get(asked[0] if asked else command, run.RunConfig)
     if not issubclass(root, run.RunConfig):  # a command that runs nothing has keys of its own alone
         return complete(Layers(updates, dict.fromkeys(updates, COMMAND_LINE)), root)
-    start = {name: updates[name] for name in ("checkpoint_path", "load_step") if name in updates}
-    given = read(run.RunConfig, start)
-    if given.checkpoint_path and config is None and env_config is None:
-        layers = from_checkpoint(find_checkpoint(given.checkpoint_path, given.load_step))
-    else:
-        layers = from_files(config or DEFAULT_CONFIG, env_config or default_environment(updates))
-    layers.add(updates, COMMAND_LINE, by_user=True)
-    recognise_gymnasium(layers)
-    full = complete(layers, root)
-    command = "evaluate" if full.values["evaluate"] else command
-    if command in ("evaluate", "replay") and not full.values["checkpoint_path"]:
-        raise ConfigError(f"checkpoint_path: {command} needs one; give a run's directory")
-    full.values["evaluate"] = command in ("evaluate", "replay")  # whose seeds know nothing of the checkpoint's step
-    if "seed" not in layers.values:
-        del full.values["seed"]
-    return full
+    return configured(updates, config, env_config, root, command)
 
 
 def said_in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -23,6 +23,7 @@ FLOORS = [
     ["opponents"],
     ["runners", "learners"],
     ["run"],
+    ["configuration"],
     ["training"],
     ["evaluation"],
     ["ablation", "crossplay", "plugin", "pooling", "replay"],
