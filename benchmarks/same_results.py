@@ -50,9 +50,8 @@ TIMES = ("wall_s", "steps_per_second")
 
 def checkout(revision: str, work: Path) -> Path:
     """The files of a revision, in a folder named after its commit."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", f"{revision}^{{commit}}"], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout.strip()
+    command = ["git", "rev-parse", "--short", f"{revision}^{{commit}}"]
+    commit = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
     folder = work / commit
     if not (folder / "main.py").exists():
         folder.mkdir(parents=True, exist_ok=True)
