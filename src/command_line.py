@@ -12,7 +12,7 @@ from typing import Any
 from sacred.arg_parser import get_config_updates
 from sacred.experiment import gather_command_line_options
 
-from .config.load import packaged
+from .config.load import Layers, packaged
 from .registry import suggest
 from .types import ConfigError
 
@@ -114,3 +114,14 @@ def updates_of(argv: Sequence[str]) -> dict[str, Any]:
     if named:
         raise ConfigError(f"with: {named[0]!r} is not KEY=VALUE")
     return updates
+
+
+def use_new_names(argv: list[str], layers: Layers) -> None:
+    """Replaces old names of keys and parts after ``with``, so that Sacred records the new ones."""
+    start = argv.index("with") + 1 if "with" in argv else len(argv)
+    for i, word in enumerate(argv[start:], start):
+        name, _, value = word.partition("=")
+        key, dot, rest = name.partition(".")
+        if key in layers.renamed:
+            new = layers.renamed[key]
+            argv[i] = f"{new}{dot}{rest}={layers.values[new] if new == key else value}"

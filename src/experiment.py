@@ -28,7 +28,7 @@ from .analysis.comparison import CompareConfig, format_rows
 from .analysis.comparison import compare as compare_runs
 from .analysis.doctor import DiagnoseConfig, format_findings
 from .analysis.doctor import diagnose as examine_run
-from .command_line import OPTIONS, commands_in, options_help, take_option, updates_of
+from .command_line import OPTIONS, commands_in, options_help, take_option, updates_of, use_new_names
 from .config.load import COMMAND_LINE, Layers, complete
 from .config.reference import reference
 from .config.schema import read
@@ -75,8 +75,10 @@ def configuration(argv: list[str]) -> Layers:
     command, *asked = commands_in(argv, COMMANDS)
     root = ROOTS.get(asked[0] if asked else command, run.RunConfig)
     if not issubclass(root, run.RunConfig):  # a command that runs nothing has keys of its own alone
-        return complete(Layers(updates, dict.fromkeys(updates, COMMAND_LINE)), root)
-    return configured(updates, config, env_config, root, command)
+        return complete(Layers(updates, dict.fromkeys(updates, COMMAND_LINE), set(updates)), root)
+    layers = configured(updates, config, env_config, root, command)
+    use_new_names(argv, layers)
+    return layers
 
 
 def said_in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:

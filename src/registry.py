@@ -7,12 +7,16 @@ with a dot is relative to this package, which keeps a vendored copy working unde
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from .types import ConfigError
+
+log = logging.getLogger(__name__)
 
 REGISTRY: dict[str, dict[str, Any]] = {
     "learner": {
@@ -60,6 +64,9 @@ REGISTRY: dict[str, dict[str, Any]] = {
     },
 }
 
+# Old names of registered parts, by kind: old -> new. They work until the next release.
+RENAMED: dict[str, dict[str, str]] = {}
+
 EXTRA = "omarl[envs]"  # the optional packages, as pyproject.toml lists them
 EXTRA_MODULES = ("lbforaging", "llvmlite", "mpe2", "numba", "pygame", "pymunk")
 
@@ -84,6 +91,20 @@ def suggest(name: str, known: list[str]) -> str:
     return hint + listing
 
 
+@cache
+def warn_renamed(old: str, new: str, where: str) -> None:
+    """Tells the user, once in a process, that a name has changed."""
+    log.warning("%s is now called %s (%s). The old name works until the next release.", old, new, where)
+
+
+def current_name(kind: str, name: Any) -> Any:
+    """The name of a part in this version; an old name gives one warning."""
+    new = RENAMED.get(kind, {}).get(name) if isinstance(name, str) else None
+    if new:
+        warn_renamed(name, new, kind)
+    return new or name
+
+
 def resolve(kind: str, name: str) -> Any:
     """The class or function behind ``name``.
 
@@ -96,6 +117,7 @@ def resolve(kind: str, name: str) -> Any:
     """
     if not isinstance(name, str):
         raise ConfigError(f"{kind}: {name!r} is not a name; give a registered name or 'package.module:Class'")
+    name = current_name(kind, name)
     target = name if ":" in name else REGISTRY[kind].get(name)
     if target is None:
         raise ConfigError(f"{kind}: unknown name {name!r}{suggest(name, list(REGISTRY[kind]))}")

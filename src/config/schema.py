@@ -7,6 +7,9 @@
     class QLearner:
         Config = QLearnerConfig
 
+A key that was renamed keeps its old name for one release: ``renamed: ClassVar[dict[str, str]] = {"old": "new"}`` in
+the dataclass that declares the new name.
+
 ``read(QLearnerConfig, args)`` gives the typed values, from a namespace or a mapping, of ours or of a PyMARL
 host. ``collect`` walks the parts that a configuration names and gathers every key that the run will read.
 """
@@ -20,12 +23,12 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from ..registry import REGISTRY, resolve
+from ..registry import REGISTRY, resolve, warn_renamed
 from ..types import ConfigError
 
 C = TypeVar("C")
 
-KINDS_WITH_KEYS = ("learner", "mac", "agent", "runner", "action_selector", "opponent_model")
+KINDS_WITH_KEYS = ("learner", "mac", "agent", "runner", "action_selector", "opponent_model", "mixer")
 
 
 def key(
@@ -72,17 +75,27 @@ def read(config: type[C], args: Any) -> C:
 
     Args:
         config: the dataclass that declares them.
-        args: a namespace or a mapping that may hold more keys, and may lack some (the default is taken).
+        args: a namespace or a mapping. It may hold other keys as well. A key that it lacks has its default value.
 
     Raises:
         ConfigError: a value has the wrong type or is out of range.
     """
     get = args.get if isinstance(args, Mapping) else lambda name, default: getattr(args, name, default)
+    old_names = {new: old for old, new in renamed_keys(config).items()}
     values = {}
     for spec in fields(config):  # type: ignore[arg-type]
         value = get(spec.name, MISSING)
+        if value is MISSING and spec.name in old_names:
+            value = get(old_names[spec.name], MISSING)
+            if value is not MISSING:
+                warn_renamed(old_names[spec.name], spec.name, "configuration")
         values[spec.name] = default_of(spec) if value is MISSING else check(config, spec, value)
     return config(**values)
+
+
+def renamed_keys(config: type) -> dict[str, str]:
+    """Old -> new names of the keys of a dataclass: its class attribute ``renamed``, and those of its bases."""
+    return {old: new for part in reversed(config.__mro__) for old, new in vars(part).get("renamed", {}).items()}
 
 
 def user_keys(args: Any) -> frozenset[str]:
@@ -242,10 +255,12 @@ class Schema:
     Attributes:
         declarations: by key; parts that share a key (``grad_norm_clip``) stand in one list.
         undeclared: parts from outside that declare no keys, so that unknown ones may be theirs.
+        renamed: old -> new names of these keys.
     """
 
     declarations: dict[str, list[Declaration]]
     undeclared: list[str]
+    renamed: dict[str, str]
 
     def defaults(self) -> dict[str, Any]:
         """Each key with its default value."""
@@ -258,10 +273,11 @@ def collect(root: type, config: Mapping[str, Any]) -> Schema:
     Raises:
         ConfigError: a part cannot be resolved.
     """
-    schema = Schema({}, [])
+    schema = Schema({}, [], {})
     seen: set[tuple[str, str]] = set()
 
     def visit(part: type, owner: str) -> None:
+        schema.renamed.update(renamed_keys(part))
         for spec in fields(part):
             schema.declarations.setdefault(spec.name, []).append(Declaration(part, spec, owner))
             kind = spec.metadata.get("component")

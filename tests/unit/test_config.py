@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from omarl.config import load
-from omarl.config.load import COMMAND_LINE, Layers, complete, find, from_files, read_yaml
+from omarl.config.load import COMMAND_LINE, Layers, complete, complete_all, find, from_files, read_yaml
 from omarl.config.schema import key, read
 from omarl.experiment import configuration
 from omarl.learners.omg_vae_learner import OMGVAEConfig
@@ -183,6 +183,45 @@ def test_a_bad_file_is_named(tmp_path, text, expected):
     path.write_text(text)
     message = refused(f"--config={path}")
     assert expected in message and "bad.yaml" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("extends: iql\nvae_lr: 1e-4\n", "vae_lr: no part of this run reads it; it is a key of omg_vae_learner"),
+        ("extends: omg_vae\nlearner: q_learner\nvae_window: 2\n", "vae_window: no part of this run reads it"),
+        (
+            "extends: iql\nmixing_embed_dim: 8\n",
+            "mixing_embed_dim: no part of this run reads it; it is a key of",
+        ),
+        ("extends: iql\nrollout_steps: 8\n", "rollout_steps: no part of this run reads it; it is a key of "),
+    ],
+)
+def test_a_users_file_may_not_set_a_key_of_a_part_that_the_run_does_not_use(tmp_path, text, message):
+    (tmp_path / "mine.yaml").write_text(text)
+    found = refused(f"--config={tmp_path}/mine.yaml")
+    assert found.startswith(message) and found.endswith(f"({tmp_path}/mine.yaml)")
+
+
+@pytest.mark.parametrize("algorithm", ["iql", "ippo", "pqn", "liam", "omg_vae", "qmix"])
+def test_optim_alpha_of_the_user_is_accepted_in_every_run(algorithm):
+    assert configured(f"--config={algorithm}", "with", "optim_alpha=0.9")["optim_alpha"] == 0.9
+
+
+def test_in_a_sweep_a_key_is_refused_where_none_of_the_runs_reads_it():
+    def sweep(**values):
+        several = [from_files(name, "simple_tag") for name in ("iql", "ippo")]
+        for layers in several:
+            layers.add(values, COMMAND_LINE, by_user=True)
+        return [layers.values for layers in complete_all(several, RunConfig)]
+
+    iql, ippo = sweep(clip_ratio=0.3, target_update_interval_or_tau=5)
+    assert ippo["clip_ratio"] == 0.3 and iql["target_update_interval_or_tau"] == 5
+    assert "clip_ratio" not in iql and "target_update_interval_or_tau" not in ippo
+    with pytest.raises(ConfigError, match="vae_lr: no part of this run reads it"):
+        sweep(vae_lr=1e-4)
+    with pytest.raises(ConfigError, match="clip_ration: unknown key; did you mean 'clip_ratio'"):
+        sweep(clip_ration=0.3)
 
 
 def test_swapping_the_learner_leaves_the_files_other_keys_alone():
