@@ -202,7 +202,7 @@ def log_test(parts: Parts, t_env: int, directory: Path | None = None) -> list[Ep
 def episodes_met(parts: Parts) -> list[Episode]:
     """Who was met in the test's episodes, in their order; a copy that goes on after its share does not count."""
     assert isinstance(parts.test_env, PoolEnv)
-    return first_of_each_copy(parts.test_env.episodes, parts.tester.of_each_copy(parts.config.test_nepisode))
+    return first_of_each_copy(parts.test_env.episodes, parts.tester.episodes_per_copy(parts.config.test_nepisode))
 
 
 def picture(directory: Path) -> str:

@@ -1,4 +1,4 @@
-"""From the agents' outputs to actions."""
+"""Selects actions from the agents' outputs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class EpsilonGreedyConfig:
 
 
 class EpsilonGreedy:
-    """The best available action, or with probability epsilon a random available one, agent by agent."""
+    """Each agent takes its best available action, or with probability epsilon a random available one."""
 
     Config = EpsilonGreedyConfig
 
@@ -55,11 +55,11 @@ class EpsilonGreedy:
 class SoftmaxConfig:
     """Keys of ``action_selector: softmax``."""
 
-    test_greedy: bool = key(True, help="tests take the likeliest action; False: they sample too")
+    test_greedy: bool = key(True, help="tests take the most probable action; False: tests sample too")
 
 
 class Softmax:
-    """An available action drawn by its probability: outputs are logits."""
+    """Draws an available action from the distribution whose logits are the agent's outputs."""
 
     Config = SoftmaxConfig
 

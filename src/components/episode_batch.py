@@ -1,4 +1,4 @@
-"""Episodes as padded tensors, with PyMARL's keys and manners."""
+"""Episodes as padded tensors, with PyMARL's keys and indexing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Scheme = dict[str, dict[str, Any]]
 def make_scheme(info: EnvInfo, common_reward: bool) -> tuple[Scheme, dict[str, int]]:
     """PyMARL's scheme and groups for an environment.
 
-    ``terminated`` is true termination alone; ``truncated`` stands beside it.
+    ``terminated`` marks true terminations only; the separate key ``truncated`` marks truncations.
     """
     scheme: Scheme = {
         "state": {"vshape": (info.state_shape,), "dtype": torch.float32},
@@ -41,7 +41,7 @@ def step_shape(scheme: Scheme, groups: dict[str, int], name: str) -> tuple[int, 
 
 
 def stored_keys(scheme: Scheme) -> list[str]:
-    """What is kept in memory; one-hot actions are derived when somebody asks for them."""
+    """The keys that are kept in memory. One-hot actions are not: they are computed on access."""
     return [name for name in scheme if name != "actions_onehot"]
 
 
@@ -62,20 +62,16 @@ class EpisodeBatch:
 
     @property
     def device(self) -> torch.device:
-        """Where the tensors lie."""
+        """The device of the tensors."""
         return self.data["filled"].device
 
     def to(self, device: Any) -> EpisodeBatch:
-        """Moves the tensors, in place, and returns the batch (PyMARL calls it either way)."""
+        """Moves the tensors in place and also returns the batch, because PyMARL uses both conventions."""
         self.data = {name: tensor.to(device, non_blocking=True) for name, tensor in self.data.items()}
         return self
 
-    def max_t_filled(self) -> Tensor:
-        """Steps of the longest episode, its final observation included: a tensor of one number, as PyMARL's."""
-        return self.data["filled"].sum(dim=1, dtype=torch.long).max(dim=0)[0]
-
     def __getitem__(self, item: Any) -> Any:
-        """A tensor by key, or a smaller batch by slices (an index keeps its dimension, as in PyMARL)."""
+        """A key gives a tensor; slices give a smaller batch (an integer keeps its dimension, as in PyMARL)."""
         if isinstance(item, str):
             if item == "actions_onehot" and item not in self.data:
                 self.data[item] = self._one_hot_actions()
@@ -91,7 +87,7 @@ class EpisodeBatch:
         return EpisodeBatch(self.scheme, self.groups, data)
 
     def _one_hot_actions(self) -> Tensor:
-        """Zeros, not action 0, on padding."""
+        """One-hot actions; padding has zeros, not the one-hot vector of action 0."""
         n_actions = self.scheme["actions_onehot"]["vshape"][0]
         actions = self.data["actions"]
         one_hot = torch.zeros(*actions.shape[:-1], n_actions, device=actions.device)

@@ -1,4 +1,4 @@
-"""Running mean and variance, saved with the model."""
+"""Running mean and variance of vectors, saved with the model."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 class RunningMeanStd:
     """Mean and variance of a stream of vectors, merged batch by batch (Chan, Golub and LeVeque 1979).
 
-    Only what is handed in counts: select the valid rows before.
+    Every row passed to ``update`` counts: select the valid rows first.
 
     Args:
         shape: size of a vector.
-        epsilon: smallest standard deviation that counts as one.
+        epsilon: a smaller standard deviation is treated as zero variation; see ``std``.
     """
 
     def __init__(self, shape: int, epsilon: float = 1e-4) -> None:
@@ -31,12 +31,12 @@ class RunningMeanStd:
 
     @torch.no_grad()
     def update(self, rows: Tensor) -> None:
-        """Takes in rows [M, shape]; none changes nothing."""
+        """Adds rows [M, shape]; M = 0 changes nothing."""
         if rows.shape[0] == 0:
             return
-        rows = rows.double()  # a large constant feature must not seem to vary by rounding
+        rows = rows.double()  # float32 rounding would make a large constant feature appear to vary
         batch_mean = rows.mean(dim=0)
-        batch_var = (rows - batch_mean).square_().mean(dim=0)  # a third of what Tensor.var takes
+        batch_var = (rows - batch_mean).square_().mean(dim=0)  # takes a third of the time of Tensor.var
         count = self.count + rows.shape[0]
         delta = batch_mean - self.mean
         share = rows.shape[0] / count
@@ -46,7 +46,7 @@ class RunningMeanStd:
 
     @property
     def std(self) -> Tensor:
-        """Standard deviation; 1 where it is below epsilon, so that what never varied is not blown up."""
+        """Standard deviation; 1 where it is below epsilon, so that constant features are not scaled up."""
         std = self.var.sqrt()
         return torch.where(std < self.epsilon, torch.ones_like(std), std)
 
@@ -59,6 +59,6 @@ class RunningMeanStd:
         return {"mean": self.mean.clone(), "var": self.var.clone(), "count": self.count.clone()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Takes up ``state_dict``'s values on the present device."""
+        """Loads the values of ``state_dict`` onto the current device."""
         device = self.mean.device
         self.mean, self.var, self.count = (state[name].to(device) for name in ("mean", "var", "count"))

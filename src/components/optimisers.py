@@ -1,4 +1,4 @@
-"""Optimisers by name, and the one optimiser step that every learner takes."""
+"""Creates optimisers by name, and performs the optimiser step of every learner."""
 
 from __future__ import annotations
 
@@ -24,19 +24,22 @@ def make_optimiser(
     alpha: float = 0.99,
     eps: float = 1e-5,
 ) -> torch.optim.Optimizer:
-    """``adam`` reads ``betas``; ``rmsprop`` reads ``alpha``, its smoothing constant; both read ``eps``."""
+    """Creates ``adam``, which reads ``betas``, or ``rmsprop``, which reads its smoothing constant ``alpha``.
+
+    Both read ``eps``.
+    """
     if name == "adam":
         return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=eps, fused=True)
     return torch.optim.RMSprop(parameters, lr=lr, alpha=alpha, eps=eps)
 
 
 def load_optimiser(optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Takes the moments from ``state`` and keeps the present hyperparameters: a resumed run may have another lr.
+    """Loads the moments from ``state`` and keeps the current hyperparameters, since a resumed run may change the lr.
 
-    Another optimiser's moments are left, and told: this one begins with none.
+    Moments of a different kind of optimiser are not loaded, and a warning says so.
     """
     if ("betas" in state["param_groups"][0]) != ("betas" in optimiser.param_groups[0]):
-        log.warning("the checkpoint's optimiser is another one than %s, which begins anew", type(optimiser).__name__)
+        log.warning("%s starts without moments: the checkpoint's optimiser is another one", type(optimiser).__name__)
         return
     own = [{name: value for name, value in group.items() if name != "params"} for group in optimiser.param_groups]
     optimiser.load_state_dict(dict(state))
@@ -45,7 +48,7 @@ def load_optimiser(optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -
 
 
 def anneal(optimiser: torch.optim.Optimizer, lr: float, t_max: int, t_env: int) -> None:
-    """Sets the learning rate on its line from ``lr`` to 0 at environment step ``t_max``."""
+    """Sets the learning rate that decays linearly from ``lr`` to 0 at environment step ``t_max``."""
     for group in optimiser.param_groups:
         group["lr"] = linear(lr, 0.0, t_max, t_env)
 
@@ -57,16 +60,18 @@ def optimiser_step(
     max_norm: float,
     skip_above: float = 0.0,
 ) -> Tensor:
-    """Backward, clip to ``max_norm``, step.
+    """Computes gradients, clips their norm and updates the parameters.
 
     Args:
-        optimiser, loss, parameters: what is optimised.
-        max_norm: largest gradient norm.
-        skip_above: leave the step out where the norm is above this, or not finite; 0 leaves none out. Source:
-            VDVAE, Child 2021, section 3 (200 there).
+        optimiser: the optimiser of ``parameters``.
+        loss: scalar tensor.
+        parameters: the parameters whose gradients are clipped.
+        max_norm: upper bound of the gradient norm.
+        skip_above: skip the update if the gradient norm is above this or not finite; 0 skips none. Source: VDVAE,
+            Child 2021, section 3 (200 there).
 
     Returns:
-        The gradient's norm before clipping, a detached scalar tensor.
+        The gradient norm before clipping, a detached scalar tensor.
     """
     optimiser.zero_grad(set_to_none=True)
     loss.backward()

@@ -1,4 +1,4 @@
-"""Whole episodes kept for replay."""
+"""Replay buffer of complete episodes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .episode_batch import EpisodeBatch, Scheme, step_shape, stored_keys
 
 
 def available_memory() -> int:
-    """Bytes that can be had without swapping."""
+    """Bytes of memory that are available without swapping."""
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
         for line in meminfo.read_text().splitlines():
@@ -24,16 +24,16 @@ def available_memory() -> int:
 
 
 class ReplayBuffer:
-    """The last ``capacity`` episodes; sampling is uniform over episodes, without replacement.
+    """Stores the last ``capacity`` episodes; sampling is uniform over episodes, without replacement.
 
-    Memory is taken from the system as episodes come in, but its full size is checked at the start.
+    The system allocates memory as episodes are inserted, but the full size is checked at the start.
 
     Args:
         scheme, groups: see ``episode_batch.make_scheme``.
         capacity: episodes.
         episode_limit: T, the most transitions of an episode.
-        rng: draws the samples.
-        device: where the episodes are kept.
+        rng: random generator of the samples.
+        device: the device that stores the episodes.
 
     Raises:
         ConfigError: ``capacity`` episodes do not fit into memory.
@@ -53,7 +53,7 @@ class ReplayBuffer:
         shapes = {name: step_shape(scheme, groups, name) for name in self.keys}
         bytes_per_step = sum(int(np.prod(shapes[n])) * scheme[n]["dtype"].itemsize for n in self.keys)
         self.bytes = capacity * (episode_limit + 1) * bytes_per_step
-        self._refuse_what_does_not_fit(torch.device(device))
+        self._check_memory(torch.device(device))
         self.data = {
             name: self._zeros((capacity, episode_limit + 1, *shapes[name]), scheme[name]["dtype"], device)
             for name in self.keys
@@ -66,10 +66,10 @@ class ReplayBuffer:
     def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: Any) -> torch.Tensor:
         if torch.device(device).type != "cpu":
             return torch.zeros(shape, dtype=dtype, device=device)
-        # numpy's zeros are pages not yet touched; torch's would take all the memory at once
+        # numpy's zeros allocate pages on first use; torch.zeros would allocate all the memory now
         return torch.from_numpy(np.zeros(shape, dtype=torch.zeros(0, dtype=dtype).numpy().dtype))
 
-    def _refuse_what_does_not_fit(self, device: torch.device) -> None:
+    def _check_memory(self, device: torch.device) -> None:
         free = available_memory() if device.type == "cpu" else torch.cuda.mem_get_info(device)[0]
         if self.bytes > 0.9 * free:
             fits = int(0.5 * free / (self.bytes / self.capacity))
@@ -79,7 +79,7 @@ class ReplayBuffer:
             )
 
     def insert(self, batch: EpisodeBatch) -> None:
-        """Adds the batch's episodes, over the oldest ones where the buffer is full."""
+        """Adds the batch's episodes; a full buffer replaces its oldest ones."""
         slots = (self.next_slot + np.arange(batch.batch_size)) % self.capacity
         rows = torch.from_numpy(slots)
         length = batch.max_seq_length
@@ -91,11 +91,11 @@ class ReplayBuffer:
         self.n_episodes = min(self.n_episodes + batch.batch_size, self.capacity)
 
     def can_sample(self, batch_size: int) -> bool:
-        """Whether ``batch_size`` episodes are there."""
+        """Whether the buffer holds at least ``batch_size`` episodes."""
         return self.n_episodes >= batch_size
 
     def sample(self, batch_size: int) -> EpisodeBatch:
-        """``batch_size`` different episodes, padded only to the longest among them."""
+        """Draws ``batch_size`` different episodes, padded to the longest of them."""
         slots = self.rng.choice(self.n_episodes, batch_size, replace=False)
         length = int(self.steps[slots].max())
         rows = torch.from_numpy(slots)
@@ -103,7 +103,7 @@ class ReplayBuffer:
         return EpisodeBatch(self.scheme, self.groups, data)
 
     def state_dict(self) -> dict[str, Any]:
-        """The episodes held (no more than those) and the place in the ring."""
+        """The stored episodes (without unused slots) and the index of the oldest one."""
         held = {name: tensor[: self.n_episodes].clone() for name, tensor in self.data.items()}
         return {
             "data": held,
@@ -112,10 +112,10 @@ class ReplayBuffer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up the episodes of ``state_dict``, the newest ones where not all fit.
+        """Loads the episodes of ``state_dict``; if not all fit, the newest ones.
 
         Raises:
-            ConfigError: they are of another environment or another length.
+            ConfigError: their shapes differ, as with another environment or episode limit.
         """
         held = len(state["steps"])
         newest = [(int(state["oldest"]) + i) % held for i in range(held)][-self.capacity :]

@@ -1,4 +1,4 @@
-"""What a step is worth, from rewards and estimates along rollouts."""
+"""Lambda returns and generalised advantages, from rewards and value estimates along rollouts."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def lambda_returns(reward: Tensor, next_value: Tensor, ended: Tensor, gamma: flo
 
     Args:
         reward: [E, T, K].
-        next_value: [E, T, K]; the value of what each step led to: 0 after a termination, of the last observation
-            at a truncation.
+        next_value: [E, T, K]; the value of the next observation: 0 after a termination; at a truncation, the value
+            of the episode's last observation.
         ended: [E, T, 1]; 1 where the episode ended.
         gamma, lambda_: in [0, 1].
 
@@ -35,7 +35,7 @@ def lambda_returns(reward: Tensor, next_value: Tensor, ended: Tensor, gamma: flo
 def gae(
     reward: Tensor, value: Tensor, next_value: Tensor, ended: Tensor, gamma: float, lambda_: float
 ) -> tuple[Tensor, Tensor]:
-    """Generalised advantages and the returns that go with them (Schulman et al. 2016, equation 16).
+    """Generalised advantages and the corresponding returns (Schulman et al. 2016, equation 16).
 
     ``A_t = d_t + gamma * lambda * A_{t+1}`` with ``d_t = r_t + gamma * V_{t+1} - V_t``, cut where an episode or the
     rollout ends; ``G_t = A_t + V_t``.
@@ -46,7 +46,7 @@ def gae(
         gamma, lambda_: in [0, 1].
 
     Returns:
-        A and G, [E, T, K] each, without gradient.
+        A and G, both [E, T, K], without gradient.
     """
     delta = (reward + gamma * next_value - value).detach()
     advantage = torch.empty_like(delta)

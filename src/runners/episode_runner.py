@@ -1,4 +1,4 @@
-"""Environments and a controller to finished episodes."""
+"""Collects finished episodes from copies of an environment."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from torch import Tensor
 
 from ..components.episode_batch import EpisodeBatch, stored_keys
 from ..types import Observation
-from .player import SHOWN, EpisodeStats, Player
+from .player import OBSERVATION_KEYS, EpisodeStats, Player
 
 
 class EpisodeRunner(Player):
-    """Steps E copies without a pause and hands out episodes as they finish. Arguments: see ``Player``."""
+    """Steps E copies continuously and returns episodes as they finish. Arguments: see ``Player``."""
 
     def prepare(self, args: Any) -> None:
-        """Room for one episode of each copy."""
+        """Allocates arrays for one episode of each copy."""
         self.keys = [name for name in stored_keys(self.scheme) if name != "filled"]
         self.store = self.zeros(self.keys, self.env.info.episode_limit + 1)
         self.rows = np.arange(self.env.n_envs)
 
     def begin(self) -> Observation:
-        """New episodes in every copy."""
+        """Starts new episodes in all copies."""
         observation = super().begin()
         self._write(observation, self.rows, self.t)
         return observation
 
     def _write(self, observation: Observation, rows: NDArray[np.int64], t: NDArray[np.int64]) -> None:
         arrays: tuple[NDArray[Any], ...] = observation
-        for name, array in zip(SHOWN, arrays, strict=True):
+        for name, array in zip(OBSERVATION_KEYS, arrays, strict=True):
             self.store[name][rows, t] = array if len(rows) == self.env.n_envs else array[rows]
 
     def _step(self) -> NDArray[np.int64]:
-        """One decision in every copy; returns the copies whose episode it ended."""
+        """Takes one step in every copy and returns the indices of the copies whose episode ended."""
         rows, t = self.rows, self.t.copy()
         chosen, step = self.step()
         self.store["actions"][rows, t, :, 0] = chosen
@@ -46,14 +46,14 @@ class EpisodeRunner(Player):
         return np.flatnonzero(step.terminated | step.truncated)
 
     def _finish(self, ended: NDArray[np.int64]) -> EpisodeBatch:
-        """Takes the episodes of copies ``ended`` out, and begins those copies' next episodes."""
+        """Returns the episodes of the copies ``ended`` as a batch and starts the next episodes of these copies."""
         lengths = self.t[ended]
         longest = int(lengths.max())
         steps = np.arange(longest + 1)
         data: dict[str, Tensor] = {}
         for name in self.keys:
             episodes = self.store[name][ended, : longest + 1]
-            episodes[steps[None, :] > lengths[:, None]] = 0  # what an earlier, longer episode left there
+            episodes[steps[None, :] > lengths[:, None]] = 0  # remove data of an earlier, longer episode
             if name in ("actions", "reward", "terminated", "truncated"):
                 episodes[np.arange(len(ended)), lengths] = 0
             data[name] = torch.from_numpy(episodes)
@@ -65,7 +65,7 @@ class EpisodeRunner(Player):
         return EpisodeBatch(self.scheme, self.groups, data)
 
     def run(self) -> EpisodeBatch:
-        """Steps until at least one episode is finished, and returns what is."""
+        """Steps until at least one episode finishes, and returns the finished episodes."""
         if self.observation is None:
             self.begin()
         ended = self._step()
@@ -73,16 +73,16 @@ class EpisodeRunner(Player):
             ended = self._step()
         return self._finish(ended)
 
-    def of_each_copy(self, n_episodes: int) -> int:
-        """How many episodes ``collect`` takes of each copy."""
+    def episodes_per_copy(self, n_episodes: int) -> int:
+        """The number of episodes that ``collect`` takes from each copy."""
         return -(-n_episodes // self.env.n_envs)
 
     def collect(self, n_episodes: int) -> list[EpisodeBatch]:
-        """At least ``n_episodes`` fresh episodes, the same number from every copy.
+        """Collects at least ``n_episodes`` new episodes, the same number from every copy.
 
-        (Taking those that finish first would favour short episodes.)
+        Taking the episodes that finish first would favour short episodes.
         """
-        quota = self.of_each_copy(n_episodes)
+        quota = self.episodes_per_copy(n_episodes)
         done = np.zeros(self.env.n_envs, dtype=np.int64)
         batches: list[EpisodeBatch] = []
         kept, self.stats = EpisodeStats(), EpisodeStats()

@@ -1,4 +1,4 @@
-"""The acting side of every runner: copies of an environment, who plays in them, and what episodes were like."""
+"""Base class of the runners: a controller acting in copies of an environment, and statistics of episodes."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from ..components.episode_batch import Scheme, step_shape
 from ..types import MetricLogger, Observation, Step, VecEnv
 
 NUMPY_TYPES = {torch.float32: np.float32, torch.long: np.int64, torch.uint8: np.uint8}
-SHOWN = ("obs", "state", "avail_actions", "agent_mask")  # an ``Observation``'s arrays, as batches call them
+OBSERVATION_KEYS = ("obs", "state", "avail_actions", "agent_mask")  # batch keys of the arrays of an ``Observation``
 
 
 @dataclass
 class EpisodeStats:
-    """What finished episodes were like, whatever the learner's reward.
+    """Returns and lengths of finished episodes, independent of the reward given to the learner.
 
     Attributes:
-        returns: [N] each: every agent's undiscounted return.
-        lengths: transitions of each episode.
+        returns: one array [N] for each episode: the undiscounted return of every agent.
+        lengths: number of transitions of each episode.
     """
 
     returns: list[NDArray[np.float64]] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
 
     def log(self, logger: MetricLogger, agents: tuple[str, ...], t_env: int, prefix: str = "") -> None:
-        """Logs the means, where there is an episode, and forgets the episodes.
+        """Logs means over the episodes and clears them; without episodes it logs nothing.
 
         ``return_mean`` is the mean over episodes of the sum over agents.
         """
@@ -53,23 +53,23 @@ class EpisodeStats:
 
 
 class Player:
-    """What every runner is: a controller at work in E copies, its recurrent state and last actions, and counters.
+    """A controller that acts in E copies of an environment: its recurrent state, last actions and counters.
 
     Args:
-        env: E copies.
-        mac: what ``initial_carry`` and ``act`` are asked of.
+        env: E copies of the environment.
+        mac: the controller, with ``initial_carry`` and ``act``.
         scheme, groups: see ``components.episode_batch.make_scheme``.
         args: namespace with ``common_reward``, ``reward_scalarisation``, ``device``.
-        test_mode: no exploration, and steps do not count.
+        test_mode: no exploration, and steps are not counted in ``t_env``.
 
     Attributes:
-        observation: what to act on next.
+        observation: the current observation; None before the first episode.
         carry: the controller's recurrent state, [E, ...].
-        last_actions: one-hot [E, N, U], zeros where an episode begins; always zeros where the controller says that
-            it does not look (``sees_last_actions``).
-        t_env: environment steps taken, over all copies.
-        episodes: episodes finished.
-        stats: what those were like.
+        last_actions: one-hot [E, N, U], zeros where an episode begins; always zeros if the controller does not use
+            them (``sees_last_actions`` is False).
+        t_env: environment steps taken in all copies together.
+        episodes: number of finished episodes.
+        stats: statistics of the finished episodes.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Player:
         self.common_reward, self.device = args.common_reward, args.device
         self.scalarise: Any = np.mean if args.reward_scalarisation == "mean" else np.sum
         self.test_mode = test_mode
-        self.shows_actions = getattr(mac, "sees_last_actions", True)
+        self.uses_last_actions = getattr(mac, "sees_last_actions", True)
         self.t_env = self.episodes = 0
         self.stats = EpisodeStats()
         self.observation: Observation | None = None
@@ -95,15 +95,15 @@ class Player:
         self.prepare(args)
 
     def prepare(self, args: Any) -> None:
-        """Whatever a runner lays out once, at the end of its construction."""
+        """Allocates what a subclass needs; called once at the end of the constructor."""
 
     def zeros(self, names: Iterable[str], steps: int) -> dict[str, NDArray[Any]]:
-        """Arrays [E, steps, ...] for keys of the scheme."""
+        """Zero arrays [E, steps, ...] for keys of the scheme."""
         shape, types = partial(step_shape, self.scheme, self.groups), {n: self.scheme[n]["dtype"] for n in names}
         return {n: np.zeros((self.env.n_envs, steps, *shape(n)), NUMPY_TYPES[t]) for n, t in types.items()}
 
     def begin(self) -> Observation:
-        """New episodes in every copy."""
+        """Starts new episodes in all copies."""
         n_envs, info = self.env.n_envs, self.env.info
         self.t[:] = 0
         self.returns[:] = 0.0
@@ -114,7 +114,10 @@ class Player:
         return self.observation
 
     def step(self) -> tuple[NDArray[np.int64], Step]:
-        """One decision in every copy: the actions [E, N] and what came of them. ``restart`` those that ended."""
+        """Takes one step in every copy: the actions [E, N] and their result.
+
+        The caller passes the copies whose episode ended to ``restart``.
+        """
         assert self.observation is not None
         actions, self.carry = self.mac.act(
             self.observation, self.last_actions, self.carry, self.t_env, self.test_mode
@@ -123,7 +126,7 @@ class Player:
         step = self.env.step(chosen)
         self.returns += step.reward
         self.t += 1
-        if self.shows_actions:
+        if self.uses_last_actions:
             self.last_actions = F.one_hot(actions, self.env.info.n_actions).float()
         self.observation = step.observation
         if not self.test_mode:
@@ -131,11 +134,11 @@ class Player:
         return chosen, step
 
     def learners_reward(self, step: Step) -> NDArray[np.float32]:
-        """What the learner is to see: [E, N], or [E, 1] where agents share one reward."""
+        """The learner's reward: [E, N], or [E, 1] if the agents share one reward."""
         return self.scalarise(step.reward, axis=1, keepdims=True) if self.common_reward else step.reward
 
     def restart(self, ended: NDArray[np.int64]) -> None:
-        """Notes the episodes that have ended in copies ``ended``, and forgets what their players remember."""
+        """Records the finished episodes of the copies ``ended`` and resets their recurrent state and last actions."""
         self.stats.returns.extend(self.returns[ended].copy())
         self.stats.lengths.extend(int(length) for length in self.t[ended])
         self.episodes += len(ended)
@@ -143,19 +146,19 @@ class Player:
         self.returns[ended] = 0.0
         rows = torch.from_numpy(ended).to(self.carry.device)
         self.carry = self.carry.index_copy(0, rows, self.fresh_carry[rows])
-        if self.shows_actions:
+        if self.uses_last_actions:
             self.last_actions[rows.to(self.last_actions.device)] = 0.0
 
 
 class Stopwatch:
-    """Environment steps per second since the last look."""
+    """Measures environment steps per second between calls."""
 
     def __init__(self, t_env: int = 0) -> None:
-        self.t_env, self.then = t_env, time.perf_counter()
+        self.t_env, self.last_call = t_env, time.perf_counter()
 
     def rate(self, t_env: int) -> float:
         """Steps per second since the last call."""
         now = time.perf_counter()
-        rate = (t_env - self.t_env) / max(now - self.then, 1e-9)
-        self.t_env, self.then = t_env, now
+        rate = (t_env - self.t_env) / max(now - self.last_call, 1e-9)
+        self.t_env, self.last_call = t_env, now
         return rate

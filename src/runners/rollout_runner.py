@@ -1,4 +1,4 @@
-"""Environments and a controller to rollouts: the same number of steps from every copy."""
+"""Collects rollouts: the same number of steps from every copy of an environment."""
 
 from __future__ import annotations
 
@@ -14,49 +14,49 @@ from ..components.episode_batch import stored_keys
 from ..components.rollout import Ends, Rollout
 from ..config.schema import key, read
 from ..types import Observation, Step
-from .player import SHOWN, Player
+from .player import OBSERVATION_KEYS, Player
 
 
 @dataclass(frozen=True)
 class RolloutConfig:
     """Keys of ``runner: rollout``."""
 
-    rollout_steps: int = key(32, low=1, help="T, the steps that every copy takes between updates")
+    rollout_steps: int = key(32, low=1, help="T, steps of every copy between two updates")
 
 
 class RolloutRunner(Player):
-    """Steps E copies T times and hands that out; episodes go on from one rollout to the next.
+    """Steps E copies T times and returns these steps as a rollout; an episode may span several rollouts.
 
-    The rollout lies in memory that the next one overwrites. Arguments: see ``Player``.
+    A rollout's memory is overwritten by the next rollout. Arguments: see ``Player``.
     """
 
     Config = RolloutConfig
     on_policy = True
 
     def prepare(self, args: Any) -> None:
-        """Room for one rollout."""
+        """Allocates arrays for one rollout."""
         self.length = read(RolloutConfig, args).rollout_steps
         self.scheme = {**self.scheme, "begins": {"vshape": (1,), "dtype": torch.uint8}}
         self.store = self.zeros(stored_keys(self.scheme), self.length + 1)
         self.store["filled"][...] = 1
 
     def begin(self) -> Observation:
-        """New episodes in every copy."""
+        """Starts new episodes in all copies."""
         observation = super().begin()
-        self._show(observation, 0)
+        self._write(observation, 0)
         self.store["begins"][:, 0] = 1
         return observation
 
-    def _show(self, observation: Observation, t: int) -> None:
-        for name, array in zip(SHOWN, observation, strict=True):
+    def _write(self, observation: Observation, t: int) -> None:
+        for name, array in zip(OBSERVATION_KEYS, observation, strict=True):
             self.store[name][:, t] = array
 
     def run(self) -> Rollout:
-        """The next T steps of every copy."""
+        """Returns the next T steps of every copy."""
         if self.observation is None:
             self.begin()
-        else:  # the last observation of the rollout before is the first of this one
-            for name in (*SHOWN, "begins"):
+        else:  # the last observation of the previous rollout is the first of this one
+            for name in (*OBSERVATION_KEYS, "begins"):
                 self.store[name][:, 0] = self.store[name][:, self.length]
         carry, last_actions = self.carry, self.last_actions.clone()
         ends: list[Ends] = []
@@ -66,7 +66,7 @@ class RolloutRunner(Player):
             self.store["reward"][:, t] = self.learners_reward(step)
             self.store["terminated"][:, t, 0] = step.terminated
             self.store["truncated"][:, t, 0] = step.truncated
-            self._show(step.observation, t + 1)
+            self._write(step.observation, t + 1)
             over = step.terminated | step.truncated
             self.store["begins"][:, t + 1, 0] = over
             if over.any():
@@ -78,9 +78,10 @@ class RolloutRunner(Player):
         return rollout if str(self.device) == "cpu" else rollout.to(self.device)
 
     def _end(self, ended: NDArray[np.int64], t: int, step: Step) -> Ends:
+        """The final observations, last actions and recurrent states of the copies ``ended``."""
         rows = torch.from_numpy(ended)
-        shown = [torch.from_numpy(array[ended]) for array in step.final]
-        return Ends._make([rows, torch.full_like(rows, t), *shown, self.last_actions[rows], self.carry[rows]])
+        final = [torch.from_numpy(array[ended]) for array in step.final]
+        return Ends._make([rows, torch.full_like(rows, t), *final, self.last_actions[rows], self.carry[rows]])
 
 
 def _joined(ends: list[Ends]) -> Ends | None:

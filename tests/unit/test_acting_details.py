@@ -16,14 +16,14 @@ MIXED = env_info(agents=("h_0", "p_0", "h_1"), agent_types=("h", "p", "h"), obs_
 
 
 @pytest.mark.parametrize("hosted", [False, True])
-def test_acting_step_by_step_sees_the_values_that_the_learner_unrolls(hosted):
-    """Last action, recurrent state and agent order are the same in the runner and in the learner."""
+def test_step_by_step_acting_and_unrolling_give_equal_values(hosted):
+    """The runner and the learner use the same last actions, recurrent states and agent order."""
     torch.manual_seed(0)
     batch = random_batch(MIXED, [6, 6], seed=3)
     mac = BasicMAC(batch.scheme, batch.groups, args_for(MIXED, epsilon_start=0.0, epsilon_finish=0.0))
     with torch.no_grad():
         for p in mac.parameters():
-            p.mul_(3.0)  # so that memory and last action matter
+            p.mul_(3.0)  # larger weights, so that recurrent state and last action have an effect
     actor = PyMARLController(mac, batch.scheme, batch.groups, "cpu") if hosted else mac
     expected = mac.unroll(batch).detach()
     seen = []
@@ -33,7 +33,7 @@ def test_acting_step_by_step_sees_the_values_that_the_learner_unrolls(hosted):
     for t in range(7):
         now = Observation(*(batch[n][:, t].numpy() for n in ("obs", "state", "avail_actions", "agent_mask")))
         _, carry = actor.act(now, last, carry, 0, False)
-        mac.init_hidden(2)  # a learner at work in between disturbs nothing
+        mac.init_hidden(2)  # a learner's call between two steps must not change the runner's state
         last = batch["actions_onehot"][:, t]
     torch.testing.assert_close(torch.stack(seen, dim=1), expected, rtol=1e-4, atol=1e-5)
 
@@ -46,14 +46,14 @@ def test_unavailable_actions_are_never_chosen(epsilon):
     assert (selector.select_action(values, avail, 0) > 0).all()
 
 
-def test_select_actions_answers_for_the_rows_asked_for():
+def test_select_actions_returns_the_requested_rows():
     batch = random_batch(MIXED, [4, 4, 4])
     mac = BasicMAC(batch.scheme, batch.groups, args_for(MIXED))
     mac.init_hidden(3)
     assert mac.select_actions(batch, 0, 0, bs=[0, 2], test_mode=True).shape == (2, 3)
 
 
-def test_a_rare_outlier_is_clipped_in_training():
+def test_outlying_states_are_clipped_in_training():
     trainer = VAETrainer(2, VAEConfig(vae_hidden_dim=8))
     states = torch.randn(5000, 2)
     trainer.update(states)
@@ -63,7 +63,7 @@ def test_a_rare_outlier_is_clipped_in_training():
 
 
 def test_explained_variance_compares_each_dimension_with_its_own_mean():
-    """Statistics gathered elsewhere leave the states off centre: their offset is no variance to be explained."""
+    """States with a mean far from the normaliser's: this offset must not count as variance."""
     trainer = VAETrainer(2, VAEConfig(vae_hidden_dim=8))
     with torch.no_grad():
         for p in trainer.parameters:
@@ -74,7 +74,7 @@ def test_explained_variance_compares_each_dimension_with_its_own_mean():
     assert described["vae_explained_variance"] == pytest.approx(-4.0, abs=0.5)
 
 
-def test_a_latent_is_active_by_its_variance_not_its_deviation():
+def test_active_units_compare_the_variance_of_mu_with_the_threshold():
     trainer = VAETrainer(1, VAEConfig(vae_hidden_dim=4, vae_latent_dim=1))
     with torch.no_grad():
         for p in trainer.parameters:
@@ -85,7 +85,7 @@ def test_a_latent_is_active_by_its_variance_not_its_deviation():
     assert trainer.describe(states)["vae_active_units"] == 0
 
 
-def test_evaluate_looks_at_every_batch():
+def test_evaluate_uses_all_batches():
     info = env_info()
     learner = learner_of()
     a, b = random_batch(info, [3], seed=1), random_batch(info, [5], seed=2)
@@ -98,7 +98,7 @@ def test_evaluate_looks_at_every_batch():
     assert seen == [10]
 
 
-def test_a_vae_that_is_not_finite_stops_the_run():
+def test_training_stops_if_the_vae_is_not_finite():
     learner = learner_of(learner_log_interval=1)
     with torch.no_grad():
         learner.trainer.parameters[0].fill_(torch.nan)
@@ -106,11 +106,11 @@ def test_a_vae_that_is_not_finite_stops_the_run():
         learner.train(random_batch(env_info(), [3]), 1, 0)
 
 
-@pytest.mark.parametrize("mac, agent, told", [
+@pytest.mark.parametrize("mac, agent, message", [
     (BasicMAC, "features", "agent: features gives 8 numbers, and its controller needs one for each of 2 actions"),
     (ModelMAC, "mingru", "agent: mingru gives 2 numbers, and its controller needs its 8 features"),
 ])  # fmt: skip
-def test_an_agent_of_another_controller_is_told(mac, agent, told):
+def test_an_agent_of_another_controller_is_refused(mac, agent, message):
     scheme, groups = make_scheme(MIXED, False)
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         mac(scheme, groups, args_for(MIXED, agent=agent))

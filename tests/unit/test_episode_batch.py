@@ -21,7 +21,6 @@ def test_slices_keep_dimensions_as_pymarl_does():
     assert batch[:, :-1].max_seq_length == 4
     assert batch[1:, 0]["state"].shape == (2, 1, 4)
     assert torch.equal(batch[np.array([2, 0])]["reward"], batch["reward"][[2, 0]])
-    assert int(batch.max_t_filled()) == 5
 
 
 def test_one_hot_actions_are_derived_and_zero_on_padding():
@@ -31,7 +30,7 @@ def test_one_hot_actions_are_derived_and_zero_on_padding():
     assert one_hot[0, 3:].sum() == 0 and one_hot[0, :3].sum() == 3 * 2
 
 
-def test_buffer_gives_back_what_it_took_padded_to_the_longest_sampled():
+def test_sampled_episodes_equal_the_inserted_ones_padded_to_the_longest():
     buffer = buffer_of(4)
     long, short = random_batch(env_info(), [5, 4], seed=1), random_batch(env_info(), [2, 1], seed=2)
     buffer.insert(long)
@@ -44,7 +43,7 @@ def test_buffer_gives_back_what_it_took_padded_to_the_longest_sampled():
     assert sampled["filled"][row].flatten().tolist() == [1, 1, 1, 0, 0, 0]
 
 
-def test_a_short_episode_leaves_nothing_of_the_long_one_it_replaces():
+def test_a_short_episode_clears_the_longer_episode_it_replaces():
     buffer = buffer_of(1)
     buffer.insert(random_batch(env_info(), [5], seed=1))
     buffer.insert(random_batch(env_info(), [2], seed=2))
@@ -52,13 +51,13 @@ def test_a_short_episode_leaves_nothing_of_the_long_one_it_replaces():
         assert buffer.data[name][0, 3:].abs().sum() == 0, name
 
 
-def test_the_ring_overwrites_the_oldest():
+def test_a_full_buffer_overwrites_the_oldest_episodes():
     buffer = buffer_of(3)
     for seed in range(5):
         buffer.insert(random_batch(env_info(), [3], seed=seed))
     held = {float(v) for v in buffer.data["state"][:, 0, 0]}
     assert held == {float(random_batch(env_info(), [3], seed=s)["state"][0, 0, 0]) for s in (2, 3, 4)}
-    buffer.insert(random_batch(env_info(), [3, 3], seed=9))  # wraps round the end
+    buffer.insert(random_batch(env_info(), [3, 3], seed=9))  # wraps around
     assert buffer.n_episodes == 3 and buffer.next_slot == 1
 
 
@@ -74,7 +73,7 @@ def test_samples_are_different_episodes_and_seeded():
     assert torch.equal(first, draw())
 
 
-def test_a_buffer_that_does_not_fit_is_refused_with_one_that_does(monkeypatch):
+def test_a_buffer_larger_than_memory_is_refused_and_a_size_that_fits_is_named(monkeypatch):
     monkeypatch.setattr(replay_buffer, "available_memory", lambda: 1_000_000)
     with pytest.raises(
         ConfigError, match=r"buffer_size: 100000 episodes need .* GiB .* buffer_size=\d+ fits"
@@ -85,27 +84,27 @@ def test_a_buffer_that_does_not_fit_is_refused_with_one_that_does(monkeypatch):
 
 
 @pytest.mark.parametrize("capacity", [2, 4, 6])
-def test_a_full_ring_keeps_its_newest_episodes_in_a_buffer_of_any_size(capacity):
-    ring, other = buffer_of(4), buffer_of(capacity)
+def test_loading_a_full_buffer_keeps_the_newest_episodes_for_any_capacity(capacity):
+    full, other = buffer_of(4), buffer_of(capacity)
     for seed in range(6):
-        ring.insert(random_batch(env_info(), [3], seed=seed))
-    other.load_state_dict(ring.state_dict())
+        full.insert(random_batch(env_info(), [3], seed=seed))
+    other.load_state_dict(full.state_dict())
     newest = range(2, 6)[-capacity:]
     expected = [random_batch(env_info(), [3], seed=s)["state"][0, 0, 0].item() for s in newest]
     assert other.data["state"][: other.n_episodes, 0, 0].tolist() == expected
     assert (other.steps[: other.n_episodes] == 4).all()
-    other.insert(random_batch(env_info(), [3], seed=9))  # over the oldest
+    other.insert(random_batch(env_info(), [3], seed=9))  # replaces the oldest
     assert expected[0] not in other.data["state"][:, 0, 0].tolist() or capacity == 6
 
 
-def test_a_buffer_of_other_episodes_is_refused():
-    ring = buffer_of(4)
-    ring.insert(random_batch(env_info(), [3]))
+def test_loading_episodes_of_another_shape_is_refused():
+    full = buffer_of(4)
+    full.insert(random_batch(env_info(), [3]))
     with pytest.raises(ConfigError, match="another shape"):
-        buffer_of(4, env_info(episode_limit=9)).load_state_dict(ring.state_dict())
+        buffer_of(4, env_info(episode_limit=9)).load_state_dict(full.state_dict())
 
 
-def test_state_dict_restores_episodes_and_place():
+def test_state_dict_restores_episodes_and_the_next_slot():
     buffer, other = buffer_of(4), buffer_of(4)
     buffer.insert(random_batch(env_info(), [3, 5], seed=1))
     other.load_state_dict(buffer.state_dict())

@@ -3,7 +3,7 @@ from fakes import env_info, random_batch
 from omarl.components.masks import alive_mask, transition_mask
 
 
-def test_transitions_end_with_the_episode():
+def test_transition_mask_ends_with_the_episode():
     batch = random_batch(env_info(), [2, 4, 1])
     assert transition_mask(batch).tolist() == [[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]]
 
@@ -14,7 +14,7 @@ def test_truncation_ends_an_episode_as_termination_does():
     assert transition_mask(batch).tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
 
 
-def test_a_batch_without_our_keys_is_read_too():
+def test_masks_work_without_the_keys_truncated_and_agent_mask():
     batch = random_batch(env_info(), [2, 3])
     batch.scheme = {k: v for k, v in batch.scheme.items() if k not in ("truncated", "agent_mask")}
     del batch.data["truncated"], batch.data["agent_mask"]
@@ -22,7 +22,7 @@ def test_a_batch_without_our_keys_is_read_too():
     assert alive_mask(batch, 2)[0].tolist() == [[1, 1], [1, 1], [1, 1], [0, 0]]
 
 
-def test_a_hosts_batch_is_left_as_it_was():
+def test_transition_mask_does_not_modify_the_batch():
     batch = random_batch(env_info(), [2, 4])
     batch.data["filled"] = batch.data["filled"].float()
     before = batch["filled"].clone()
@@ -30,5 +30,5 @@ def test_a_hosts_batch_is_left_as_it_was():
     assert torch.equal(batch["filled"], before)
 
 
-def test_one_step_episodes():
+def test_transition_mask_of_one_step_episodes():
     assert torch.equal(transition_mask(random_batch(env_info(), [1, 1])), torch.ones(2, 1))

@@ -1,4 +1,4 @@
-"""Returns against sums worked by hand."""
+"""Lambda returns and advantages against hand-computed sums."""
 
 import pytest
 import torch
@@ -9,24 +9,24 @@ def column(*values):
     return torch.tensor(values, dtype=torch.float32).reshape(1, -1, 1)
 
 
-def test_lambda_zero_is_one_step():
+def test_lambda_zero_gives_one_step_returns():
     g = lambda_returns(column(1, 2, 3), column(10, 20, 30), column(0, 0, 0), 0.5, 0.0)
     assert g.flatten().tolist() == [1 + 5, 2 + 10, 3 + 15]
 
 
-def test_lambda_one_is_the_discounted_sum():
+def test_lambda_one_gives_the_discounted_sum():
     g = lambda_returns(column(1, 2, 3), column(10, 20, 30), column(0, 0, 0), 0.5, 1.0)
     assert g.flatten().tolist() == [1 + 0.5 * (2 + 0.5 * 18), 2 + 0.5 * 18, 18]
 
 
-def test_in_between_by_hand():
+def test_intermediate_lambda_matches_hand_computed_returns():
     g = lambda_returns(column(1, 2), column(10, 20), column(0, 0), 0.9, 0.25)
     last = 2 + 0.9 * 20
     assert g.flatten().tolist() == pytest.approx([1 + 0.9 * (0.75 * 10 + 0.25 * last), last])
 
 
-def test_nothing_passes_an_episodes_end():
-    """A termination counts what was handed in for it, 0; a truncation its last observation's value."""
+def test_returns_stop_at_the_end_of_an_episode():
+    """At a termination the next value is 0; at a truncation it is the value of the last observation."""
     reward, value = column(1, 2, 3, 4), column(10, 0, 30, 40)
     g = lambda_returns(reward, value, column(0, 1, 0, 0), 0.5, 1.0)
     last = 4 + 20
@@ -35,7 +35,7 @@ def test_nothing_passes_an_episodes_end():
     assert g.flatten().tolist()[:2] == [1 + 0.5 * (2 + 3.5), 2 + 3.5]
 
 
-def test_rows_and_columns_are_apart_and_no_gradient_flows():
+def test_rows_and_columns_are_independent_and_returns_have_no_gradient():
     reward = torch.randn(3, 4, 2, requires_grad=True)
     value, ended = torch.randn(3, 4, 2), (torch.rand(3, 4, 1) < 0.3).float()
     g = lambda_returns(reward, value, ended, 0.9, 0.7)
@@ -44,7 +44,7 @@ def test_rows_and_columns_are_apart_and_no_gradient_flows():
     torch.testing.assert_close(g[1:2, :, 1:], alone)
 
 
-def test_gae_by_hand():
+def test_gae_matches_hand_computed_advantages():
     reward, value, ahead = column(1, 2), column(10, 20), column(20, 30)
     advantage, returns = gae(reward, value, ahead, column(0, 0), 0.5, 0.4)
     second = 2 + 0.5 * 30 - 20
@@ -53,7 +53,7 @@ def test_gae_by_hand():
     assert returns.flatten().tolist() == pytest.approx([first + 10, second + 20])
 
 
-def test_gae_of_lambda_one_is_the_discounted_sum_less_the_value():
+def test_gae_with_lambda_one_is_the_discounted_sum_minus_the_value():
     torch.manual_seed(0)
     reward, value = torch.randn(2, 5, 3), torch.randn(2, 5, 3)
     ahead = torch.cat([value[:, 1:], torch.randn(2, 1, 3)], dim=1)
@@ -65,7 +65,7 @@ def test_gae_of_lambda_one_is_the_discounted_sum_less_the_value():
         torch.testing.assert_close(advantage[:, t], total - value[:, t])
 
 
-def test_gae_stops_where_an_episode_ends():
+def test_gae_stops_at_the_end_of_an_episode():
     reward, value, ahead = column(1, 2, 3), column(10, 20, 30), column(20, 0, 40)
     advantage, _ = gae(reward, value, ahead, column(0, 1, 0), 0.5, 1.0)
     third = 3 + 20 - 30

@@ -1,4 +1,4 @@
-"""Rollouts: what stands where, and that episodes go on across them."""
+"""Rollouts: the contents of every key, and episodes that span several rollouts."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def runner_of(env, steps, **changes):
     return RolloutRunner(env, mac, scheme, groups, args), mac
 
 
-def test_copies_go_on_from_one_rollout_to_the_next():
+def test_episodes_continue_from_one_rollout_to_the_next():
     runner, _ = runner_of(ClockEnv([[2, 4], [3]]), steps=3)
     first = runner.run()
     assert first["state"][:, :, 0].tolist() == [[0, 1, 10, 11], [100, 101, 102, 110]]
@@ -33,30 +33,30 @@ def test_copies_go_on_from_one_rollout_to_the_next():
     assert runner.stats.lengths == [2, 3, 4, 3]
 
 
-def test_the_last_observations_of_episodes_are_kept_aside():
+def test_final_observations_of_episodes_are_stored_in_ends():
     runner, _ = runner_of(ClockEnv([[2, 4], [3]], truncates=True), steps=3)
     ends = runner.run().ends
     assert ends.copy.tolist() == [0, 1] and ends.step.tolist() == [1, 2]
     assert ends.state[:, 0].tolist() == [2, 103]
-    assert ends.carry[:, 0, 0].tolist() == [2, 3]  # what the network remembered when it saw them
+    assert ends.carry[:, 0, 0].tolist() == [2, 3]  # the recurrent state at these observations
     assert ends.last_actions[0].argmax(-1).tolist() == [1, 1]
     runner, _ = runner_of(ClockEnv([[4]]), steps=3)
     assert runner.run().ends is None
 
 
-def test_last_actions_know_where_an_episode_began():
+def test_last_actions_are_zero_at_the_start_of_an_episode():
     runner, _ = runner_of(ClockEnv([[2, 4], [3]]), steps=3)
     runner.run()
     second = runner.run()
     previous = second.previous_actions()
-    assert previous[0, 0].argmax(-1).tolist() == [0, 0] and previous[0, 0].sum() == 2  # of the rollout before
+    assert previous[0, 0].argmax(-1).tolist() == [0, 0] and previous[0, 0].sum() == 2  # from the previous rollout
     assert not previous[0, 3].any() and not previous[1, 0].any()
 
 
 @pytest.mark.parametrize("share", ["all", "none"])
 @pytest.mark.parametrize("layer_norm", [False, True])
-def test_unrolling_a_rollout_is_acting_again(share, layer_norm):
-    """Outputs along the rollout, recurrent state and restarts included, are those that acting had."""
+def test_unrolling_a_rollout_reproduces_the_outputs_of_acting(share, layer_norm):
+    """This includes the recurrent state at the start and its resets."""
     env = ClockEnv([[2, 4, 1], [3], [7, 2]])
     args = args_for(env.info, rollout_steps=5, share_parameters=share, epsilon_start=0.0, epsilon_finish=0.0,
                     layer_norm=layer_norm, obs_last_action=True)  # fmt: skip

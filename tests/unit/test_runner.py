@@ -8,7 +8,7 @@ from omarl.runners.episode_runner import EpisodeRunner
 
 
 class CarryCounter:
-    """A controller whose carry counts the steps of the episode and whose action is that count's parity."""
+    """A controller whose carry counts the steps of the episode and whose action is the parity of this count."""
 
     def __init__(self):
         self.last_seen = []
@@ -28,7 +28,7 @@ def runner_of(env, **changes):
     return EpisodeRunner(env, mac, scheme, groups, args, test_mode=changes.get("test_mode", False)), mac
 
 
-def test_episodes_come_out_whole_and_in_place():
+def test_the_runner_returns_complete_episodes_with_correct_steps():
     runner, _ = runner_of(ClockEnv([[2, 4], [3]]))
     first = runner.run()
     assert first.batch_size == 1 and first.max_seq_length == 3
@@ -44,24 +44,24 @@ def test_episodes_come_out_whole_and_in_place():
     assert runner.t_env == 12 and runner.episodes == 4
 
 
-def test_truncated_is_kept_apart_from_terminated():
+def test_truncation_and_termination_are_stored_separately():
     runner, _ = runner_of(ClockEnv([[3]], truncates=True))
     batch = runner.run()
     assert batch["terminated"].sum() == 0
     assert batch["truncated"].flatten().tolist() == [0, 0, 1, 0]
 
 
-def test_a_short_episode_shows_nothing_of_the_long_one_before():
+def test_a_short_episode_contains_no_data_of_a_longer_one_before():
     runner, _ = runner_of(ClockEnv([[5, 1], [4, 2]]))
     runner.run()
     runner.run()
-    both = runner.run()  # one step and two, ended together, where five and four steps were before
+    both = runner.run()  # episodes of one and two steps that end together, after episodes of five and four
     assert both["filled"][:, :, 0].tolist() == [[1, 1, 0], [1, 1, 1]]
     for name in ("obs", "state", "reward", "actions", "terminated", "avail_actions"):
         assert both[name][0, 2].abs().sum() == 0, name
 
 
-def test_the_recurrent_state_and_last_action_begin_anew_with_each_copys_episode():
+def test_recurrent_state_and_last_action_are_reset_at_each_copys_new_episode():
     runner, mac = runner_of(ClockEnv([[2], [3]]))
     for _ in range(4):
         runner.run()
@@ -71,15 +71,15 @@ def test_the_recurrent_state_and_last_action_begin_anew_with_each_copys_episode(
     assert mac.last_seen[2][1][0].sum() == 0 and mac.last_seen[2][1][1].sum() == 2
 
 
-def test_returns_are_per_agent_and_summed_for_the_mean():
+def test_returns_are_recorded_for_each_agent_and_summed_in_a_common_reward():
     runner, _ = runner_of(ClockEnv([[3]]), common_reward=True)
     batch = runner.run()
     assert batch["reward"][0, :, 0].tolist() == [1, 3, 5, 0]  # the sum over agents
     assert runner.stats.returns[0].tolist() == [3, 6]
 
 
-def test_tests_take_the_same_number_of_episodes_from_every_copy():
-    """Taking the first that finish would count the short copy's episodes three times as often."""
+def test_collect_takes_the_same_number_of_episodes_from_every_copy():
+    """Taking the first finished episodes would count the copy with short episodes three times as often."""
     runner, _ = runner_of(ClockEnv([[1], [5]]), test_mode=True)
     batches = runner.collect(4)
     lengths = [int(n) for b in batches for n in transition_mask(b).sum(dim=1)]
@@ -88,7 +88,7 @@ def test_tests_take_the_same_number_of_episodes_from_every_copy():
     assert runner.t_env == 0
 
 
-def test_a_second_test_starts_fresh_episodes():
+def test_a_second_collect_starts_new_episodes():
     runner, _ = runner_of(ClockEnv([[2], [3]]), test_mode=True)
     runner.collect(2)
     states = [b["state"][i, 0, 0].item() % 10 for b in runner.collect(2) for i in range(b.batch_size)]
@@ -96,6 +96,6 @@ def test_a_second_test_starts_fresh_episodes():
 
 
 @pytest.mark.parametrize("share", ["sum", "mean"])
-def test_reward_scalarisation(share):
+def test_reward_scalarisation_is_sum_or_mean(share):
     runner, _ = runner_of(ClockEnv([[2]]), common_reward=True, reward_scalarisation=share)
     assert runner.run()["reward"][0, 1, 0].item() == (3 if share == "sum" else 1.5)

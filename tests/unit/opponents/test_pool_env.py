@@ -110,7 +110,7 @@ def test_who_was_met_goes_with_the_returns_of_a_test():
     scheme, groups = make_scheme(env.info, False)
     runner = EpisodeRunner(env, RandomMoves(), scheme, groups, args, test_mode=True)
     runner.collect(15)
-    met = first_of_each_copy(env.episodes, runner.of_each_copy(15))
+    met = first_of_each_copy(env.episodes, runner.episodes_per_copy(15))
     assert len(met) == 15 < len(env.episodes)
     assert [e.length for e in met] == runner.stats.lengths and len({*runner.stats.lengths}) > 5
     for episode, returns in zip(met, runner.stats.returns, strict=True):
