@@ -16,8 +16,9 @@ from . import evaluation
 from .analysis.comparison import find_runs, words
 from .analysis.groups import name_of
 from .analysis.plots import draw_matrix
+from .config.keys import RunsKeys, TestKeys
 from .config.load import COMMAND_LINE, complete, from_checkpoint
-from .config.schema import key, read
+from .config.schema import key, new_default, read
 from .opponents.pool import read_pool
 from .run import RunConfig, check_game
 from .types import ConfigError, OmarlError
@@ -27,17 +28,15 @@ from .utils.metrics import Logger
 
 
 @dataclass(frozen=True)
-class CrossplayConfig:
+class CrossplayConfig(RunsKeys, TestKeys):
     """Keys of the command ``crossplay``."""
 
-    runs: list[str] | str = key("", help="[directories of runs, folders of runs, patterns with * and **]")
-    pool: str = key("", help="whose opponents are met; each run's own pool where empty")
-    split: Literal["train", "validation", "test"] = key("test", help="which of them")
+    pool: str = new_default(TestKeys, "pool", "", "folder of a pool; where empty, each run's own")
+    split: Literal["train", "validation", "test"] = new_default(TestKeys, "split", "test")
     what: Literal["return", "length", "success", "completed"] = key("return", help="what stands in the matrix")
     between: list[str] | str = key("", help="[LOW,HIGH]: names of rows that become 0 and 1 for each opponent")
     episodes: int = key(64, low=1, help="with each opponent, about")
-    use_cuda: bool = key(False, help="play on the GPU")
-    out: str = key("crossplay", help="folder of the table and the picture")
+    out: str = new_default(RunsKeys, "out", "crossplay")
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 from . import training
 from .analysis.comparison import find_runs, words
+from .config.keys import RunsKeys
 from .config.load import complete as completed
 from .config.load import from_checkpoint, from_files
-from .config.schema import key, read
+from .config.schema import key, new_default, read
 from .envs.make import make_vec_env
 from .opponents.pool import MANIFEST, Member, Pool, digest, read_pool, write_pool
 from .opponents.pool_env import scripts_for
@@ -26,13 +27,13 @@ from .utils.run_directory import env_label
 
 
 @dataclass(frozen=True)
-class PoolConfig(RunConfig):
+class PoolConfig(RunConfig, RunsKeys):
     """Keys of the command ``pool``, beside ``env`` and ``env_args``."""
 
-    out: str = key("pool", help="the folder to make")
-    runs: list[str] | str = key("", help="[runs, folders of runs, patterns]: opponents to train against")
-    validation_runs: list[str] | str = key("", help="the same, to choose settings by")
-    test_runs: list[str] | str = key("", help="the same, never met in training")
+    out: str = new_default(RunsKeys, "out", "pool")
+    runs: list[str] | str = new_default(RunsKeys, "runs", "", "[folders of runs, or patterns]: training opponents")
+    validation_runs: list[str] | str = key("", help="the same: opponents to choose settings by")
+    test_runs: list[str] | str = key("", help="the same: opponents of tests only")
     scripts: list[str] | str = key("", help="[scripts]; nearest:0.1 makes one move in ten a random one")
     validation_scripts: list[str] | str = key("", help="the same, to choose settings by")
     test_scripts: list[str] | str = key("", help="the same, never met in training")

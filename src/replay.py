@@ -12,7 +12,8 @@ import torch
 
 from .analysis.film import Film, write_film
 from .components.episode_batch import EpisodeBatch
-from .config.schema import key, read
+from .config.keys import OutputKeys
+from .config.schema import key, new_default, read
 from .learners.subgoals import PlacePrior
 from .opponents.boards import Board, board_of
 from .opponents.models.action_model import ActionModel
@@ -28,10 +29,10 @@ HORIZON = 5  # steps of the opponents' way that are drawn where no subgoal has a
 
 
 @dataclass(frozen=True)
-class ReplayConfig(RunConfig):
+class ReplayConfig(RunConfig, OutputKeys):
     """Keys of ``replay``."""
 
-    out: str = key("", help="folder of the film; replay, in the checkpoint, where empty")
+    out: str = new_default(OutputKeys, "out", "", "folder of the film; where empty, replay in the checkpoint")
     opponent: str = key("", help="the member of the split to play against; the first where empty")
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 
 from .components.episode_batch import Scheme, make_scheme
+from .config.keys import StepKeys, TestKeys
 from .config.schema import key, read
 from .controllers.pymarl_controller import PyMARLController
 from .envs.make import PACKAGED, make_vec_env
@@ -28,7 +29,7 @@ TRAIN_STREAM, TEST_STREAM, REPLAY_STREAM, OPPONENTS_STREAM = range(4)
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(StepKeys, TestKeys):
     """Keys of the run itself; each part named here declares its own."""
 
     name: str = key("omarl", pattern=r"[^/\\]*[^/\\.][^/\\]*", help="the run's name: a folder of the results")
@@ -38,17 +39,12 @@ class RunConfig:
     learner: str = key("q_learner", component="learner", help="what one update does")
     env: str = key("pettingzoo", component="env", help="where environments come from")
     env_args: dict[str, Any] = key({}, help="key, episode_limit, and what the environment itself takes")
-    pool: str = key("", help="a pool's folder: its opponents play whom omg_learners does not name")
     omg_learners: list[str] | str = key("*_0", help="names or patterns of the agents that learn, beside a pool")
     opponents_told: list[Literal["actions", "goal", "belief", "next_actions", "offsets"]] = key(
         ["actions"], help="what learners are told of opponents: their last actions, and more for oracles"
     )
-    split: Literal["train", "validation", "test"] = key(
-        "train", help="the pool's opponents that tests are played with"
-    )
     common_reward: bool = key(False, help="agents share one reward")
     reward_scalarisation: Literal["sum", "mean"] = key("sum", help="of the agents' rewards, if shared")
-    t_max: int = key(150_000, low=1, help="environment steps, over all copies")
     batch_size_run: int = key(8, low=1, help="copies of the environment")
     env_workers: int | Literal["auto"] = key(
         "auto", low=0, help="processes; 0 steps copies in this one; auto: as pays"
@@ -68,7 +64,6 @@ class RunConfig:
     load_step: int = key(0, low=0, help="which checkpoint, by environment steps; 0: the last")
     evaluate: bool = key(False, help="test the checkpoint and stop")
     local_results_path: str = key("results", help="root of the results")
-    use_cuda: bool = key(False, help="train on the GPU")
     buffer_cpu_only: bool = key(True, help="keep the replay buffer in main memory")
     torch_threads: int = key(1, low=1, help="more pay for large networks on an idle machine alone")
     seed: int = key(0, low=0, high=2**32 - 1, help="of everything random; Sacred draws one where it is not given")

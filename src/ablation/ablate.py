@@ -27,7 +27,8 @@ from ..analysis.ablation_report import write_report
 from ..analysis.runs import Series
 from ..analysis.symptoms import measured_window, motion
 from ..components.vae_trainer import VAEConfig, VAETrainer
-from ..config.schema import key, read
+from ..config.keys import OutputKeys
+from ..config.schema import key, new_default, read
 from ..envs.make import cores
 from ..learners.omg_vae_learner import OMGVAELearner
 from ..types import ConfigError
@@ -41,7 +42,7 @@ FEWEST_BATCHES = 4  # of regime=refresh
 
 
 @dataclass(frozen=True)
-class AblateConfig(run.RunConfig):
+class AblateConfig(run.RunConfig, OutputKeys):
     """Keys of ``ablate``, beside those of the run whose states are recorded."""
 
     ablate_seeds: int = key(10, low=2, help="seeds of each setting")
@@ -51,7 +52,9 @@ class AblateConfig(run.RunConfig):
     ablate_states: int = key(128, low=8, help="states of each recorded update, of regime=replay")
     ablate_batch: int = key(900, low=20, help="states of each batch, of regime=refresh")
     ablate_updates: int = key(900, low=20, help="updates on each batch, of regime=refresh")
-    out: str = key("", help="folder of the report; default: ablation/<env key> under local_results_path")
+    out: str = new_default(
+        OutputKeys, "out", "", "folder of the report; where empty, ablation/<env key> under local_results_path"
+    )
 
 
 def record(values: Mapping[str, Any], folder: Path) -> VAEConfig:

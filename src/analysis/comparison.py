@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config.schema import key
+from ..config.keys import RunsKeys
+from ..config.schema import key, new_default
 from ..types import ConfigError, OmarlError
 from ..utils.files import write_whole
 from .groups import Group, doubts, grouped, on_grid
@@ -33,14 +34,13 @@ LAST = 0.1  # share of a run whose mean is its final return
 
 
 @dataclass(frozen=True)
-class CompareConfig:
+class CompareConfig(RunsKeys):
     """Keys of the command ``compare``."""
 
-    runs: list[str] | str = key("", help="[directories of runs, folders of runs, patterns with * and **]")
     metric: str = key("", help="what to compare; the test return unless said")
     by: list[str] | str = key("", help="[further keys that tell groups apart, such as lr]")
     until: int = key(0, low=0, help="only what runs had got to after so many steps; 0: all")
-    out: str = key("comparison", help="folder of the table and the picture")
+    out: str = new_default(RunsKeys, "out", "comparison")
 
 
 class Row(NamedTuple):

@@ -10,23 +10,22 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ..config.schema import key
+from ..config.keys import RMSpropKeys
+from ..config.schema import key, new_default
 from ..modules.losses import free_bits
 from .kl_weight import KLWeight
 from .optimisers import load_optimiser, make_optimiser, optimiser_step
 
 
 @dataclass(frozen=True)
-class VAEOptimiserConfig:
+class VAEOptimiserConfig(RMSpropKeys):
     """Keys of a stably trained VAE. Each remedy is one of them; docs/vae-stability.md says what each is good for."""
 
     vae_lr: float = key(3e-4, above=0, help="learning rate of the VAE")
     vae_lr_warmup: int = key(0, low=0, help="updates over which the learning rate rises from 0")
     vae_optimiser: Literal["adam", "rmsprop"] = key("adam", help="optimiser of the VAE")
     vae_betas: list[float] = key([0.5, 0.999], low=0, high=0.999999, length=2, help="Adam's")
-    optim_alpha: float = key(0.9, low=0, high=1, help="RMSprop's smoothing constant: Adam has none")
-    optim_eps: float = key(1e-5, above=0, help="the optimiser's epsilon")
-    grad_norm_clip: float = key(10.0, above=0, help="largest gradient norm")
+    optim_alpha: float = new_default(RMSpropKeys, "optim_alpha", 0.9)
     vae_grad_skip: float = key(0.0, low=0, help="leave updates out whose gradient norm is above; 0: none")
 
     omg_vae_alpha: float = key(0.01, low=0, help="KL weight; docs/metrics.md says what one unit means")

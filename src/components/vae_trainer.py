@@ -40,16 +40,22 @@ States = Tensor | NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
-class VAEConfig(VAEOptimiserConfig):
-    """Keys of the state VAE, those of its optimiser included."""
+class LatentKeys:
+    """Keys of a Gaussian posterior."""
 
-    vae_latent_dim: int = key(16, low=1, help="Z")
-    vae_hidden_dim: int = key(128, low=1, help="width of the encoder's and the decoder's layers")
-    vae_encoder: Literal["auto", "mlp", "cnn"] = key("auto", help="auto: cnn where the state is an image")
+    vae_latent_dim: int = key(16, low=1, help="Z, the number of latents")
     vae_log_var_bound: Literal["tanh", "softplus", "clamp", "exp_clamp", "none"] = key(
         "tanh", help="what keeps log_var in bounds; exp_clamp is for comparison only"
     )
     vae_log_var_limit: float = key(5.0, above=0, help="bound of |log_var|, of tanh and clamp")
+
+
+@dataclass(frozen=True)
+class VAEConfig(VAEOptimiserConfig, LatentKeys):
+    """Keys of the state VAE, those of its optimiser included."""
+
+    vae_hidden_dim: int = key(128, low=1, help="width of the encoder's and the decoder's layers")
+    vae_encoder: Literal["auto", "mlp", "cnn"] = key("auto", help="auto: cnn where the state is an image")
     vae_log_var_init: float = key(0.0, help="where log_var starts, before its bound: above 0 a wide posterior")
 
     vae_likelihood: Literal["auto", "gaussian", "bernoulli", "categorical", "mixed"] = key(

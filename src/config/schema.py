@@ -60,6 +60,12 @@ def key(
     return field(default=default, metadata=metadata)
 
 
+def new_default(base: type, name: str, default: Any, help: str = "") -> Any:
+    """A key that ``base`` declares, with another default, and another ``help`` where the default needs one."""
+    metadata = {each.name: each.metadata for each in fields(base)}[name]
+    return key(default, **{**metadata, "help": help or metadata["help"]})
+
+
 @cache
 def _hints(config: type) -> dict[str, Any]:
     return get_type_hints(config)
@@ -278,13 +284,11 @@ def collect(root: type, config: Mapping[str, Any]) -> Schema:
 
     def visit(part: type, owner: str) -> None:
         schema.renamed.update(renamed_keys(part))
-        for spec in fields(part):
+        for spec in fields(part):  # before those of the parts that it names: of two defaults, the outer part's counts
             schema.declarations.setdefault(spec.name, []).append(Declaration(part, spec, owner))
-            kind = spec.metadata.get("component")
-            if not kind:
-                continue
-            name = config.get(spec.name, default_of(spec))
-            if name is None or (kind, str(name)) in seen:
+        for spec in fields(part):
+            kind, name = spec.metadata.get("component"), config.get(spec.name, default_of(spec))
+            if not kind or name is None or (kind, str(name)) in seen:
                 continue
             seen.add((kind, str(name)))
             chosen = resolve(kind, name)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..components.rollout import Rollout
-from ..config.schema import key, read
+from ..config.schema import key, new_default, read
 from ..modules.agents.feature_agent import ConditionedHead
 from ..registry import resolve
 from ..types import ConfigError, Observation, feature_size
@@ -20,7 +20,7 @@ from .basic_controller import BasicMAC, BasicMACConfig
 class ModelMACConfig(BasicMACConfig):
     """Keys of ``mac: model_mac``."""
 
-    agent: str = key("features", component="agent", help="the agents' network, without its last layer")
+    agent: str = new_default(BasicMACConfig, "agent", "features")
     condition_at: Literal["head", "input"] = key(
         "head", help="where the policy is told: after its memory, or with the observation too"
     )

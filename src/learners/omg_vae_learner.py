@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..components.vae_trainer import VAEConfig, VAETrainer
+from ..config.keys import BaseLearnerKeys
 from ..config.schema import key, read, user_keys
 from ..types import Batch, Block, MetricLogger, PathLike, TrainingError, feature_size
 from ..utils.metrics import Grid, IntervalStats
@@ -37,11 +38,9 @@ DESCRIBED = (
 
 
 @dataclass(frozen=True)
-class OMGVAEConfig(VAEConfig):
+class OMGVAEConfig(VAEConfig, BaseLearnerKeys):
     """Keys of ``learner: omg_vae_learner``; the base learner's own keys join them."""
 
-    base_learner: str = key("q_learner", component="learner", help="trains the agents")
-    learner_log_interval: int = key(1000, low=1, help="environment steps between logs")
     vae_input: Literal["state", "obs"] = key("state", help="what the VAE models: the state, or every agent's obs")
     vae_updates: int = key(1, low=1, help="VAE updates on each batch: more for rollouts, which come seldom")
     vae_watch: Literal["off", "warn", "act"] = key("off", help="examine the VAE at every log: tell, or also mend")

@@ -24,8 +24,10 @@ from ..components.rollout_memory import RolloutMemory
 from ..components.schedules import linear
 from ..components.vae_optimiser import VAEOptimiser
 from ..components.vae_trainer import VAEConfig
-from ..config.schema import key, read
+from ..config.keys import BaseLearnerKeys, PoolKeys, RolloutKeys
+from ..config.schema import key, new_default, read
 from ..modules.losses import calibrated_nll, kl_gaussians, sample_gaussian, squared_error
+from ..opponents.models.history_model import HorizonKeys
 from ..opponents.pool import read_pool
 from ..types import ConfigError, MetricLogger, PathLike
 from ..utils.metrics import Grid, IntervalStats
@@ -44,10 +46,10 @@ from .subgoals import (
 
 
 @dataclass(frozen=True)
-class OpponentModelLearnerConfig(VAEConfig):
+class OpponentModelLearnerConfig(VAEConfig, BaseLearnerKeys, PoolKeys, RolloutKeys, HorizonKeys):
     """Keys of ``learner: opponent_model_learner``; those of the base learner and of the model join them."""
 
-    base_learner: str = key("ppo_learner", component="learner", help="trains the policy: ppo_learner or pqn_learner")
+    base_learner: str = new_default(BaseLearnerKeys, "base_learner", "ppo_learner")
     model_epochs: int = key(1, low=1, help="the model's passes over each rollout")
     model_minibatches: int = key(4, low=1, help="its updates of each pass")
     model_memory: int = key(1, low=1, help="rollouts that it learns from, the newest and those before")
@@ -56,16 +58,12 @@ class OpponentModelLearnerConfig(VAEConfig):
         1.0, above=0, high=1, help="how far what the policy is told by follows what is trained, at each update"
     )
     source: str = key("", help="of the prior, and of opponents without pool: an omg_vae run, or a pool")
-    pool: str = key("", help="the opponents")
     omg_mode: Literal["optimistic", "conservative"] = key("optimistic", help="friends, or foes")
-    omg_horizon: int = key(5, low=1, help="H: subgoals are states of the next so many steps")
     omg_selection: Literal["value", "random", "next", "third"] = key("value", help="which of those")
     omg_input: Literal["mixture", "inferred", "prior"] = key(
         "mixture", help="the subgoal that the policy trains under"
     )
     omg_anneal_time: int = key(200_000, low=0, help="steps over which the mixture turns to what is inferred")
-    rollout_steps: int = key(32, low=1, help="T, the steps that every copy takes between updates")
-    learner_log_interval: int = key(1000, low=1, help="environment steps between logs")
 
 
 # what models that are no VAE read of its keys, and what its prior is made by where they are none but have one

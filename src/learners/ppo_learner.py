@@ -31,7 +31,6 @@ from .rollout_learner import RolloutLearner, RolloutLearnerConfig, values_ahead
 class PPOConfig(RolloutLearnerConfig, ValueCriticConfig):
     """Keys of ``learner: ppo_learner``, beside those of every learner from rollouts and those of the critic."""
 
-    lr: float = key(5e-4, above=0, help="learning rate")
     gae_lambda: float = key(0.95, low=0, high=1, help="lambda of the advantages")
     clip_ratio: float = key(0.2, above=0, help="how far an update may move an action's probability, relatively")
     entropy_coef: float = key(0.01, low=0, help="weight of the policy's entropy")

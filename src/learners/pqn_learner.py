@@ -17,19 +17,20 @@ from ..components.optimisers import optimiser_step
 from ..components.returns import lambda_returns
 from ..components.rollout import Rollout
 from ..components.unroll import unroll, unroll_ahead
-from ..config.schema import key, read
+from ..config.keys import MixerKeys
+from ..config.schema import key, new_default, read
 from ..modules.losses import masked_mean
 from ..types import ConfigError, MetricLogger
 from .rollout_learner import RolloutLearner, RolloutLearnerConfig, values_ahead
 
 
 @dataclass(frozen=True)
-class PQNConfig(RolloutLearnerConfig):
+class PQNConfig(RolloutLearnerConfig, MixerKeys):
     """Keys of ``learner: pqn_learner``, beside those of every learner from rollouts."""
 
-    epochs: int = key(2, low=1, help="passes over each rollout")
+    lr: float = new_default(RolloutLearnerConfig, "lr", 1e-3)
+    epochs: int = new_default(RolloutLearnerConfig, "epochs", 2)
     td_lambda: float = key(0.65, low=0, high=1, help="lambda of the returns: 0 one step, 1 the whole rollout")
-    mixer: str | None = key(None, component="mixer", help="vdn: learn the sum of the agents' values")
 
 
 class PQNLearner(RolloutLearner):

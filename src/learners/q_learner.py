@@ -15,6 +15,7 @@ from ..components.masks import alive_mask, transition_mask
 from ..components.normalisers import RunningMeanStd
 from ..components.optimisers import anneal, load_optimiser, make_optimiser, optimiser_step
 from ..components.unroll import unroll
+from ..config.keys import AgentLearnerKeys, MixerKeys, RMSpropKeys
 from ..config.schema import key, read
 from ..modules.losses import masked_mean
 from ..registry import resolve
@@ -23,25 +24,16 @@ from ..utils.metrics import Grid, IntervalStats
 
 
 @dataclass(frozen=True)
-class QLearnerConfig:
+class QLearnerConfig(AgentLearnerKeys, MixerKeys, RMSpropKeys):
     """Keys of ``learner: q_learner``."""
 
-    lr: float = key(5e-4, above=0, help="learning rate")
-    lr_anneal: bool = key(False, help="let the learning rate fall to 0 at t_max, in a line")
-    t_max: int = key(150_000, low=1, help="environment steps of the run")
-    gamma: float = key(0.99, low=0, high=1, help="discount")
     double_q: bool = key(True, help="the online network chooses the target's action (van Hasselt 2016)")
     target_update_interval_or_tau: float = key(
         200, above=0, help="> 1: hard copy after so many (whole) updates; <= 1: soft update at each"
     )
     optimiser: Literal["adam", "rmsprop"] = key("adam", help="optim_alpha is read by rmsprop alone")
-    optim_alpha: float = key(0.99, low=0, high=1, help="RMSprop's smoothing constant")
-    optim_eps: float = key(1e-5, above=0, help="the optimisers' epsilon")
-    grad_norm_clip: float = key(10.0, above=0, help="largest gradient norm")
-    mixer: str | None = key(None, component="mixer", help="vdn, qmix: learn the team's value; none: each its own")
     standardise_rewards: bool = key(False, help="divide rewards by their running standard deviation")
     centre_rewards: bool = key(False, help="and take their running mean off: for episodes of one length alone")
-    learner_log_interval: int = key(1000, low=1, help="environment steps between logs")
 
 
 def td_targets(reward: Tensor, next_value: Tensor, terminated: Tensor, next_alive: Tensor, gamma: float) -> Tensor:

@@ -15,24 +15,19 @@ from torch import Tensor
 from ..components.masks import ended
 from ..components.optimisers import anneal, load_optimiser, make_optimiser
 from ..components.rollout import Rollout
-from ..config.schema import key
+from ..config.keys import AgentLearnerKeys
+from ..config.schema import key, new_default
 from ..types import MetricLogger, PathLike, TrainingError
 from ..utils.metrics import Grid, IntervalStats
 
 
 @dataclass(frozen=True)
-class RolloutLearnerConfig:
+class RolloutLearnerConfig(AgentLearnerKeys):
     """Keys of every learner from rollouts."""
 
-    lr: float = key(1e-3, above=0, help="learning rate")
-    lr_anneal: bool = key(True, help="let the learning rate fall to 0 at t_max, in a line")
-    t_max: int = key(150_000, low=1, help="environment steps of the run")
-    gamma: float = key(0.99, low=0, high=1, help="discount")
+    lr_anneal: bool = new_default(AgentLearnerKeys, "lr_anneal", True)
     epochs: int = key(4, low=1, help="passes over each rollout")
     minibatches: int = key(4, low=1, help="updates of each pass, each on a part of the copies")
-    optim_eps: float = key(1e-5, above=0, help="the optimiser's epsilon")
-    grad_norm_clip: float = key(10.0, above=0, help="largest gradient norm")
-    learner_log_interval: int = key(1000, low=1, help="environment steps between logs")
 
 
 class RolloutLearner(ABC):

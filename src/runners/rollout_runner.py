@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,16 +11,10 @@ from torch import Tensor
 
 from ..components.episode_batch import stored_keys
 from ..components.rollout import Ends, Rollout
-from ..config.schema import key, read
+from ..config.keys import RolloutKeys
+from ..config.schema import read
 from ..types import Observation, Step
 from .player import OBSERVATION_KEYS, Player
-
-
-@dataclass(frozen=True)
-class RolloutConfig:
-    """Keys of ``runner: rollout``."""
-
-    rollout_steps: int = key(32, low=1, help="T, steps of every copy between two updates")
 
 
 class RolloutRunner(Player):
@@ -30,12 +23,12 @@ class RolloutRunner(Player):
     A rollout's memory is overwritten by the next rollout. Arguments: see ``Player``.
     """
 
-    Config = RolloutConfig
+    Config = RolloutKeys
     on_policy = True
 
     def prepare(self, args: Any) -> None:
         """Allocates arrays for one rollout."""
-        self.length = read(RolloutConfig, args).rollout_steps
+        self.length = read(RolloutKeys, args).rollout_steps
         self.scheme = {**self.scheme, "begins": {"vshape": (1,), "dtype": torch.uint8}}
         self.store = self.zeros(stored_keys(self.scheme), self.length + 1)
         self.store["filled"][...] = 1

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ...config.schema import key
+from ...config.keys import OutputKeys
+from ...config.schema import key, new_default
 from ...types import ConfigError
 from ..runs import Series, read_config, series_of
 from ..symptoms import DRIFT, mean_of, peak_of
@@ -33,11 +34,11 @@ RULES = (*RULES_OF_CAUSES, *RULES_OF_WEIGHT, *RULES_OF_DATA, *RULES_OF_MOTION)
 
 
 @dataclass(frozen=True)
-class DiagnoseConfig:
+class DiagnoseConfig(OutputKeys):
     """Keys of the command ``diagnose``."""
 
     run: str = key("", help="a run's directory (Sacred's, ours or a fork's), or a file: CSV, JSON lines, TensorBoard")
-    out: str = key("", help="where the diagnosis is written; the run's directory unless said")
+    out: str = new_default(OutputKeys, "out", "", "folder of the diagnosis; where empty, the run's")
     diagnose: dict[str, Any] = key({}, help="names of series that a fork logs: diagnose.kl=NAME, recon, loss, ...")
 
 

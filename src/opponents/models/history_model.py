@@ -25,6 +25,13 @@ class HistoryModelConfig:
     model_subjects: list[str] | str = key("*", help="names or patterns of the opponents that it is about")
 
 
+@dataclass(frozen=True)
+class HorizonKeys:
+    """Keys of models of what opponents reach."""
+
+    omg_horizon: int = key(5, low=1, help="H: subgoals are states of the next H steps")
+
+
 class HistoryModel(nn.Module):
     """Reads ``(o_0, a_0, ..., o_t)``: observations that tell the opponents' last actions, step by step.
 

@@ -17,14 +17,14 @@ from torch.nn import functional as F
 from ...components.episode_batch import EpisodeBatch
 from ...components.masks import ended, transition_mask
 from ...components.rollout import Rollout
-from ...config.schema import key, read
+from ...config.schema import read
 from ...modules.agents.feature_agent import FeatureAgent
 from ...modules.linear import Linear
 from ...modules.min_gru import MinGRU
 from ...modules.unrolling import unroll_rows
 from ...types import ConfigError, EnvInfo
 from ..foraging_board import food_slots, offsets_size
-from .history_model import HistoryModel, HistoryModelConfig, reached
+from .history_model import HistoryModel, HistoryModelConfig, HorizonKeys, reached
 
 GONE = 1e3  # a place below 0, times this, leaves no odds
 WAYS = 4  # numbers of an object that come last, and are told without their sign
@@ -33,10 +33,8 @@ NONE = -1.0  # stands for the place of an object before any was seen
 
 
 @dataclass(frozen=True)
-class ObjectConfig(HistoryModelConfig):
+class ObjectConfig(HistoryModelConfig, HorizonKeys):
     """Keys of ``opponent_model: objects``."""
-
-    omg_horizon: int = key(5, low=1, help="H: subgoals are states of the next so many steps")
 
 
 class ObjectEncoder(FeatureAgent):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...components.vae_trainer import LatentKeys
 from ...config.schema import key, read
 from ...modules.codebook import Codebook
 from ...modules.linear import Linear
@@ -19,14 +20,9 @@ from .history_model import HistoryModel, HistoryModelConfig
 
 
 @dataclass(frozen=True)
-class SubgoalConfig(HistoryModelConfig):
+class SubgoalConfig(HistoryModelConfig, LatentKeys):
     """Keys of ``opponent_model: subgoal``."""
 
-    vae_latent_dim: int = key(16, low=1, help="Z, the prior's")
-    vae_log_var_bound: Literal["tanh", "softplus", "clamp", "exp_clamp", "none"] = key(
-        "tanh", help="what keeps log_var in bounds; exp_clamp, which is the state VAE's alone, is none here"
-    )
-    vae_log_var_limit: float = key(5.0, above=0, help="bound of |log_var|, of tanh and clamp")
     omg_latents: Literal["gaussian", "categorical"] = key(
         "gaussian", help="subgoals: codes of whole states; or places, a probability for each"
     )

@@ -1,0 +1,101 @@
+"""Keys that several parts read. Each is declared once, here, and a part inherits the groups that it reads.
+
+A part whose default differs says so with ``new_default``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .schema import key
+
+
+@dataclass(frozen=True)
+class StepKeys:
+    """The length of the run."""
+
+    t_max: int = key(150_000, low=1, help="environment steps of the run, over all copies")
+
+
+@dataclass(frozen=True)
+class LogKeys:
+    """When learners log."""
+
+    learner_log_interval: int = key(1000, low=1, help="environment steps between the learner's logs")
+
+
+@dataclass(frozen=True)
+class OptimiserKeys:
+    """Every optimiser's."""
+
+    optim_eps: float = key(1e-5, above=0, help="the optimisers' epsilon")
+    grad_norm_clip: float = key(10.0, above=0, help="largest gradient norm; a larger gradient is scaled down to it")
+
+
+@dataclass(frozen=True)
+class RMSpropKeys(OptimiserKeys):
+    """Those of a part that may train with RMSprop."""
+
+    optim_alpha: float = key(0.99, low=0, high=1, help="RMSprop's smoothing constant; Adam has none")
+
+
+@dataclass(frozen=True)
+class AgentLearnerKeys(StepKeys, LogKeys, OptimiserKeys):
+    """Those of every learner that trains the agents."""
+
+    lr: float = key(5e-4, above=0, help="learning rate of the agents")
+    lr_anneal: bool = key(False, help="let the learning rate fall linearly, to 0 at t_max")
+    gamma: float = key(0.99, low=0, high=1, help="discount")
+
+
+@dataclass(frozen=True)
+class MixerKeys:
+    """Of a learner that may learn one value for a team."""
+
+    mixer: str | None = key(
+        None, component="mixer", help="vdn or qmix: learn the team's value; None: each agent its own"
+    )
+
+
+@dataclass(frozen=True)
+class BaseLearnerKeys(LogKeys):
+    """Of a learner that trains something beside the agents."""
+
+    base_learner: str = key("q_learner", component="learner", help="the learner that trains the agents")
+
+
+@dataclass(frozen=True)
+class RolloutKeys:
+    """The length of a rollout."""
+
+    rollout_steps: int = key(32, low=1, help="T, steps of every copy between two updates")
+
+
+@dataclass(frozen=True)
+class PoolKeys:
+    """The opponents."""
+
+    pool: str = key("", help="folder of a pool, whose opponents play the agents that omg_learners does not name")
+
+
+@dataclass(frozen=True)
+class TestKeys(PoolKeys):
+    """Those of everything that plays tests against opponents."""
+
+    split: Literal["train", "validation", "test"] = key("train", help="the opponents of the pool that tests use")
+    use_cuda: bool = key(False, help="compute on the GPU")
+
+
+@dataclass(frozen=True)
+class OutputKeys:
+    """Of a command that writes files."""
+
+    out: str = key("", help="folder of the results")
+
+
+@dataclass(frozen=True)
+class RunsKeys(OutputKeys):
+    """Of a command that reads runs."""
+
+    runs: list[str] | str = key("", help="[folders of runs, or patterns with * and **]")
