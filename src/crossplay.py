@@ -23,7 +23,7 @@ from .opponents.pool import read_pool
 from .run import RunConfig, check_game
 from .types import ConfigError, OmarlError
 from .utils.checkpoints import last_checkpoints
-from .utils.files import writable, write_whole
+from .utils.files import writable, write_atomically
 from .utils.metrics import Logger
 
 
@@ -159,8 +159,10 @@ def write(matrix: Matrix, config: CrossplayConfig) -> list[Path]:
     title = config.what + (f", {' = 0, '.join(words(config.between))} = 1" if config.between else "")
     try:
         out.mkdir(parents=True, exist_ok=True)
-        files = [write_whole(out / "crossplay.csv", text.getvalue()),
-                 write_whole(out / "crossplay.md", f"{title}, {config.split} opponents\n\n{table}\n")]  # fmt: skip
+        files = [
+            write_atomically(out / "crossplay.csv", text.getvalue()),
+            write_atomically(out / "crossplay.md", f"{title}, {config.split} opponents\n\n{table}\n"),
+        ]
     except OSError as error:
         raise OmarlError(f"{out} could not be written: {error.strerror or error}") from error
     return [*files, draw_matrix(matrix.values, matrix.rows, matrix.columns, title, out / "crossplay.png")]

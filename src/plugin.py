@@ -15,7 +15,7 @@ import yaml
 
 from .config.schema import key
 from .types import ConfigError, OmarlError
-from .utils.files import write_whole
+from .utils.files import write_atomically
 
 MARK = "# added by omarl"
 BACKUP = ".omarl-backup"
@@ -238,8 +238,8 @@ def _applied(host: Host) -> str:
     else:
         backup = host.registry.with_name(host.registry.name + BACKUP)
         if not backup.exists():
-            write_whole(backup, text)
-        write_whole(host.registry, _without_ours(text).rstrip("\n") + "\n\n" + "\n".join(LINES) + "\n")
+            write_atomically(backup, text)
+        write_atomically(host.registry, _without_ours(text).rstrip("\n") + "\n\n" + "\n".join(LINES) + "\n")
         said.append(f"{host.registry}: two lines added (as it was: {backup.name})")
     wanted = algorithm_of(host)
     if host.algorithm.is_file() and host.algorithm.read_text(encoding="utf-8") != wanted:
@@ -247,7 +247,7 @@ def _applied(host: Host) -> str:
             f"{host.algorithm}: not as it would be written now (changes of yours, or an earlier version): left alone"
         )
     else:
-        write_whole(host.algorithm, wanted)
+        write_atomically(host.algorithm, wanted)
         said.append(f"{host.algorithm}: written, beside {host.base.stem} ({host.base_learner})")
     return "\n".join([*said, f"Now, in the host: {_command(host)}"])
 
@@ -259,7 +259,7 @@ def _undone(host: Host) -> str:
     if MARK in text:
         before = backup.read_text(encoding="utf-8") if backup.is_file() else ""
         plain = _without_ours(text)
-        write_whole(host.registry, before if before.rstrip() == plain.rstrip() else plain.rstrip("\n") + "\n")
+        write_atomically(host.registry, before if before.rstrip() == plain.rstrip() else plain.rstrip("\n") + "\n")
         said.append(f"{host.registry}: as it was")
     backup.unlink(missing_ok=True)
     if host.algorithm.is_file() and _is_ours(host.algorithm):

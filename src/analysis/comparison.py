@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..config.keys import RunsKeys
 from ..config.schema import key, new_default
 from ..types import ConfigError, OmarlError
-from ..utils.files import write_whole
+from ..utils.files import write_atomically
 from .groups import Group, doubts, grouped, on_grid
 from .lineage import is_run, joined, read_record
 from .plots import AGENT_COLOURS, INK, MUTED, save_figure
@@ -82,7 +82,7 @@ def compare(config: CompareConfig) -> tuple[list[Row], list[Path]]:
     try:
         out.mkdir(parents=True, exist_ok=True)
         texts = {"comparison.md": markdown(rows, config), "comparison.csv": as_csv(rows)}
-        files = [write_whole(out / name, text) for name, text in texts.items()]
+        files = [write_atomically(out / name, text) for name, text in texts.items()]
     except OSError as error:
         raise OmarlError(f"out: cannot write into {out} ({error.strerror or error})") from None
     return rows, [*files, draw_comparison(groups, out / "comparison.png", config.metric or "test return")]

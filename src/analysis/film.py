@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..types import OmarlError
-from ..utils.files import write_whole
+from ..utils.files import write_atomically
 from .plots import BLUE, GREEN, INK, MUTED, ORANGE, RULE, VERMILLION
 
 STILLS = 4  # frames that are kept as pictures
@@ -65,9 +65,9 @@ def write_film(film: Film, folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         palette = [frame.convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
         moving = {"save_all": True, "append_images": palette[1:], "duration": MILLISECONDS, "loop": 0}
-        write_whole(paths[0], encoded(palette[0], "GIF", **moving))
+        write_atomically(paths[0], encoded(palette[0], "GIF", **moving))
         for path, t in zip(paths[1:], stills, strict=True):
-            write_whole(path, encoded(frames[t], "PNG"))
+            write_atomically(path, encoded(frames[t], "PNG"))
     except OSError as error:
         raise OmarlError(f"{folder} could not be written: {error.strerror or error}") from error
     return paths

@@ -1,19 +1,19 @@
-"""The C library's memory: keeping what is freed, because asking the system again costs more than computing."""
+"""Configures glibc's allocator to keep freed memory, because returning it to the system is slow."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
 
-TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # of glibc's mallopt
-KEPT = 1 << 28  # bytes that stay with the process when they are freed
+TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # parameters of glibc's mallopt
+KEPT = 1 << 28  # bytes of freed memory that the process keeps
 
 
 def keep_freed_memory() -> bool:
-    """Lets glibc keep up to 256 MiB of freed memory, and serve large blocks from it; whether that took effect.
+    """Makes glibc keep up to 256 MiB of freed memory and reuse it for large blocks; returns whether that worked.
 
-    torch frees and asks again for megabytes at each update. By default glibc hands them back to the system, and
-    each page must be mapped and cleared anew: on the sizes here that takes longer than the arithmetic.
+    torch frees and allocates megabytes at each update. By default glibc returns them to the system, which must then
+    map and clear each page again. For the sizes in this package that takes longer than the computation.
     """
     if not sys.platform.startswith("linux"):
         return False

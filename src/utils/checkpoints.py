@@ -1,4 +1,4 @@
-"""Folders ``checkpoints/<t_env>/``: PyMARL's model files, and what else a resumed run needs."""
+"""Writes and reads ``checkpoints/<t_env>/``: PyMARL's model files and the remaining state of a run."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ RUN_FILE = "run.th"
 def save_checkpoint(
     run_directory: Path, t_env: int, learner: Any, config: Mapping[str, Any], state: Mapping[str, Any]
 ) -> Path:
-    """Writes ``checkpoints/<t_env>/`` whole, or not at all.
+    """Writes ``checkpoints/<t_env>/`` completely or, on an error, not at all.
 
     Args:
         run_directory: the run's folder.
-        t_env: names the checkpoint.
-        learner: its ``save_models`` writes the models; its ``state_dict``, where it has one, the rest.
-        config: kept beside them, so that the checkpoint can be evaluated wherever it is moved.
-        state: counters, generators and whatever else the run adds.
+        t_env: environment step, the checkpoint's name.
+        learner: its ``save_models`` writes the models; its ``state_dict``, if it has one, is stored too.
+        config: stored with the models, so that the checkpoint can be moved and evaluated elsewhere.
+        state: further state of the run, such as counters and random generators.
 
     Raises:
         TrainingError: the files cannot be written.
@@ -54,15 +54,15 @@ def save_checkpoint(
 
 
 def find_checkpoint(path: str, load_step: int = 0, key: str = "checkpoint_path") -> Path:
-    """The checkpoint's folder.
+    """Finds a checkpoint's folder.
 
     Args:
         path: a run's folder, its ``checkpoints`` folder, or one checkpoint.
-        load_step: which one, by environment steps (the nearest); 0 takes the last.
-        key: under which the path was given, for the message.
+        load_step: the environment step of the wanted checkpoint; the nearest is taken. 0 takes the last one.
+        key: the configuration key of the path, for error messages.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no checkpoint.
     """
     root = Path(path)
     if (root / RUN_FILE).is_file():
@@ -78,41 +78,41 @@ def find_checkpoint(path: str, load_step: int = 0, key: str = "checkpoint_path")
 
 
 def last_checkpoints(runs: Iterable[Path], key: str) -> dict[Path, Path]:
-    """Each run's last checkpoint. Of several runs, those without one (which failed early) are left out, and told.
+    """Finds each run's last checkpoint; runs without one (which failed early) are left out with a warning.
 
     Raises:
-        ConfigError: none of them has one.
+        ConfigError: no run has a checkpoint.
     """
-    found: dict[Path, Path] = {}
-    without: list[ConfigError] = []
+    checkpoints: dict[Path, Path] = {}
+    errors: list[ConfigError] = []
     for run in runs:
         try:
-            found[run] = find_checkpoint(str(run), key=key)
+            checkpoints[run] = find_checkpoint(str(run), key=key)
         except ConfigError as error:
-            without.append(error)
-    if without and not found:
-        raise without[0]
-    for reason in without:
-        log.warning("left out: %s", reason)
-    return found
+            errors.append(error)
+    if errors and not checkpoints:
+        raise errors[0]
+    for error in errors:
+        log.warning("left out: %s", error)
+    return checkpoints
 
 
 def load_checkpoint(folder: Path, learner: Any) -> dict[str, Any]:
-    """Puts a checkpoint into ``learner`` and returns the rest of the run's state, which lies on the CPU.
+    """Loads a checkpoint into ``learner`` and returns the run's remaining state, with tensors on the CPU.
 
     Raises:
-        ConfigError: the files are damaged, or belong to another learner or other networks.
+        ConfigError: the files are damaged, or were written by another learner or for other networks.
     """
     try:
-        # Written by save_checkpoint: tensors and plain containers only. To the CPU: it may hold a replay buffer.
+        # The file has only tensors and plain containers. It may hold a large replay buffer, hence the CPU.
         state = torch.load(folder / RUN_FILE, map_location="cpu", weights_only=True)
         saved = state.get("learner")
-    except Exception as error:  # torch and pickle raise every kind on damaged files
+    except Exception as error:  # torch and pickle raise many kinds of errors for damaged files
         raise ConfigError(f"checkpoint_path: {folder / RUN_FILE} is damaged") from error
     try:
         learner.load_models(str(folder))
         if saved is not None and hasattr(learner, "load_state_dict"):
-            learner.load_state_dict(saved)  # what those files leave out; a learner inside it may offer nothing
+            learner.load_state_dict(saved)
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         reason = reason_of(error)
         if isinstance(error, OSError) or "zip archive" in reason:

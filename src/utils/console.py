@@ -1,4 +1,4 @@
-"""What a person sees on the terminal while a run goes on and when it ends."""
+"""Terminal output of a run: progress bar, log lines and the summary at the end."""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tqdm import tqdm
 
 from .metric_names import AGENTS_LOSSES, own_numbers, short
 
-WINDOW = 120.0  # seconds whose steps the time left is estimated from
-TICK = 0.5  # seconds between two states of the bar
-BAR = 20  # columns of the bar itself, at most
-LEAST_BAR = 6
-WIDE = 100  # columns from which on the bar has its place, whatever there is to show
+WINDOW = 120.0  # seconds; the time left is estimated from the steps of this last period
+TICK = 0.5  # seconds between two updates of the line
+BAR = 20  # largest width of the bar, columns
+LEAST_BAR = 6  # smallest width of the bar, columns
+WIDE = 100  # columns of a terminal that always reserves space for the bar
 BLOCKS = " ▏▎▍▌▋▊▉█"
 
 
 class ProgressBar(tqdm):
-    """One line: steps done, time left, speed, and the latest numbers, each of them whole or left out.
+    """One line with steps, time left, speed and the latest metrics; what does not fit is left out, never cut.
 
-    The estimate counts from the first learner update on. What comes before (compilation, the first test, a buffer
-    that fills) takes its time once.
+    The time left is estimated from the first learner update on, because the work before it (compilation, the first
+    test, filling the buffer) happens only once.
 
     Args:
-        t_max: where the run ends, in environment steps.
-        t_env: where it begins.
-        latest: the latest value of each metric; read whenever the line is drawn.
-        options: tqdm's.
+        t_max: the run's last environment step.
+        t_env: the run's first environment step.
+        latest: the latest value of each metric, read each time the line is drawn.
+        options: options of tqdm.
     """
 
     def __init__(self, t_max: int, t_env: int, latest: Mapping[str, float], **options: Any) -> None:
         self.latest = latest
         self.points: deque[tuple[float, int]] = deque()
-        # disable=None: silent where nobody watches; ``log_interval`` then prints lines
+        # disable=None: no bar if the output is not a terminal; log lines appear every ``log_interval`` then
         options = {"disable": None, "dynamic_ncols": True, **options}
         super().__init__(total=t_max, initial=t_env, mininterval=TICK, miniters=1, **options)
 
     def advance(self, t_env: int, learning: bool) -> None:
-        """The run is at step ``t_env``; ``learning`` once the learner has made an update."""
+        """Moves the bar to step ``t_env``; ``learning`` is True once the learner has made an update."""
         now = time.monotonic()
         if learning and (not self.points or now - self.points[-1][0] >= TICK):
             self.points.append((now, t_env))
@@ -53,7 +53,7 @@ class ProgressBar(tqdm):
 
     @property
     def rate(self) -> float | None:
-        """Steps per second; None while there is nothing to tell it from."""
+        """Steps per second; None before the second measurement."""
         if len(self.points) < 2:
             return None
         (begun, first), (now, last) = self.points[0], self.points[-1]
@@ -65,12 +65,12 @@ class ProgressBar(tqdm):
 
 
 def progress_line(n: int, total: int, rate: float | None, numbers: Sequence[str], columns: int) -> str:
-    """The state of a run in at most ``columns`` characters.
+    """Formats a run's progress in at most ``columns`` characters.
 
     Args:
-        n, total: environment steps.
+        n, total: environment steps taken and planned.
         rate: steps per second, if known.
-        numbers: what to add, most important first.
+        numbers: metrics to add, most important first.
         columns: the terminal's width.
     """
     share = min(1.0, n / total) if total else 1.0
@@ -90,14 +90,14 @@ def progress_line(n: int, total: int, rate: float | None, numbers: Sequence[str]
 
 
 def _blocks(share: float, width: int) -> str:
-    """``width`` characters, filled from the left to ``share``."""
+    """A bar of ``width`` characters of which ``share`` is filled from the left."""
     eighths = int(share * width * 8)
     full, part = divmod(eighths, 8)
     return (BLOCKS[-1] * full + (BLOCKS[part] if full < width else "")).ljust(width)
 
 
 def live(latest: Mapping[str, float]) -> list[str]:
-    """The numbers that matter, most important first: return, VAE, the learner's own losses, the agents'."""
+    """Formats the main metrics, most important first: return, VAE, the learner's own losses, the agents' losses."""
     vae = ("vae_recon_loss", "vae_kl_loss")
     rest = ("test_vae_explained_variance", *AGENTS_LOSSES, "test_return_mean", "vae_alpha")
     names = ("return_mean", *vae, *own_numbers(latest), *rest)
@@ -105,58 +105,56 @@ def live(latest: Mapping[str, float]) -> list[str]:
 
 
 def headline(latest: Mapping[str, float], t_env: int) -> str:
-    """The same as a line of its own."""
+    """The main metrics as a log line."""
     numbers = " ".join(live(latest))
     return f"t_env {t_env}: {numbers} ({latest.get('steps_per_second', math.nan):.0f} steps/s)"
 
 
 def summary(latest: Mapping[str, float], agents: Sequence[str], t_env: int, episodes: int, updates: int) -> list[str]:
-    """A few lines at the end of a run, from the latest numbers logged."""
+    """The lines printed at the end of a run, from the latest value of each metric."""
 
-    def shown(name: str) -> str:
+    def value(name: str) -> str:
         return f"{latest[name]:.3g}" if name in latest else "-"
 
-    each = ", ".join(f"{agent} {shown(f'test_return_mean/{agent}')}" for agent in agents)
+    by_agent = ", ".join(f"{agent} {value(f'test_return_mean/{agent}')}" for agent in agents)
     lines = [
         f"{t_env} environment steps, {episodes} episodes, {updates} updates",
-        f"test return {shown('test_return_mean')} ({each})",
+        f"test return {value('test_return_mean')} ({by_agent})",
     ]
     if "vae_recon_loss" in latest:
-        lines.append(_vae_line(latest, shown))
+        lines.append(_vae_line(latest, value))
     losses = [name for name in (*AGENTS_LOSSES, *own_numbers(latest), "grad_norm") if name in latest]
     if losses:
-        held_out = {name: f" (held-out {shown(f'test_{name}')})" for name in losses if f"test_{name}" in latest}
-        said = ", ".join(f"{name} {shown(name)}{held_out.get(name, '')}" for name in losses)
-        lines.append(f"learner: {said}")
+        held_out = {name: f" (held-out {value(f'test_{name}')})" for name in losses if f"test_{name}" in latest}
+        lines.append("learner: " + ", ".join(f"{name} {value(name)}{held_out.get(name, '')}" for name in losses))
     return lines
 
 
-def _vae_line(latest: Mapping[str, float], shown: Any) -> str:
-    nats = "vae_recon_null" in latest
+def _vae_line(latest: Mapping[str, float], value: Callable[[str], str]) -> str:
     parts = [
-        f"reconstruction {shown('vae_recon_loss')}" + (" nats" if nats else ""),
-        f"KL {shown('vae_kl_loss')} nats",
-        f"alpha {shown('vae_alpha')}",
-        f"{shown('test_vae_explained_variance')} of held-out variance explained",
+        f"reconstruction {value('vae_recon_loss')}" + (" nats" if "vae_recon_null" in latest else ""),
+        f"KL {value('vae_kl_loss')} nats",
+        f"alpha {value('vae_alpha')}",
+        f"{value('test_vae_explained_variance')} of held-out variance explained",
     ]
     if "test_vae_accuracy" in latest:
-        parts.append(f"held-out accuracy {shown('test_vae_accuracy')}")
-    return f"VAE: {', '.join([*parts, shown('vae_active_units') + ' active units'])}"
+        parts.append(f"held-out accuracy {value('test_vae_accuracy')}")
+    return f"VAE: {', '.join([*parts, value('vae_active_units') + ' active units'])}"
 
 
 class ConsoleHandler(logging.Handler):
-    """One plain line a message, to whatever stderr is at the time: Sacred puts its own there to fill cout.txt."""
+    """Writes each message as one line to the current ``sys.stderr``, which Sacred replaces to fill cout.txt."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes the line past the progress bar, where there is one."""
+        """Writes the line above the progress bar, if there is one."""
         tqdm.write(self.format(record), file=sys.stderr)
 
 
 def console_logger() -> logging.Logger:
-    """Where everything that is told goes."""
+    """Configures and returns the logger ``omarl``, which prints every message of the package."""
     console = logging.getLogger("omarl")
     handler = ConsoleHandler()
-    # types are declared and checked: a list after `with` is none to Sacred, whatever it comes to
+    # omarl checks the declared types of keys itself; Sacred would report a list after `with` as a change of type
     handler.addFilter(lambda record: not record.getMessage().startswith("Changed type of config entry"))
     console.handlers = [handler]
     console.setLevel(logging.INFO)

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Writes files atomically and checks that folders are writable."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ..types import ConfigError
 
 
 def writable(folder: Path, key: str) -> Path:
-    """Makes ``folder`` and tries it, before any work is done whose results are to lie there.
+    """Creates ``folder`` and checks that a file can be written there, so that no work is lost later.
 
     Args:
-        folder: with ``~`` for home.
-        key: what names it in the configuration.
+        folder: may begin with ``~`` for the home folder.
+        key: the configuration key of the folder, for the error message.
 
     Raises:
-        ConfigError: nothing can be written there.
+        ConfigError: the folder cannot be written.
     """
     folder = folder.expanduser()
     try:
@@ -25,21 +25,21 @@ def writable(folder: Path, key: str) -> Path:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise ConfigError(f"{key}: cannot write into {folder} ({error.strerror}); "
-                          f"give another folder with {key}=...") from None  # fmt: skip
+        message = f"{key}: cannot write into {folder} ({error.strerror}); give another folder with {key}=..."
+        raise ConfigError(message) from None
     return folder
 
 
-def write_whole(path: Path, content: str | bytes) -> Path:
-    """Writes ``content`` beside the target, then moves: whenever it is cut off, what was there stays.
+def write_atomically(path: Path, content: str | bytes) -> Path:
+    """Writes ``content`` to a temporary file, then replaces ``path``; an interruption leaves the old file intact.
 
     Raises:
-        OSError: the folder takes no files.
+        OSError: the file cannot be written.
     """
-    half = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        half.write_bytes(content.encode() if isinstance(content, str) else content)
-        half.replace(path)
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        temporary.replace(path)
     finally:
-        half.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     return path

@@ -1,12 +1,12 @@
-"""What logged names mean: which are a learner's own numbers, their short forms, and the values they can have."""
+"""Classifies metric names: a learner's own metrics, short forms, and ranges of values."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
-COMPANIONS = ("std", "min", "max")  # what ``IntervalStats`` logs beside a mean
-# Logged by the loop, by tests and by parts that have their own place in pictures and summaries.
+COMPANIONS = ("std", "min", "max")  # suffixes that ``IntervalStats`` logs in addition to a mean
+# Metrics of the training loop, of tests, and of parts with a fixed place in pictures and summaries.
 ELSEWHERE = re.compile(
     r"test_.*|return_.*|ep_length_.*|episode|updates|epsilon|steps_per_second|wall_s|t_env|"
     r"vae_(loss|recon_loss|kl_loss)|vae_(?!\w*loss)\w*|"
@@ -33,27 +33,26 @@ def is_companion(name: str, names: Iterable[str]) -> bool:
 
 
 def own_numbers(names: Iterable[str]) -> list[str]:
-    """The losses and further numbers that a learner logs beside the VAE's and the agents' losses, in logged order.
+    """The losses and other metrics that are specific to a learner, in the order in which they were logged.
 
-    A learner from outside may call its numbers as it likes: every name that no part of this package has a place for
-    counts as one.
+    External learners may choose any names: every name without a fixed place in this package is one of these.
     """
-    there = list(names)
-    known = set(there)
+    logged = list(names)
+    known = set(logged)
     return [
         name
-        for name in there
+        for name in logged
         if name not in AGENTS_LOSSES and not ELSEWHERE.fullmatch(name) and not is_companion(name, known)
     ]
 
 
 def short(name: str) -> str:
-    """A metric's name for one crowded line: ``omg_kl_loss`` is omg_kl."""
+    """A metric's short name for the progress line: ``omg_kl_loss`` becomes omg_kl."""
     return SHORT.get(name) or name.removesuffix("_loss")
 
 
 def bounds(name: str) -> tuple[float, float]:
-    """The least and the greatest value that a metric can have, as far as its name says."""
+    """The smallest and the largest value that a metric can have, derived from its name; infinite if unknown."""
     parts = set(words(name))
     if {"explained", "variance"} <= parts:
         return -float("inf"), 1.0

@@ -1,4 +1,4 @@
-"""Numbers on their way to metrics.jsonl (the truth), Sacred, TensorBoard and the progress bar."""
+"""Logs metrics to metrics.jsonl (the reference), Sacred, TensorBoard and the progress bar."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ..types import MetricLogger, TrainingError
 
 
 class Grid:
-    """Says once in each interval of environment steps that it is time: at the first step on or past a multiple.
+    """Is due once in each interval of environment steps: at the first step that reaches a multiple of the interval.
 
     Args:
-        interval: environment steps; 0 never.
-        t_env: where counting begins.
+        interval: environment steps; 0 is never due.
+        t_env: the environment step at which counting starts.
     """
 
     def __init__(self, interval: int, t_env: int = 0) -> None:
@@ -28,7 +28,7 @@ class Grid:
         self.cell = t_env // interval if interval else 0
 
     def due(self, t_env: int) -> bool:
-        """Whether a multiple of the interval was reached since it was last due."""
+        """Whether a multiple of the interval was reached since the last time this was True."""
         if not self.interval or t_env // self.interval <= self.cell:
             return False
         self.cell = t_env // self.interval
@@ -36,24 +36,24 @@ class Grid:
 
 
 class IntervalStats:
-    """Per-update values gathered over a log interval: one batch's value alone would look like oscillation.
+    """Statistics of per-update values over a log interval; a single batch's value would look like oscillation.
 
-    Values stay tensors until they are logged, so that an update on a GPU waits for nothing.
+    Values remain tensors until they are logged, so that an update on a GPU does not have to synchronise.
     """
 
     def __init__(self) -> None:
         self.values: dict[str, list[Tensor]] = {}
 
     def add(self, values: Mapping[str, Tensor | float]) -> None:
-        """Notes one update's values."""
+        """Adds the values of one update."""
         for name, value in values.items():
             self.values.setdefault(name, []).append(torch.as_tensor(value).detach())
 
     def flush(self, logger: MetricLogger, t_env: int) -> dict[str, float]:
-        """Logs ``name`` (the mean), ``name_std`` (population), ``name_min``, ``name_max``, and forgets.
+        """Logs ``name`` (the mean), ``name_std`` (population), ``name_min`` and ``name_max``, and clears the values.
 
         Returns:
-            What was logged.
+            The logged values by name.
         """
         logged: dict[str, float] = {}
         for name, values in self.values.items():
@@ -69,18 +69,18 @@ class IntervalStats:
 
 
 class Logger:
-    """PyMARL's logger with a file of its own.
+    """PyMARL's logger, which also writes ``metrics.jsonl``.
 
-    ``metrics.jsonl`` gets one object for each ``write``: ``{"t_env", "wall_s", "<metric>", ...}``, appended and
-    flushed; a number that is not finite stands as null, which JSON can hold. Sacred gets the finite ones as
-    Python floats through ``log_scalar``.
+    Each ``write`` appends one object ``{"t_env", "wall_s", "<metric>", ...}`` to the file and flushes it. Values that
+    are not finite become null, because JSON has no NaN. Sacred receives the finite values as Python floats through
+    ``log_scalar``.
 
     Args:
         console_logger: a ``logging.Logger``.
-        directory: the run's; None writes no file.
-        sacred_run: mirrors the scalars where given.
+        directory: the run's folder; None writes no file.
+        sacred_run: a Sacred run that receives the scalars, or None.
         tensorboard: write TensorBoard events into ``directory``/tb.
-        started: ``time.time()`` when the command began.
+        started: ``time.time()`` at the start of the command.
     """
 
     def __init__(
@@ -107,7 +107,10 @@ class Logger:
                 self._tensorboard = SummaryWriter(directory / "tb")
 
     def log_stat(self, key: str, value: Any, t: int, to_sacred: bool = True) -> None:
-        """Notes ``value`` (a number or a tensor of one) for ``key`` at environment step ``t``."""
+        """Records ``value`` (a number or a tensor of one number) for ``key`` at environment step ``t``.
+
+        ``to_sacred`` is part of PyMARL's signature and has no effect.
+        """
         if t != self._t_env:
             self.write()
             self._t_env = int(t)
@@ -115,10 +118,10 @@ class Logger:
         self.latest[key] = float(value)
 
     def write(self) -> None:
-        """Sends what was noted to every place.
+        """Writes the recorded values to the file, to Sacred and to TensorBoard.
 
         Raises:
-            TrainingError: the file cannot be written (a full disk, mostly).
+            TrainingError: the file cannot be written, for example because the disk is full.
         """
         if not self._pending:
             return
@@ -141,7 +144,7 @@ class Logger:
         self._pending = {}
 
     def _to_tensorboard(self, write: Callable[[Any], Any]) -> None:
-        """A mirror that cannot be written is given up, and stops nothing."""
+        """Calls ``write``; after a failure a warning follows and TensorBoard is not written any more."""
         if self._tensorboard is None:
             return
         try:
@@ -151,7 +154,7 @@ class Logger:
             self.console_logger.warning(f"TensorBoard is not written any more ({error.strerror or error})")
 
     def close(self) -> None:
-        """Writes what is left and closes the files."""
+        """Writes the remaining values and closes the files."""
         self.write()
         if self._file is not None:
             self._file.close()

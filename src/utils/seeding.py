@@ -1,4 +1,4 @@
-"""One seed, independent streams."""
+"""Seeds random generators, and derives independent streams from one seed."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ def seed_everything(seed: int) -> None:
 
 
 def stream_seed(seed: int, stream: int, t_env: int = 0) -> int:
-    """A seed for a part of the run (its environments, its tests, its replay), independent of the others.
+    """Derives the seed of one part of a run (environments, tests, replay), independent of the other parts.
 
-    ``t_env`` is the step that a resumed run goes on from.
+    ``t_env`` is the environment step at which a resumed run continues.
     """
     entropy = [seed, stream, t_env] if t_env else [seed, stream]
     return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
 
 def rng_state() -> dict[str, Any]:
-    """The state of torch's generators (the only global ones that a training draws from)."""
+    """The state of torch's generators, the only global ones that training uses."""
     state: dict[str, Any] = {"torch": torch.get_rng_state()}
     if torch.cuda.is_initialized():
         state["cuda"] = torch.cuda.get_rng_state_all()
@@ -34,8 +34,8 @@ def rng_state() -> dict[str, Any]:
 
 
 def set_rng_state(state: dict[str, Any]) -> None:
-    """Puts back what ``rng_state`` gave."""
+    """Restores the state returned by ``rng_state``."""
     torch.set_rng_state(state["torch"].cpu())
     if "cuda" in state and torch.cuda.is_initialized():
-        there = torch.cuda.device_count()  # fewer, it may be, than where the run began
-        torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"][:there]])
+        n_devices = torch.cuda.device_count()  # may be fewer than when the state was saved
+        torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"][:n_devices]])

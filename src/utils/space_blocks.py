@@ -1,4 +1,4 @@
-"""What a Gymnasium space declares of the features that its flattened observations have."""
+"""Feature types of flattened observations, as a Gymnasium space declares them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ..types import Block
 
 
 def blocks_of_space(space: spaces.Space) -> tuple[Block, ...]:
-    """The blocks of a space's features, in the order in which ``envs.spaces.flattener`` writes them.
+    """The feature blocks of a space, in the order of ``envs.spaces.flattener``.
 
-    Discrete and MultiDiscrete give one-hot groups, MultiBinary and integer Boxes of {0, 1} bits, Boxes of bytes
-    images; a space of no fixed size gives nothing.
+    Discrete and MultiDiscrete spaces give one-hot groups. MultiBinary spaces and integer Boxes of {0, 1} give bits.
+    Boxes of bytes give images. A space without a fixed size gives no blocks.
     """
     if isinstance(space, spaces.Box):
         return (Block(int(np.prod(space.shape)), _kind(space), tuple(space.shape)),)
@@ -31,7 +31,7 @@ def blocks_of_space(space: spaces.Space) -> tuple[Block, ...]:
 
 
 def padded(blocks: tuple[Block, ...], size: int) -> tuple[Block, ...]:
-    """The blocks, and one more for the zeros that fill up to ``size`` features; nothing where none are known."""
+    """The blocks and one more block for zero padding up to ``size`` features; empty if no blocks are known."""
     missing = size - sum(block.size for block in blocks)
     return (*blocks, Block(missing)) if blocks and missing else blocks
 

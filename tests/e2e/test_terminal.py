@@ -1,4 +1,4 @@
-"""A run in a real terminal: what a person sees, at 80 and at 20 columns, and on Ctrl-C."""
+"""Runs in a pseudo-terminal: output at 80 and 20 columns, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 def in_terminal(
-    words: list[str], results: Path, columns: int, look: Callable[[int, str], None] | None = None
+    words: list[str], results: Path, columns: int, on_text: Callable[[int, str], None] | None = None
 ) -> tuple[int, str]:
-    """Runs main.py in a pseudo-terminal: its exit status and everything it wrote.
+    """Runs main.py in a pseudo-terminal and returns its exit status and its output.
 
     Args:
-        look: called with the process's id and the text so far whenever there is new text.
+        on_text: called with the terminal's file descriptor and all text so far, whenever there is new text.
     """
     line = command(words, results)
     pid, terminal = pty.fork()
     if pid == 0:
         fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         os.chdir(ROOT)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a suite that runs in the background ignores it
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a test suite in the background ignores SIGINT
         os.execvpe(line[0], line, {**environment(), "TERM": "xterm", "COLUMNS": ""})
     text, deadline = b"", time.time() + 240
     while time.time() < deadline:
@@ -41,13 +41,13 @@ def in_terminal(
             continue
         try:
             new = os.read(terminal, 65536)
-        except OSError:  # the other side is closed
+        except OSError:  # the process has closed its end
             break
         if not new:
             break
         text += new
-        if look is not None:
-            look(terminal, text.decode(errors="replace"))
+        if on_text is not None:
+            on_text(terminal, text.decode(errors="replace"))
     if time.time() >= deadline:
         os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
@@ -56,25 +56,25 @@ def in_terminal(
 
 
 def bars(text: str) -> list[str]:
-    """The states of the progress bar: what a carriage return begins and no line feed ends."""
+    """The states of the progress bar: text after a carriage return and before the next one or a line feed."""
     lines = [piece for line in text.split("\r\n") for piece in line.split("\r")[1:]]
     return [bar for bar in (CONTROL.sub("", line).rstrip() for line in lines) if " left" in bar]
 
 
 @pytest.mark.parametrize("columns", [80, 20])
-def test_a_run_in_a_terminal_ends_cleanly_and_its_bar_fits(columns, tmp_path):
+def test_a_run_in_a_terminal_exits_cleanly_and_the_bar_fits_the_width(columns, tmp_path):
     code, text = in_terminal(["--config=omg_vae", "with", "seed=3", *SMALL], tmp_path, columns)
     assert code == 0, text
     assert "Traceback" not in text and "Exception ignored" not in text, text
     assert "curves: " in text
-    seen = bars(text)
-    assert len(seen) >= 2 and seen[-1].startswith(("1.20k/1.20k ", "100% ")), text
-    assert max(map(len, seen)) <= columns
+    states = bars(text)
+    assert len(states) >= 2 and states[-1].startswith(("1.20k/1.20k ", "100% ")), text
+    assert max(map(len, states)) <= columns
     if columns == 80:
-        assert re.search(r" recon \d\S* KL \d", seen[-1])
+        assert re.search(r" recon \d\S* KL \d", states[-1])
 
 
-def test_ctrl_c_in_a_terminal_ends_in_order(tmp_path):
+def test_ctrl_c_in_a_terminal_ends_the_run_with_status_130(tmp_path):
     pressed = []
 
     def press(terminal: int, text: str) -> None:

@@ -28,16 +28,16 @@ class Resumable(Learner):
         self.weight = state["weight"]
 
 
-def test_the_last_the_nearest_and_the_named_checkpoint_are_found(tmp_path):
+def test_find_checkpoint_takes_the_last_the_nearest_or_the_given_one(tmp_path):
     for t in (100, 900, 2000):
         save_checkpoint(tmp_path, t, Learner(float(t)), {}, {})
-    (tmp_path / "checkpoints" / "3000").mkdir()  # one that was never finished
+    (tmp_path / "checkpoints" / "3000").mkdir()  # an unfinished checkpoint
     assert find_checkpoint(str(tmp_path)).name == "2000"
     assert find_checkpoint(str(tmp_path / "checkpoints"), 850).name == "900"
     assert find_checkpoint(str(tmp_path / "checkpoints" / "100")).name == "100"
 
 
-def test_runs_that_left_no_checkpoint_are_left_out_and_told(tmp_path, caplog, monkeypatch):
+def test_runs_without_checkpoint_are_left_out_with_a_warning(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("omarl"), "propagate", True)
     good, failed = tmp_path / "1", tmp_path / "2"
     folder = save_checkpoint(good, 100, Learner(), {}, {})
@@ -49,14 +49,14 @@ def test_runs_that_left_no_checkpoint_are_left_out_and_told(tmp_path, caplog, mo
 
 
 @pytest.mark.parametrize("kind", [Learner, Resumable])
-def test_learners_of_either_kind_come_back(tmp_path, kind):
+def test_learners_with_and_without_state_dict_are_restored(tmp_path, kind):
     folder = save_checkpoint(tmp_path, 5, kind(3.0), {"lr": 1}, {"updates": 7})
     learner = kind()
     state = load_checkpoint(folder, learner)
     assert learner.weight == 3.0 and state["updates"] == 7 and state["t_env"] == 5
 
 
-def test_what_is_not_there_or_broken_is_one_line(tmp_path):
+def test_missing_and_damaged_checkpoints_give_a_one_line_error(tmp_path):
     with pytest.raises(ConfigError, match=r"^checkpoint_path: .*none does not exist; give a run's directory$"):
         find_checkpoint(str(tmp_path / "none"))
     with pytest.raises(ConfigError, match="holds no checkpoint"):
@@ -69,7 +69,7 @@ def test_what_is_not_there_or_broken_is_one_line(tmp_path):
             load_checkpoint(folder, Learner())
 
 
-def test_a_checkpoint_of_another_learner_is_told(tmp_path):
+def test_a_checkpoint_of_another_learner_is_refused(tmp_path):
     class Other(Resumable):
         def load_state_dict(self, state):
             self.weight = state["networks"]
@@ -81,7 +81,7 @@ def test_a_checkpoint_of_another_learner_is_told(tmp_path):
         load_checkpoint(folder, Other())
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_no_half_of_it(tmp_path, monkeypatch):
+def test_a_checkpoint_that_cannot_be_written_leaves_no_files(tmp_path, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
@@ -91,7 +91,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_no_half_of_it(tmp_path, monk
     assert not list((tmp_path / "checkpoints").iterdir())
 
 
-def test_generators_come_back():
+def test_random_generator_state_is_restored():
     seed_everything(3)
     state = rng_state()
     drawn = torch.rand(3)
@@ -99,7 +99,7 @@ def test_generators_come_back():
     assert torch.equal(torch.rand(3), drawn)
 
 
-def test_streams_of_one_seed_differ_and_repeat():
+def test_streams_of_one_seed_differ_and_are_reproducible():
     seeds = [stream_seed(s, k) for s in range(5) for k in range(3)]
     assert len(set(seeds)) == 15
     assert seeds == [stream_seed(s, k) for s in range(5) for k in range(3)]

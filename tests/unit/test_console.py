@@ -1,4 +1,4 @@
-"""What is seen on the terminal: the progress bar, the lines of a log, the summary."""
+"""Terminal output: the progress bar, log lines and the summary."""
 
 import io
 
@@ -13,17 +13,17 @@ VAE = {"return_mean": -10.53, "vae_recon_loss": 7.123, "vae_kl_loss": 17.94, "te
 
 @pytest.mark.parametrize("n", [0, 1234, 99_999, 150_000])
 @pytest.mark.parametrize("rate", [None, 0.37, 1234.5])
-def test_no_number_is_cut_at_any_width(n, rate):
+def test_numbers_are_never_cut_at_any_terminal_width(n, rate):
     numbers = live(VAE)
-    whole = progress_line(n, 150_000, rate, numbers, 1000)
-    known = {*whole.split(), f"{int(100 * n / 150_000)}%"}
+    full_line = progress_line(n, 150_000, rate, numbers, 1000)
+    known = {*full_line.split(), f"{int(100 * n / 150_000)}%"}
     last = 0
     for columns in range(1, 201):
         line = progress_line(n, 150_000, rate, numbers, columns)
         assert len(line) <= columns
         assert {word for word in line.split() if word[-1].isalnum() or word[-1] == "%"} <= known, line
         last = max(last, len(line))
-    assert all(text in whole for text in numbers) and last > 100
+    assert all(text in full_line for text in numbers) and last > 100
 
 
 def test_narrow_terminals_show_progress_and_time_left():
@@ -34,7 +34,7 @@ def test_narrow_terminals_show_progress_and_time_left():
     assert progress_line(75_000, 150_000, 1000.0, ["return 1"], 2) == ""
 
 
-def test_the_bar_itself_is_filled_in_proportion():
+def test_the_bar_is_filled_in_proportion():
     line = progress_line(75_000, 150_000, 1000.0, [], 200)
     assert "█" * 10 + " " * 10 in line and "█" * 11 not in line
     assert "█" * 20 in progress_line(150_000, 150_000, 1000.0, [], 200)
@@ -42,27 +42,27 @@ def test_the_bar_itself_is_filled_in_proportion():
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Seconds that pass when the test says so."""
+    """A clock in seconds that the test advances."""
     now = [1000.0]
     monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
     return now
 
 
-def test_the_time_left_leaves_start_up_out(clock):
+def test_the_time_left_excludes_start_up(clock):
     with ProgressBar(10_000, 0, {}, disable=False, file=io.StringIO(), dynamic_ncols=False) as bar:
-        clock[0] += 100  # compilation, the buffer fills
+        clock[0] += 100  # compilation and filling the buffer
         bar.advance(200, learning=False)
-        clock[0] += 50  # the first update compiles, too
+        clock[0] += 50  # the first update also compiles
         bar.advance(400, learning=True)
         assert bar.rate is None and "? left" in str(bar)
         for i in range(1, 11):
             clock[0] += 1
             bar.advance(400 + 100 * i, learning=True)
         assert bar.rate == pytest.approx(100)
-        assert "01:26 left" in str(bar)  # 8,600 steps
+        assert "01:26 left" in str(bar)  # 8,600 steps remain
 
 
-def test_the_time_left_follows_the_last_two_minutes(clock):
+def test_the_time_left_uses_the_speed_of_the_last_two_minutes(clock):
     with ProgressBar(1_000_000, 0, {}, disable=False, file=io.StringIO(), dynamic_ncols=False) as bar:
         step = 0
         for rate, seconds in ((1000, 300), (10, 200)):
@@ -73,7 +73,7 @@ def test_the_time_left_follows_the_last_two_minutes(clock):
         assert bar.rate == pytest.approx(10, rel=0.01)
 
 
-def test_every_learners_own_numbers_are_shown():
+def test_learner_specific_metrics_are_shown():
     latest = {
         "t_env": 1.0, "episode": 3.0, "loss": 1.5, "loss_std": 0.5, "loss_min": 1.0, "loss_max": 2.0,
         "grad_norm": 9.0,
@@ -93,7 +93,7 @@ def test_every_learners_own_numbers_are_shown():
     )
 
 
-def test_the_summary_names_the_vaes_units():
+def test_the_summary_states_the_units_of_the_vae_losses():
     latest = {**VAE, "vae_active_units": 16.0, "vae_recon_null": 25.6, "test_vae_accuracy": 0.987}
     (line,) = [line for line in summary(latest, [], 1, 1, 1) if line.startswith("VAE: ")]
     assert line == (
@@ -116,5 +116,5 @@ def test_the_summary_names_the_vaes_units():
         ("test_model_action_accuracy", (0, 1)),
     ],
 )
-def test_names_say_which_values_are_possible(name, expected):
+def test_bounds_of_metrics_follow_from_their_names(name, expected):
     assert bounds(name) == expected

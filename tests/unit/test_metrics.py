@@ -6,12 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from fakes import RecordingLogger
-from omarl.components.schedules import linear
 from omarl.types import TrainingError
 from omarl.utils.metrics import Grid, IntervalStats, Logger
 
 
-def test_interval_stats_by_hand():
+def test_interval_stats_match_hand_computed_values():
     stats, log = IntervalStats(), RecordingLogger()
     for value in (1.0, 2.0, 6.0):
         stats.add({"x": torch.tensor(value)})
@@ -21,10 +20,10 @@ def test_interval_stats_by_hand():
     )
     log.rows.clear()
     stats.flush(log, 40)
-    assert not log.rows  # forgotten
+    assert not log.rows  # cleared by the first flush
 
 
-def test_grid_is_due_once_in_each_interval_and_keeps_to_its_multiples():
+def test_grid_is_due_once_in_each_interval_at_multiples():
     grid = Grid(1000)
     steps = range(300, 4200, 300)
     assert [t for t in steps if grid.due(t)] == [1200, 2100, 3000]
@@ -33,16 +32,11 @@ def test_grid_is_due_once_in_each_interval_and_keeps_to_its_multiples():
     assert not resumed.due(2700) and resumed.due(3000)
 
 
-def test_linear_schedule_at_its_ends():
-    assert [linear(0, 1, 4, t) for t in (0, 1, 4, 9)] == [0, 0.25, 1, 1]
-    assert linear(1.0, 0.05, 0, 0) == 0.05
-
-
 def read_lines(path):
     return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_one_line_for_each_step_logged(tmp_path):
+def test_each_logged_step_is_one_line(tmp_path):
     logger = Logger(logging.getLogger(), tmp_path)
     logger.log_stat("a", torch.tensor(1.5), 10)
     logger.log_stat("b", 2, 10)
@@ -56,7 +50,7 @@ def test_one_line_for_each_step_logged(tmp_path):
     assert all(row["wall_s"] >= 0 for row in rows)
 
 
-def test_what_is_not_finite_stays_valid_json_and_out_of_sacred(tmp_path):
+def test_non_finite_values_are_null_in_the_file_and_not_sent_to_sacred(tmp_path):
     sent = []
     sacred = SimpleNamespace(log_scalar=lambda *a: sent.append(a))
     logger = Logger(logging.getLogger(), tmp_path, sacred)
@@ -69,7 +63,7 @@ def test_what_is_not_finite_stays_valid_json_and_out_of_sacred(tmp_path):
     assert sent == [("c", 2.0, 1)] and type(sent[0][1]) is float
 
 
-def test_a_resumed_file_is_appended_to(tmp_path):
+def test_an_existing_file_is_appended_to(tmp_path):
     for t in (1, 2):
         logger = Logger(logging.getLogger(), tmp_path)
         logger.log_stat("a", t, t)
@@ -77,7 +71,7 @@ def test_a_resumed_file_is_appended_to(tmp_path):
     assert [row["t_env"] for row in read_lines(tmp_path)] == [1, 2]
 
 
-def test_a_full_disk_is_a_clear_line(tmp_path):
+def test_a_full_disk_gives_a_one_line_error(tmp_path):
     logger = Logger(logging.getLogger(), tmp_path)
 
     class FullDisk:
@@ -93,7 +87,7 @@ def test_a_full_disk_is_a_clear_line(tmp_path):
     logger.close()  # does not raise again
 
 
-def test_tensorboard_events_are_written_where_asked(tmp_path):
+def test_tensorboard_events_are_written_on_request(tmp_path):
     logger = Logger(logging.getLogger(), tmp_path, tensorboard=True)
     logger.log_stat("a", 1, 1)
     logger.close()

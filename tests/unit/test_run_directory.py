@@ -31,21 +31,21 @@ def values(*numbers):
     return {"a": {"steps": list(range(len(numbers))), "values": list(numbers), "timestamps": [NOW] * len(numbers)}}
 
 
-def test_the_folder_is_epymarls(tmp_path):
+def test_the_folder_is_named_as_in_epymarl(tmp_path):
     assert base_directory(config_in("r")).parts == ("r", "sacred", "x", "a.b_v0")
     assert base_directory(config_in("r", env_args={"key": "lbforaging:F-v3"})).name == "lbforaging:F-v3"
     assert base_directory(config_in("r", env_args={"key": "sisl/pursuit-v5"})).name == "sisl_pursuit-v5"
     assert base_directory(config_in("r", env="my.mod:Env", env_args={})).name == "my.mod:Env"
 
 
-def test_runs_that_start_together_get_folders_of_their_own(tmp_path):
+def test_runs_that_start_at_the_same_time_get_different_folders(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         paths = list(pool.map(lambda _: started(tmp_path).path, range(16)))
     assert len(set(paths)) == 16
     assert sorted(int(p.name) for p in paths) == list(range(1, 17))
 
 
-def test_metrics_json_holds_every_beat(tmp_path):
+def test_metrics_json_contains_the_values_of_all_heartbeats(tmp_path):
     observer = started(tmp_path)
     observer.log_metrics(values(1.0, 2.0), {})
     observer.log_metrics(values(3.0), {})
@@ -53,7 +53,7 @@ def test_metrics_json_holds_every_beat(tmp_path):
     assert json.loads((observer.path / "metrics.json").read_text())["a"]["values"] == [1.0, 2.0, 3.0]
 
 
-def test_a_large_mirror_is_written_the_less_often_and_at_the_end(tmp_path):
+def test_a_slow_metrics_json_is_written_less_often_and_at_the_end(tmp_path):
     observer = started(tmp_path)
     observer.log_metrics(values(1.0), {})
     observer.write_seconds = 100.0
@@ -63,7 +63,7 @@ def test_a_large_mirror_is_written_the_less_often_and_at_the_end(tmp_path):
     assert json.loads((observer.path / "metrics.json").read_text())["a"]["values"] == [1.0, 2.0]
 
 
-def test_a_write_that_fails_is_told_and_tried_again(tmp_path, monkeypatch, capsys):
+def test_a_failed_write_gives_a_message_and_is_repeated(tmp_path, monkeypatch, capsys):
     observer = started(tmp_path)
 
     def full(path, value):
@@ -79,7 +79,7 @@ def test_a_write_that_fails_is_told_and_tried_again(tmp_path, monkeypatch, capsy
     assert json.loads((observer.path / "metrics.json").read_text())["a"]["values"] == [1.0, 2.0]
 
 
-def test_json_is_written_whole_or_not_at_all(tmp_path):
+def test_json_is_written_completely_or_not_at_all(tmp_path):
     path = tmp_path / "a.json"
     write_json(path, {"a": 1})
     with pytest.raises(TypeError):
@@ -87,7 +87,7 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
     assert json.loads(path.read_text()) == {"a": 1}
 
 
-def test_a_place_that_cannot_be_written_is_refused_in_one_line(tmp_path):
+def test_a_folder_that_cannot_be_written_is_refused_in_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"^local_results_path: cannot write into .*; give another folder"):
         check_writable(config_in(tmp_path / "file"))

@@ -9,6 +9,7 @@ from omarl.components.vae_trainer import VAEConfig, VAETrainer
 
 def test_linear_ramp_and_a_common_mistake_in_its_unit():
     assert [linear(0, 1, 4, t) for t in (0, 1, 4, 9)] == [0, 0.25, 1, 1]
+    assert linear(1.0, 0.05, 0, 0) == 0.05
     # min(0.01, epoch / 1000) is a ramp of 10 epochs, not of 1000
     assert [min(0.01, epoch / 1000) for epoch in (5, 10)] == [linear(0, 0.01, 10, t) for t in (5, 10)]
 

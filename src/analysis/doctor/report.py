@@ -12,7 +12,7 @@ import yaml
 
 from ...config.load import CONFIG_DIR, read_yaml
 from ...types import OmarlError
-from ...utils.files import write_whole
+from ...utils.files import write_atomically
 from ..runs import Series
 from ..tables import run_directory
 from .findings import Diagnosis
@@ -56,7 +56,7 @@ def _write_all(
         "suggested.yaml": suggestion,
     }
     for name, text in texts.items():
-        write_whole(folder / name, text)
+        write_atomically(folder / name, text)
     picture = draw_diagnosis(diagnosis, series, folder / "diagnosis.png", "/".join(run.parts[-3:]))
     return [folder / "diagnosis.json", folder / "diagnosis.md", picture, folder / "suggested.yaml"]
 
