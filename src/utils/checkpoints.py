@@ -92,8 +92,8 @@ def last_checkpoints(runs: Iterable[Path], key: str) -> dict[Path, Path]:
             errors.append(error)
     if errors and not checkpoints:
         raise errors[0]
-    for error in errors:
-        log.warning("left out: %s", error)
+    for reason in errors:
+        log.warning("left out: %s", reason)
     return checkpoints
 
 
