@@ -29,8 +29,9 @@ def recognise_gymnasium(layers: Layers) -> None:
     """Sets ``env: gymnasium`` where ``env_args.key`` is a Gymnasium id and the user has not set ``env``."""
     arguments = layers.values.get("env_args")
     key = arguments.get("key") if isinstance(arguments, Mapping) else None
-    if layers.values.get("env") == "pettingzoo" and "env" not in layers.by_user and isinstance(key, str):
-        layers.values["env"] = "gymnasium" if is_gymnasium_id(key) else "pettingzoo"
+    may_change = layers.values.get("env", "pettingzoo") == "pettingzoo" and "env" not in layers.by_user
+    if may_change and isinstance(key, str) and is_gymnasium_id(key):
+        layers.values["env"], layers.source["env"] = "gymnasium", "env_args.key"
 
 
 def configured(

@@ -94,8 +94,11 @@ def merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
 
 
 def packaged(folder: str) -> list[str]:
-    """The names of our configurations: of algorithms (folder "algs") or environments (folder "envs")."""
-    return sorted(path.stem for path in (CONFIG_DIR / folder).glob("*.yaml"))
+    """The names of our configurations of algorithms (folder "algs") or environments (folder "envs").
+
+    Files whose names begin with an underscore are bases that others extend.
+    """
+    return sorted(path.stem for path in (CONFIG_DIR / folder).glob("[!_]*.yaml"))
 
 
 def find(folder: str, name: str) -> Path:

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 from omarl.config import load
-from omarl.config.load import COMMAND_LINE, Layers, complete, complete_all, find, from_files, read_yaml
-from omarl.config.schema import key, read
+from omarl.config.load import COMMAND_LINE, Layers, complete, complete_all, find, from_files, read_chain, read_yaml
+from omarl.config.schema import collect, key, read
 from omarl.experiment import configuration
 from omarl.learners.omg_vae_learner import OMGVAEConfig
 from omarl.run import RunConfig
@@ -36,7 +36,7 @@ def test_the_shipped_vae_values_are_the_ones_asked_for():
 
 def test_the_class_and_its_file_agree():
     """A host without our YAML gets the same VAE."""
-    shipped = read_yaml(load.CONFIG_DIR / "algs" / "omg_vae.yaml")
+    shipped = from_files("omg_vae", None).values
     assert read(OMGVAEConfig, {}) == read(OMGVAEConfig, shipped)
 
 
@@ -51,6 +51,26 @@ def test_every_shipped_file_is_valid(path: Path):
     option = "--config" if path.parent.name == "algs" else "--env-config"
     assert configured(f"{option}={path.stem}")["t_max"] > 0
     assert configured(option, str(path))["t_max"] > 0
+
+
+def test_default_yaml_contains_only_what_differs_from_the_code():
+    values = read_yaml(load.CONFIG_DIR / "default.yaml")
+    defaults = collect(RunConfig, values).defaults()
+    assert [name for name, value in values.items() if defaults[name] == value] == []
+
+
+STATED = {"name", "learner", "base_learner", "env"}  # the reader of a file looks for these, whatever the default
+
+
+@pytest.mark.parametrize("path", sorted(load.CONFIG_DIR.glob("algs/*.yaml")), ids=lambda p: p.stem)
+def test_every_line_of_an_algorithm_changes_a_value(path: Path):
+    own = read_yaml(path)
+    below = read_chain("algs", own.pop("extends"))[-1:] if "extends" in own else []
+    inherited = from_files(below[0][0].stem, None).values if below else {}
+    before = collect(RunConfig, {**inherited, **own}).defaults() | inherited
+    same = {name for name, value in own.items() if before[name] == value} - STATED
+    # omg_vae lists the keys of the VAE with their defaults; test_the_class_and_its_file_agree compares them
+    assert same == set() or path.stem == "omg_vae"
 
 
 def test_a_file_may_extend_another(tmp_path):

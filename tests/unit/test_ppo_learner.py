@@ -175,7 +175,7 @@ def test_a_recurrent_critic_remembers_its_own_episode_alone():
         for t in range(4):
             memory = memory * (1 - rollout["begins"][:, t : t + 1].float())
             value = learner.critic(obs[:, t], state[:, t], None, memory)
-            hidden = learner.critic._seen(obs[:, t], state[:, t], None)
+            hidden = learner.critic._first_layer(obs[:, t], state[:, t], None)
             memory = learner.critic.fc2.step(hidden.flatten(0, 1), memory.flatten(0, 1)).view(2, 2, -1)
             for c in range(2):
                 place = obs[c, t + 1], state[c, t + 1]
