@@ -1,15 +1,15 @@
-"""Learning curves beside EPyMARL: the same tasks, steps, networks, batches and updates, each framework's own code.
+"""Compares learning curves with EPyMARL's: the same tasks, steps, networks, batches and updates in both frameworks.
 
     python benchmarks/learning_curves.py ours   [--tasks ...] [--algs ...] [--seeds 5] --results FOLDER
     python benchmarks/learning_curves.py theirs --epymarl CHECKOUT [...]               --results FOLDER
     python benchmarks/learning_curves.py table                                         --results FOLDER
 
-Runs that are already in the folder are not repeated, ``--jobs`` of them run at once. ``table`` draws each task with
+Existing runs in the folder are not repeated; ``--jobs`` runs are made at once. ``table`` draws each task with
 ``python main.py compare`` and writes ``benchmarks/learning/<task>.{md,png}``.
 
-What is the same: steps, copies, steps for each update, batch (episodes), network, learning rate, discount, epsilon,
-soft target, one common standardised reward, a learning rate that stays as it is, episodes of a test. What is each
-framework's own: all else, such as EPyMARL's 5-step returns in MAPPO, terminations where time is up, initial weights.
+Equal in both frameworks: steps, copies, steps for each update, batch (episodes), network, a constant learning rate,
+discount, epsilon, soft target, one common standardised reward, test episodes. Everything else is each framework's
+own, for example EPyMARL's 5-step returns in MAPPO, terminations at the time limit, and initial weights.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from speed import ROOT, epymarl_copy
 
 HERE = Path(__file__).parent
 ALGS = ("iql", "vdn", "qmix", "mappo")
-# EPyMARL's wrapper loses the last reward of a PettingZoo episode: its environments last a step longer than its
-# limit, so that none does.
+# EPyMARL's wrapper loses the last reward of a PettingZoo episode. So its environments here last one step longer than
+# its limit, and no reward is lost.
 THEIR_TASKS = """
 for _name, _lib, _env in (("spread", "mpe2", "simple_spread_v3"), ("tag", "benchmarks", "tag_with_prey")):
     gym.register(_name, entry_point="envs.pz_wrapper:PettingZooWrapper",
@@ -38,7 +38,7 @@ for _name, _lib, _env in (("spread", "mpe2", "simple_spread_v3"), ("tag", "bench
 
 
 class Task(NamedTuple):
-    """One environment in both frameworks' words."""
+    """One environment, in the settings of both frameworks."""
 
     ours: tuple[str, ...]
     theirs: str
@@ -46,7 +46,7 @@ class Task(NamedTuple):
     steps: int
     gamma: float
     recurrent: bool
-    copies: int = 4  # of the Q-learners, which make one update for an episode of each
+    copies: int = 4  # of Q-learners, which make one update for one episode of each copy
     tau: float = 0.01  # of their target networks
     evaluation_epsilon: float = 0.0
 
@@ -67,11 +67,11 @@ TASKS = {
 
 
 def shared_words(task: Task, alg: str) -> list[str]:
-    """What both frameworks are told in the same words."""
+    """The settings that both frameworks share."""
     words = [f"t_max={task.steps}", f"test_interval={task.steps // 10}", "test_nepisode=32", "common_reward=True",
              f"gamma={task.gamma}", "lr=0.001", "hidden_dim=64", "use_cuda=False", "obs_last_action=False",
              "log_interval=10000", "runner_log_interval=2000", "learner_log_interval=2000"]  # fmt: skip
-    if alg == "mappo":  # as the policies act, for both: an early policy taken at its likeliest runs in circles
+    if alg == "mappo":  # both test sampled actions: with the most probable ones, early policies run in circles
         return [*words, "use_rnn=False", "batch_size_run=10", "epochs=4", "entropy_coef=0.01", "test_greedy=False"]
     return [*words, f"use_rnn={task.recurrent}", f"batch_size_run={task.copies}", "batch_size=32", "buffer_size=5000",
             "double_q=True", f"target_update_interval_or_tau={task.tau}", "epsilon_start=1.0", "epsilon_finish=0.05",
@@ -79,7 +79,7 @@ def shared_words(task: Task, alg: str) -> list[str]:
 
 
 def our_command(task: Task, alg: str, seed: int, results: Path) -> list[str]:
-    """Ours, from the repository's root."""
+    """omarl's command, run in the repository's root."""
     own = [f"rollout_steps={task.limit}", "minibatches=1"]
     if alg == "mappo":
         own.append("lr_anneal=False")
@@ -91,7 +91,7 @@ def our_command(task: Task, alg: str, seed: int, results: Path) -> list[str]:
 
 
 def their_command(task: Task, alg: str, seed: int) -> list[str]:
-    """EPyMARL's, from a copy of its repository."""
+    """EPyMARL's command, run in a copy of its repository."""
     own = ["batch_size=10", "buffer_size=10"] if alg == "mappo" else []
     return [sys.executable, "src/main.py", f"--config={alg}", "--env-config=gymma", "with",
             *shared_words(task, alg), *own, "runner=parallel", f"env_args.key={task.theirs}",
@@ -99,10 +99,10 @@ def their_command(task: Task, alg: str, seed: int) -> list[str]:
 
 
 def run(side: str, name: str, alg: str, seed: int, results: Path, checkout: Path | None) -> str:
-    """One run, unless its folder is there; a run that fails leaves its output and no folder."""
+    """Makes one run unless its folder exists. A failed run leaves its output and no folder."""
     place = results / side / name / alg / str(seed)
     if place.is_dir():
-        return f"{place}: there"
+        return f"{place}: exists"
     partial = place.with_name(f"{seed}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -126,7 +126,7 @@ def run(side: str, name: str, alg: str, seed: int, results: Path, checkout: Path
 
 
 def table(name: str, results: Path) -> None:
-    """One task's table, both frameworks beside each other, and ``compare``'s picture."""
+    """Writes the table of one task for both frameworks, and the picture of ``compare``."""
     out, task = HERE / "learning", TASKS[name]
     out.mkdir(exist_ok=True)
     there = results / f"comparison_{name}"
@@ -147,9 +147,11 @@ def table(name: str, results: Path) -> None:
             (row["algorithm"].endswith("runner=parallel"), row["algorithm"].split()[0]): row
             for row in csv.DictReader(file)
         }
-    lines = [f"# {name}", "", f"Test return (32 episodes, summed over agents), {task.steps:,} steps: at the end (the "
-             "last tenth) and averaged over the run. Interquartile means over seeds with 95% bootstrap intervals. In "
-             "the picture EPyMARL's runs are those with `runner=parallel`.", "",
+    lines = [f"# {name}: learning compared with EPyMARL", "",
+             f"Test return (32 episodes, summed over agents) of runs of {task.steps:,} steps: at the end (the last "
+             "tenth) and averaged over the run. Interquartile means over seeds with 95% bootstrap intervals. The "
+             "last column compares the intervals, at the end and averaged over the run: *above* and *below* do not "
+             "overlap, *level* do. In the picture, EPyMARL's runs are labelled `runner=parallel`.", "",
              "| | seeds | omarl, end | EPyMARL, end | omarl, run | EPyMARL, run | omarl is |",
              "| --- | --- | --- | --- | --- | --- | --- |"]  # fmt: skip
     for alg in ALGS:
@@ -158,7 +160,7 @@ def table(name: str, results: Path) -> None:
         verdicts = " and ".join(_verdict(ours, theirs, what) for what in ("final", "curve"))
         lines.append(f"| {alg} | {ours['seeds']}, {theirs['seeds']} | {' | '.join(cells)} | {verdicts} |")
     commands = {side: " ".join(make(task, "iql", 1)) for side, make in (("omarl", _ours), ("EPyMARL", _theirs))}
-    lines += ["", *(f"{side}, for one: `{said}`\n" for side, said in commands.items())]
+    lines += ["", *(f"Example of a command, {side}: `{words}`\n" for side, words in commands.items())]
     (out / f"{name}.md").write_text("\n".join(lines), encoding="utf-8")
     shutil.copy(there / "comparison.png", out / f"{name}.png")
 
@@ -182,7 +184,7 @@ def _verdict(ours: dict[str, str], theirs: dict[str, str], what: str) -> str:
 
 
 def main() -> None:
-    """See the module."""
+    """Runs the command line that the module describes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["ours", "theirs", "table"])
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
@@ -193,7 +195,7 @@ def main() -> None:
     parser.add_argument("--epymarl", type=Path)
     args = parser.parse_args()
     if args.what == "theirs" and args.epymarl is None:
-        parser.error("--epymarl: say where a checkout of EPyMARL is")
+        parser.error("--epymarl: give the folder of an EPyMARL checkout")
     results = args.results.resolve()
     if args.what == "table":
         for name in args.tasks:
@@ -201,8 +203,8 @@ def main() -> None:
         return
     wanted = [(n, a, s) for n in args.tasks for s in range(1, args.seeds + 1) for a in args.algs]
     with ThreadPoolExecutor(args.jobs) as pool:
-        for said in pool.map(lambda one: run(args.what, *one, results, args.epymarl), wanted):
-            print(said, flush=True)
+        for line in pool.map(lambda one: run(args.what, *one, results, args.epymarl), wanted):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

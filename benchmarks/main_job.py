@@ -1,10 +1,10 @@
-"""The main job, measured: does the VAE explain states it has not seen, do the predators learn?
+"""Measures the default run: the VAE's explained variance on held-out states, and the predators' return.
 
     python benchmarks/main_job.py [--seeds 5] [--episodes 500] [--results DIR] [with KEY=VALUE ...]
 
-Trains the default run (`python main.py --config=omg_vae`, to step 100,000, 256 states a VAE update) once for each
-seed, plays test episodes with the trained agents and with random ones in their place, and writes
-``benchmarks/main_job.md`` and ``main_job.json``. Runs that are there already are not trained again.
+Trains the default run (`python main.py --config=omg_vae`, to step 100,000, 256 states in each VAE update) once for
+each seed, plays test episodes with the trained agents and with random agents in their place, and writes
+``benchmarks/main_job.md`` and ``main_job.json``. Existing runs are not trained again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PREDATORS = ("adversary_0", "adversary_1", "adversary_2")
 
 
 def train(seed: int, results: Path, changes: list[str]) -> tuple[Path, float]:
-    """The default run with one seed: its folder, and seconds from the command to its end."""
+    """Trains the default run with one seed; returns its folder and the seconds from the command to its end."""
     folder = results / str(seed)
     done = list(folder.glob("sacred/*/*/*/run.json"))
     if not (done and json.loads(done[0].read_text())["status"] == "COMPLETED"):
@@ -71,7 +71,11 @@ class RandomIn:
 
 
 def play(folder: Path, seed: int, episodes: int, random: list[int]) -> dict[str, float]:
-    """Test episodes with a run's agents, those of ``random`` replaced: the predators' return (sum), EV."""
+    """Plays test episodes with a run's agents; agents with an index in ``random`` act at random.
+
+    Returns:
+        The predators' return (summed), the prey's return, and the VAE's explained variance.
+    """
     words = [f"checkpoint_path={folder}", f"seed={seed}", f"test_nepisode={episodes}"]
     values = configuration(["main.py", "evaluate", "with", *words]).values
     parts = run.build(values, Logger(logging.getLogger("benchmark")))
@@ -97,24 +101,24 @@ ARMS = {
 
 
 def shown(values: list[float]) -> str:
-    """Mean and 95% interval over seeds."""
+    """Mean and 95% interval over seeds, as text."""
     interval = mean_interval(np.array(values))
     return f"{interval.point:.3g} [{interval.low:.3g}, {interval.high:.3g}]"
 
 
 def report(data: dict[str, Any], command: str) -> str:
-    """The table."""
+    """The text of ``main_job.md``."""
     arms = data["arms"]
     seeds = data["seeds"]
     lines = [
-        "# The main job",
+        "# The default run",
         "",
-        f"`{command}`: the default run (`python main.py --config=omg_vae with t_max={data['t_max']} "
+        f"`{command}` trains the default run (`python main.py --config=omg_vae with t_max={data['t_max']} "
         "vae_batch_states=256`, mpe2 "
-        f"simple_tag_v3) with seeds {seeds}, then {data['episodes']} greedy test episodes of each trained run. "
-        "Means over seeds with Student-t 95% intervals; the predators' return is the sum over the three.",
+        f"simple_tag_v3) with seeds {seeds} and tests each run in {data['episodes']} greedy episodes. "
+        "Means over seeds with Student's 95% intervals; the predators' return is the sum over the three.",
         "",
-        "| who plays | predators' return | prey's return |",
+        "| agents | predators' return | prey's return |",
         "|---|---|---|",
     ]
     for arm, rows in arms.items():
@@ -125,10 +129,10 @@ def report(data: dict[str, Any], command: str) -> str:
     explained = [row["explained"] for row in next(iter(arms.values()))]
     lines += [
         "",
-        f"Learned predators above both random rows with intervals apart: **{'yes' if apart else 'no'}**.",
+        f"The interval of learned predators lies above those of both random rows: **{'yes' if apart else 'no'}**.",
         "",
         f"Explained variance of held-out states (greedy test episodes): {shown(explained)}, "
-        f"smallest of the seeds {min(explained):.3f}.",
+        f"lowest seed {min(explained):.3f}.",
         "",
         f"Machine: {data['machine']}.",
     ]
@@ -136,7 +140,7 @@ def report(data: dict[str, Any], command: str) -> str:
 
 
 def main() -> None:
-    """See the module's docstring."""
+    """Runs the command line that the module describes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--episodes", type=int, default=500)

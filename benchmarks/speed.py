@@ -1,11 +1,11 @@
-"""Speed, side by side: raw environments, training beside EPyMARL, time to a trained team, the VAE's share.
+"""Measures speed: environments, training compared with EPyMARL, time to a trained team, the cost of the VAE.
 
     python benchmarks/speed.py [raw] [spread] [return] [ppo] [vae] [--repeats 5] [--epymarl CHECKOUT]
 
-Whatever is compared runs in turn, repeatedly, on the same cores; tables give medians, ratios and their range. Writes
-``benchmarks/speed/<part>.md`` for the parts that were asked for (all of them by default). EPyMARL is not part of
-this repository: give a checkout (github.com/uoe-agents/epymarl, tried at cbc38c0) and its packages; a copy of it is
-made that starts with today's PettingZoo.
+Compared programs run in turn, repeatedly, on the same cores; tables give medians, ratios and their ranges. Writes
+``benchmarks/speed/<part>.md`` for the given parts (all by default). EPyMARL is not part of this repository:
+``--epymarl`` takes a checkout (github.com/uoe-agents/epymarl, tested at cbc38c0), whose packages must be installed.
+The script runs a copy of it, changed to work with the current PettingZoo.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from omarl.utils.allocator import keep_freed_memory
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 FORAGING = ("gymnasium", "lbforaging:Foraging-8x8-2p-3f-v3")
-WORKED = 32  # copies for worker processes: fewer are over before the messages are
+WORKED = 32  # copies for worker processes: with fewer, messages take longer than the steps
 TAG, SPREAD = ("pettingzoo", "mpe2.simple_tag_v3"), ("pettingzoo", "mpe2.simple_spread_v3")
 
 
 def machine() -> str:
-    """What the figures were taken on."""
+    """The machine and the package versions of the measurements."""
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "numba", "mpe2", "lbforaging"))
     model = next(
         (
@@ -55,17 +55,17 @@ def machine() -> str:
 
 
 def table(header: list[str], rows: list[list[str]]) -> list[str]:
-    """Markdown."""
+    """A Markdown table, as lines."""
     return ["| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows)]
 
 
 def spread_of(values: list[float], digits: int = 0) -> str:
-    """Median and range."""
+    """Median and range, as text."""
     return f"{statistics.median(values):,.{digits}f} [{min(values):,.{digits}f}, {max(values):,.{digits}f}]"
 
 
 def raw_rate(env: tuple[str, str], backend: str, n_envs: int, workers: int = 0, seconds: float = 1.0) -> float:
-    """Joint steps a second of random play, observations and masks included."""
+    """Joint steps per second of random play, including observations and masks."""
     with make_vec_env(env[0], {"key": env[1], "backend": backend}, n_envs, workers, 1) as copies:
         rng = np.random.default_rng(0)
         shape = (n_envs, copies.info.n_agents)
@@ -81,7 +81,7 @@ def raw_rate(env: tuple[str, str], backend: str, n_envs: int, workers: int = 0, 
 
 
 def raw(repeats: int) -> list[str]:
-    """Environments alone."""
+    """The page on environments without training."""
     rows = []
     for env in (FORAGING, TAG, SPREAD):
         rates: dict[tuple[str, int], list[float]] = {}
@@ -90,16 +90,18 @@ def raw(repeats: int) -> list[str]:
                 rates.setdefault(kind, []).append(raw_rate(env, *kind))
         ratio = statistics.median(rates["batched", 1024]) / statistics.median(rates["pettingzoo", 8])
         rows.append([env[1], *(spread_of(values) for values in rates.values()), f"{ratio:,.0f}"])
-    header = ["environment", "arrays, 1,024 copies", "arrays, 8 copies", "the package, 8 copies", "ratio"]
-    note = "Joint steps a second in one process, random actions, observations, states and masks included."
-    others = ["## Any other environment", "", f"{WORKED} copies in this process, and in two worker processes "
-              "(`env_workers=2`) that wait for each other at every step; and what two cores have to give at that "
-              "moment: two processes of half as many copies that know nothing of each other.", ""]  # fmt: skip
-    return ["# Environments alone", "", note, "", *table(header, rows), "", *others, *by_workers(repeats)]
+    header = ["environment", "array version, 1,024 copies", "array version, 8 copies", "original package, 8 copies",
+              "ratio"]  # fmt: skip
+    note = "Joint steps per second in one process with random actions, including observations, states and masks."
+    others = ["## Environments without an array version", "", f"Joint steps per second of {WORKED} copies in one "
+              "process; in two worker processes (`env_workers=2`), which wait for each other at every step; and in "
+              "two independent processes with half of the copies each, which is the most that the two cores can give "
+              "at that moment.", ""]  # fmt: skip
+    return ["# Speed of environments", "", note, "", *table(header, rows), "", *others, *by_workers(repeats)]
 
 
 def by_workers(repeats: int) -> list[str]:
-    """Environments without an array version, in this process and in two others."""
+    """The table of environments without an array version, in one and in two processes."""
     rows = []
     for key in ("mpe2.simple_speaker_listener_v4", "sisl/pursuit-v5", "butterfly/knights_archers_zombies-v11"):
         found = []
@@ -109,11 +111,12 @@ def by_workers(repeats: int) -> list[str]:
         ones, twos, aparts = (list(values) for values in zip(*found, strict=True))
         ratios, ceilings = [two / one for one, two, _ in found], [both / one for one, _, both in found]
         rows.append([key, *map(spread_of, (ones, twos, aparts)), spread_of(ratios, 2), spread_of(ceilings, 2)])
-    return table(["environment", "one process", "two workers", "two apart", "workers / one", "apart / one"], rows)
+    header = ["environment", "one process", "two workers", "two independent", "workers / one", "independent / one"]
+    return table(header, rows)
 
 
 def apart(key: str) -> float:
-    """Joint steps a second of two processes together, which begin at once and never wait for each other."""
+    """Joint steps per second of two independent processes together, which start at the same time."""
     context = multiprocessing.get_context("spawn")
     barrier, rates = context.Barrier(2), context.Queue()
     both = [context.Process(target=_alone, args=(key, barrier, rates)) for _ in range(2)]
@@ -131,7 +134,7 @@ def _alone(key: str, barrier: Any, rates: Any) -> None:
 
 
 def our_rate(words: list[str], from_step: int = 5000) -> float:
-    """Steps a second of a run through ``main.py``, from step ``from_step`` to its end."""
+    """Steps per second of a run of ``main.py``, from step ``from_step`` to its end."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "main.py", *words, f"local_results_path={folder}"]
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
@@ -142,7 +145,7 @@ def our_rate(words: list[str], from_step: int = 5000) -> float:
 
 
 def epymarl_copy(checkout: Path, folder: Path) -> Path:
-    """A copy of EPyMARL that starts today: smaclite may be missing, MPE has moved to mpe2."""
+    """A copy of EPyMARL that works without smaclite and with MPE in the package mpe2."""
     copy = folder / "epymarl"
     shutil.copytree(checkout, copy, ignore=shutil.ignore_patterns(".git", "results"))
     init, wrapper = copy / "src/envs/__init__.py", copy / "src/envs/pz_wrapper.py"
@@ -155,7 +158,7 @@ def epymarl_copy(checkout: Path, folder: Path) -> Path:
 
 
 def epymarl_rate(copy: Path, words: list[str], from_step: int = 5000) -> float:
-    """EPyMARL's steps a second, told by when its console says where it stands."""
+    """EPyMARL's steps per second, from the times at which its console prints the step."""
     command = [sys.executable, "-u", "src/main.py", *words]
     process = subprocess.Popen(command, cwd=copy, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     points, tail = [], []
@@ -166,12 +169,12 @@ def epymarl_rate(copy: Path, words: list[str], from_step: int = 5000) -> float:
         if found and int(found[1]) >= from_step:
             points.append((int(found[1]), time.perf_counter()))
     if process.wait() or len(points) < 2:
-        raise SystemExit("EPyMARL did not run:\n" + "".join(tail))
+        raise SystemExit("EPyMARL failed:\n" + "".join(tail))
     return (points[-1][0] - points[0][0]) / (points[-1][1] - points[0][1])
 
 
 def spread(repeats: int, checkout: Path | None) -> list[str]:
-    """IQL with a GRU of 64 on simple_spread: 8 copies, one update of 32 episodes for 200 steps."""
+    """The page on IQL with a GRU of 64 on simple_spread: 8 copies, one update on 32 episodes for each 200 steps."""
     ours = ["--config=iql", "--env-config=simple_spread", "with", "t_max=60000", "batch_size_run=8", "hidden_dim=64",
             "env_steps_per_update=200", "test_interval=0", "save_model=False", "use_tensorboard=False",
             "torch_threads=2", "learner_log_interval=10000", "runner_log_interval=10000", "seed=1"]  # fmt: skip
@@ -184,7 +187,7 @@ def spread(repeats: int, checkout: Path | None) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         runs: dict[str, Callable[[], float]] = {
             "omarl": lambda: our_rate(ours),
-            "omarl, mpe2's own code": lambda: our_rate(package),
+            "omarl, mpe2's environment": lambda: our_rate(package),
         }
         if checkout is not None:
             copy = epymarl_copy(checkout, Path(folder))
@@ -199,19 +202,20 @@ def spread(repeats: int, checkout: Path | None) -> list[str]:
         pairs = [ours / theirs for ours, theirs in zip(values, against, strict=True)] if against else []
         rows.append([name, spread_of(values), spread_of(pairs, 1) if pairs else ""])
     note = (
-        "simple_spread, IQL, GRU of 64, 8 copies, one update on 32 episodes for 200 environment steps; environment "
-        "steps a second from step 5,000 to the end, medians and range, run in turn. Both use both cores, and "
-        "log as often."
+        "simple_spread with IQL, a GRU of 64, 8 copies, and one update on 32 episodes for each 200 environment "
+        "steps. Environment steps per second from step 5,000 to the end; medians and ranges of runs in turn. Both "
+        "frameworks use both cores and log equally often."
     )
     commands = [f"`python main.py {' '.join(ours)}`", "", f"`python src/main.py {' '.join(theirs)}` in EPyMARL"]
-    return ["# Training beside EPyMARL", "", note, "", *table(["", "steps/s", "times EPyMARL"], rows), "", *commands]
+    lines = table(["", "steps/s", "ratio to EPyMARL"], rows)
+    return ["# Training speed compared with EPyMARL", "", note, "", *lines, "", *commands]
 
 
 RETURN = ["--config=pqn_vdn", "--env-config=simple_spread", "with", "log_interval=1", "save_model=False"]
 
 
 def time_to_return(seed: int, thresholds: tuple[float, ...]) -> tuple[dict[float, float], list[float]]:
-    """Seconds from typing the command to the first test at each threshold, and all test returns."""
+    """Seconds from the command to the first test at or above each threshold, and all test returns."""
     with tempfile.TemporaryDirectory() as folder:
         begun, hit, tests = time.perf_counter(), {}, []
         command = [sys.executable, "-u", "main.py", *RETURN, f"seed={seed}", f"local_results_path={folder}"]
@@ -232,7 +236,7 @@ def time_to_return(seed: int, thresholds: tuple[float, ...]) -> tuple[dict[float
 
 
 def returns(repeats: int) -> list[str]:
-    """From typing the command to a team on simple_spread."""
+    """The page on the time from the command to a trained team on simple_spread."""
     rows, times = [], {-65.0: [], -60.0: []}
     for seed in range(1, repeats + 1):
         hit, tests = time_to_return(seed, tuple(times))
@@ -244,17 +248,17 @@ def returns(repeats: int) -> list[str]:
         print(*rows[-1], flush=True)
     medians = [f"{statistics.median(values):.1f}" for values in times.values()]
     rows.append(["**median**", *medians, "", ""])
-    header = ["seed", "seconds to -65", "to -60", "mean of the later half of tests", "worst of them"]
+    header = ["seed", "seconds to -65", "seconds to -60", "mean of the second half of tests", "worst of them"]
     note = (
-        f"`python main.py {' '.join(RETURN[:2])}`: wall clock from typing the command, start-up included, to the "
-        "first test return (64 greedy episodes of 25 steps in mpe2's own simple_spread_v3, sum over agents); and "
-        "what the return is in the later half of the run."
+        f"`python main.py {' '.join(RETURN[:2])}`: wall-clock time from the command, including start-up, to the "
+        "first test with at least this return (64 greedy episodes of 25 steps in mpe2's own simple_spread_v3, summed "
+        "over agents); and the test returns in the second half of the run."
     )
     return ["# Time to a trained team", "", note, "", *table(header, rows)]
 
 
 def vae_costs(repeats: int) -> list[str]:
-    """What the VAE adds to a run, and an update beside its bare matrix products."""
+    """The page on the time that the VAE adds to a run, and on an update compared with its matrix products."""
     with_vae, without = [], []
     words = ["with", "t_max=20000", "test_interval=0", "save_model=False", "use_tensorboard=False", "seed=1"]
     for _ in range(repeats):
@@ -273,14 +277,14 @@ def vae_costs(repeats: int) -> list[str]:
     rows = [
         ["omg_vae on simple_tag, steps/s", spread_of(with_vae)],
         ["the same without the VAE (iql)", spread_of(without)],
-        ["time that the VAE adds, %", spread_of(added, 1)],
-        ["a VAE update over its bare matrix products (832 states of 62)", spread_of(ratios, 2)],
+        ["time added by the VAE, %", spread_of(added, 1)],
+        ["time of a VAE update / time of its matrix products (832 states of size 62)", spread_of(ratios, 2)],
     ]
-    return ["# What the VAE costs", "", *table(["", "median [range]"], rows)]
+    return ["# Cost of the VAE", "", *table(["", "median [range]"], rows)]
 
 
 def timed(call: Callable[[], object], times: int = 100) -> float:
-    """Seconds, median."""
+    """Median of the seconds of a call."""
     for _ in range(10):
         call()
     spans = []
@@ -292,7 +296,7 @@ def timed(call: Callable[[], object], times: int = 100) -> float:
 
 
 def ppo(repeats: int) -> list[str]:
-    """IPPO with two layers of 64 on simple_spread, from the command as it is."""
+    """The page on IPPO with two layers of 64 on simple_spread."""
     words = ["--config=ippo", "--env-config=simple_spread", "with", "t_max=600000", "save_model=False",
              "test_nepisode=128", "test_interval=600000", "use_tensorboard=False"]  # fmt: skip
     rates, finals = [], []
@@ -308,17 +312,18 @@ def ppo(repeats: int) -> list[str]:
         print(f"{rates[-1]:,.0f} steps/s, {finals[-1]:.1f}", flush=True)
     header = ["", "median [range]"]
     rows = [
-        ["environment steps a second", spread_of(rates)],
+        ["environment steps per second", spread_of(rates)],
         ["test return after 600,000 steps", spread_of(finals, 1)],
     ]
-    return ["# PPO", "", f"`python main.py {' '.join(words)}`, one seed each.", "", *table(header, rows)]
+    note = f"`python main.py {' '.join(words)}`, a different seed for each run."
+    return ["# PPO", "", note, "", *table(header, rows)]
 
 
 _weights: dict[tuple[int, int], torch.Tensor] = {}
 
 
 def bare_products(rows: int, state: int, hidden: int, latent: int) -> None:
-    """The matrix products of an update and nothing else: each layer forward, its inputs and its weights backward."""
+    """Only the matrix products of an update: each layer forward, then backward to its inputs and its weights."""
     sizes = [
         (state, hidden),
         (hidden, hidden),
@@ -337,11 +342,11 @@ def bare_products(rows: int, state: int, hidden: int, latent: int) -> None:
 
 
 def main() -> None:
-    """See the module."""
+    """Runs the command line that the module describes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=["raw", "spread", "return", "ppo", "vae", []], default=[])
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--epymarl", type=Path, help="a checkout of EPyMARL, timed in turn with ours")
+    parser.add_argument("--epymarl", type=Path, help="a checkout of EPyMARL, timed in turn with omarl")
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     parts: dict[str, Callable[[], list[str]]] = {

@@ -1,8 +1,8 @@
-"""simple_tag for a team: three predators learn, the prey flees by rule. A PettingZoo environment like any other.
+"""simple_tag with three learning predators and a scripted prey, as a PettingZoo environment.
 
-With a prey that learns too, a return says as much about the prey as about the predators; with this one, learners of
-different frameworks hunt the same animal. It runs from the nearest predator and turns back at the edge, which is
-what mpe2 punishes a prey for crossing; and it runs at every second step alone, or else it would outrun them all.
+If the prey learns too, the predators' return depends on the prey as much as on them. With a scripted prey, the
+returns of different frameworks are comparable. The prey runs away from the nearest predator and turns back at the
+edge, beyond which mpe2 gives it a penalty. It moves at every second step only, since it is faster than the predators.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pettingzoo import ParallelEnv
 
 PREY = "agent_0"
 REST, LEFT, RIGHT, DOWN, UP = range(5)
-EDGE = 0.9  # mpe2 begins to punish here
+EDGE = 0.9  # mpe2 gives a penalty beyond this coordinate
 
 
 def flee(prey: np.ndarray, predators: np.ndarray) -> int:
-    """The prey's action: position [2] and positions [n, 2] in, one of mpe2's five actions out."""
+    """The prey's action, one of mpe2's five, from its position [2] and the predators' positions [n, 2]."""
     nearest = predators[np.square(predators - prey).sum(1).argmin()]
     wish = prey - nearest
     wish = np.where(np.abs(prey) > EDGE, -2 * np.sign(prey), wish)
@@ -28,12 +28,12 @@ def flee(prey: np.ndarray, predators: np.ndarray) -> int:
 
 
 class TagWithPrey(ParallelEnv):
-    """mpe2's simple_tag_v3 as its predators see it."""
+    """mpe2's simple_tag_v3 for the predators; the prey is scripted."""
 
     metadata: ClassVar = {"name": "tag_with_prey", "is_parallelizable": True}
 
     def __init__(self, max_cycles: int = 25) -> None:
-        """Arguments: steps of an episode."""
+        """Arguments: the number of steps of an episode."""
         self._env = simple_tag_v3.parallel_env(max_cycles=max_cycles)
         self._steps = 0
         self.possible_agents = [name for name in self._env.possible_agents if name != PREY]
@@ -42,22 +42,22 @@ class TagWithPrey(ParallelEnv):
         self.action_spaces = {name: self._env.action_space(name) for name in self.agents}
 
     def observation_space(self, agent: str) -> object:
-        """As mpe2's."""
+        """See PettingZoo."""
         return self.observation_spaces[agent]
 
     def action_space(self, agent: str) -> object:
-        """As mpe2's."""
+        """See PettingZoo."""
         return self.action_spaces[agent]
 
     def reset(self, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
-        """A new episode."""
+        """Starts a new episode."""
         seen, info = self._env.reset(seed=seed, options=options)
         self.agents = self.possible_agents
         self._steps = 0
         return self._team(seen), self._team(info)
 
     def step(self, actions: dict) -> tuple[dict, dict, dict, dict, dict]:
-        """The predators' actions; the prey adds its own."""
+        """Steps with the predators' actions and the prey's scripted action."""
         places = {agent.name: agent.state.p_pos for agent in self._env.unwrapped.world.agents}
         predators = np.stack([places[name] for name in self.possible_agents])
         self._steps += 1
@@ -67,7 +67,7 @@ class TagWithPrey(ParallelEnv):
         return tuple(self._team(part) for part in outcome)
 
     def close(self) -> None:
-        """Done with it."""
+        """Closes the environment."""
         self._env.close()
 
     @staticmethod

@@ -1,9 +1,10 @@
-"""Where the main job's time goes, by sampling the stack; beside an earlier commit, what has changed.
+"""Measures the time of each part of the default run by sampling the stack, also for an earlier commit.
 
     python benchmarks/time_spent.py [--before CHECKOUT] [--steps 20000]
 
-Every two milliseconds, or as soon as a longer call into C returns, the innermost part of the run that is at work gets
-the time since the last look. A checkout of an earlier commit (``git worktree add CHECKOUT COMMIT``) is run in turn.
+Every two milliseconds, or as soon as a longer call into C returns, the time since the last sample is added to the
+innermost part of the run that is on the stack. A checkout of an earlier commit (``git worktree add CHECKOUT COMMIT``)
+is run in turn.
 Writes ``benchmarks/speed/profile.md``.
 """
 
@@ -25,7 +26,7 @@ from types import FrameType
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 INTERVAL = 2e-3
-# What a stack is at work on: the first line of which something is in it. File names, or functions in them.
+# A stack belongs to the first part of which a mark is in it. Marks are names of files or functions.
 PARTS = {
     "imports": ("<frozen importlib._bootstrap>",),
     "the picture": ("plots.py",),
@@ -42,7 +43,7 @@ PARTS = {
 
 
 def sampled(argv: list[str], out: Path) -> None:
-    """Runs ``main.py`` here and writes the seconds of each part."""
+    """Runs ``main.py`` in this process and writes the seconds of each part."""
     spent: Counter[str] = Counter()
     last = time.perf_counter()
 
@@ -54,8 +55,8 @@ def sampled(argv: list[str], out: Path) -> None:
             code = frame.f_code
             names |= {Path(code.co_filename).name, code.co_name}
             frame = frame.f_back
-        at_work = (part for part, marks in PARTS.items() if any(set(mark.split("+")) <= names for mark in marks))
-        spent[next(at_work, "everything else")] += now - last
+        active = (part for part, marks in PARTS.items() if any(set(mark.split("+")) <= names for mark in marks))
+        spent[next(active, "everything else")] += now - last
         last = now
 
     signal.signal(signal.SIGALRM, note)
@@ -72,7 +73,7 @@ def sampled(argv: list[str], out: Path) -> None:
 
 
 def seconds(checkout: Path, steps: int) -> dict[str, float]:
-    """What a run of a checkout's main job spends, by part."""
+    """Seconds that the default run of a checkout spends in each part."""
     with tempfile.TemporaryDirectory() as folder:
         there = Path(folder)
         (there / "omarl").symlink_to(checkout / "src")  # before whatever is installed
@@ -85,11 +86,11 @@ def seconds(checkout: Path, steps: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """See the module."""
+    """Runs the command line that the module describes."""
     if sys.argv[1:2] == ["--here"]:
         sampled(sys.argv[3:], Path(sys.argv[2]))
         return
-    from speed import machine, table  # not in the process that is sampled, which may be of an earlier commit
+    from speed import machine, table  # not in the sampled process, which may run an earlier commit
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", type=Path)
@@ -103,8 +104,8 @@ def main() -> None:
     rows = [[part, *(f"{spent.get(part, 0.0):.1f}" for spent in columns.values())]
             for part in (*PARTS, "everything else")]  # fmt: skip
     rows.append(["all", *(f"{sum(spent.values()):.1f}" for spent in columns.values())])
-    text = ["# Where the main job's time goes", "",
-            f"`python main.py --config=omg_vae with seed=1 t_max={args.steps}`, the stack sampled every "
+    text = ["# Time of each part of the default run", "",
+            f"`python main.py --config=omg_vae with seed=1 t_max={args.steps}`, with the stack sampled every "
             f"{INTERVAL * 1e3:g} ms.", "", *table(["", *columns], rows), "",
             f"{machine()}; `python benchmarks/time_spent.py --before CHECKOUT`.", ""]  # fmt: skip
     (HERE / "speed" / "profile.md").write_text("\n".join(text), encoding="utf-8")
