@@ -1,6 +1,6 @@
-"""Reading the words of a command line: ``[COMMAND] [OPTIONS] [with KEY=VALUE ...]``.
+"""Reads the words of a command line: ``[COMMAND] [OPTIONS] [with KEY=VALUE ...]``.
 
-Sacred reads them too. It answers a slip with all of its usage, or takes it for something else; here it gets one line.
+Sacred reads them, too. It answers a mistake with its whole usage or ignores it; here a mistake gets one line.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from typing import Any
 from sacred.arg_parser import get_config_updates
 from sacred.experiment import gather_command_line_options
 
-from .config.load import Layers, packaged
+from .config.files import packaged
+from .config.load import Layers
 from .registry import suggest
 from .types import ConfigError
 
-OPTIONS = {"--config": "algs", "--env-config": "envs"}  # ours, and the folder of each; the others are Sacred's
+OPTIONS = {"--config": "algs", "--env-config": "envs"}  # each with its folder; the other options are Sacred's
 OPTIONS_HELP = {
     "--config": "The algorithm: a YAML file, or one of",
     "--env-config": "The environment: a YAML file, or one of",
@@ -25,7 +26,7 @@ SACRED_COMMANDS = ("help", "print_config", "print_dependencies", "print_named_co
 
 
 def options_help() -> str:
-    """Our own options as they stand in the usage: each with the names of its packaged configurations."""
+    """The lines of ``OPTIONS`` in the usage, with the names of the packaged configurations."""
     lines = []
     for option, folder in OPTIONS.items():
         text = f"{OPTIONS_HELP[option]} {', '.join(packaged(folder))}."
@@ -39,7 +40,7 @@ def take_option(argv: list[str], option: str) -> str | None:
     """Takes ``--option=VALUE`` or ``--option VALUE`` out of ``argv``.
 
     Raises:
-        ConfigError: the value is missing, or the option is there twice.
+        ConfigError: the value is missing, or the option is given twice.
     """
     places = [i for i, word in enumerate(argv) if word == option or word.startswith(option + "=")]
     if not places:
@@ -53,16 +54,16 @@ def take_option(argv: list[str], option: str) -> str | None:
         del argv[i + 1 : i + 2]
     del argv[i]
     if not value:
-        raise ConfigError(f"{option}: a name or a path must follow")
+        raise ConfigError(f"{option}: a name or a path is missing")
     return value
 
 
 def commands_in(argv: Sequence[str], ours: Sequence[str]) -> list[str]:
-    """The command, and after ``help`` the one that is asked about; ``train`` where there is none.
+    """The command, or ``help`` and the command that it is about; ``train`` by default.
 
     Args:
-        argv: the program's name first; our own options are taken out already.
-        ours: commands beside Sacred's.
+        argv: the program's name first, without the options of ``OPTIONS``.
+        ours: the commands beside Sacred's.
 
     Raises:
         ConfigError: an option or a command that does not exist, or a setting before ``with``.
@@ -72,29 +73,29 @@ def commands_in(argv: Sequence[str], ours: Sequence[str]) -> list[str]:
     named = _without_options(before)
     for word in named:
         if "=" in word:
-            raise ConfigError(f"{word}: settings stand after the word with: with {word}")
+            raise ConfigError(f"{word}: settings come after `with`: with {word}")
         if word not in known:
             raise ConfigError(f"{word}: no such command{suggest(word, known)}")
     if len(named) > (2 if named[:1] == ["help"] else 1):
-        raise ConfigError(f"{named[1]}: one command at a time")
+        raise ConfigError(f"{named[1]}: only one command can be given")
     return named or ["train"]
 
 
 def _without_options(words: Sequence[str]) -> list[str]:
-    """What is left of ``words`` without Sacred's options and their values."""
+    """``words`` without Sacred's options and their values."""
     takes_value = {flag: bool(o.arg) for o in gather_command_line_options() for flag in o.get_flags()}
     left = []
     rest = iter(words)
     for word in rest:
         if word.startswith("--"):
             name, attached, _ = word.partition("=")
-            meant = next((flag for flag in takes_value if flag.startswith(name)), "")  # may be cut short
+            meant = next((flag for flag in takes_value if flag.startswith(name)), "")  # may be abbreviated
             if not meant:
                 raise ConfigError(f"{name}: no such option{suggest(name, [*OPTIONS, *takes_value])}")
             if takes_value[meant] and not attached:
                 next(rest, None)
         elif word.startswith("-"):
-            for i, letter in enumerate(word[1:], start=2):  # several may stand together, the last with a value
+            for i, letter in enumerate(word[1:], start=2):  # -uc VALUE is -u -c VALUE
                 if f"-{letter}" not in takes_value:
                     raise ConfigError(f"-{letter}: no such option{suggest(f'-{letter}', list(takes_value))}")
                 if takes_value[f"-{letter}"]:
@@ -107,7 +108,7 @@ def _without_options(words: Sequence[str]) -> list[str]:
 
 
 def updates_of(argv: Sequence[str]) -> dict[str, Any]:
-    """What stands after ``with``, as Sacred reads it."""
+    """The settings after ``with``, as Sacred reads them."""
     if "with" not in argv:
         return {}
     updates, named = get_config_updates(list(argv[list(argv).index("with") + 1 :]))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .config.load import COMMAND_LINE, Layers, complete, find, from_checkpoint, from_files, read_yaml
+from .config.files import find, read_yaml
+from .config.load import COMMAND_LINE, Layers, complete, from_checkpoint, from_files
 from .config.schema import read
 from .envs.factories import is_gymnasium_id
 from .run import RunConfig

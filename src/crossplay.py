@@ -33,9 +33,9 @@ class CrossplayConfig(RunsKeys, TestKeys):
 
     pool: str = new_default(TestKeys, "pool", "", "folder of a pool; where empty, each run's own")
     split: Literal["train", "validation", "test"] = new_default(TestKeys, "split", "test")
-    what: Literal["return", "length", "success", "completed"] = key("return", help="what stands in the matrix")
-    between: list[str] | str = key("", help="[LOW,HIGH]: names of rows that become 0 and 1 for each opponent")
-    episodes: int = key(64, low=1, help="with each opponent, about")
+    what: Literal["return", "length", "success", "completed"] = key("return", help="the entries of the matrix")
+    between: list[str] | str = key("", help="[LOW,HIGH]: names of the rows that become 0 and 1 for each opponent")
+    episodes: int = key(64, low=1, help="about how many episodes each run plays with each opponent")
     out: str = new_default(RunsKeys, "out", "crossplay")
 
 

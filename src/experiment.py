@@ -1,6 +1,10 @@
-"""The command line: Sacred's, with ``--config`` and ``--env-config`` in PyMARL's manner.
+"""Multi-agent reinforcement learning with models of opponents.
 
-python main.py [COMMAND] [--config=NAME|PATH] [--env-config=NAME|PATH] [with KEY=VALUE ...]
+python main.py [COMMAND] [--config=NAME|PATH] [--env-config=NAME|PATH]
+               [with KEY=VALUE ...]
+
+A misspelt key stops the run before it starts. `main.py help COMMAND` lists the
+keys of a command, `main.py print_config` the values of a run.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Any
 
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a machine without git must still run
@@ -120,7 +125,8 @@ def make_experiment(layers: Layers, started: float) -> Experiment:
 
 def explained(experiment: Experiment, command: str, layers: Layers) -> str:
     """What ``help COMMAND`` prints."""
-    keys = reference(ROOTS.get(command, run.RunConfig), layers.values)
+    width = min(max(get_terminal_size().columns, 60), 118)
+    keys = reference(ROOTS.get(command, run.RunConfig), layers.values, run.RunConfig, width)
     return f"{command}: {experiment.commands[command].__doc__}\n\n{keys}"
 
 
@@ -131,7 +137,7 @@ def add_train(experiment: Experiment, layers: Layers, started: float) -> None:
 
     @experiment.main
     def train(_run: Any, _config: Any) -> Any:
-        """Trains (the default): agents, VAE, curves, checkpoints."""
+        """Trains agents; the default command."""
 
         def body() -> Any:
             config = typed(_config, layers)
@@ -150,7 +156,7 @@ def add_examinations(experiment: Experiment, layers: Layers, started: float) -> 
 
     @experiment.command(unobserved=True)
     def evaluate(_config: Any) -> None:
-        """Tests a checkpoint's agents and VAE: evaluate with checkpoint_path=RUN_DIRECTORY."""
+        """Tests a checkpoint: with checkpoint_path=RUN_FOLDER."""
 
         def body() -> None:
             result = evaluation.evaluate(typed(_config, layers), Logger(experiment.logger, started=started))
@@ -160,7 +166,7 @@ def add_examinations(experiment: Experiment, layers: Layers, started: float) -> 
 
     @experiment.command(unobserved=True)
     def ablate(_config: Any) -> None:
-        """Which remedy keeps the VAE's KL where it is: one recorded stream, every setting, many seeds."""
+        """Compares settings of the VAE on one recorded run."""
         said_in_one_line(lambda: run_ablation(typed(_config, layers, AblateConfig), experiment.logger))
 
 
@@ -169,7 +175,7 @@ def add_encounters(experiment: Experiment, layers: Layers, started: float) -> No
 
     @experiment.command(unobserved=True)
     def replay(_config: Any) -> None:
-        """An episode as a GIF, with what is inferred of opponents: replay with checkpoint_path=RUN_DIRECTORY."""
+        """Draws a test episode: with checkpoint_path=RUN_FOLDER."""
 
         def body() -> None:
             logger = Logger(experiment.logger, started=started)
@@ -180,7 +186,7 @@ def add_encounters(experiment: Experiment, layers: Layers, started: float) -> No
 
     @experiment.command(unobserved=True)
     def crossplay(_config: Any) -> None:
-        """Every run's agents against every opponent of a pool: crossplay with runs=[DIRECTORY, ...] pool=FOLDER."""
+        """Tests runs against a pool: with runs=[FOLDER,...]."""
 
         def body() -> None:
             config = read(CrossplayConfig, typed(_config, layers, CrossplayConfig))
@@ -194,7 +200,7 @@ def add_tools(experiment: Experiment, layers: Layers) -> None:
 
     @experiment.command(unobserved=True)
     def compare(_config: Any) -> None:
-        """Learning curves of many runs with intervals over seeds: compare with runs=[DIRECTORY, ...]."""
+        """Compares learning curves: with runs=[FOLDER,...]."""
 
         def body() -> None:
             print(format_rows(*compare_runs(read(CompareConfig, typed(_config, layers, CompareConfig)))))
@@ -203,7 +209,7 @@ def add_tools(experiment: Experiment, layers: Layers) -> None:
 
     @experiment.command(unobserved=True)
     def diagnose(_config: Any) -> None:
-        """What is wrong with a run's VAE, and what to do: diagnose with run=RUN_DIRECTORY."""
+        """Finds faults of a run's VAE: with run=RUN_FOLDER."""
 
         def body() -> None:
             config = read(DiagnoseConfig, typed(_config, layers, DiagnoseConfig))
@@ -213,12 +219,12 @@ def add_tools(experiment: Experiment, layers: Layers) -> None:
 
     @experiment.command(unobserved=True)
     def pool(_config: Any) -> None:
-        """Opponents out of runs and scripts: pool with out=FOLDER runs=[...] scripts=[...] test_runs=[...] ..."""
+        """Makes a pool of opponents: with out=FOLDER runs=[...]."""
         said_in_one_line(lambda: print(describe_pool(make_pool(typed(_config, layers, PoolConfig)))))
 
     @experiment.command(unobserved=True)
     def plugin(_config: Any) -> None:
-        """The learner in a PyMARL fork: plugin with host=/path/to/fork [apply=True | undo=True]."""
+        """Adds the VAE learner to a PyMARL fork: with host=FOLDER."""
         said_in_one_line(lambda: print(plug_in(read(PluginConfig, typed(_config, layers, PluginConfig)))))
 
 

@@ -47,10 +47,10 @@ COMMENTS = 30  # column where comments begin
 class PluginConfig:
     """Keys of the command ``plugin``."""
 
-    host: str = key("", help="the fork's folder")
-    base: str = key("", help="the host's algorithm to learn beside, by its YAML's name; iql unless said")
+    host: str = key("", help="folder of the fork")
+    base: str = key("", help="name of the fork's algorithm whose learner trains the agents; empty: iql")
     apply: bool = key(False, help="make the changes")
-    undo: bool = key(False, help="take them back")
+    undo: bool = key(False, help="undo the changes")
 
 
 class Host(NamedTuple):
@@ -128,7 +128,7 @@ def _algorithm(folder: Path, wanted: str) -> Path:
     if not there:
         raise ConfigError(f"host: {folder} holds no algorithm's YAML to learn beside")
     if wanted and wanted not in there:
-        raise ConfigError(f"base: the host has no {wanted}.yaml (there is: {', '.join(there)})")
+        raise ConfigError(f"base: the host has no {wanted}.yaml (known: {', '.join(there)})")
     return folder / f"{wanted or next((name for name in PREFERRED if name in there), there[0])}.yaml"
 
 

@@ -33,12 +33,12 @@ class PoolConfig(RunConfig, RunsKeys):
     out: str = new_default(RunsKeys, "out", "pool")
     runs: list[str] | str = new_default(RunsKeys, "runs", "", "[folders of runs, or patterns]: training opponents")
     validation_runs: list[str] | str = key("", help="the same: opponents to choose settings by")
-    test_runs: list[str] | str = key("", help="the same: opponents of tests only")
-    scripts: list[str] | str = key("", help="[scripts]; nearest:0.1 makes one move in ten a random one")
-    validation_scripts: list[str] | str = key("", help="the same, to choose settings by")
-    test_scripts: list[str] | str = key("", help="the same, never met in training")
-    checkpoints: Literal["last", "all"] = key("last", help="of each run")
-    prior: str = key("", help="a run with the VAE, whose subgoal prior goes with the pool")
+    test_runs: list[str] | str = key("", help="the same: held-out opponents")
+    scripts: list[str] | str = key("", help="training opponents; nearest:0.1 makes one move in ten at random")
+    validation_scripts: list[str] | str = key("", help="the same: opponents to choose settings by")
+    test_scripts: list[str] | str = key("", help="the same: held-out opponents")
+    checkpoints: Literal["last", "all"] = key("last", help="which checkpoints of each run join the pool")
+    prior: str = key("", help="a run with the VAE; its encoder becomes the pool's subgoal prior")
 
 
 def make_pool(values: Mapping[str, Any]) -> Pool:

@@ -1,7 +1,7 @@
 """Names to classes: ``resolve("learner", "q_learner")`` or ``resolve("learner", "my_pkg.my_mod:MyLearner")``.
 
-Values are lazy strings, so that one part whose package is missing stops nobody else. A string that starts
-with a dot is relative to this package, which keeps a vendored copy working under another name.
+Values are strings that are imported when they are needed, so a missing package affects only the parts that use it.
+A string that starts with a dot is relative to this package, so a copy of the package works under another name.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ EXTRA_MODULES = ("lbforaging", "llvmlite", "mpe2", "numba", "pygame", "pymunk")
 
 
 def install_hint(module: str, package: str = "") -> str:
-    """What to type where a module is missing.
+    """The command that installs a missing module.
 
     Args:
         module: as it is imported, dots included.
@@ -84,10 +84,10 @@ def install_hint(module: str, package: str = "") -> str:
 
 
 def suggest(name: str, known: list[str]) -> str:
-    """A help for a misspelt name: the nearest known one, and the list where it is short."""
+    """Help for a misspelt name: the nearest known name, and the list of names if it is short."""
     near = get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    listing = f" (there is: {', '.join(sorted(known))})" if len(known) <= 16 else ""
+    listing = f" (known: {', '.join(sorted(known))})" if len(known) <= 16 else ""
     return hint + listing
 
 
@@ -125,7 +125,7 @@ def resolve(kind: str, name: str) -> Any:
 
 
 def load(target: str, what: str) -> Any:
-    """Imports ``package.module:Class``; the working directory counts as a place to import from."""
+    """Imports ``package.module:Class``, from the working directory, too."""
     module_name, _, attribute = target.partition(":")
     if not module_name or not attribute:
         raise ConfigError(f"{what}: {target!r} is not 'package.module:Class'")
@@ -146,5 +146,5 @@ def load(target: str, what: str) -> Any:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"{what}: module {module_name!r} has no {attribute!r}{hint}") from None
     if not callable(found):
-        raise ConfigError(f"{what}: {target!r} is no class or function")
+        raise ConfigError(f"{what}: {target!r} is not a class or function")
     return found

@@ -33,7 +33,7 @@ class ReplayConfig(RunConfig, OutputKeys):
     """Keys of ``replay``."""
 
     out: str = new_default(OutputKeys, "out", "", "folder of the film; where empty, replay in the checkpoint")
-    opponent: str = key("", help="the member of the split to play against; the first where empty")
+    opponent: str = key("", help="name of the opponent to play against; empty: the first of the split")
 
 
 def replay(values: Mapping[str, Any], logger: Logger) -> list[Path]:

@@ -47,11 +47,12 @@ class AblateConfig(run.RunConfig, OutputKeys):
 
     ablate_seeds: int = key(10, low=2, help="seeds of each setting")
     regime: Literal["replay", "refresh"] = key(
-        "replay", help="train on the states of each update, or batch by batch as they were collected"
+        "replay",
+        help="replay: train on the states of each recorded update; refresh: on collected batches",
     )
-    ablate_states: int = key(128, low=8, help="states of each recorded update, of regime=replay")
-    ablate_batch: int = key(900, low=20, help="states of each batch, of regime=refresh")
-    ablate_updates: int = key(900, low=20, help="updates on each batch, of regime=refresh")
+    ablate_states: int = key(128, low=8, help="states of each recorded update (regime=replay)")
+    ablate_batch: int = key(900, low=20, help="states of each batch (regime=refresh)")
+    ablate_updates: int = key(900, low=20, help="updates on each batch (regime=refresh)")
     out: str = new_default(
         OutputKeys, "out", "", "folder of the report; where empty, ablation/<env key> under local_results_path"
     )

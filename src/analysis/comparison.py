@@ -37,9 +37,9 @@ LAST = 0.1  # share of a run whose mean is its final return
 class CompareConfig(RunsKeys):
     """Keys of the command ``compare``."""
 
-    metric: str = key("", help="what to compare; the test return unless said")
-    by: list[str] | str = key("", help="[further keys that tell groups apart, such as lr]")
-    until: int = key(0, low=0, help="only what runs had got to after so many steps; 0: all")
+    metric: str = key("", help="the metric to compare; empty: the test return")
+    by: list[str] | str = key("", help="keys that also separate groups of runs, such as lr")
+    until: int = key(0, low=0, help="use the curves up to this step only; 0: all of them")
     out: str = new_default(RunsKeys, "out", "comparison")
 
 

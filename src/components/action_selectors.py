@@ -18,7 +18,7 @@ class EpsilonGreedyConfig:
 
     epsilon_start: float = key(1.0, low=0, high=1, help="share of random actions at the start")
     epsilon_finish: float = key(0.05, low=0, high=1, help="share of random actions after annealing")
-    epsilon_anneal_time: int = key(50_000, low=0, help="environment steps from start to finish")
+    epsilon_anneal_time: int = key(50_000, low=0, help="environment steps of the annealing")
     evaluation_epsilon: float = key(0.0, low=0, high=1, help="share of random actions in tests")
 
 
@@ -55,7 +55,7 @@ class EpsilonGreedy:
 class SoftmaxConfig:
     """Keys of ``action_selector: softmax``."""
 
-    test_greedy: bool = key(True, help="tests take the most probable action; False: tests sample too")
+    test_greedy: bool = key(True, help="take the most probable action in tests; False: sample")
 
 
 class Softmax:

@@ -24,19 +24,19 @@ class VAEOptimiserConfig(RMSpropKeys):
     vae_lr: float = key(3e-4, above=0, help="learning rate of the VAE")
     vae_lr_warmup: int = key(0, low=0, help="updates over which the learning rate rises from 0")
     vae_optimiser: Literal["adam", "rmsprop"] = key("adam", help="optimiser of the VAE")
-    vae_betas: list[float] = key([0.5, 0.999], low=0, high=0.999999, length=2, help="Adam's")
+    vae_betas: list[float] = key([0.5, 0.999], low=0, high=0.999999, length=2, help="Adam's beta1 and beta2")
     optim_alpha: float = new_default(RMSpropKeys, "optim_alpha", 0.9)
-    vae_grad_skip: float = key(0.0, low=0, help="leave updates out whose gradient norm is above; 0: none")
+    vae_grad_skip: float = key(0.0, low=0, help="skip updates whose gradient norm is larger; 0: skip none")
 
-    omg_vae_alpha: float = key(0.01, low=0, help="KL weight; docs/metrics.md says what one unit means")
+    omg_vae_alpha: float = key(0.01, low=0, help="KL weight; docs/metrics.md states its unit")
     vae_alpha_schedule: Literal["constant", "linear", "sigmoid", "cyclical", "pi"] = key(
-        "linear", help="how the KL weight gets there; pi: moved so that the KL stays at vae_kl_target"
+        "linear", help="how the KL weight changes; pi: a controller holds the KL at vae_kl_target"
     )
-    vae_alpha_ramp: int = key(1000, low=0, help="learner updates of the linear or sigmoid ramp, or of one cycle")
-    vae_kl_target: float = key(15.0, above=0, help="nats, of vae_alpha_schedule: pi")
-    vae_pi_kp: float = key(0.1, low=0, help="proportional gain, in units of omg_vae_alpha")
+    vae_alpha_ramp: int = key(1000, low=0, help="updates of the linear or sigmoid ramp, or of one cycle")
+    vae_kl_target: float = key(15.0, above=0, help="KL in nats that vae_alpha_schedule=pi holds")
+    vae_pi_kp: float = key(0.1, low=0, help="proportional gain of vae_alpha_schedule=pi, in units of omg_vae_alpha")
     vae_pi_ki: float = key(0.01, low=0, help="integral gain for each update, in units of omg_vae_alpha")
-    vae_free_bits: float = key(0.0, low=0, help="nats of each latent, averaged over the batch, that cost nothing")
+    vae_free_bits: float = key(0.0, low=0, help="nats of each latent, averaged over the batch, without cost")
     vae_mu_l2: float = key(0.0, low=0, help="weight of the batch mean of sum_z mu^2, in units of omg_vae_alpha")
 
 

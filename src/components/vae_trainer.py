@@ -47,7 +47,7 @@ class LatentKeys:
     vae_log_var_bound: Literal["tanh", "softplus", "clamp", "exp_clamp", "none"] = key(
         "tanh", help="what keeps log_var in bounds; exp_clamp is for comparison only"
     )
-    vae_log_var_limit: float = key(5.0, above=0, help="bound of |log_var|, of tanh and clamp")
+    vae_log_var_limit: float = key(5.0, above=0, help="bound of |log_var| for tanh and clamp")
 
 
 @dataclass(frozen=True)
@@ -56,22 +56,22 @@ class VAEConfig(VAEOptimiserConfig, LatentKeys):
 
     vae_hidden_dim: int = key(128, low=1, help="width of the encoder's and the decoder's layers")
     vae_encoder: Literal["auto", "mlp", "cnn"] = key("auto", help="auto: cnn where the state is an image")
-    vae_log_var_init: float = key(0.0, help="where log_var starts, before its bound: above 0 a wide posterior")
+    vae_log_var_init: float = key(0.0, help="initial log_var before its bound; above 0: a wide posterior")
 
     vae_likelihood: Literal["auto", "gaussian", "bernoulli", "categorical", "mixed"] = key(
         "auto", help="auto: by the type of each feature; mixed: as vae_feature_types says"
     )
-    vae_feature_types: str = key("", help="of vae_likelihood: mixed, such as '5*categorical(16), 3*gaussian'")
+    vae_feature_types: str = key("", help="types for vae_likelihood=mixed, such as '5*categorical(16), 3*gaussian'")
     vae_formula: Literal["nats", "mean", "raw_mean"] = key(
         "nats",
-        help="the loss: nats per state; mean squared error over standardised (omarl 0.1) or raw features (PyMARL)",
+        help="loss: nats for each state; mean squared error of standardised (omarl 0.1) or raw features (PyMARL)",
     )
     vae_decoder: Literal["mse", "calibrated"] = key(
-        "mse", help="of Gaussian features; calibrated: sigma-VAE, set omg_vae_alpha=1"
+        "mse", help="Gaussian features: mse, or calibrated (sigma-VAE; set omg_vae_alpha=1)"
     )
 
     vae_batch_states: int = key(128, low=0, help="states of each VAE update, drawn from the last batches; 0: all")
-    vae_window: int = key(4, low=1, help="batches that updates draw states from: the last ones")
+    vae_window: int = key(4, low=1, help="how many of the last batches updates draw states from")
 
 
 class VAETrainer(VAEOptimiser):

@@ -1,13 +1,12 @@
-"""Layers of configuration: default.yaml < envs/*.yaml < algs/*.yaml < the command line's ``with``.
+"""Layers of configuration: default.yaml < envs/*.yaml < algs/*.yaml < ``with`` of the command line.
 
-A checkpoint's own config.json stands in for the YAML files where a run is evaluated or resumed.
+When a run is tested or resumed, the config.json of its checkpoint replaces the YAML files.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -15,46 +14,22 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ..registry import current_name, suggest, warn_renamed
+from ..registry import current_name, warn_renamed
 from ..types import ConfigError
-from .schema import Schema, collect, owners_elsewhere
+from .files import CONFIG_DIR, read_chain, read_yaml
+from .schema import Declaration, Schema, check, collect, owners_elsewhere
 
 log = logging.getLogger(__name__)
 
-CONFIG_DIR = Path(__file__).parent
 COMMAND_LINE = "command line"
 STORED = "config.json"  # the configuration of a checkpoint
 SACRED_KEYS = {"__doc__", "seed"}
 HOSTS_KEYS = {"optim_alpha"}  # of PyMARL's users; accepted in every run, whatever its optimisers read
-# Old names of configurations: old -> new. They work until the next release.
-RENAMED_CONFIGURATIONS: dict[str, dict[str, str]] = {"algs": {}, "envs": {}}
-MERGE = "tag:yaml.org,2002:merge"  # the key << of YAML, which brings a mapping's keys in
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which 1e-4 is a number, as everybody writes it, and no key stands twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [self.construct_object(name, deep=True) for name, _ in node.value if name.tag != MERGE]
-        for name in names:
-            if names.count(name) > 1:
-                raise ConfigError(f"{self.name}: the key {name!r} stands twice")
-        return super().construct_mapping(node, deep)
-
-
-# YAML 1.1 asks for a dot in a float: without this, `vae_lr: 1e-4` would be the text "1e-4".
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*(\.[\d_]*)?|\.[\d_]+)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
 
 
 @dataclass
 class Layers:
-    """Configuration with the place where each top-level key was set last.
+    """A configuration, and where each top-level key was set last.
 
     Attributes:
         values: of every key.
@@ -70,9 +45,9 @@ class Layers:
     renamed: dict[str, str] = field(default_factory=dict)
 
     def add(self, values: Mapping[str, Any], source: str, by_user: bool = False) -> None:
-        """Lays ``values`` on top; mappings merge, everything else replaces.
+        """Adds a layer on top. Mappings are merged; other values are replaced.
 
-        Another environment does not inherit the arguments of the one below: ``max_cycles`` may mean nothing to it.
+        Another environment does not inherit ``env_args`` of the layers below.
         """
         arguments = values.get("env_args")
         if "env" in values or (isinstance(arguments, Mapping) and "key" in arguments):
@@ -85,7 +60,7 @@ class Layers:
 
 
 def merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
-    """Recursive update of ``into``; the values are copied."""
+    """Updates ``into`` recursively with copies of the values."""
     for name, value in values.items():
         if isinstance(value, Mapping) and isinstance(into.get(name), dict):
             merge(into[name], value)
@@ -93,79 +68,8 @@ def merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
             into[name] = deepcopy(dict(value) if isinstance(value, Mapping) else value)
 
 
-def packaged(folder: str) -> list[str]:
-    """The names of our configurations of algorithms (folder "algs") or environments (folder "envs").
-
-    Files whose names begin with an underscore are bases that others extend.
-    """
-    return sorted(path.stem for path in (CONFIG_DIR / folder).glob("[!_]*.yaml"))
-
-
-def find(folder: str, name: str) -> Path:
-    """The file behind ``--config`` (folder "algs") or ``--env-config`` (folder "envs"): a name or a path."""
-    if name.endswith((".yaml", ".yml")) or "/" in name:
-        path = Path(name)
-        if not path.is_file():
-            raise ConfigError(f"no configuration file {name}")
-        return path
-    option = {"algs": "--config", "envs": "--env-config"}[folder]
-    if new := RENAMED_CONFIGURATIONS[folder].get(name):
-        warn_renamed(name, new, option)
-        name = new
-    path = CONFIG_DIR / folder / f"{name}.yaml"
-    if not path.is_file():
-        raise ConfigError(f"{option}={name}: no such configuration{suggest(name, packaged(folder))}")
-    return path
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file's mapping.
-
-    Raises:
-        ConfigError: naming the file, and the line where YAML knows it.
-    """
-    try:
-        with path.open(encoding="utf-8") as stream:
-            values = yaml.load(stream, Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)})") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error})") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
-        raise ConfigError(f"{path}: a configuration file holds 'key: value' lines")
-    return values
-
-
-def read_chain(folder: str, name: str, after: tuple[Path, ...] = ()) -> list[tuple[Path, dict[str, Any]]]:
-    """A file, and before it those that it ``extends``: the name of one of ours, or a path as seen from the file.
-
-    Raises:
-        ConfigError: a file is missing, damaged, or extends itself.
-    """
-    path = find(folder, name)
-    if path.resolve() in after:
-        raise ConfigError(f"{path}: extends itself")
-    values = read_yaml(path)
-    general = values.pop("extends", None)
-    if general is None:
-        return [(path, values)]
-    if not isinstance(general, str):
-        raise ConfigError(f"{path}: extends: give the name or the path of one configuration")
-    if general.endswith((".yaml", ".yml")):
-        general = str(path.parent / general)
-    try:
-        find(folder, general)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: extends: {error}") from None
-    return [*read_chain(folder, general, (*after, path.resolve())), (path, values)]
-
-
 def from_files(config: str, env_config: str | None) -> Layers:
-    """default.yaml < the environment's file, if any < the algorithm's file, each after what it ``extends``."""
+    """default.yaml < the environment's file, if any < the algorithm's file, each after the files that it extends."""
     layers = Layers()
     files = [(CONFIG_DIR / "default.yaml", read_yaml(CONFIG_DIR / "default.yaml"))]
     environment = read_chain("envs", env_config) if env_config else []
@@ -183,8 +87,8 @@ def from_checkpoint(path: Path) -> Layers:
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{file} cannot be read ({error}): the checkpoint is not whole") from None
-    # where that run began is not where this one begins
+        raise ConfigError(f"{file} cannot be read ({error}): the checkpoint is incomplete") from None
+    # these say how that run began, not this one
     layers.add({k: v for k, v in stored.items() if k not in ("checkpoint_path", "load_step", "evaluate")}, str(file))
     return layers
 
@@ -203,24 +107,22 @@ def complete(layers: Layers, root: type, read_elsewhere: Collection[str] = ()) -
     schema = collect(root, layers.values)
     given = _with_new_names(layers, schema)
     full = Layers(schema.defaults(), dict(given.source), set(given.by_user), given.renamed)
-    unknown = []
     for name, value in given.values.items():
         source = given.source[name]
         if name in schema.declarations:
-            full.values[name] = checked = _checked(schema, name, value, source)
-            if checked != value and isinstance(value, str) and isinstance(checked, str):
+            full.values[name] = _checked(schema.declarations[name], value, source)
+            if isinstance(full.values[name], str) and full.values[name] != value:
                 full.renamed[name] = name
-        elif name in SACRED_KEYS:  # a seed means nothing to a command without that key, but Sacred reads it
+        elif name in SACRED_KEYS:  # Sacred reads a seed for every command
             if name == "seed" and (not isinstance(value, int) or isinstance(value, bool)):
-                raise ConfigError(f"seed: {value!r} is not a whole number ({source})")
+                raise ConfigError(f"seed: {value!r} is not an integer ({source})")
             full.values[name] = value
-        elif source.endswith(STORED):
-            unknown += [] if owners_elsewhere(name) else [name]
-        elif name not in read_elsewhere and _is_refused(name, name in given.by_user, schema):
+        elif name not in read_elsewhere and _is_refused(name, given, schema):
             raise ConfigError(_unknown(name, source, [*schema.declarations, *read_elsewhere]))
         elif schema.undeclared or name in HOSTS_KEYS:
             full.values[name] = value
-    if unknown:
+    left_out = [name for name in given.values if name not in full.values and given.source[name].endswith(STORED)]
+    if unknown := [name for name in left_out if not owners_elsewhere(name)]:
         log.warning("This version does not know these keys of the checkpoint: %s", ", ".join(unknown))
     return full
 
@@ -256,26 +158,25 @@ def _with_new_names(layers: Layers, schema: Schema) -> Layers:
     return found
 
 
-def _checked(schema: Schema, name: str, value: Any, source: str) -> Any:
-    for declaration in schema.declarations[name]:
-        try:
-            value = declaration.check(value)
-        except ConfigError as error:
-            raise ConfigError(f"{error} ({source})") from None
-        value = current_name(declaration.spec.metadata["component"], value)
-    return value
+def _checked(declaration: Declaration, value: Any, source: str) -> Any:
+    """The value in its declared type, and the current name where it is the old name of a part."""
+    try:
+        typed = check(declaration.config, declaration.spec, value)
+    except ConfigError as error:
+        raise ConfigError(f"{error} ({source})") from None
+    return current_name(declaration.spec.metadata["component"], typed)
 
 
-def _is_refused(name: str, by_user: bool, schema: Schema) -> bool:
+def _is_refused(name: str, given: Layers, schema: Schema) -> bool:
     """Whether a key that no part of the run declares is an error.
 
-    It is accepted where a part from outside declares no keys, because it may be that part's. It is also accepted
-    where a file of ours sets it for a part that the user has replaced.
+    It is accepted from a checkpoint, where a file of ours sets it for a part that the user has replaced, and where a
+    part from outside declares no keys: it may read any key.
     """
-    if name in HOSTS_KEYS:
+    if name in HOSTS_KEYS or given.source[name].endswith(STORED):
         return False
     if owners_elsewhere(name):
-        return by_user and not schema.undeclared
+        return name in given.by_user and not schema.undeclared
     return not schema.undeclared or bool(get_close_matches(name, schema.declarations, n=1, cutoff=0.85))
 
 

@@ -1,4 +1,4 @@
-"""Typed keys: a part of the experiment declares the keys it reads as a dataclass beside it.
+"""Typed keys: each part of an experiment declares the keys that it reads in a dataclass.
 
     @dataclass(frozen=True)
     class QLearnerConfig:
@@ -10,17 +10,19 @@
 A key that was renamed keeps its old name for one release: ``renamed: ClassVar[dict[str, str]] = {"old": "new"}`` in
 the dataclass that declares the new name.
 
-``read(QLearnerConfig, args)`` gives the typed values, from a namespace or a mapping, of ours or of a PyMARL
-host. ``collect`` walks the parts that a configuration names and gathers every key that the run will read.
+``read(QLearnerConfig, args)`` returns the typed values from a namespace or a mapping, of omarl or of a PyMARL host.
+``collect`` finds every key that a run reads, by following the parts that its configuration names.
 """
 
 from __future__ import annotations
 
 import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import cache
+from operator import ge, gt, le
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ..registry import REGISTRY, resolve, warn_renamed
@@ -28,6 +30,8 @@ from ..types import ConfigError
 
 C = TypeVar("C")
 
+NAMES = {bool: "True or False", int: "an integer", float: "a number", str: "a string", dict: "a mapping"}
+PLURALS = {int: "integers", float: "numbers", str: "strings"}
 KINDS_WITH_KEYS = ("learner", "mac", "agent", "runner", "action_selector", "opponent_model", "mixer")
 
 
@@ -45,13 +49,13 @@ def key(
     """A configuration key.
 
     Args:
-        default: used where the configuration does not name the key (a host's, mostly).
-        low, high: the closed range of a number, or of each number of a list.
-        above: an open lower bound.
-        length: how many values a list holds.
-        pattern: regular expression that a text matches as a whole.
-        component: the value names a part of this registry kind, whose own keys join the run's.
-        help: one line for the reader.
+        default: the value when the configuration does not set the key.
+        low, high: closed range of a number, or of each number of a list.
+        above: open lower bound.
+        length: number of values of a list.
+        pattern: regular expression that the whole string matches.
+        component: the value names a part of this registry kind; the run reads the keys of that part, too.
+        help: one line for ``help COMMAND``.
     """
     metadata = {"low": low, "high": high, "above": above, "length": length, "pattern": pattern,
                 "component": component, "help": help}  # fmt: skip
@@ -77,7 +81,7 @@ def default_of(spec: Field[Any]) -> Any:
 
 
 def read(config: type[C], args: Any) -> C:
-    """The typed values of one part's keys.
+    """The typed values of the keys of one part.
 
     Args:
         config: the dataclass that declares them.
@@ -86,7 +90,7 @@ def read(config: type[C], args: Any) -> C:
     Raises:
         ConfigError: a value has the wrong type or is out of range.
     """
-    get = args.get if isinstance(args, Mapping) else lambda name, default: getattr(args, name, default)
+    get = _getter(args)
     old_names = {new: old for old, new in renamed_keys(config).items()}
     values = {}
     for spec in fields(config):  # type: ignore[arg-type]
@@ -105,33 +109,29 @@ def renamed_keys(config: type) -> dict[str, str]:
 
 
 def user_keys(args: Any) -> frozenset[str]:
-    """The keys that the user has set; none where nobody knows, as in a host.
+    """The keys that the user has set (see ``run.build``); empty in a host, which does not record them."""
+    return frozenset(_getter(args)("user_keys", ()))
 
-    Args:
-        args: a namespace or a mapping, see ``run.build``.
-    """
-    found = args.get("user_keys", ()) if isinstance(args, Mapping) else getattr(args, "user_keys", ())
-    return frozenset(found)
+
+def _getter(args: Any) -> Callable[[str, Any], Any]:
+    return args.get if isinstance(args, Mapping) else lambda name, default: getattr(args, name, default)
 
 
 def check(config: type, spec: Field[Any], value: Any) -> Any:
-    """``value`` in the declared type (1 for a float becomes 1.0, 1e5 for an int becomes 100000).
+    """``value`` in the declared type (for a float 1 becomes 1.0, for an int 1e5 becomes 100000).
 
     Raises:
-        ConfigError: naming the key and what it takes.
+        ConfigError: names the key and its type or range.
     """
-    hint = _hints(config)[spec.name]
     try:
-        typed = _convert(value, hint)
-    except BadItemError as error:
-        raise ConfigError(f"{spec.name}: {error.item!r} is not {describe(error.hint)}") from None
-    except ValueError:
-        raise ConfigError(f"{spec.name}: {value!r} is not {describe(hint)}") from None
+        typed = _convert(value, _hints(config)[spec.name])
+    except MismatchError as error:
+        raise ConfigError(f"{spec.name}: {error.value!r} is not {describe(error.hint)}") from None
     length, pattern = spec.metadata["length"], spec.metadata["pattern"]
     if length is not None and len(typed) != length:
         raise ConfigError(f"{spec.name}: {value!r} has {len(typed)} values, it needs {length}")
-    if pattern and not re.fullmatch(pattern, typed):  # what is a name here names a folder
-        raise ConfigError(f"{spec.name}: {value!r} cannot be a folder's name")
+    if pattern and not re.fullmatch(pattern, typed):
+        raise ConfigError(f"{spec.name}: {value!r} is not a valid folder name")
     for number in typed if isinstance(typed, list) else [typed]:
         if isinstance(number, int | float) and not isinstance(number, bool):
             _check_range(spec, number)
@@ -139,119 +139,84 @@ def check(config: type, spec: Field[Any], value: Any) -> Any:
 
 
 def type_of(declaration: Declaration) -> str:
-    """What a key takes, in words: its type and its range."""
-    metadata = declaration.spec.metadata
-    said = {"above": "above", "low": "at least", "high": "at most", "length": "values:"}
-    bounds = [f"{said[name]} {metadata[name]:.10g}" for name in said if metadata[name] is not None]
-    return ", ".join([describe(_hints(declaration.config)[declaration.spec.name]), *bounds])
+    """The type and the range of a key, in words."""
+    low, high, above, length = (declaration.spec.metadata[name] for name in ("low", "high", "above", "length"))
+    text = describe(_hints(declaration.config)[declaration.spec.name])
+    if kind := declaration.spec.metadata["component"]:
+        text = ", ".join([*sorted(REGISTRY[kind]), "or package.module:Class"])
+    if low is not None and high is not None:
+        text += f" from {low:.10g} to {high:.10g}"
+    elif low is not None or above is not None:
+        text += f", at least {low:.10g}" if above is None else f" above {above:.10g}"
+    return text if length is None else f"{text}, {length} values"
 
 
 def _check_range(spec: Field[Any], number: float) -> None:
-    low, high, above = (spec.metadata[bound] for bound in ("low", "high", "above"))
-    if low is not None and not number >= low:
-        raise ConfigError(f"{spec.name}: {number} is out of range, it must be at least {low:g}")
-    if above is not None and not number > above:
-        raise ConfigError(f"{spec.name}: {number} is out of range, it must be above {above:g}")
-    if high is not None and not number <= high:
-        raise ConfigError(f"{spec.name}: {number} is out of range, it must be at most {high:g}")
+    for name, holds, words in (("low", ge, "at least"), ("above", gt, "above"), ("high", le, "at most")):
+        bound = spec.metadata[name]
+        if bound is not None and not holds(number, bound):
+            raise ConfigError(f"{spec.name}: {number} is out of range, it must be {words} {bound:g}")
+
+
+class MismatchError(ValueError):
+    """A value, or an item of a list, does not have the declared type."""
+
+    def __init__(self, value: Any, hint: Any) -> None:
+        super().__init__(value)
+        self.value, self.hint = value, hint
 
 
 def _convert(value: Any, hint: Any) -> Any:
-    """``value`` as ``hint``, or ValueError."""
-    origin = get_origin(hint)
-    if origin in (Union, types.UnionType):
-        return _convert_union(value, get_args(hint))
-    if origin is Literal:
-        return _require(value, value in get_args(hint))
-    if origin is list:
-        if isinstance(value, str) and value[:1] + value[-1:] == "[]":  # how a shell leaves [a, b]
+    """``value`` in the type ``hint``, or MismatchError."""
+    kind = get_origin(hint) or hint
+    if kind in (Union, types.UnionType):
+        for option in get_args(hint):
+            with suppress(MismatchError):
+                return _convert(value, option)
+    elif kind is list:
+        if isinstance(value, str) and value[:1] + value[-1:] == "[]":  # [a, b] without quotes in a shell
             value = [word.strip() for word in value[1:-1].split(",") if word.strip()]
-        _require(value, isinstance(value, list | tuple))
-        return [_convert_item(item, get_args(hint)[0]) for item in value]
-    if hint is Any:
+        if isinstance(value, list | tuple):
+            return [_convert(item, get_args(hint)[0]) for item in value]
+    elif kind in (int, float):
+        if isinstance(value, int | float | str) and not isinstance(value, bool):
+            with suppress(ValueError):
+                return _number(value, kind)
+    elif kind is Any or (value in get_args(hint) if kind is Literal else isinstance(value, kind)):
         return value
-    return _convert_plain(value, origin or hint)
+    raise MismatchError(value, hint)
 
 
-class BadItemError(ValueError):
-    """One of a list's items is not of the declared type."""
-
-    def __init__(self, item: Any, hint: Any) -> None:
-        super().__init__(item)
-        self.item, self.hint = item, hint
-
-
-def _convert_item(item: Any, hint: Any) -> Any:
-    try:
-        return _convert(item, hint)
-    except ValueError:
-        raise BadItemError(item, hint) from None
-
-
-def _convert_union(value: Any, options: tuple[Any, ...]) -> Any:
-    for option in options:
-        if option is type(None):
-            if value is None:
-                return None
-            continue
-        try:
-            return _convert(value, option)
-        except ValueError:
-            continue
-    raise ValueError
-
-
-def _convert_plain(value: Any, hint: type) -> Any:
-    if hint is bool:
-        return _require(value, isinstance(value, bool))
-    if hint in (int, float):
-        _require(value, isinstance(value, int | float | str) and not isinstance(value, bool))
-        number = float(value)
-        if hint is float:
-            return number
-        return int(value) if isinstance(value, int) else int(_require(number, number.is_integer()))
-    if hint is dict:
-        return dict(_require(value, isinstance(value, Mapping)))
-    return _require(value, isinstance(value, hint))
-
-
-def _require(value: Any, condition: bool) -> Any:
-    if not condition:
+def _number(value: float | str, kind: type) -> float:
+    number = float(value)
+    if kind is float or (kind is int and isinstance(value, int)):
+        return kind(value)
+    if not number.is_integer():
         raise ValueError
-    return value
+    return int(number)
 
 
 def describe(hint: Any) -> str:
-    """What values a type takes, in words."""
+    """The values that a type takes, in words."""
     origin = get_origin(hint)
     if origin is Literal:
-        return "one of " + ", ".join(repr(option) for option in get_args(hint))
+        options = [repr(option) for option in get_args(hint)]
+        return options[0] if len(options) == 1 else f"one of {', '.join(options)}"
     if origin in (Union, types.UnionType):
-        return " or ".join("null" if o is type(None) else describe(o) for o in get_args(hint))
+        return " or ".join("None" if option is type(None) else describe(option) for option in get_args(hint))
     if origin is list:
         (item,) = get_args(hint)
-        return f"a list (of {item.__name__ if isinstance(item, type) else describe(item)})"
-    names = {
-        bool: "True or False",
-        int: "a whole number",
-        float: "a number",
-        str: "a text",
-        dict: "a mapping",
-    }
-    return names.get(origin or hint, str(hint))
+        return f"a list of {PLURALS[item]}" if item in PLURALS else f"a list, each item {describe(item)}"
+    return NAMES.get(origin or hint, str(hint))
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """One key as one part declares it."""
+    """A key as one part declares it."""
 
     config: type
     spec: Field[Any]
     owner: str
-
-    def check(self, value: Any) -> Any:
-        """See the module's ``check``."""
-        return check(self.config, self.spec, value)
 
 
 @dataclass
@@ -259,22 +224,22 @@ class Schema:
     """Every key that a run reads.
 
     Attributes:
-        declarations: by key; parts that share a key (``grad_norm_clip``) stand in one list.
-        undeclared: parts from outside that declare no keys, so that unknown ones may be theirs.
+        declarations: by key. Of several parts that read the key, the outermost counts.
+        undeclared: parts from outside that declare no keys. They may read any key.
         renamed: old -> new names of these keys.
     """
 
-    declarations: dict[str, list[Declaration]]
+    declarations: dict[str, Declaration]
     undeclared: list[str]
     renamed: dict[str, str]
 
     def defaults(self) -> dict[str, Any]:
-        """Each key with its default value."""
-        return {name: default_of(found[0].spec) for name, found in self.declarations.items()}
+        """The default value of each key."""
+        return {name: default_of(found.spec) for name, found in self.declarations.items()}
 
 
 def collect(root: type, config: Mapping[str, Any]) -> Schema:
-    """The keys of ``root`` and of every part that ``config`` names, and the parts that those name in turn.
+    """The keys of ``root``, of the parts that ``config`` names, and of the parts that these name in turn.
 
     Raises:
         ConfigError: a part cannot be resolved.
@@ -284,8 +249,8 @@ def collect(root: type, config: Mapping[str, Any]) -> Schema:
 
     def visit(part: type, owner: str) -> None:
         schema.renamed.update(renamed_keys(part))
-        for spec in fields(part):  # before those of the parts that it names: of two defaults, the outer part's counts
-            schema.declarations.setdefault(spec.name, []).append(Declaration(part, spec, owner))
+        for spec in fields(part):
+            schema.declarations.setdefault(spec.name, Declaration(part, spec, owner))
         for spec in fields(part):
             kind, name = spec.metadata.get("component"), config.get(spec.name, default_of(spec))
             if not kind or name is None or (kind, str(name)) in seen:
@@ -302,16 +267,12 @@ def collect(root: type, config: Mapping[str, Any]) -> Schema:
 
 
 def owners_elsewhere(name: str) -> list[str]:
-    """Registered parts, in use or not, that declare the key ``name``."""
-    return [owner for owner, part in _registered_configs() if name in {spec.name for spec in fields(part)}]
-
-
-def _registered_configs() -> Iterator[tuple[str, Any]]:
+    """The registered parts, used or not, that declare the key ``name``."""
+    owners = []
     for kind in KINDS_WITH_KEYS:
-        for name in REGISTRY[kind]:
-            try:
-                part = getattr(resolve(kind, name), "Config", None)
-            except ConfigError:  # a part whose package is missing must stop nobody else
-                continue
-            if part is not None:
-                yield name, part
+        for part in REGISTRY[kind]:
+            with suppress(ConfigError):  # its package is missing
+                config = getattr(resolve(kind, part), "Config", None)
+                if config is not None and name in {spec.name for spec in fields(config)}:
+                    owners.append(part)
+    return owners

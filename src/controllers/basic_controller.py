@@ -22,8 +22,8 @@ class BasicMACConfig:
     """Keys of ``mac: basic_mac``."""
 
     agent: str = key("rnn", component="agent", help="the agents' network")
-    action_selector: str = key("epsilon_greedy", component="action_selector", help="from values to actions")
-    share_parameters: Literal["all", "type", "none"] = key("type", help="who shares one network")
+    action_selector: str = key("epsilon_greedy", component="action_selector", help="from values or logits to actions")
+    share_parameters: Literal["all", "type", "none"] = key("type", help="which agents share one network")
     obs_agent_id: bool = key(True, help="append the agent's one-hot index to its observation")
     obs_last_action: bool = key(True, help="append the agent's last action, one-hot, to its observation")
 

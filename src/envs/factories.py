@@ -218,7 +218,7 @@ def _valid_arguments(creator: Any) -> str:
         return ""
     variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     names = [parameter.name for parameter in parameters if parameter.kind not in variable]
-    return f" (there is: {', '.join(sorted(names))})" if names else ""
+    return f" (known: {', '.join(sorted(names))})" if names else ""
 
 
 def _one_line(error: BaseException) -> str:

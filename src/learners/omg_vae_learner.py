@@ -41,9 +41,9 @@ DESCRIBED = (
 class OMGVAEConfig(VAEConfig, BaseLearnerKeys):
     """Keys of ``learner: omg_vae_learner``; the base learner's own keys join them."""
 
-    vae_input: Literal["state", "obs"] = key("state", help="what the VAE models: the state, or every agent's obs")
-    vae_updates: int = key(1, low=1, help="VAE updates on each batch: more for rollouts, which come seldom")
-    vae_watch: Literal["off", "warn", "act"] = key("off", help="examine the VAE at every log: tell, or also mend")
+    vae_input: Literal["state", "obs"] = key("state", help="the VAE models the state or each agent's observation")
+    vae_updates: int = key(1, low=1, help="VAE updates on each batch; use more with rollouts, which are rare")
+    vae_watch: Literal["off", "warn", "act"] = key("off", help="report, or correct, the VAE's faults at every log")
 
 
 class OMGVAELearner:

@@ -29,11 +29,11 @@ class QLearnerConfig(AgentLearnerKeys, MixerKeys, RMSpropKeys):
 
     double_q: bool = key(True, help="the online network chooses the target's action (van Hasselt 2016)")
     target_update_interval_or_tau: float = key(
-        200, above=0, help="> 1: hard copy after so many (whole) updates; <= 1: soft update at each"
+        200, above=0, help="above 1: copy the target network after so many updates; else: soft update at each"
     )
-    optimiser: Literal["adam", "rmsprop"] = key("adam", help="optim_alpha is read by rmsprop alone")
+    optimiser: Literal["adam", "rmsprop"] = key("adam", help="the optimiser; only rmsprop reads optim_alpha")
     standardise_rewards: bool = key(False, help="divide rewards by their running standard deviation")
-    centre_rewards: bool = key(False, help="and take their running mean off: for episodes of one length alone")
+    centre_rewards: bool = key(False, help="also subtract their running mean; only for episodes of equal length")
 
 
 def td_targets(reward: Tensor, next_value: Tensor, terminated: Tensor, next_alive: Tensor, gamma: float) -> Tensor:

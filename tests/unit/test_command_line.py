@@ -1,12 +1,13 @@
 """What is typed: commands, options, and what help says of keys."""
 
+import logging
 import re
 
 import pytest
 from omarl.command_line import commands_in
 from omarl.config.reference import reference
 from omarl.config.schema import collect
-from omarl.experiment import COMMANDS, ROOTS, configuration
+from omarl.experiment import COMMANDS, ROOTS, configuration, make_experiment
 from omarl.run import RunConfig
 from omarl.types import ConfigError
 
@@ -14,15 +15,15 @@ from omarl.types import ConfigError
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["t_max=100"], "t_max=100: settings stand after the word with: with t_max=100"),
+        (["t_max=100"], "t_max=100: settings come after `with`: with t_max=100"),
         (["--config=iql", "--config", "vdn"], "--config: given twice"),
         (["--confg=omg_vae"], "--confg: no such option; did you mean '--config'?"),
         (["-uz", "with", "t_max=5"], "-z: no such option"),
-        (["evalute", "with", "t_max=5"], "evalute: no such command; did you mean 'evaluate'? (there is: "),
-        (["train", "evaluate"], "evaluate: one command at a time"),
+        (["evalute", "with", "t_max=5"], "evalute: no such command; did you mean 'evaluate'? (known: "),
+        (["train", "evaluate"], "evaluate: only one command can be given"),
         (["help", "trian"], "trian: no such command; did you mean 'train'?"),
-        (["compare", "with", "seed=abc"], "seed: 'abc' is not a whole number (command line)"),
-        (["diagnose", "with", "seed=1.5"], "seed: 1.5 is not a whole number (command line)"),
+        (["compare", "with", "seed=abc"], "seed: 'abc' is not an integer (command line)"),
+        (["diagnose", "with", "seed=1.5"], "seed: 1.5 is not an integer (command line)"),
     ],
 )
 def test_slips_are_one_line(words, expected):
@@ -55,10 +56,30 @@ def test_help_lists_every_key_that_a_configuration_reads(name):
     assert set(values) <= keys
     assert f"  t_max = {values['t_max']}" in {line[: len(f"  t_max = {values['t_max']}")] for line in listed}
     (gamma,) = (line for line in listed if line.startswith("  gamma = "))
-    assert re.search(r"  discount \(a number, at least 0, at most 1\)$", gamma)
+    assert re.search(r"  discount \(a number from 0 to 1\)$", gamma)
+
+
+@pytest.mark.parametrize("command", ["train", *ROOTS])
+def test_help_fits_a_terminal_of_80_columns(command):
+    root = ROOTS.get(command, RunConfig)
+    for values in ({}, configuration(["main.py", "help", "train", "--config=liam"]).values):
+        assert max(len(line) for line in reference(root, values, RunConfig, width=80).splitlines()) <= 80
+
+
+def test_the_usage_fits_a_terminal_of_80_columns(monkeypatch):
+    monkeypatch.setattr("omarl.experiment.console_logger", logging.getLogger)  # ours would stay with the process
+    layers = configuration(["main.py"])
+    _, usage, _ = make_experiment(layers, 0.0).get_usage("main.py")
+    assert [line for line in usage.splitlines() if len(line) > 80 and not re.match(r"  -\w ", line)] == []  # Sacred's
+
+
+def test_help_of_a_command_lists_its_own_keys_first():
+    own, run_keys = reference(ROOTS["ablate"], {}, RunConfig).split("Keys of the run:")
+    assert own.startswith("Keys of the command:") and "ablate_seeds = 10" in own and "t_max" not in own
+    assert "  t_max = " in run_keys and "ablate_" not in run_keys
 
 
 @pytest.mark.parametrize("root", [RunConfig, *ROOTS.values()], ids=lambda root: root.__name__)
 def test_every_key_is_explained(root):
-    for name, declarations in collect(root, {}).declarations.items():
-        assert all(d.spec.metadata["help"] for d in declarations), name
+    for name, found in collect(root, {}).declarations.items():
+        assert found.spec.metadata["help"], name

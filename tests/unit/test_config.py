@@ -4,8 +4,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from omarl.config import load
-from omarl.config.load import COMMAND_LINE, Layers, complete, complete_all, find, from_files, read_chain, read_yaml
+from omarl.config.files import CONFIG_DIR, find, read_chain, read_yaml
+from omarl.config.load import COMMAND_LINE, Layers, complete, complete_all, from_files
 from omarl.config.schema import collect, key, read
 from omarl.experiment import configuration
 from omarl.learners.omg_vae_learner import OMGVAEConfig
@@ -46,7 +46,7 @@ def test_iql_trains_the_same_agents_as_omg_vae():
     assert {k: iql[k] for k in own} == {k: vae[k] for k in own}
 
 
-@pytest.mark.parametrize("path", sorted(load.CONFIG_DIR.glob("*/*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted(CONFIG_DIR.glob("*/*.yaml")), ids=lambda p: p.stem)
 def test_every_shipped_file_is_valid(path: Path):
     option = "--config" if path.parent.name == "algs" else "--env-config"
     assert configured(f"{option}={path.stem}")["t_max"] > 0
@@ -54,7 +54,7 @@ def test_every_shipped_file_is_valid(path: Path):
 
 
 def test_default_yaml_contains_only_what_differs_from_the_code():
-    values = read_yaml(load.CONFIG_DIR / "default.yaml")
+    values = read_yaml(CONFIG_DIR / "default.yaml")
     defaults = collect(RunConfig, values).defaults()
     assert [name for name, value in values.items() if defaults[name] == value] == []
 
@@ -62,7 +62,7 @@ def test_default_yaml_contains_only_what_differs_from_the_code():
 STATED = {"name", "learner", "base_learner", "env"}  # the reader of a file looks for these, whatever the default
 
 
-@pytest.mark.parametrize("path", sorted(load.CONFIG_DIR.glob("algs/*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted(CONFIG_DIR.glob("algs/*.yaml")), ids=lambda p: p.stem)
 def test_every_line_of_an_algorithm_changes_a_value(path: Path):
     own = read_yaml(path)
     below = read_chain("algs", own.pop("extends"))[-1:] if "extends" in own else []
@@ -146,35 +146,35 @@ def test_numbers_as_people_write_them(tmp_path):
         (["with", "vae_lr=fast"], "vae_lr: 'fast' is not a number (command line)"),
         (["with", "vae_lr=-1"], "vae_lr: -1.0 is out of range, it must be above 0 (command line)"),
         (["with", "gamma=1.5"], "gamma: 1.5 is out of range, it must be at most 1 (command line)"),
-        (["with", "t_max=1.5"], "t_max: 1.5 is not a whole number (command line)"),
+        (["with", "t_max=1.5"], "t_max: 1.5 is not an integer (command line)"),
         (["with", "double_q=1"], "double_q: 1 is not True or False (command line)"),
         (["with", "vae_optimiser=sgd"], "vae_optimiser: 'sgd' is not one of 'adam', 'rmsprop' (command line)"),
-        (["with", "vae_betas=0.5"], "vae_betas: 0.5 is not a list (of float) (command line)"),
-        (["with", "env_workers=many"], "env_workers: 'many' is not a whole number or one of 'auto' (command line)"),
+        (["with", "vae_betas=0.5"], "vae_betas: 0.5 is not a list of numbers (command line)"),
+        (["with", "env_workers=many"], "env_workers: 'many' is not an integer or 'auto' (command line)"),
         (["--config=iql", "with", "vae_lr=1e-4"],
          "vae_lr: no part of this run reads it; it is a key of omg_vae_learner, opponent_model_learner "
          "(command line)"),
         (["with", "learner=q_lerner"],
          "learner: unknown name 'q_lerner'; did you mean 'q_learner'? "
-         "(there is: omg_vae_learner, opponent_model_learner, ppo_learner, pqn_learner, q_learner)"),
+         "(known: omg_vae_learner, opponent_model_learner, ppo_learner, pqn_learner, q_learner)"),
         (["with", "learner=no.such:Thing"], "learner: cannot import 'no.such' (No module named 'no')"),
         (["with", "learner=omarl.learners.q_learner:QLerner"],
          "learner: module 'omarl.learners.q_learner' has no 'QLerner'; did you mean 'QLearner'?"),
         (["--config=omg_va"],
          "--config=omg_va: no such configuration; did you mean 'omg_vae'? "
-         "(there is: ippo, iql, liam, mappo, naive_om, omg, omg_categorical, omg_objects, omg_ppo, omg_vae, "
+         "(known: ippo, iql, liam, mappo, naive_om, omg, omg_categorical, omg_objects, omg_ppo, omg_vae, "
          "ppo_history, pqn, pqn_vdn, qmix, vdn)"),
         (["with", "seed=-1"], "seed: -1 is out of range, it must be at least 0 (command line)"),
-        (["with", "seed=abc"], "seed: 'abc' is not a whole number (command line)"),
+        (["with", "seed=abc"], "seed: 'abc' is not an integer (command line)"),
         (["with", "vae_betas=[0.5,a]"], "vae_betas: 'a' is not a number (command line)"),
         (["with", "vae_betas=[0.9]"], "vae_betas: [0.9] has 1 values, it needs 2 (command line)"),
-        (["with", "name=../x"], "name: '../x' cannot be a folder's name (command line)"),
-        (["with", "learner=os:path"], "learner: 'os:path' is no class or function"),
-        (["with", "load_step=abc"], "load_step: 'abc' is not a whole number"),
+        (["with", "name=../x"], "name: '../x' is not a valid folder name (command line)"),
+        (["with", "learner=os:path"], "learner: 'os:path' is not a class or function"),
+        (["with", "load_step=abc"], "load_step: 'abc' is not an integer"),
         (["evaluate"], "checkpoint_path: evaluate needs one; give a run's directory"),
         (["with", "evaluate=True"], "checkpoint_path: evaluate needs one; give a run's directory"),
-        (["--config="], "--config: a name or a path must follow"),
-        (["--config"], "--config: a name or a path must follow"),
+        (["--config="], "--config: a name or a path is missing"),
+        (["--config"], "--config: a name or a path is missing"),
         (["--config=./nothing.yaml"], "no configuration file ./nothing.yaml"),
         (["with", "vae_lr"], "with: 'vae_lr' is not KEY=VALUE"),
     ],
@@ -192,7 +192,7 @@ def test_unknown_environment_configs_are_listed():
     ("text", "expected"),
     [
         ("vae_lr: [1\n", "not valid YAML"),
-        ("vae_lr: 1\nvae_lr: 2\n", "the key 'vae_lr' stands twice"),
+        ("vae_lr: 1\nvae_lr: 2\n", "the key 'vae_lr' is set twice"),
         ("- a\n- b\n", "holds 'key: value' lines"),
         ("learner: omg_vae_learner\nomg_vae_alfa: 0.1\n", "omg_vae_alfa: unknown key; did you mean 'omg_vae_alpha'?"),
         ("learner: omg_vae_learner\nomg_vae_alpha: lots\n", "omg_vae_alpha: 'lots' is not a number"),
@@ -291,7 +291,7 @@ def test_mutable_defaults_are_not_shared():
 
 
 def test_find_lists_what_exists():
-    with pytest.raises(ConfigError, match="there is: ippo, iql, liam, mappo, naive_om, omg"):
+    with pytest.raises(ConfigError, match="known: ippo, iql, liam, mappo, naive_om, omg"):
         find("algs", "zzz")
 
 

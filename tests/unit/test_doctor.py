@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from omarl.analysis.doctor import SYMPTOMS, Diagnosis, examine, format_findings
 from omarl.analysis.runs import Series
-from omarl.config.load import CONFIG_DIR, read_yaml
-from omarl.config.schema import collect
+from omarl.config.files import CONFIG_DIR, read_yaml
+from omarl.config.schema import check, collect
 from omarl.run import RunConfig
 
 POINTS, UPDATES = 100, 2000
@@ -227,7 +227,8 @@ def test_remedies_are_keys_of_ours_and_change_something(case):
     for finding in examine(run(**changed), CONFIG | config).findings:
         for name, value in finding.remedy.items():
             assert name in known.declarations, name
-            assert known.declarations[name][0].check(value) is not None
+            found = known.declarations[name]
+            assert check(found.config, found.spec, value) is not None
             assert (CONFIG | config).get(name) != value
 
 

@@ -12,7 +12,8 @@ import pytest
 from omarl.analysis.doctor import DiagnoseConfig, Diagnosis, Finding, diagnose
 from omarl.analysis.doctor.report import write_report
 from omarl.analysis.runs import read_metrics
-from omarl.config.load import complete, from_files, read_yaml
+from omarl.config.files import read_yaml
+from omarl.config.load import complete, from_files
 from omarl.run import RunConfig
 from omarl.types import OmarlError
 

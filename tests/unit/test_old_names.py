@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
-from omarl.config import load
+from omarl.config import files
 from omarl.config.load import complete, from_checkpoint
 from omarl.config.schema import key, read
 from omarl.experiment import configuration
@@ -104,6 +104,12 @@ def test_a_checkpoint_with_old_and_removed_keys_loads(tmp_path, lines):
     ]
 
 
+def test_a_checkpoint_keeps_the_keys_of_a_learner_from_outside(tmp_path, lines):
+    outside = "tests.outside:CountingLearner"  # it declares no keys
+    assert checkpoint(tmp_path, learner=outside, its_own=3, batch_siz=4).values["its_own"] == 3
+    assert lines() == []
+
+
 def test_a_host_may_use_old_names(lines):
     for args in ({"vae_lr": 0.5}, SimpleNamespace(vae_lr=0.5), {"vae_lr": 0.7, "model_lr": 0.5}):
         assert read(Config, args) == Config(model_lr=0.5)
@@ -120,8 +126,8 @@ def test_old_names_of_parts(monkeypatch, tmp_path, lines):
 
 
 def test_old_names_of_configurations(monkeypatch, tmp_path, lines):
-    monkeypatch.setitem(load.RENAMED_CONFIGURATIONS["algs"], "independent", "iql")
-    monkeypatch.setitem(load.RENAMED_CONFIGURATIONS["envs"], "tag", "simple_tag")
+    monkeypatch.setitem(files.RENAMED_CONFIGURATIONS["algs"], "independent", "iql")
+    monkeypatch.setitem(files.RENAMED_CONFIGURATIONS["envs"], "tag", "simple_tag")
     (tmp_path / "mine.yaml").write_text("extends: independent\n")
     new = configured("--config=iql", "--env-config=simple_tag").values
     assert configured("--config=independent", "--env-config=tag").values == new
@@ -135,5 +141,5 @@ def test_old_names_of_configurations(monkeypatch, tmp_path, lines):
 def test_new_names_exist_and_old_names_do_not():
     for kind, names in RENAMED.items():
         assert set(names.values()) <= set(REGISTRY[kind]) and not set(names) & set(REGISTRY[kind])
-    for folder, names in load.RENAMED_CONFIGURATIONS.items():
-        assert set(names.values()) <= set(load.packaged(folder)) and not set(names) & set(load.packaged(folder))
+    for folder, names in files.RENAMED_CONFIGURATIONS.items():
+        assert set(names.values()) <= set(files.packaged(folder)) and not set(names) & set(files.packaged(folder))

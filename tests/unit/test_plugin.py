@@ -197,7 +197,7 @@ def test_wrong_words_are_said(config, message):
 
 
 def test_an_unknown_base_lists_what_is_there(host):
-    with pytest.raises(ConfigError, match=r"no qmix.yaml \(there is: iql, qtran\)"):
+    with pytest.raises(ConfigError, match=r"no qmix.yaml \(known: iql, qtran\)"):
         plugin(PluginConfig(host=str(host[0]), base="qmix"))
 
 

@@ -37,9 +37,9 @@ RULES = (*RULES_OF_CAUSES, *RULES_OF_WEIGHT, *RULES_OF_DATA, *RULES_OF_MOTION)
 class DiagnoseConfig(OutputKeys):
     """Keys of the command ``diagnose``."""
 
-    run: str = key("", help="a run's directory (Sacred's, ours or a fork's), or a file: CSV, JSON lines, TensorBoard")
+    run: str = key("", help="a run's folder (of Sacred, omarl or a fork), or a file: CSV, JSON lines, TensorBoard")
     out: str = new_default(OutputKeys, "out", "", "folder of the diagnosis; where empty, the run's")
-    diagnose: dict[str, Any] = key({}, help="names of series that a fork logs: diagnose.kl=NAME, recon, loss, ...")
+    diagnose: dict[str, Any] = key({}, help="names of another program's series: diagnose.kl=NAME, recon, loss, ...")
 
 
 def diagnose(config: DiagnoseConfig) -> Diagnosis:

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from ...config.load import CONFIG_DIR, read_yaml
+from ...config.files import CONFIG_DIR, read_yaml
 from ...types import OmarlError
 from ...utils.files import write_atomically
 from ..runs import Series
