@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from . import evaluation
 from .analysis.comparison import find_runs, words
+from .analysis.figures import draw_matrix
 from .analysis.groups import name_of
-from .analysis.plots import draw_matrix
 from .config.keys import RunsKeys, TestKeys
 from .config.load import COMMAND_LINE, complete, from_checkpoint
 from .config.schema import key, new_default, read

@@ -1,1 +1,1 @@
-"""Looking at what training has done: reading runs, statistics over seeds, curves."""
+"""Reads and compares runs: metrics, statistics over seeds, pictures, and the diagnosis of VAEs."""

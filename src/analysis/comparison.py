@@ -1,4 +1,4 @@
-"""Many runs side by side: learning curves of any Sacred runs, ours or a PyMARL fork's, with intervals over seeds."""
+"""Compares learning curves of Sacred runs (omarl's or a PyMARL fork's), with intervals over seeds."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from ..config.keys import RunsKeys
 from ..config.schema import key, new_default
 from ..types import ConfigError, OmarlError
 from ..utils.files import write_atomically
-from .groups import Group, doubts, grouped, on_grid
-from .lineage import is_run, joined, read_record
-from .plots import AGENT_COLOURS, INK, MUTED, save_figure
+from .figures import INK, MUTED, new_figure, save_figure
+from .groups import Group, group_runs, on_grid, problems
+from .lineage import is_run, join_resumed, read_record
+from .plots import AGENT_COLOURS
 from .runs import METRICS, SACRED_METRICS, Series
 from .statistics import Interval, stratified_bootstrap_interval
 
@@ -29,8 +30,8 @@ log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 
-POINTS = 100  # of a curve's common grid
-LAST = 0.1  # share of a run whose mean is its final return
+POINTS = 100  # points of the common grid of curves
+LAST = 0.1  # the final return is the mean over this last share of a run
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class CompareConfig(RunsKeys):
 class Row(NamedTuple):
     """One line of the table: a group's final return and the mean of its curve, with 95% intervals over seeds.
 
-    ``seconds`` is the median over runs of the time from the command's start to the last step compared; NaN where no
-    run says.
+    ``seconds`` is the median over runs of the time from the command's start to the last compared step; NaN if no run
+    recorded it.
     """
 
     task: str
@@ -60,22 +61,21 @@ class Row(NamedTuple):
 
 
 def compare(config: CompareConfig) -> tuple[list[Row], list[Path]]:
-    """Reads the runs, groups them by environment and algorithm, writes comparison.md, .csv and .png.
+    """Reads runs, groups them by environment and algorithm, and writes comparison.md, .csv and .png.
 
     Returns:
-        The table's rows and the files.
+        The rows of the table, and the files.
 
     Raises:
-        ConfigError: no runs, none that logged the metric, or none that has a key of ``by``.
+        ConfigError: there are no runs, none logged the metric, or none has a key of ``by``.
         OmarlError: the files cannot be written.
     """
-    found = find_runs(words(config.runs))
-    read = [read_record(run) for run in found]
+    records = [read_record(run) for run in find_runs(words(config.runs))]
     by = words(config.by)
-    if unknown := [name for name in by if not any(name in record.config for record in read)]:
+    if unknown := [name for name in by if not any(name in record.config for record in records)]:
         raise ConfigError(f"by: no run has the key {unknown[0]!r}")
-    groups = grouped(joined(read), config.metric, by, config.until)
-    for line in doubts(groups):
+    groups = group_runs(join_resumed(records), config.metric, by, config.until)
+    for line in problems(groups):
         log.warning(line)
     rows = [row_of(group) for group in groups]
     out = Path(config.out).expanduser()
@@ -89,22 +89,22 @@ def compare(config: CompareConfig) -> tuple[list[Row], list[Path]]:
 
 
 def words(value: list[str] | str) -> list[str]:
-    """A list as it is, or one written without quotes: ``[a, b]``, ``a,b`` or ``a``."""
+    """Parses a list written without quotes, ``[a, b]``, ``a,b`` or ``a``; a real list is returned unchanged."""
     if not isinstance(value, str):
         return value
     return [word.strip() for word in value.strip().strip("[]").split(",") if word.strip()]
 
 
 def find_runs(patterns: Sequence[str]) -> list[Path]:
-    """Every run below the folders that the patterns stand for, each once, in order."""
+    """All runs below the folders that match the patterns, without duplicates, in order."""
     if not patterns:
-        raise ConfigError("runs: say which, runs=[DIRECTORY, ...]; a pattern such as results/**/iql/* will do")
+        raise ConfigError("runs: name the runs, runs=[FOLDER, ...]; patterns such as results/**/iql/* are allowed")
     runs: dict[Path, None] = {}
     for pattern in patterns:
-        places = sorted(glob.glob(str(Path(pattern).expanduser()), recursive=True))  # noqa: PTH207  (absolute ones too)
+        places = sorted(glob.glob(str(Path(pattern).expanduser()), recursive=True))  # noqa: PTH207  (absolute too)
         below = [run for place in places for run in _runs_below(Path(place))]
         if not below:
-            raise ConfigError(f"runs: {pattern} holds no run (a folder with {METRICS} or {SACRED_METRICS})")
+            raise ConfigError(f"runs: {pattern} contains no run (a folder with {METRICS} or {SACRED_METRICS})")
         runs |= dict.fromkeys(below)
     return list(runs)
 
@@ -118,20 +118,18 @@ def _runs_below(place: Path) -> list[Path]:
 
 
 def row_of(group: Group) -> Row:
-    """Every seed enters as one number; runs are compared as far as the shortest goes."""
+    """The table row of a group: one number per seed; curves are compared up to the end of the shortest run."""
     end = min(float(curve.t[-1]) for curve in group.curves)
     finals = [_mean_between(curve, (1 - LAST) * end, end) for curve in group.curves]
     areas = [float(np.mean(on_grid(curve, (np.arange(POINTS) + 0.5) * end / POINTS))) for curve in group.curves]
-    return Row(
-        group.task, group.label, len(group.curves), end, stratified_bootstrap_interval(np.array(finals)),
-        stratified_bootstrap_interval(np.array(areas)), _seconds(group, end),
-    )  # fmt: skip
+    final, area = (stratified_bootstrap_interval(np.array(values)) for values in (finals, areas))
+    return Row(group.task, group.label, len(group.curves), end, final, area, _seconds(group, end))
 
 
 def _seconds(group: Group, end: float) -> float:
-    """When the runs were at a step: the median of those that say."""
-    told = [float(np.interp(end, record.wall.t, record.wall.value)) for record in group.records if len(record.wall)]
-    return float(np.median(told)) if told else float("nan")
+    """The median time at which the runs reached a step; NaN if no run recorded times."""
+    times = [float(np.interp(end, record.wall.t, record.wall.value)) for record in group.records if len(record.wall)]
+    return float(np.median(times)) if times else float("nan")
 
 
 def _mean_between(curve: Series, low: float, high: float) -> float:
@@ -140,36 +138,37 @@ def _mean_between(curve: Series, low: float, high: float) -> float:
     return float(inside.mean()) if len(inside) else float(curve.value[np.isfinite(curve.value)][-1])
 
 
-def _said(interval: Interval) -> str:
+def _format_interval(interval: Interval) -> str:
     if not np.isfinite(interval.low):
         return f"{interval.point:.4g}"
     return f"{interval.point:.4g} [{interval.low:.4g}, {interval.high:.4g}]"
 
 
-def _clock(row: Row) -> str:
+def _format_seconds(row: Row) -> str:
     return f"{row.seconds:,.0f}" if np.isfinite(row.seconds) else "-"
 
 
 def markdown(rows: Sequence[Row], config: CompareConfig) -> str:
-    """The table."""
+    """Formats the table as Markdown."""
     lines = [
         "# Comparison",
         "",
         f"{config.metric or 'Test return'}: interquartile mean over seeds with a 95% interval (stratified bootstrap, "
-        f"each seed one number). Final: the last {LAST:.0%} of the steps; curve: the mean over all of them. Seconds: "
-        "from the command's start to the last step compared, tests included, the median over seeds.",
+        f"one number per seed). Final: mean over the last {LAST:.0%} of the steps. Curve: mean over all steps. "
+        "Seconds: time from the command's start to the last compared step, including tests, median over seeds.",
         "",
         "| environment | algorithm | seeds | steps | seconds | final | curve |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        cells = (row.task, row.label, str(row.seeds), f"{row.steps:,.0f}", _clock(row), _said(row.final))
-        lines.append("| " + " | ".join([*cells, _said(row.area)]) + " |")
+        intervals = [_format_interval(interval) for interval in (row.final, row.area)]
+        cells = (row.task, row.label, str(row.seeds), f"{row.steps:,.0f}", _format_seconds(row), *intervals)
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", "![curves](comparison.png)", ""])
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """The table for a spreadsheet; bounds are empty where one seed leaves none."""
+    """Formats the table as CSV; the bounds are empty for a single seed."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["environment", "algorithm", "seeds", "steps", "final", "final_low", "final_high", "curve",
@@ -181,15 +180,11 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 
 def draw_comparison(groups: Sequence[Group], target: Path, metric: str) -> Path:
-    """A panel for each environment, a line with its band for each algorithm."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+    """Draws a panel for each environment, with a line and its interval for each algorithm."""
     tasks = sorted({group.task for group in groups})
     columns = min(len(tasks), 3)
     rows = -(-len(tasks) // columns)
-    figure = Figure(figsize=(4.6 * columns + 0.6, 3.5 * rows), dpi=130, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(4.6 * columns + 0.6, 3.5 * rows, dpi=130, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).flat
     labels = sorted({group.label for group in groups})
     colours = {label: AGENT_COLOURS[i % len(AGENT_COLOURS)] for i, label in enumerate(labels)}
@@ -217,10 +212,10 @@ def draw_comparison(groups: Sequence[Group], target: Path, metric: str) -> Path:
 
 
 def format_rows(rows: Sequence[Row], files: Sequence[Path]) -> str:
-    """For the console."""
+    """Formats the rows for the console."""
     lines = [
-        f"{row.task:32} {row.label:24} {row.seeds:2} seeds  {_clock(row):>8} s  final {_said(row.final):28} "
-        f"curve {_said(row.area)}"
+        f"{row.task:32} {row.label:24} {row.seeds:2} seeds  {_format_seconds(row):>8} s  "
+        f"final {_format_interval(row.final):28} curve {_format_interval(row.area)}"
         for row in rows
     ]
     return "\n".join([*lines, *(f"written: {file}" for file in files)])

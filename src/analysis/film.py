@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ..types import OmarlError
 from ..utils.files import write_atomically
-from .plots import BLUE, GREEN, INK, MUTED, ORANGE, RULE, VERMILLION
+from .figures import INK, MUTED, RULE
+from .panels import BLUE, GREEN, ORANGE, VERMILLION
 
 STILLS = 4  # frames that are kept as pictures
 MILLISECONDS = 350  # of each frame

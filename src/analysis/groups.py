@@ -1,4 +1,4 @@
-"""Runs that differ in their seed alone, put together; and what is doubtful about them."""
+"""Groups runs that differ only in their seed, and reports problems of such groups."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 
-# Ours first, then what forks call it.
+# Names of the return, in order of preference: omarl's first, then those of forks.
 RETURNS = ("test_return_mean", "test_total_return_mean", "test_battle_won_mean", "return_mean", "total_return_mean")
-SHORT = 0.8  # share of a group's longest run; a shorter one is told
-# keys that runs of one group may differ in: seeds, where they lie, what they ran on and how often they wrote
-REPEATED = {"seed", "label", "checkpoint_path", "load_step", "local_results_path", "unique_token", "env_workers",
+SHORT = 0.8  # a run shorter than this share of the group's longest run is reported
+# Keys in which runs of one group may differ: seed, paths, hardware and logging intervals.
+MAY_DIFFER = {"seed", "label", "checkpoint_path", "load_step", "local_results_path", "unique_token", "env_workers",
             "torch_threads", "use_cuda", "use_tensorboard", "save_model", "save_model_interval", "save_buffer",
             "log_interval", "runner_log_interval", "learner_log_interval", "t_max"}  # fmt: skip
-FEW = 5  # seeds; an interval over fewer is mostly luck
+FEW = 5  # an interval over fewer seeds is unreliable
 
 
 class Group(NamedTuple):
-    """Runs that differ in their seed alone.
+    """Runs that differ only in their seed.
 
     Attributes:
         task: the environment's key.
-        label: the runs' own, or the algorithm.
-        curves: one a run.
+        label: the label of the runs, or the algorithm.
+        curves: one curve for each run.
         records: the runs.
     """
 
@@ -46,20 +46,15 @@ class Group(NamedTuple):
     records: tuple[Record, ...] = ()
 
 
-def grouped(
-    records: Sequence[Record],
-    metric: str,
-    by: Sequence[str],
-    until: int = 0,
-) -> list[Group]:
-    """Runs of one environment and one name together; the settings of ``by`` join the name.
+def group_runs(records: Sequence[Record], metric: str, by: Sequence[str], until: int = 0) -> list[Group]:
+    """Groups runs by environment and label; the values of the keys ``by`` become part of the label.
 
-    Curves end at ``until``, between two points of theirs if need be; 0 leaves them whole.
+    Curves end at ``until``, if necessary at an interpolated point; 0 keeps them complete.
 
     Raises:
-        ConfigError: none of the runs has a number of the metric.
+        ConfigError: none of the runs logged the metric.
     """
-    found: dict[tuple[str, str], list[tuple[Record, Series]]] = {}
+    groups: dict[tuple[str, str], list[tuple[Record, Series]]] = {}
     without = []
     for record in records:
         metrics, config = record.metrics, record.config
@@ -70,53 +65,54 @@ def grouped(
         settings = [f"{k}={config[k]}" for k in by if k in config]
         label = " ".join([name_of(config, record.run), *settings])
         curve = cut(metrics[name], until) if until else metrics[name]
-        found.setdefault((task_of(config, record.run), label), []).append((record, curve))
+        groups.setdefault((task_of(config, record.run), label), []).append((record, curve))
     wanted = metric or f"a return ({', '.join(RETURNS)})"
-    if not found:
+    if not groups:
         raise ConfigError(f"metric: none of the {len(without)} runs has logged {wanted}")
     for run in without:
         log.warning("left out: %s has not logged %s", run, metric or "a return")
     return [
         Group(task, label, tuple(curve for _, curve in pairs), tuple(record for record, _ in pairs))
-        for (task, label), pairs in sorted(found.items(), key=lambda item: item[0])
+        for (task, label), pairs in sorted(groups.items(), key=lambda item: item[0])
     ]
 
 
-def doubts(groups: Sequence[Group]) -> list[str]:
-    """What makes runs of a group no mere repetitions with other seeds, or too few of them, a line each."""
-    lines = [line for group in groups for line in _doubts_of(group)]
+def problems(groups: Sequence[Group]) -> list[str]:
+    """Reasons why the runs of a group may not be comparable repetitions, and groups with few seeds; a line each."""
+    lines = [line for group in groups for line in _problems_of(group)]
     few = [f"{group.label} on {group.task} ({len(group.curves)})" for group in groups if len(group.curves) < FEW]
     if few:
-        lines.append(f"fewer than {FEW} seeds, too few for an interval to be relied on: {', '.join(few)}")
+        lines.append(f"fewer than {FEW} seeds, so the interval is unreliable: {', '.join(few)}")
     return lines
 
 
-def _doubts_of(group: Group) -> list[str]:
+def _problems_of(group: Group) -> list[str]:
     name, lines = f"{group.label} on {group.task}", []
-    said = [record.config for record in group.records]
-    keys = sorted({key for config in said for key in config} - REPEATED)
-    differ = [key for key in keys if any(config.get(key) != said[0].get(key) for config in said)]
+    configs = [record.config for record in group.records]
+    keys = sorted({key for config in configs for key in config} - MAY_DIFFER)
+    differ = [key for key in keys if any(config.get(key) != configs[0].get(key) for config in configs)]
     if differ:
-        lines.append(f"{name}: runs differ in {', '.join(differ)}; by=[{differ[0]}] tells them apart")
+        lines.append(f"{name}: runs differ in {', '.join(differ)}; by=[{differ[0]}] separates them")
     ends = [float(curve.t[-1]) for curve in group.curves]
     if min(ends) < SHORT * max(ends):
         run = group.records[ends.index(min(ends))].run
-        lines.append(f"{name}: compared up to step {min(ends):,.0f}, where {run} ends; another has {max(ends):,.0f}")
-    seeds = Counter(config["seed"] for config in said if config.get("seed") is not None)
+        end = f"step {min(ends):,.0f}, where {run} ends"
+        lines.append(f"{name}: compared up to {end}; another run has {max(ends):,.0f}")
+    seeds = Counter(config["seed"] for config in configs if config.get("seed") is not None)
     for seed, count in seeds.items():
         if count > 1:
             runs = ", ".join(str(record.run) for record in group.records if record.config.get("seed") == seed)
-            lines.append(f"{name}: {count} runs have the seed {seed} and each counts as one of its own: {runs}")
+            lines.append(f"{name}: {count} runs have the seed {seed}, and each counts separately: {runs}")
     for record in group.records:
         if record.before:
-            lines.append(f"{name}: {record.run} is joined to {record.before[-1]}, which it goes on from")
+            lines.append(f"{name}: {record.run} is joined to {record.before[-1]}, which it resumes")
         elif source := record.config.get("checkpoint_path"):
-            lines.append(f"{name}: {record.run} goes on from {source}, which is not found; its curve begins there")
+            lines.append(f"{name}: {record.run} resumes {source}, which was not found; its curve starts there")
     return lines
 
 
 def cut(curve: Series, until: float) -> Series:
-    """A curve's part up to a step; what it has there lies in a straight line between the points on both sides."""
+    """The part of a curve up to a step; its last value is interpolated linearly."""
     inside = curve.t < until
     if inside.all():
         return curve
@@ -125,13 +121,13 @@ def cut(curve: Series, until: float) -> Series:
 
 
 def name_of(config: Mapping[str, Any], run: Path) -> str:
-    """A run's ``label``, or its algorithm where it has none (or PyMARL's default)."""
+    """A run's ``label``, or its algorithm if it has no label (or PyMARL's default label)."""
     label = config.get("label")
     return str(label if label and label != "default_label" else config.get("name") or run.parent.parent.name)
 
 
 def task_of(config: Mapping[str, Any], run: Path) -> str:
-    """What was played; forks' names for MPE and lbforaging are ours without what stands before."""
+    """The environment's name, without the prefixes that omarl and forks use for MPE and lbforaging."""
     env_args = config.get("env_args")
     name = str(env_args.get("key") or env_args.get("map_name") or "") if isinstance(env_args, Mapping) else ""
     name = name or str(config.get("env") or run.parent.name)
@@ -140,6 +136,6 @@ def task_of(config: Mapping[str, Any], run: Path) -> str:
 
 
 def on_grid(curve: Series, grid: Floats) -> Floats:
-    """The curve between its points in straight lines, level before the first and after the last."""
+    """The curve at the steps ``grid``, interpolated linearly, constant before its first and after its last point."""
     finite = np.isfinite(curve.value)
     return np.interp(grid, curve.t[finite], curve.value[finite])

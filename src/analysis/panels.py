@@ -1,4 +1,4 @@
-"""Which metrics of a run get a place in its picture, and what stands above each."""
+"""Selects the metrics for a run's picture, with their titles and colours."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Any, NamedTuple
 
 from ..utils.metric_names import AGENTS_LOSSES, is_companion, own_numbers, words
 
-# Okabe & Ito (2008), told apart with every common colour blindness; yellow left out, too pale on white.
+# Okabe & Ito (2008), distinguishable with every common colour blindness; without yellow, too pale on white.
 BLUE, GREEN, VERMILLION = "#0072B2", "#009E73", "#D55E00"
 PURPLE, ORANGE, SKY = "#CC79A7", "#E69F00", "#56B4E9"
 
-MAX_OWN = 12  # panels of numbers that no part of this package has a place for
-FITS = ("variance", "accuracy", "ratio")  # metrics whose held-out value belongs into the same panel
+MAX_OWN = 12  # panels for metrics that are specific to a learner
+FITS = ("variance", "accuracy", "ratio")  # held-out values of these metrics share the panel of the training values
 
 
 class Panel(NamedTuple):
-    """A metric's place in the picture. Absent metrics leave no hole.
+    """A panel of the picture; metrics that were not logged have no panel.
 
     Attributes:
-        metric: its name.
-        title: what stands above.
-        colour: of the line.
-        loss: drawn on a log axis where it spans decades.
-        beside: names of further metrics in the same panel, each with its label.
-        noted: names of metrics whose last value stands above the panel, each with its label.
+        metric: the metric's name.
+        title: text above the panel.
+        colour: colour of the line.
+        loss: use a log axis if the values span decades.
+        beside: further metrics in the same panel, as (name, label).
+        noted: metrics whose last value is written above the panel, as (name, label).
     """
 
     metric: str
@@ -43,11 +43,11 @@ AGENTS = {"loss": "Agents' loss", "policy_loss": "Policy loss", "value_loss": "V
 
 
 def first_panels(metrics: Iterable[str], config: Mapping[str, Any]) -> list[Panel]:
-    """The VAE's panels and the returns'.
+    """The panels of the VAE and of the returns.
 
     Args:
-        metrics: the names logged.
-        config: the run's; ``vae_formula`` says in what the reconstruction and the total are measured.
+        metrics: the names of the logged metrics.
+        config: the run's configuration; ``vae_formula`` determines the unit of the reconstruction and total losses.
     """
     names = set(metrics)
     in_nats = config.get("vae_formula", "nats" if "vae_recon_null" in names else "") == "nats"
@@ -67,18 +67,18 @@ def first_panels(metrics: Iterable[str], config: Mapping[str, Any]) -> list[Pane
 
 
 def last_panels(metrics: Iterable[str]) -> tuple[list[Panel], int]:
-    """The learner's own numbers, the agents' losses and exploration; and how many found no place."""
-    there = list(metrics)
-    own = own_numbers(there)
-    own += [name for name in there if _measured_in_tests_alone(name, there)]
+    """The panels of the learner's own metrics, the agents' losses and epsilon; and the number of metrics left out."""
+    logged = list(metrics)
+    own = own_numbers(logged)
+    own += [name for name in logged if _only_in_tests(name, logged)]
     panels = [Panel(name, _title(name), ORANGE, loss="loss" in words(name)) for name in own[:MAX_OWN]]
-    panels += [Panel(name, AGENTS[name], VERMILLION, loss=True) for name in AGENTS_LOSSES if name in there]
-    panels += [Panel("epsilon", "Exploration (epsilon)", VERMILLION)] if "epsilon" in there else []
-    return [_with_held_out(panel, set(there)) for panel in panels], len(own[MAX_OWN:])
+    panels += [Panel(name, AGENTS[name], VERMILLION, loss=True) for name in AGENTS_LOSSES if name in logged]
+    panels += [Panel("epsilon", "Exploration (epsilon)", VERMILLION)] if "epsilon" in logged else []
+    return [_with_held_out(panel, set(logged)) for panel in panels], len(own[MAX_OWN:])
 
 
-def _measured_in_tests_alone(name: str, names: list[str]) -> bool:
-    """``test_omg_hit_ratio`` has no value in training, and so no panel to join."""
+def _only_in_tests(name: str, names: list[str]) -> bool:
+    """Whether a metric such as ``test_omg_hit_ratio`` has no value in training whose panel it could share."""
     trained = name.removeprefix("test_")
     return (
         trained != name and trained not in names and not trained.startswith("vae_") and not is_companion(name, names)

@@ -1,8 +1,7 @@
-"""One picture of a run: its losses, its latent space and its returns over environment steps."""
+"""Draws a run's losses, latent space and returns over environment steps as one picture."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,33 +11,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..types import OmarlError, PathLike
+from ..types import PathLike
 from ..utils.metric_names import bounds, is_companion
+from .figures import INK, MUTED, RULE, new_figure, save_figure
 from .panels import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION, Panel, first_panels, last_panels
 from .runs import Series, read_config, read_metrics
 
 Floats = NDArray[np.float64]
 
-MAX_POINTS = 1000  # drawn per line, about two a pixel: more cannot be seen
-MAX_AGENTS = 6  # that one panel can tell apart
-LOG_SPAN = 100  # a loss that stood this far above its median is drawn on a log axis
-
-LEGEND_ROOM = 0.09  # of a panel's height, for each row of the legend and once more
-LEAST_VARIANCE = -0.1  # what is explained before training may be far below: it would flatten the rest
+MAX_POINTS = 1000  # points drawn per line, about two per pixel
+MAX_AGENTS = 6  # agents in one panel; more are not distinguishable
+LOG_SPAN = 100  # a loss is drawn on a log axis if its maximum exceeds this many times its median
+LEGEND_ROOM = 0.09  # share of a panel's height for each row of the legend, plus once as a margin
+LEAST_VARIANCE = -0.1  # lower limit of the axis; the explained variance before training may be far below it
 AGENT_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
-INK, MUTED, RULE = "#222222", "#757575", "#E6E6E6"
-
-
 AGENT_PREFIX = "return_mean/"
 
 
 @dataclass
 class Curve:
-    """What is drawn of one metric; all arrays [points], NaN where there is nothing to draw.
+    """The line and bands of one metric; all arrays are [points], NaN where nothing is drawn.
 
-    ``low`` and ``high`` span every value behind a point: the logged ``_min`` and ``_max``, or what thinning
-    has put together. ``below`` and ``above`` are one logged standard deviation away from the mean, but no value that
-    was not met or that the metric cannot have: the deviation of a skewed loss reaches below zero.
+    ``low`` and ``high`` are the extremes of all values that a point represents: the logged ``_min`` and ``_max``, or
+    the values averaged by thinning. ``below`` and ``above`` are one logged standard deviation away from the mean,
+    limited to these extremes and to the metric's possible values, because mean minus standard deviation of a skewed
+    loss may be negative.
     """
 
     t: Floats
@@ -51,14 +48,12 @@ class Curve:
 
 
 def draw_curves(run_dir: PathLike, out: PathLike | None = None) -> Path:
-    """Draws a run's curves, finished or not, and returns the picture's path.
+    """Draws the curves of a finished or running run and returns the picture's path.
 
     Args:
-        run_dir: holds ``metrics.jsonl`` or Sacred's ``metrics.json``.
-        out: the picture; ``curves.png`` in the run's directory unless said. Its ending chooses the format.
+        run_dir: the folder of ``metrics.jsonl`` or Sacred's ``metrics.json``.
+        out: the picture; by default ``curves.png`` in the run's folder. Its ending determines the format.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     target = Path(out) if out is not None else Path(run_dir) / "curves.png"
@@ -67,8 +62,7 @@ def draw_curves(run_dir: PathLike, out: PathLike | None = None) -> Path:
     columns = {0: 1, 1: 1, 2: 2, 4: 2}.get(len(drawings), 3)
     rows = max(1, -(-len(drawings) // columns))
     layout = ConstrainedLayoutEngine(w_pad=0.11, h_pad=0.09, wspace=0.02, hspace=0.03)
-    figure = Figure(figsize=(10, 0.9 + 2.3 * rows), dpi=150, facecolor="white", layout=layout)
-    FigureCanvasAgg(figure)
+    figure = new_figure(10, 0.9 + 2.3 * rows, dpi=150, layout=layout)
     title = _title(Path(run_dir))
     figure.suptitle(title, x=0.014, ha="left", fontsize=11, fontweight="bold", color=INK, parse_math=False)
     end = max((m.t[-1] for m in metrics.values()), default=0)
@@ -77,16 +71,16 @@ def draw_curves(run_dir: PathLike, out: PathLike | None = None) -> Path:
         draw(ax)
         ax.set_xlim(-0.02 * max(end, 1), 1.02 * max(end, 1))
     if drawings:
-        more = f"  ·  {left_out} further numbers not drawn" if left_out else ""
+        more = f"  ·  {left_out} further metrics not drawn" if left_out else ""
         figure.supxlabel(f"environment steps{more}", fontsize=8, color=MUTED)
     else:
-        text = "nothing logged yet" if not metrics else "nothing logged that is drawn here"
+        text = "nothing logged yet" if not metrics else "none of the logged metrics is drawn here"
         figure.text(0.5, 0.45, text, ha="center", fontsize=13, color=MUTED)
     return save_figure(figure, target)
 
 
 def _drawings(metrics: dict[str, Series], config: dict[str, Any]) -> tuple[list[Callable[[Any], None]], int]:
-    """What to draw into each place, in order; and how many of the learner's own numbers have no place."""
+    """The drawing functions of all panels in order, and the number of the learner's own metrics left out."""
     last, left_out = last_panels(metrics)
     first, end = (
         [partial(draw_panel, panel=panel, metrics=metrics) for panel in panels]
@@ -96,26 +90,8 @@ def _drawings(metrics: dict[str, Series], config: dict[str, Any]) -> tuple[list[
     return [*first, *([partial(_draw_agents, agents=agents)] if agents else []), *end], left_out
 
 
-def save_figure(figure: Any, target: Path) -> Path:
-    """Writes beside the target, then moves: whenever it is cut off, no half picture is left in its place."""
-    kind = target.suffix[1:].lower() or "png"
-    known = sorted(figure.canvas.get_supported_filetypes())
-    if kind not in known:
-        raise OmarlError(f"{target}: no picture can be written as .{kind}; choose one of {', '.join(known)}")
-    half = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(half, format=kind)
-        half.replace(target)
-    except OSError as error:
-        raise OmarlError(f"{target} could not be written: {error.strerror or error}") from error
-    finally:
-        half.unlink(missing_ok=True)
-    return target
-
-
 def _title(run: Path) -> str:
-    """The run's name, its environment and its seed, as far as they are known."""
+    """The run's name, environment and seed, as far as they are known."""
     config = read_config(run)
     env_args = config.get("env_args")
     env = env_args.get("key") if isinstance(env_args, dict) else config.get("env")
@@ -125,14 +101,14 @@ def _title(run: Path) -> str:
 
 
 def _agents(metrics: dict[str, Series]) -> dict[str, Series]:
-    """The returns of single agents, without their companions; empty if too many for one panel."""
+    """The return of each agent, without standard deviations and the like; empty if there are too many agents."""
     names = [name for name in metrics if name.startswith(AGENT_PREFIX)]
     agents = {n.removeprefix(AGENT_PREFIX): metrics[n] for n in names if not is_companion(n, metrics)}
     return agents if len(agents) <= MAX_AGENTS else {}
 
 
 def _companion(metrics: dict[str, Series], metric: str, suffix: str, t: Floats) -> Floats:
-    """``<metric>_<suffix>`` at steps ``t`` [points]; beside ``return_mean`` also PyMARL's ``return_std``."""
+    """``<metric>_<suffix>`` at steps ``t`` [points]; for ``return_mean`` also PyMARL's ``return_std``."""
     other = metrics.get(f"{metric}_{suffix}")
     if other is None and metric.endswith("_mean"):
         other = metrics.get(f"{metric.removesuffix('_mean')}_{suffix}")
@@ -140,20 +116,20 @@ def _companion(metrics: dict[str, Series], metric: str, suffix: str, t: Floats) 
     if other is None or not len(other):
         return values
     place = np.minimum(np.searchsorted(other.t, t), len(other) - 1)
-    there = other.t[place] == t
-    values[there] = other.value[place[there]]
+    logged = other.t[place] == t
+    values[logged] = other.value[place[logged]]
     return values
 
 
 def _curve(metrics: dict[str, Series], metric: str) -> Curve:
-    """Thins a metric to ``MAX_POINTS``: means of neighbours, and their span, so that no spike is lost."""
+    """Thins a metric to ``MAX_POINTS`` means of neighbours, with their extremes, so that spikes stay visible."""
     series = metrics[metric]
     std, low, high = (_companion(metrics, metric, s, series.t) for s in ("std", "min", "max"))
     least, greatest = bounds(metric)
     unknown = np.isnan(std + series.value)
     below = np.where(unknown, np.nan, np.fmax(np.maximum(series.value - std, least), low))
     above = np.where(unknown, np.nan, np.fmin(np.minimum(series.value + std, greatest), high))
-    size = max(1, -(-len(series) // MAX_POINTS))  # points put together, k
+    size = max(1, -(-len(series) // MAX_POINTS))  # k, logged points per drawn point
     t, mean, below, above, low, high = (_rows(x, size) for x in (series.t, series.value, below, above, low, high))
     if size > 1:
         low, high = np.fmin(low, mean), np.fmax(high, mean)
@@ -162,23 +138,23 @@ def _curve(metrics: dict[str, Series], metric: str) -> Curve:
 
 
 def _rows(values: Floats, size: int) -> Floats:
-    """[points] -> [ceil(points / size), size], infinities and the last row's rest as NaN."""
+    """[points] -> [ceil(points / size), size]; infinities and the padding of the last row are NaN."""
     values = np.where(np.isfinite(values), values, np.nan)
     return np.append(values, np.full(-len(values) % size, np.nan)).reshape(-1, size)
 
 
 def _mean(rows: Floats) -> Floats:
-    """The mean of each row's finite values, [rows, k] -> [rows]; NaN where it has none."""
+    """The mean of each row's finite values, [rows, k] -> [rows]; NaN for a row without any."""
     count = np.isfinite(rows).sum(axis=1)
     return np.where(count > 0, np.nansum(rows, axis=1) / np.maximum(count, 1), np.nan)
 
 
 def draw_panel(ax: Any, panel: Panel, metrics: dict[str, Series]) -> None:
-    """One metric: its line, the band of one standard deviation, the paler one from least to greatest."""
+    """Draws one metric: its line, a band of one standard deviation, and a paler band from minimum to maximum."""
     curve = _curve(metrics, panel.metric)
     floor = -np.inf
     if panel.loss and _spans_decades(curve.mean):
-        floor = float(np.nanmin(curve.mean) / 3)  # bands that reach towards zero would fill a log axis
+        floor = float(np.nanmin(curve.mean) / 3)  # limits bands that reach towards zero on a log axis
         ax.set_yscale("log")
     _draw_line(ax, curve, panel.colour, "mean")
     _draw_band(ax, curve, curve.below, curve.above, floor, panel.colour, 0.26, "±1 std")
@@ -199,14 +175,14 @@ def draw_panel(ax: Any, panel: Panel, metrics: dict[str, Series]) -> None:
 def _draw_band(
     ax: Any, curve: Curve, low: Floats, high: Floats, floor: float, colour: str, alpha: float, label: str
 ) -> None:
-    """From ``low`` to ``high`` [points], cut at ``floor``; a bar at each point without a neighbour."""
+    """Draws a band from ``low`` to ``high`` [points], limited by ``floor``; isolated points get a bar."""
     if not np.isfinite(low + high).any():
         return
     low, high = np.maximum(low, floor), np.maximum(high, floor)
     ax.fill_between(curve.t, low, high, color=colour, alpha=alpha, linewidth=0, label=label)
-    alone = _alone(low + high)
-    if alone.any():
-        ax.vlines(curve.t[alone], low[alone], high[alone], color=colour, alpha=alpha, linewidth=7)
+    isolated = _isolated(low + high)
+    if isolated.any():
+        ax.vlines(curve.t[isolated], low[isolated], high[isolated], color=colour, alpha=alpha, linewidth=7)
 
 
 def _draw_agents(ax: Any, agents: dict[str, Series]) -> None:
@@ -217,16 +193,16 @@ def _draw_agents(ax: Any, agents: dict[str, Series]) -> None:
 
 
 def _draw_line(ax: Any, curve: Curve, colour: str, label: str) -> None:
-    """A line, and a dot at each point without a neighbour, which no line would show."""
+    """Draws a line, and a dot at each isolated point, which the line would not show."""
     ax.plot(curve.t, curve.mean, color=colour, linewidth=1.3, label=label, solid_joinstyle="round")
-    alone = _alone(curve.mean)
-    ax.plot(curve.t[alone], curve.mean[alone], ".", color=colour, markersize=6)
+    isolated = _isolated(curve.mean)
+    ax.plot(curve.t[isolated], curve.mean[isolated], ".", color=colour, markersize=6)
 
 
-def _alone(values: Floats) -> NDArray[np.bool_]:
-    """Which finite values have none beside them, [points]."""
-    there = np.isfinite(values)
-    return there & ~(np.append(there[1:], False) | np.append(False, there[:-1]))
+def _isolated(values: Floats) -> NDArray[np.bool_]:
+    """True for finite values without a finite neighbour, [points]."""
+    finite = np.isfinite(values)
+    return finite & ~(np.append(finite[1:], False) | np.append(False, finite[:-1]))
 
 
 def _spans_decades(mean: Floats) -> bool:
@@ -235,7 +211,7 @@ def _spans_decades(mean: Floats) -> bool:
 
 
 def _caption(series: Series, curve: Curve) -> str:
-    """The last value, and what the picture alone would hide: thinning, and values that are not finite."""
+    """The last value, the number of logged points per drawn point, and the number of non-finite values."""
     finite = np.flatnonzero(np.isfinite(series.value))
     parts = [f"last {series.value[finite[-1]]:.3g}"] if len(finite) else []
     if curve.per_point > 1:
@@ -246,7 +222,7 @@ def _caption(series: Series, curve: Curve) -> str:
 
 
 def _dress(ax: Any, title: str, caption: str) -> None:
-    """Title and caption at the left, quiet rules, steps written as 20k."""
+    """Sets title, caption and axes; steps are written as 20k."""
     from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator
 
     ax.set_title(title, loc="left", fontsize=9, fontweight="bold", color=INK, pad=5)
@@ -265,44 +241,10 @@ def _dress(ax: Any, title: str, caption: str) -> None:
 
 
 def _legend(ax: Any, columns: int) -> None:
-    """Above the curves, in room of its own."""
+    """Draws the legend above the curves and extends the axis for it."""
     low, high = ax.get_ylim()
     rows = -(-len(ax.get_legend_handles_labels()[0]) // columns)
     room = LEGEND_ROOM * (1 + rows)
     ax.set_ylim(low, high * (high / low) ** room if ax.get_yscale() == "log" else high + room * (high - low))
-    ax.legend(
-        fontsize=6.5,
-        labelcolor=MUTED,
-        loc="upper right",
-        ncols=columns,
-        framealpha=0.8,
-        edgecolor="none",
-        handlelength=1.4,
-        columnspacing=1.0,
-        borderpad=0.2,
-    )
-
-
-def draw_matrix(values: Floats, rows: list[str], columns: list[str], title: str, target: Path) -> Path:
-    """Numbers [rows, columns] as coloured cells, each column on its own scale; returns the picture's path."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(2.2 + 0.62 * len(columns), 1.7 + 0.42 * len(rows)), dpi=130, facecolor="white",
-                    layout="constrained")  # fmt: skip
-    FigureCanvasAgg(figure)
-    ax = figure.add_subplot()
-    known = np.isfinite(values)
-    low, high = np.where(known, values, np.inf).min(axis=0), np.where(known, values, -np.inf).max(axis=0)
-    span = np.where(high > low, high - low, 1.0)
-    ax.imshow(np.where(known, (values - low) / span, np.nan), cmap="Blues", vmin=-0.1, vmax=1.4, aspect="auto")
-    for r, c in np.ndindex(values.shape):
-        text = f"{values[r, c]:.3g}" if known[r, c] else "-"
-        ax.text(c, r, text, ha="center", va="center", fontsize=7, color=INK)
-    ax.set_xticks(range(len(columns)), columns, rotation=45, ha="right", fontsize=7)
-    ax.set_yticks(range(len(rows)), rows, fontsize=8)
-    ax.tick_params(length=0)
-    for side in ax.spines.values():
-        side.set_visible(False)
-    ax.set_title(title, loc="left", fontsize=9, fontweight="bold", color=INK)
-    return save_figure(figure, target)
+    ax.legend(fontsize=6.5, labelcolor=MUTED, loc="upper right", ncols=columns, framealpha=0.8, edgecolor="none",
+              handlelength=1.4, columnspacing=1.0, borderpad=0.2)  # fmt: skip

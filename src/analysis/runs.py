@@ -1,7 +1,4 @@
-"""Reading back what a run has written: its metrics and its configuration.
-
-Every reader is made for runs that are still being written, or were killed in the middle of a line.
-"""
+"""Reads a run's metrics and configuration, also of runs that are still being written or ended within a line."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ log = logging.getLogger(__name__)
 
 METRICS = "metrics.jsonl"
 SACRED_METRICS = "metrics.json"
-BLOCK = 5000  # lines parsed at once
+BLOCK = 5000  # lines parsed in one call
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +39,25 @@ class Series:
         return len(self.t)
 
 
-def read_metrics(run_dir: PathLike) -> dict[str, Series]:
-    """All metrics of a run by name, ``wall_s`` among them; empty if nothing has been logged yet.
+EMPTY = Series(np.empty(0), np.empty(0))
 
-    ``metrics.jsonl`` is the truth. Where there is none, Sacred's ``metrics.json`` is read as far as it can
-    be. A step logged twice (a resumed run repeats some) keeps what was written last.
+
+def finite(series: Series | None) -> Series:
+    """The points whose value is a finite number; empty for None."""
+    if series is None:
+        return EMPTY
+    kept = np.isfinite(series.value)
+    return Series(series.t[kept], series.value[kept])
+
+
+def read_metrics(run_dir: PathLike) -> dict[str, Series]:
+    """All metrics of a run by name, including ``wall_s``; empty if nothing has been logged yet.
+
+    Reads ``metrics.jsonl``, or Sacred's ``metrics.json`` if the former does not exist. If a step was logged twice (a
+    resumed run repeats some), the last value counts.
+
+    Raises:
+        OmarlError: ``run_dir`` is not a run, or its metrics cannot be read.
     """
     run = Path(run_dir)
     if not run.is_dir():
@@ -55,11 +66,11 @@ def read_metrics(run_dir: PathLike) -> dict[str, Series]:
         return _read_lines(run / METRICS)
     if (run / SACRED_METRICS).is_file():
         return _read_sacred(run / SACRED_METRICS)
-    raise OmarlError(f"{run} is not a run: it holds neither {METRICS} nor {SACRED_METRICS}")
+    raise OmarlError(f"{run} is not a run: it contains neither {METRICS} nor {SACRED_METRICS}")
 
 
 def read_config(run_dir: PathLike) -> dict[str, Any]:
-    """The run's ``config.json``, or an empty dict where there is none that can be read."""
+    """The run's ``config.json``; empty if it is missing or cannot be read."""
     try:
         config = json.loads((Path(run_dir) / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -68,7 +79,7 @@ def read_config(run_dir: PathLike) -> dict[str, Any]:
 
 
 def _read_lines(path: Path) -> dict[str, Series]:
-    """Reads one JSON object a line, ``{"t_env": int, "<metric>": number or null, ...}``."""
+    """Reads JSON lines ``{"t_env": int, "<metric>": number or null, ...}``."""
     columns: dict[str, tuple[list[float], list[float]]] = {}
     for record in _records(path):
         t = float(record.pop("t_env"))
@@ -82,7 +93,7 @@ def _read_lines(path: Path) -> dict[str, Series]:
 
 
 def _records(path: Path) -> Iterable[dict[str, Any]]:
-    """The records of whole lines. The last line may be half written; other broken ones are warned of."""
+    """The records of complete lines. An incomplete last line is ignored; other unreadable lines give a warning."""
     broken = 0
     last_is_broken = False
     with path.open(encoding="utf-8", errors="replace") as lines:
@@ -96,7 +107,7 @@ def _records(path: Path) -> Iterable[dict[str, Any]]:
 
 
 def _parse(block: list[str]) -> list[dict[str, Any] | None]:
-    """One record a line, None for a broken line: all in one go, which is faster, or else one by one."""
+    """One record for each line, None for an unreadable line. Parses all lines in one call, if possible, for speed."""
     try:
         records = json.loads(f"[{','.join(block)}]")
         if len(records) == len(block) and all(map(_is_record, records)):
@@ -119,27 +130,27 @@ def _is_record(record: Any) -> bool:
 
 
 def _read_sacred(path: Path) -> dict[str, Series]:
-    """Reads Sacred's ``{name: {"steps": [...], "values": [...], "timestamps": [...]}}``, millions of points too."""
-    try:
+    """Reads Sacred's ``{name: {"steps": [...], "values": [...], "timestamps": [...]}}``."""
+    try:  # millions of timestamps are removed before parsing, for speed
         text = re.sub(rb'"timestamps":\s*\[[^\]]*\]', b'"timestamps":[]', path.read_bytes())
-        found = {name: _of_sacred(m["steps"], m["values"]) for name, m in json.loads(text).items()}
+        metrics = {name: _of_sacred(m["steps"], m["values"]) for name, m in json.loads(text).items()}
     except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
-        raise OmarlError(f"{path} is not one of Sacred's metrics files, or is cut off: {error}") from error
-    return {name: series for name, series in found.items() if len(series)}
+        raise OmarlError(f"{path} is not one of Sacred's metrics files, or it is cut off: {error}") from error
+    return {name: series for name, series in metrics.items() if len(series)}
 
 
 def _of_sacred(steps: list[Any], values: list[Any]) -> Series:
-    """One metric; steps without a value and values without a step are left out."""
+    """One metric; steps without value and values without step are left out."""
     n = min(len(steps), len(values))
     (t, has_step), (value, has_value) = _column(steps[:n]), _column(values[:n])
-    there = has_step & has_value & np.isfinite(t)
-    return series_of(t[there], value[there])
+    kept = has_step & has_value & np.isfinite(t)
+    return series_of(t[kept], value[kept])
 
 
 def _column(raws: list[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Numbers as float64, null as NaN; and which of them are numbers or null."""
+    """Numbers as float64 with null as NaN, and a mask of the entries that are numbers or null."""
     try:
-        column = np.array(raws)  # quick, and right where nothing but numbers and null is among them
+        column = np.array(raws)  # fast, and correct if all entries are numbers or null
         if column.ndim == 1 and (column.dtype.kind in "biuf" or not any(isinstance(raw, str) for raw in raws)):
             return column.astype(np.float64), np.ones(len(column), bool)
     except (TypeError, ValueError):
@@ -150,7 +161,7 @@ def _column(raws: list[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
 
 
 def number_of(raw: Any) -> float | None:
-    """A float; NaN for null; None for what is no number.
+    """A float; NaN for null; None if ``raw`` is not a number.
 
     Sacred's jsonpickle writes NumPy scalars as ``{"py/object": ..., "dtype": ..., "value": x}``.
     """
@@ -162,7 +173,7 @@ def number_of(raw: Any) -> float | None:
 
 
 def series_of(steps: Iterable[float], values: Iterable[float]) -> Series:
-    """Sorts by step; of equal steps the one that was written last stays."""
+    """Creates a series sorted by step; of equal steps, the last one is kept."""
     t = np.asarray(steps, dtype=np.float64)
     value = np.asarray(values, dtype=np.float64)
     order = np.argsort(t, kind="stable")

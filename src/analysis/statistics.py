@@ -1,7 +1,7 @@
-"""Numbers over training seeds, with the uncertainty that so few of them leave.
+"""Means over training seeds, with confidence intervals.
 
-The unit is always the seed: episodes of one training are not independent evidence about an algorithm, so a
-seed enters as one score (per task) and nothing here ever pools episodes.
+The unit is always the seed: episodes of one training are not independent evidence about an algorithm. Each seed
+therefore contributes one score (per task), and episodes are never pooled.
 
 Source: Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice", NeurIPS 2021
 (interquartile mean, stratified bootstrap), written from its definitions.
@@ -20,7 +20,7 @@ Statistic = Callable[[NDArray[np.float64]], Any]
 
 
 class Interval(NamedTuple):
-    """A point estimate and its bounds, which are NaN where the data cannot tell (one seed)."""
+    """A point estimate and its bounds; the bounds are NaN for a single seed."""
 
     point: float
     low: float
@@ -28,16 +28,16 @@ class Interval(NamedTuple):
 
 
 def interquartile_mean(scores: ArrayLike, axis: int | None = None) -> Any:
-    """The mean of the middle half: ``floor(n / 4)`` values are cut at each end, with ``axis=None`` of all.
+    """The mean without the ``floor(n / 4)`` smallest and largest values.
 
     Args:
-        scores: any shape; rliable's matrix is [seeds, tasks], taken as one set of ``seeds * tasks`` values.
-        axis: the axis to reduce, or None for all of them.
+        scores: any shape; with ``axis=None``, all values are one set (rliable's matrix is [seeds, tasks]).
+        axis: the axis to reduce, or None for all axes.
 
     Returns:
         A float for ``axis=None``, otherwise float64 without that axis.
     """
-    from scipy.stats import trim_mean  # half a second, that a training need not wait for
+    from scipy.stats import trim_mean  # the import takes half a second, so training avoids it
 
     middle = trim_mean(_finite("scores", scores), proportiontocut=0.25, axis=axis)
     return float(middle) if np.ndim(middle) == 0 else middle
@@ -50,18 +50,18 @@ def stratified_bootstrap_interval(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Percentile bootstrap over seeds, each task (stratum) resampled with replacement on its own.
+    """Percentile bootstrap over seeds; each task (stratum) is resampled with replacement separately.
 
-    One seed says nothing about the spread between seeds: its bounds are NaN, not the point. With three to
-    five seeds a percentile bootstrap is too narrow (resamples see no value that was not seen), so
-    ``mean_interval`` is the more careful choice there, and more seeds the better one.
+    One seed contains no information about the spread between seeds, so its bounds are NaN. With three to five seeds
+    a percentile bootstrap is too narrow, because resamples contain only observed values; ``mean_interval`` is more
+    conservative then, and more seeds are better.
 
     Args:
         scores: [seeds, tasks], or [seeds] for one task.
-        statistic: maps a resampled [seeds, tasks] to one number.
+        statistic: maps a resample [seeds, tasks] to one number.
         reps: the number of resamples.
-        confidence: of the two-sided interval, between 0 and 1.
-        seed: of the resampling; the same seed gives the same interval.
+        confidence: probability of the two-sided interval, between 0 and 1.
+        seed: seed of the resampling; the same seed gives the same interval.
     """
     table = _finite("scores", scores)
     if table.ndim == 1:
@@ -75,9 +75,9 @@ def stratified_bootstrap_interval(
     if len(table) == 1:
         return Interval(point, np.nan, np.nan)
     generator = np.random.default_rng(seed)
-    rows = generator.integers(len(table), size=(reps, *table.shape))  # each task has its own rows
+    rows = generator.integers(len(table), size=(reps, *table.shape))  # separate rows for each task
     resampled = np.take_along_axis(table[None], rows, axis=1)  # [reps, seeds, tasks]
-    if statistic is interquartile_mean:  # all at once: scipy takes its time over each call
+    if statistic is interquartile_mean:  # all resamples in one call, for speed
         draws = interquartile_mean(resampled.reshape(reps, -1), axis=1)
     else:
         draws = np.array([statistic(sample) for sample in resampled])
@@ -86,15 +86,15 @@ def stratified_bootstrap_interval(
 
 
 def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
-    """Student's t interval of a mean over seeds: ``mean +- t(n - 1) * s / sqrt(n)``, ``s`` with ``n - 1``.
+    """Student's t interval of a mean over seeds: ``mean +- t(n - 1) * s / sqrt(n)``, with ``n - 1`` in ``s``.
 
     Args:
-        values: [seeds], one number a seed. One seed alone has a mean and NaN bounds.
-        confidence: of the two-sided interval, between 0 and 1.
+        values: [seeds], one number per seed. For a single seed the bounds are NaN.
+        confidence: probability of the two-sided interval, between 0 and 1.
     """
     sample = _finite("values", values)
     if sample.ndim != 1:
-        raise ValueError(f"values must be [seeds], one number a seed, not of shape {sample.shape}")
+        raise ValueError(f"values must be [seeds], one number per seed, not of shape {sample.shape}")
     tail = _tail(confidence)
     mean = float(sample.mean())
     if len(sample) == 1:
@@ -104,15 +104,15 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
 
 
 def intervals_apart(a: Interval, b: Interval) -> bool:
-    """Whether two intervals share no value: a careful sign of a difference.
+    """Whether two intervals have no value in common, a conservative sign of a difference.
 
-    Overlapping ones prove no equality, and an interval with unknown (NaN) bounds is never apart.
+    Overlapping intervals do not prove equality. The result is False for NaN bounds.
     """
     return a.high < b.low or b.high < a.low
 
 
 def _finite(name: str, values: ArrayLike) -> NDArray[np.float64]:
-    """``values`` as float64, refused where empty or not finite, with the first culprit's place."""
+    """``values`` as float64; raises if there are none, or with the index of the first value that is not finite."""
     array = np.atleast_1d(np.asarray(values, dtype=np.float64))
     if array.size == 0:
         raise ValueError(f"{name} is empty")
@@ -124,7 +124,7 @@ def _finite(name: str, values: ArrayLike) -> NDArray[np.float64]:
 
 
 def _tail(confidence: float) -> float:
-    """The probability left on each side."""
+    """The probability outside the interval on each side."""
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, not be {confidence}")
     return (1 - confidence) / 2

@@ -1,15 +1,15 @@
-"""What the numbers of a VAE's training do over time: pure measurements, without a verdict.
+"""Measurements of a VAE's training curves, without a verdict.
 
-Everything is measured over a *window*, the last half of the logged steps, and not before the KL weight's ramp
-has ended: what happens earlier belongs to the start of a training.
+Everything is measured over a *window*: the last half of the logged steps, starting no earlier than the end of the KL
+weight's ramp, because earlier changes belong to the start of training.
 
-**KL drift** is the relative change over the window of a robust straight line: ``(line at the end - line at the
+**KL drift** is the relative change of a robust straight line over the window: ``(line at the end - line at the
 start) / mean``, with Theil and Sen's slope (the median of all pairwise slopes).
 
-**KL oscillation** is the standard deviation around that line over the mean, with sampling noise taken out. The
-noise is known where the standard deviation of single updates and their number between two logs are: a mean of n
-updates wiggles by ``std / sqrt(n)``. Where one batch's value is logged alone it is told by its lack of memory:
-residuals that do not correlate in time, or forget within a few points, are noise; those that do swing.
+**KL oscillation** is the standard deviation around this line divided by the mean, after subtracting sampling noise.
+The noise is known if the standard deviation of single updates and the number of updates between two logs are known: a
+mean of n updates varies by ``std / sqrt(n)``. If only single batches were logged, noise is recognised by its short
+memory: residuals without autocorrelation, or with one that decays within a few points, are noise; others are swings.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from .runs import Series
+from .runs import Series, finite
 
 Floats = NDArray[np.float64]
 
-DRIFT, OSCILLATION = 0.10, 0.05  # what a healthy KL stays within
-FEW_LOGS = 8  # the window holds at least as many, where there are as many
-MAX_FIT = 200  # points of a straight-line fit: all pairs of them are looked at
-MAX_LAG = 10  # over which residuals are searched for memory
-SHORT_MEMORY = 0.7  # the coefficient of a first-order autoregression up to which it counts as noise
-SURE = 0.01  # probability at which chance is ruled out
+DRIFT, OSCILLATION = 0.10, 0.05  # bounds of a stable KL
+FEW_LOGS = 8  # minimum number of logged points in the window, if there are as many
+MAX_FIT = 200  # points of a straight-line fit, which compares all pairs
+MAX_LAG = 10  # largest lag of the autocorrelation of residuals
+SHORT_MEMORY = 0.7  # a first-order autoregression with at most this coefficient counts as noise
+SIGNIFICANCE = 0.01  # level of the tests for noise
 NAN = float("nan")
 
 
 class Window(NamedTuple):
     """Environment steps from ``start`` to ``end``, both included.
 
-    ``ramp_ended`` is False where the KL weight was still on its way up at the end, or nearly so: the window is
-    then simply the last half, and what the KL does in it owes to the ramp.
+    ``ramp_ended`` is False if the KL weight was still rising near the end. The window is then the last half, and the
+    KL's changes in it are caused by the ramp.
     """
 
     start: float
@@ -45,23 +45,23 @@ class Window(NamedTuple):
     ramp_ended: bool
 
     def of(self, series: Series) -> Series:
-        """The part of a series that lies inside."""
+        """The part of a series inside the window."""
         inside = (series.t >= self.start) & (series.t <= self.end)
         return Series(series.t[inside], series.value[inside])
 
 
 class Motion(NamedTuple):
-    """How one metric moves over a window; every number but ``points`` and ``mean`` is relative to |mean|.
+    """Drift and oscillation of a metric over a window; all except ``points`` and ``mean`` are relative to |mean|.
 
     Attributes:
-        points: finite values.
-        mean: of them.
+        points: number of finite values.
+        mean: their mean.
         drift, drift_error: see the module; the error is the line's standard error over the window.
         oscillation: see the module.
-        noise: the sampling noise that was taken out.
-        scatter: the standard deviation around the line, noise included.
-        is_noise: sampling noise alone explains the scatter.
-        swing: the smaller of the largest rise and the largest fall, beyond noise: 0 for what only goes one way.
+        noise: the sampling noise that was subtracted.
+        scatter: the standard deviation around the line, including noise.
+        is_noise: whether sampling noise alone explains the scatter.
+        swing: the smaller of the largest rise and the largest fall, beyond noise; 0 for a monotonic curve.
     """
 
     points: int
@@ -75,17 +75,16 @@ class Motion(NamedTuple):
     swing: float
 
 
-NOTHING = Motion(0, NAN, NAN, NAN, NAN, NAN, NAN, False, NAN)
+NO_MOTION = Motion(0, NAN, NAN, NAN, NAN, NAN, NAN, False, NAN)
 
 
 def measured_window(t: Floats, alpha: Series | None = None, target: float | None = None) -> Window:
-    """The last half of the logged steps, or the last 8 logs where the half has fewer, after the KL weight's ramp.
+    """The last half of the logged steps (at least the last 8 logs), after the KL weight's ramp.
 
     Args:
         t: the steps at which the KL was logged.
-        alpha: the KL weight over time, where it was logged. A weight that also falls (cyclical, controlled) has
-            no ramp.
-        target: where the ramp ends, where the configuration says so.
+        alpha: the KL weight over time, if logged. A weight that also falls (cyclical, controlled) has no ramp.
+        target: the weight at the end of the ramp, if configured.
     """
     if not len(t):
         return Window(0.0, 0.0, True)
@@ -100,21 +99,19 @@ def measured_window(t: Floats, alpha: Series | None = None, target: float | None
 
 
 def ramp_end(alpha: Series | None, target: float | None = None) -> float | None:
-    """The step at which a rising KL weight has arrived; -inf without a ramp, None while it still rises."""
-    if alpha is None:
-        return -np.inf
-    finite = np.isfinite(alpha.value)
-    t, value = alpha.t[finite], alpha.value[finite]
+    """The step at which the KL weight's ramp ends; -inf without a ramp, None if it has not ended."""
+    points = finite(alpha)
+    t, value = points.t, points.value
     if not len(value) or np.any(np.diff(value) < -1e-3 * np.abs(value).max()) or value[0] >= 0.999 * value[-1]:
         return -np.inf
-    arrived = 0.999 * (value[-1] if target is None else target)
-    if value[-1] < arrived or (target is None and value[-1] > value[-2] * (1 + 1e-6)):
+    end = 0.999 * (value[-1] if target is None else target)
+    if value[-1] < end or (target is None and value[-1] > value[-2] * (1 + 1e-6)):
         return None
-    return float(t[np.argmax(value >= arrived)])
+    return float(t[np.argmax(value >= end)])
 
 
-def blocks(t: Floats, value: Floats, count: int = MAX_FIT) -> tuple[Floats, Floats]:
-    """At most ``count`` means of neighbours: [points] -> [blocks] each."""
+def block_means(t: Floats, value: Floats, count: int = MAX_FIT) -> tuple[Floats, Floats]:
+    """At most ``count`` means of neighbouring points: [points] -> [blocks] for both arrays."""
     if len(t) <= count:
         return t, value
     edges = np.linspace(0, len(t), count, endpoint=False).astype(int)
@@ -123,25 +120,25 @@ def blocks(t: Floats, value: Floats, count: int = MAX_FIT) -> tuple[Floats, Floa
 
 
 def straight_line(t: Floats, value: Floats) -> tuple[float, float]:
-    """Theil and Sen's line through points with different ``t``: slope, and value at t = 0."""
-    t, value = blocks(t, value)
+    """Theil and Sen's line through points with different ``t``: its slope and its value at t = 0."""
+    t, value = block_means(t, value)
     i, j = np.triu_indices(len(t), k=1)
     slope = float(np.median((value[j] - value[i]) / (t[j] - t[i])))
     return slope, float(np.median(value - slope * t))
 
 
 def motion(series: Series, std: Series | None = None, updates_per_point: float | None = None) -> Motion:
-    """Drift and oscillation of a series, which is a window's part already.
+    """Drift and oscillation of a series that has already been cut to a window.
 
     Args:
-        series: what is measured; values that are not finite are left out. Fewer than 3 finite ones give NaN.
+        series: values that are not finite are left out. Fewer than 3 finite values give NaN.
         std: the standard deviation of single updates within each log interval, at the same steps.
-        updates_per_point: how many updates each logged mean is over.
+        updates_per_point: the number of updates averaged in each logged mean.
     """
-    finite = np.isfinite(series.value)
-    t, value = series.t[finite], series.value[finite]
+    points = finite(series)
+    t, value = points.t, points.value
     if len(t) < 3:
-        return NOTHING
+        return NO_MOTION
     span = t[-1] - t[0]
     mean = float(value.mean())
     unit = max(abs(mean), 1e-300)
@@ -150,10 +147,9 @@ def motion(series: Series, std: Series | None = None, updates_per_point: float |
     residual = value - (level + slope * clock)
     scatter = float(residual.std())
     noise, is_noise, swings = _split(residual, _noise_of_means(std, updates_per_point))
-    both_ways = min(
-        np.max(value - np.minimum.accumulate(value)), np.max(np.maximum.accumulate(value) - value)
-    ) - 4 * noise  # fmt: skip
-    error = float(np.std(blocks(clock, residual)[1])) * np.sqrt(12 / min(len(t), MAX_FIT))
+    rise, fall = np.max(value - np.minimum.accumulate(value)), np.max(np.maximum.accumulate(value) - value)
+    both_ways = min(rise, fall) - 4 * noise
+    error = float(np.std(block_means(clock, residual)[1])) * np.sqrt(12 / min(len(t), MAX_FIT))
     return Motion(
         len(t), mean, slope / unit, error / unit, swings / unit, noise / unit, scatter / unit, is_noise,
         max(0.0, float(both_ways)) / unit,
@@ -161,19 +157,19 @@ def motion(series: Series, std: Series | None = None, updates_per_point: float |
 
 
 def _noise_of_means(std: Series | None, updates_per_point: float | None) -> float | None:
-    """The standard deviation that sampling gives a logged mean, or None where it is not known."""
-    if std is None or not updates_per_point:
+    """The standard deviation of a logged mean due to sampling; None if it is unknown."""
+    known = finite(std).value
+    if not updates_per_point or not len(known):
         return None
-    finite = std.value[np.isfinite(std.value)]
-    return float(np.sqrt(np.mean(finite**2) / max(updates_per_point, 1.0))) if len(finite) else None
+    return float(np.sqrt(np.mean(known**2) / max(updates_per_point, 1.0)))
 
 
 def _split(residual: Floats, noise: float | None) -> tuple[float, bool, float]:
-    """Residuals' standard deviation as sampling noise, whether that is all, and swings."""
+    """Splits residuals into sampling noise and swings: noise, whether noise explains all of them, and swings."""
     scatter = float(residual.std())
     freedom = max(len(residual) - 2, 1)
     if noise is not None:
-        chance = float(special.chdtri(freedom, SURE)) / freedom
+        chance = float(special.chdtri(freedom, SIGNIFICANCE)) / freedom
         is_noise = scatter**2 <= chance * noise**2
         return noise, is_noise, float(np.sqrt(max(0.0, scatter**2 - noise**2)))
     memory = longest_memory(residual)
@@ -181,10 +177,10 @@ def _split(residual: Floats, noise: float | None) -> tuple[float, bool, float]:
 
 
 def longest_memory(residual: Floats) -> float:
-    """The largest autocorrelation in size over lags 1 to 10; 0 where it is noise.
+    """The largest absolute autocorrelation over lags 1 to 10; 0 for noise.
 
-    Noise is what Ljung and Box's test finds no memory in, and what forgets quickly: a first-order autoregression
-    with a coefficient of at most 0.7, whose autocorrelations fall off geometrically.
+    Residuals are noise if Ljung and Box's test finds no autocorrelation, or if they resemble a first-order
+    autoregression with a coefficient of at most 0.7, whose autocorrelations decay geometrically.
     """
     n, lags = len(residual), min(MAX_LAG, len(residual) // 4)
     centred = residual - residual.mean()
@@ -194,13 +190,13 @@ def longest_memory(residual: Floats) -> float:
     spectrum = np.abs(np.fft.rfft(centred, 2 * n)) ** 2
     r = np.fft.irfft(spectrum, 2 * n)[1 : max(lags, n // 4) + 1] / power
     q = n * (n + 2) * float(np.sum(r[:lags] ** 2 / (n - np.arange(1, lags + 1))))
-    if special.chdtrc(lags, q) > SURE or _forgets(r, n):
+    if special.chdtrc(lags, q) > SIGNIFICANCE or _has_short_memory(r, n):
         return 0.0
     return float(min(1.0, np.abs(r[:lags]).max()))
 
 
-def _forgets(r: Floats, n: int) -> bool:
-    """Whether autocorrelations at lags 1, 2, ... are those of a first-order autoregression with short memory."""
+def _has_short_memory(r: Floats, n: int) -> bool:
+    """Whether autocorrelations at lags 1, 2, ... resemble those of a first-order autoregression with short memory."""
     first = float(r[0])
     if not 0 < first <= SHORT_MEMORY:
         return False
@@ -209,12 +205,12 @@ def _forgets(r: Floats, n: int) -> bool:
     return bool(np.abs(beyond[1:]).max(initial=0.0) < max(4.0 * error, 0.12))
 
 
-def upheaval(series: Series, high: Series | None = None) -> float:
-    """The largest rise of a loss after it had been lower: a factor, 1 for what only falls.
+def largest_rise(series: Series, high: Series | None = None) -> float:
+    """The largest ratio of a loss to an earlier lower value; 1 for a loss that only falls.
 
     Args:
         series: the loss, not negative.
-        high: its maximum over each log interval, where logged: single updates may leap where means do not.
+        high: its maximum over each log interval, if logged: single updates may jump when the means do not.
     """
     value = np.where(np.isfinite(series.value), series.value, np.nan)
     lowest = np.fmin.accumulate(value)
@@ -226,37 +222,38 @@ def upheaval(series: Series, high: Series | None = None) -> float:
 
 
 def share_of_loss(kl: float, recon: float, alpha: float) -> float:
-    """The weighted KL as a share of the reconstruction: ``alpha * KL / reconstruction``."""
+    """The weighted KL relative to the reconstruction loss: ``alpha * KL / reconstruction``."""
     return alpha * kl / recon if recon > 0 else NAN
 
 
 def units_in_use(kl: float, latent_dim: float, active: float = np.inf) -> int:
-    """How many latents the information can fill: half a nat each, and no more than are active.
+    """The number of latents that the KL can fill with half a nat each, at most the number of active latents.
 
-    Active units alone flatter a wide latent space: 128 latents that share 17 nats are all "active" by the
-    variance of their mean, with 0.14 nats each.
+    Active units alone overestimate the use of a wide latent space: if 128 latents share 17 nats, all are "active" by
+    the variance of their mean, with 0.14 nats each.
     """
     return int(min(latent_dim, active, np.ceil(max(kl, 0.0) / 0.5)))
 
 
 def mean_of(series: Series | None) -> float:
-    """The mean of the finite values, NaN where there are none."""
-    finite = series.value[np.isfinite(series.value)] if series is not None else np.empty(0)
-    return float(finite.mean()) if len(finite) else NAN
+    """The mean of the finite values, NaN if there are none."""
+    values = finite(series).value
+    return float(values.mean()) if len(values) else NAN
 
 
 def peak_of(series: Series | None) -> float:
-    """The largest finite value, NaN where there is none."""
-    finite = series.value[np.isfinite(series.value)] if series is not None else np.empty(0)
-    return float(finite.max()) if len(finite) else NAN
+    """The largest finite value, NaN if there is none."""
+    values = finite(series).value
+    return float(values.max()) if len(values) else NAN
 
 
 def lowest_of(series: Series | None) -> float:
-    """The least finite value, NaN where there is none."""
-    return -peak_of(Series(series.t, -series.value)) if series is not None else NAN
+    """The smallest finite value, NaN if there is none."""
+    values = finite(series).value
+    return float(values.min()) if len(values) else NAN
 
 
 def first_of(series: Series | None) -> float:
-    """The first finite value, NaN where there is none."""
-    finite = series.value[np.isfinite(series.value)] if series is not None else np.empty(0)
-    return float(finite[0]) if len(finite) else NAN
+    """The first finite value, NaN if there is none."""
+    values = finite(series).value
+    return float(values[0]) if len(values) else NAN

@@ -1,7 +1,7 @@
-"""Reading metrics that other programs wrote: CSV files, JSON lines, TensorBoard event files.
+"""Reads metrics written by other programs: CSV files, JSON lines and TensorBoard event files.
 
-RLlib's ``progress.csv`` and ``result.json``, Stable-Baselines3's CSV files, CleanRL's event files and one's own loops
-all become series by name, over a step column that is recognised by its name.
+The files of RLlib (``progress.csv``, ``result.json``), Stable-Baselines3 (CSV), CleanRL (event files) and custom
+training loops become series by name. The step column is recognised by its name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..types import OmarlError
 from .runs import METRICS, SACRED_METRICS, Series, number_of, read_metrics, series_of
 
 EVENTS = "events.out.tfevents"
-# Best first: what a VAE's training counts its updates or steps by.
+# Names of the step column, in order of preference.
 STEPS = ("t_env", "step", "_step", "steps", "global_step", "env_steps", "total_timesteps", "time/total_timesteps",
          "timesteps_total", "num_env_steps_sampled", "num_env_steps_sampled_lifetime", "timesteps", "n_updates",
          "updates", "update", "train_step", "iteration", "training_iteration", "time/iterations", "iter", "epoch",
@@ -28,10 +28,10 @@ TABLES = ("progress.csv", "result.json", "metrics.csv", "log.csv", "progress.jso
 
 
 def read_any(path: Path) -> dict[str, Series]:
-    """All series of a run by name: a Sacred directory, a CSV file, JSON lines, TensorBoard events or their folder.
+    """Reads all series of a run: a Sacred folder, a CSV file, JSON lines, or TensorBoard events or their folder.
 
     Raises:
-        OmarlError: nothing there, or nothing that can be read, in one line.
+        OmarlError: the path does not exist or cannot be read.
     """
     if path.is_file():
         return _read_file(path)
@@ -46,17 +46,17 @@ def read_any(path: Path) -> dict[str, Series]:
 
 
 def run_directory(path: Path) -> Path:
-    """The folder that a run's configuration lies in."""
+    """The folder that contains a run's configuration."""
     return path.parent if path.is_file() else path
 
 
 def _table_in(folder: Path) -> Path | None:
-    """The one table in a folder: by its usual name, or the only CSV or JSON-lines file."""
+    """The table in a folder: a file with a usual name, or the only CSV or JSON-lines file."""
     for name in TABLES:
         if (folder / name).is_file():
             return folder / name
-    found = [p for p in sorted(folder.iterdir()) if p.suffix in (".csv", ".jsonl", ".ndjson")]
-    return found[0] if len(found) == 1 else None
+    files = [p for p in sorted(folder.iterdir()) if p.suffix in (".csv", ".jsonl", ".ndjson")]
+    return files[0] if len(files) == 1 else None
 
 
 def _read_file(path: Path) -> dict[str, Series]:
@@ -69,13 +69,11 @@ def _read_file(path: Path) -> dict[str, Series]:
             return _read_csv(path)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise OmarlError(f"{path} cannot be read: {error}") from None
-    raise OmarlError(
-        f"{path} is no kind of file that is known: .csv, .json or .jsonl, or a TensorBoard file ({EVENTS}...)"
-    )
+    raise OmarlError(f"{path} has an unknown format; known are .csv, .json, .jsonl and TensorBoard ({EVENTS}...)")
 
 
 def _read_csv(path: Path) -> dict[str, Series]:
-    """A table with a head line; cells that are no numbers are left out."""
+    """Reads a table with a header line; cells that are not numbers are left out."""
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
         sample = lines.readline()
         lines.seek(0)
@@ -83,7 +81,7 @@ def _read_csv(path: Path) -> dict[str, Series]:
         rows = csv.reader((line for line in lines if not line.startswith("#")), delimiter=separator)
         head = [name.strip() for name in next(rows, [])]
         if len(head) < 2 or any(_number(name) is not None for name in head):
-            raise OmarlError(f"{path} has no head line of column names, step and losses at least")
+            raise OmarlError(f"{path} has no header line with at least two column names (step and losses)")
         columns = list(zip(*(row for row in rows if len(row) == len(head)), strict=True))
     if not columns:
         return {}
@@ -91,19 +89,14 @@ def _read_csv(path: Path) -> dict[str, Series]:
 
 
 def _column(cells: tuple[str, ...]) -> NDArray[np.float64]:
-    """Numbers, NaN written as such, and -inf for what is no number: see ``_over_steps``."""
+    """The numbers of a column; cells that are not numbers are ``ABSENT``."""
     try:
         return np.array(cells, dtype=np.float64)
     except ValueError:
-        return np.array([_absent_or(cell) for cell in cells])
+        return np.array([ABSENT if (number := _number(cell)) is None else number for cell in cells])
 
 
-ABSENT = -np.inf  # no loss is: marks a cell without a number
-
-
-def _absent_or(cell: str) -> float:
-    number = _number(cell)
-    return ABSENT if number is None else number
+ABSENT = -np.inf  # marks a cell without a number; no loss has this value
 
 
 def _number(text: str) -> float | None:
@@ -114,18 +107,19 @@ def _number(text: str) -> float | None:
 
 
 def _read_json(path: Path) -> dict[str, Series]:
-    """One object a line, or one list of objects, nested ones by path; or Sacred's metrics file."""
+    """Reads one object per line, one list of objects, or Sacred's metrics file; nested names are joined to a path."""
     text = path.read_text(encoding="utf-8", errors="replace")
     records = [record for line in text.splitlines() if (record := _parsed(line)) is not None]
     if not records:
-        whole = _parsed(text, (dict, list))
-        if isinstance(whole, dict) and whole and all(isinstance(v, dict) and "values" in v for v in whole.values()):
-            return {name: series_of(*_pairs(m)) for name, m in whole.items()}
-        if isinstance(whole, dict) and whole and all(isinstance(v, list) for v in whole.values()):
-            return _over_steps({n: np.array([_plain(v) for v in column]) for n, column in whole.items()})
-        records = [r for r in whole if isinstance(r, dict)] if isinstance(whole, list) else []
+        content = _parsed(text, (dict, list))
+        columns = list(content.values()) if isinstance(content, dict) else []
+        if columns and all(isinstance(column, dict) and "values" in column for column in columns):
+            return {name: series_of(*_pairs(column)) for name, column in content.items()}
+        if columns and all(isinstance(column, list) for column in columns):
+            return _over_steps({name: np.array([_plain(v) for v in column]) for name, column in content.items()})
+        records = [r for r in content if isinstance(r, dict)] if isinstance(content, list) else []
     if not records:
-        raise OmarlError(f"{path} holds no JSON objects, one a line: {{'step': 1, 'kl': 2.5, ...}}")
+        raise OmarlError(f"{path} contains no JSON objects, one per line: {{'step': 1, 'kl': 2.5, ...}}")
     flat = [dict(_flattened(record)) for record in records]
     names = dict.fromkeys(name for record in flat for name in record)
     return _over_steps({n: np.array([record.get(n, ABSENT) for record in flat]) for n in names})
@@ -144,14 +138,14 @@ def _plain(raw: Any) -> float:
 
 def _parsed(text: str, kinds: tuple[type, ...] = (dict,)) -> Any:
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except ValueError:
         return None
-    return found if isinstance(found, kinds) else None
+    return value if isinstance(value, kinds) else None
 
 
 def _flattened(record: Mapping[str, Any], path: str = "") -> Iterable[tuple[str, float]]:
-    """Numbers of nested objects by path: ``info/learner/vae/kl``."""
+    """The numbers of nested objects, named by path: ``info/learner/vae/kl``."""
     for name, value in record.items():
         if isinstance(value, Mapping):
             yield from _flattened(value, f"{path}{name}/")
@@ -160,7 +154,7 @@ def _flattened(record: Mapping[str, Any], path: str = "") -> Iterable[tuple[str,
 
 
 def _over_steps(columns: dict[str, NDArray[np.float64]]) -> dict[str, Series]:
-    """Every other column over the step column; over the row's number where there is none that grows."""
+    """All other columns as series over the step column, or over the row number if there is no step column."""
     by_name = {name.lower(): name for name in columns}
     ends = {name.lower().rsplit("/", 1)[-1]: name for name in reversed(list(columns))}
     steps = None
@@ -172,14 +166,14 @@ def _over_steps(columns: dict[str, NDArray[np.float64]]) -> dict[str, Series]:
     t = columns[steps] if steps is not None else np.arange(len(next(iter(columns.values()))), dtype=np.float64)
     result = {}
     for name, value in columns.items():
-        there = (value != ABSENT) & np.isfinite(t)
-        if name != steps and there.any():
-            result[name] = series_of(t[there], value[there])
+        present = (value != ABSENT) & np.isfinite(t)
+        if name != steps and present.any():
+            result[name] = series_of(t[present], value[present])
     return result
 
 
 def _grows(column: NDArray[np.float64]) -> bool:
-    """Whether a column can be the steps: finite somewhere, never falling, and not all the same."""
+    """Whether a column can be the steps: at least half finite, never falling, and not constant."""
     known = column[np.isfinite(column)]
     return (
         len(known) >= 0.5 * len(column)
@@ -190,7 +184,7 @@ def _grows(column: NDArray[np.float64]) -> bool:
 
 
 def _read_events_below(folder: Path) -> dict[str, Series]:
-    """All event files of a folder; a tag in several subfolders is prefixed by its folder's name."""
+    """Reads all event files below a folder; tags of several subfolders are prefixed by the subfolder's path."""
     places = sorted({file.parent for file in folder.rglob(f"*{EVENTS}*")})
     result: dict[str, Series] = {}
     for place in places:
@@ -200,12 +194,12 @@ def _read_events_below(folder: Path) -> dict[str, Series]:
 
 
 def _read_events(path: Path) -> dict[str, Series]:
-    """The scalars of one TensorBoard file or folder."""
+    """Reads the scalars of one TensorBoard file or folder."""
     try:
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
         from tensorboard.util.tensor_util import make_ndarray
     except ImportError:
-        raise OmarlError(f"{path} is a TensorBoard file, and the package tensorboard is not installed") from None
+        raise OmarlError(f"{path} is a TensorBoard file, but the package tensorboard is not installed") from None
     events = EventAccumulator(str(path), size_guidance={"scalars": 0, "tensors": 0})
     events.Reload()
     tags = events.Tags()

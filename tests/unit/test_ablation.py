@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from omarl.ablation import FIRST, REMEDIES, Trial, movement, sawtooth, settings, train_on
 from omarl.ablation.ablate import POINT
-from omarl.analysis.ablation_report import COLUMNS, holds, write_report
+from omarl.analysis.ablation_report import COLUMNS, count_stable, write_report
 from omarl.components.vae_trainer import VAEConfig
 
 
@@ -15,7 +15,7 @@ def stream(updates=80, seed=0):
     return (rng.normal(size=(updates, 32, 3)) @ mixing).astype(np.float32)
 
 
-def test_each_remedy_changes_one_thing_of_the_first_settings():
+def test_each_setting_changes_one_thing_of_the_first():
     first = vars(settings(VAEConfig())["first settings"].config)
     assert first["vae_lr"] == 5e-4 and first["omg_vae_alpha"] == 0.001 and first["grad_norm_clip"] == 5
     for name, trial in settings(VAEConfig()).items():
@@ -31,8 +31,8 @@ def test_the_same_seed_and_stream_give_the_same_training():
     assert len(one["curves"]["vae_kl_loss"]) == 4
 
 
-def test_movement_of_a_known_curve():
-    """A KL that rises by a tenth over the last half, without any wiggle."""
+def test_movement_matches_a_known_curve():
+    """A KL that rises linearly by a tenth over the last half."""
     kl = np.concatenate([np.full(50, 10.0), np.linspace(10, 11, 50)])
     rest = {name: np.zeros(100) for name in ("vae_recon_loss", "vae_clipped_share")}
     found = movement({"vae_kl_loss": kl, **rest}, np.zeros(100))
@@ -42,12 +42,12 @@ def test_movement_of_a_known_curve():
     assert movement({"vae_kl_loss": wave, **rest}, np.zeros(100))["kl_oscillation"] == pytest.approx(0.07, rel=0.1)
 
 
-def test_holds_counts_seeds_within_both_bounds():
+def test_count_stable_counts_seeds_within_both_bounds():
     rows = [{"kl_drift": d, "kl_oscillation": o} for d, o in ((-0.1, 0.05), (0.11, 0.0), (0.0, 0.06), (-0.2, 0.0))]
-    assert holds(rows) == 1
+    assert count_stable(rows) == 1
 
 
-def test_the_report_is_written_with_every_setting(tmp_path: Path):
+def test_the_report_contains_every_setting(tmp_path: Path):
     results = {
         name: [{"seed": s, **train_on(stream(), stream()[0], trial, s)} for s in range(2)]
         for name, trial in list(settings(VAEConfig()).items())[:3]
@@ -62,14 +62,14 @@ def test_the_report_is_written_with_every_setting(tmp_path: Path):
     assert POINT == 20
 
 
-def test_a_sawtooth_of_known_depth():
-    """Batches of 100 updates; each rises from 8 to 10, then the next begins at 8 again: 2 / 9."""
+def test_sawtooth_depth_matches_a_known_curve():
+    """In each batch of 100 updates the loss rises from 8 to 10; the next batch starts at 8: 2 / 9."""
     teeth = np.tile(np.repeat(np.linspace(8, 10, 20), 5), 6)
     assert sawtooth(teeth, 100) == pytest.approx(2 / 9, rel=0.01)
     assert sawtooth(np.linspace(10, 11, 600), 100) < 0.01
 
 
-def test_refreshed_batches_are_trained_on_in_turn_and_discarded():
+def test_refreshed_batches_are_used_one_after_another():
     batches = np.stack([np.random.default_rng(i).normal(size=(60, 4)) + i for i in range(6)]).astype(np.float32)
     trials = settings(VAEConfig(), updates=20)
     assert trials["a third of the updates"].updates == 7 and trials["batches 4 times as large"].joined == 4

@@ -1,4 +1,4 @@
-"""Comparing runs: who belongs together, what the numbers are, whose files can be read."""
+"""Comparison of runs: grouping, the numbers in the table, and the files of omarl and of forks."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ def ours(folder, name, seed, values, key="mpe2.simple_spread_v3", **config):
 
 
 def forks(folder, name, values):
-    """As EPyMARL's FileStorageObserver leaves it."""
+    """The files of a run as EPyMARL's FileStorageObserver writes them."""
     folder.mkdir(parents=True)
     metric = {"steps": list(range(0, 1000 * len(values), 1000)), "values": values, "timestamps": [""] * len(values)}
     (folder / "metrics.json").write_text(json.dumps({"test_total_return_mean": metric}))
@@ -29,14 +29,14 @@ def forks(folder, name, values):
     return folder
 
 
-def test_finals_and_areas_by_hand(tmp_path):
+def test_finals_and_areas_match_hand_computed_values(tmp_path):
     rising = [0.0] * 10 + [10.0]
     for seed, scale in enumerate((1.0, 2.0, 3.0)):
         ours(tmp_path / "runs" / str(seed), "iql", seed, [scale * v for v in rising])
     rows, files = compare(CompareConfig(runs=str(tmp_path / "runs"), out=str(tmp_path / "out")))
     (row,) = rows
     assert (row.task, row.label, row.seeds, row.steps) == ("simple_spread_v3", "iql", 3, 10_000)
-    # the last tenth holds the points at 9,000 and 10,000: 0 and 10, 20, 30
+    # the last tenth has the points at 9,000 and 10,000: 0 and 10, 20, 30
     assert row.final.point == pytest.approx(10.0)
     assert 5 <= row.final.low < 10 < row.final.high <= 15
     assert row.area.point == pytest.approx(0.5 * 0.1 * 20, rel=0.06)
@@ -47,17 +47,17 @@ def test_finals_and_areas_by_hand(tmp_path):
     assert "iql" in format_rows(rows, files)
 
 
-def test_until_compares_what_runs_had_got_to(tmp_path):
+def test_until_limits_the_compared_steps(tmp_path):
     for seed, slope in enumerate((1.0, 2.0)):
         ours(tmp_path / "runs" / str(seed), "iql", seed, [slope * v for v in (0.0, 10.0, 20.0, 100.0)])
     (row,), _ = compare(CompareConfig(runs=str(tmp_path / "runs"), until=1500, out=str(tmp_path / "out")))
-    assert row.steps == 1500 and row.final.point == pytest.approx(1.5 * 15)  # half-way from 10 to 20, two slopes
+    assert row.steps == 1500 and row.final.point == pytest.approx(1.5 * 15)  # half-way from 10 to 20
     assert row.area.point == pytest.approx(1.5 * 7.5, rel=0.01)
-    (whole,), _ = compare(CompareConfig(runs=str(tmp_path / "runs"), until=9000, out=str(tmp_path / "out")))
-    assert whole.steps == 3000 and whole.final.point == pytest.approx(150)
+    (complete,), _ = compare(CompareConfig(runs=str(tmp_path / "runs"), until=9000, out=str(tmp_path / "out")))
+    assert complete.steps == 3000 and complete.final.point == pytest.approx(150)
 
 
-def test_forks_stand_beside_ours(tmp_path):
+def test_runs_of_forks_are_compared_with_omarls(tmp_path):
     ours(tmp_path / "a", "vdn", 1, [1.0, 2.0, 3.0], key="mpe2.simple_spread_v3")
     forks(tmp_path / "b", "vdn_epymarl", [1.0, 2.0, 4.0])
     rows, _ = compare(CompareConfig(runs=f"[{tmp_path}/a, {tmp_path}/b]", out=str(tmp_path / "out")))
@@ -65,55 +65,55 @@ def test_forks_stand_beside_ours(tmp_path):
         ("simple_spread_v3", "vdn"),
         ("simple_spread_v3", "vdn_epymarl"),
     ]
-    assert rows[1].final.point == 4 and not np.isfinite(rows[1].final.low)  # one seed leaves no interval
+    assert rows[1].final.point == 4 and not np.isfinite(rows[1].final.low)  # no interval for one seed
 
 
-def test_a_label_is_the_name(tmp_path):
+def test_runs_are_named_by_their_label_or_algorithm(tmp_path):
     for i, label in enumerate(("", "mine", "mine", "default_label", "default_labels")):
         ours(tmp_path / "runs" / str(i), "iql", i, [1.0, 2.0], label=label)
     rows, _ = compare(CompareConfig(runs=str(tmp_path / "runs"), out=str(tmp_path / "out")))
     assert sorted((row.label, row.seeds) for row in rows) == [("default_labels", 1), ("iql", 2), ("mine", 2)]
 
 
-def test_groups_are_told_apart_by_further_keys(tmp_path):
+def test_further_keys_separate_groups(tmp_path):
     for seed, lr in enumerate((0.1, 0.1, 0.2)):
         ours(tmp_path / "r" / str(seed), "iql", seed, [1.0, 2.0], lr=lr)
     rows, _ = compare(CompareConfig(runs=[str(tmp_path / "r")], by=["lr"], out=str(tmp_path / "out")))
     assert [(row.label, row.seeds) for row in rows] == [("iql lr=0.1", 2), ("iql lr=0.2", 1)]
 
 
-def test_a_longer_run_counts_as_far_as_the_shortest_goes(tmp_path):
+def test_curves_are_compared_up_to_the_shortest_runs_end(tmp_path):
     ours(tmp_path / "r" / "1", "iql", 1, [0.0, 1.0, 1.0])
     ours(tmp_path / "r" / "2", "iql", 2, [0.0, 1.0, 1.0, 99.0, 99.0])
     rows, _ = compare(CompareConfig(runs=str(tmp_path / "r"), out=str(tmp_path / "out")))
     assert rows[0].steps == 2000 and rows[0].final.point == 1.0
 
 
-def test_what_makes_runs_no_mere_repetitions_is_told(tmp_path, caplog, monkeypatch):
+def test_problems_of_a_group_are_reported(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("omarl"), "propagate", True)
     ours(tmp_path / "r" / "1", "iql", 1, [0.0] * 10, lr=0.1)
     ours(tmp_path / "r" / "2", "iql", 2, [0.0] * 10, lr=0.1, env_workers=2)
     ours(tmp_path / "r" / "5", "iql", 2, [None])
     words = {"runs": str(tmp_path / "r"), "out": str(tmp_path / "out")}
     compare(CompareConfig(**words))
-    few = "fewer than 5 seeds, too few for an interval to be relied on: iql on simple_spread_v3"
+    few = "fewer than 5 seeds, so the interval is unreliable: iql on simple_spread_v3"
     assert caplog.messages == [f"left out: {tmp_path}/r/5 has not logged a return", f"{few} (2)"]
     caplog.clear()
     ours(tmp_path / "r" / "3", "iql", 3, [0.0] * 4, lr=0.2)
     ours(tmp_path / "r" / "4", "iql", 1, [0.0] * 9, lr=0.1, checkpoint_path="gone/1")
     compare(CompareConfig(**words))
     assert [line.partition(": ")[2] for line in caplog.messages[1:-1]] == [
-        "runs differ in lr; by=[lr] tells them apart",
-        f"compared up to step 3,000, where {tmp_path}/r/3 ends; another has 9,000",
-        f"2 runs have the seed 1 and each counts as one of its own: {tmp_path}/r/1, {tmp_path}/r/4",
-        f"{tmp_path}/r/4 goes on from gone/1, which is not found; its curve begins there",
+        "runs differ in lr; by=[lr] separates them",
+        f"compared up to step 3,000, where {tmp_path}/r/3 ends; another run has 9,000",
+        f"2 runs have the seed 1, and each counts separately: {tmp_path}/r/1, {tmp_path}/r/4",
+        f"{tmp_path}/r/4 resumes gone/1, which was not found; its curve starts there",
     ]
     assert caplog.messages[-1] == f"{few} (4)"
     with pytest.raises(ConfigError, match="by: no run has the key 'lrr'"):
         compare(CompareConfig(**words, by="lrr"))
 
 
-def test_five_seeds_of_each_are_no_doubt(tmp_path, caplog, monkeypatch):
+def test_five_equal_runs_with_different_seeds_give_no_warning(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("omarl"), "propagate", True)
     for seed in range(5):
         ours(tmp_path / "r" / str(seed), "iql", seed, [0.0, 1.0])
@@ -130,38 +130,38 @@ def test_a_resumed_run_is_joined_to_its_predecessors(tmp_path, caplog, monkeypat
     (row,), (_, table, _) = compare(CompareConfig(runs=str(tmp_path / "r"), out=str(tmp_path / "out")))
     assert (row.seeds, row.steps, row.final.point) == (1, 4000, 400.0)
     assert f"{tmp_path}/r/3 is joined to {second}" in caplog.text
-    # 0, 1, 20, 300, 400 at the five steps: straight lines between
+    # 0, 1, 20, 300, 400 at the five steps, interpolated linearly
     assert row.area.point == pytest.approx((0.5 + 10.5 + 160 + 350) / 4, rel=0.01)
     # the first command took 20 s to step 2,000, the second 300 s to step 3,000, the third 800 s to step 4,000
     assert row.seconds == pytest.approx(20 + 300 + 800)
     assert float(next(iter(csv.DictReader(table.open())))["seconds"]) == pytest.approx(row.seconds)
     (alone,), _ = compare(CompareConfig(runs=[str(tmp_path / "r" / "3")], out=str(tmp_path / "out")))
-    assert alone.area.point == row.area.point  # found where checkpoint_path leads
+    assert alone.area.point == row.area.point  # the predecessors are found by checkpoint_path
 
 
 def lined(folder, seed, values, wall, **config):
-    """A run with a clock: ``wall`` seconds a step."""
+    """A run with wall-clock times: ``wall`` seconds per step."""
     ours(folder, "iql", seed, [0.0], **config)
     lines = [json.dumps({"t_env": t, "wall_s": wall * t, "test_return_mean": v}) for t, v in values.items()]
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     return folder
 
 
-def test_a_predecessor_under_another_name_stays_a_run_of_its_own(tmp_path):
+def test_a_predecessor_with_another_name_is_also_compared(tmp_path):
     first = lined(tmp_path / "r" / "1", 1, {0: 0.0, 1000: 1.0}, wall=0.01)
     ours(tmp_path / "r" / "2", "vdn", 1, [5.0], checkpoint_path=str(first))
     rows, _ = compare(CompareConfig(runs=str(tmp_path / "r"), out=str(tmp_path / "out")))
     assert [(row.label, row.seeds) for row in rows] == [("iql", 1), ("vdn", 1)]
 
 
-def test_runs_that_go_on_from_each_other_end(tmp_path):
+def test_runs_that_resume_each_other_do_not_loop_forever(tmp_path):
     for name, other in (("1", "2"), ("2", "1")):
         lined(tmp_path / "r" / name, 1, {0: 0.0, 1000: 1.0}, wall=0.01, checkpoint_path=str(tmp_path / "r" / other))
     (row,), _ = compare(CompareConfig(runs=str(tmp_path / "r"), out=str(tmp_path / "out")))
     assert row.seeds == 2
 
 
-def test_seconds_come_from_the_runs_own_clocks(tmp_path):
+def test_seconds_come_from_wall_s_or_sacreds_timestamps(tmp_path):
     for seed, wall in enumerate((0.01, 0.02, 0.4)):
         lined(tmp_path / "r" / str(seed), seed, {0: 0.0, 1000: 1.0}, wall=wall)
     fork = forks(tmp_path / "f" / "1", "vdn", [1.0, 2.0, 3.0])
@@ -177,7 +177,7 @@ def test_seconds_come_from_the_runs_own_clocks(tmp_path):
     assert any(line.startswith("| simple_spread_v3 | qmix | 1 | 2,000 | - |") for line in lines)
 
 
-def test_gaps_are_left_out(tmp_path):
+def test_missing_values_are_left_out(tmp_path):
     ours(tmp_path / "r" / "1", "iql", 1, [0.0, None, 4.0, None])
     rows, _ = compare(CompareConfig(runs=str(tmp_path / "r"), out=str(tmp_path / "out")))
     assert rows[0].final.point == 4.0
@@ -194,12 +194,12 @@ def test_patterns_and_folders_find_each_run_once(tmp_path):
 @pytest.mark.parametrize(
     ("runs", "metric", "message"),
     [
-        ("", "", "runs: say which"),
-        ("nowhere", "", "nowhere holds no run"),
+        ("", "", "runs: name the runs"),
+        ("nowhere", "", "nowhere contains no run"),
         ("here", "vae_kl_loss", "metric: none of the 1 runs has logged vae_kl_loss"),
     ],
 )
-def test_what_cannot_be_compared_is_said(tmp_path, monkeypatch, runs, metric, message):
+def test_runs_that_cannot_be_compared_give_an_error(tmp_path, monkeypatch, runs, metric, message):
     monkeypatch.chdir(tmp_path)
     ours(tmp_path / "here", "iql", 1, [1.0])
     with pytest.raises(ConfigError, match=message):
@@ -207,7 +207,7 @@ def test_what_cannot_be_compared_is_said(tmp_path, monkeypatch, runs, metric, me
     assert not (tmp_path / "out").exists()
 
 
-def test_a_run_that_logged_no_number_is_left_out(tmp_path):
+def test_a_run_without_a_finite_value_is_left_out(tmp_path):
     ours(tmp_path / "r" / "1", "iql", 1, [None, None])
     with pytest.raises(ConfigError, match="none of the 1 runs has logged"):
         compare(CompareConfig(runs=str(tmp_path / "r"), out=str(tmp_path / "out")))

@@ -1,4 +1,4 @@
-"""Names that two networks share, weights that rounding hides, and leaps that look like new batches."""
+"""Ambiguous names of series, weights hidden by rounding, and jumps that resemble new batches."""
 
 import numpy as np
 import pytest
@@ -16,20 +16,20 @@ def symptoms(arrays, **config):
     return [f.symptom for f in diagnose_arrays(arrays, config=config).findings]
 
 
-def test_an_explained_variance_that_mirrors_the_reconstruction_is_the_vaes():
+def test_an_explained_variance_that_mirrors_the_reconstruction_is_used():
     logged = {"losses/kl": KL, "losses/reconstruction": RECON, "losses/vae_total": RECON + 1.8 * KL}
     mirrored = {**logged, "losses/explained_variance": 1 - RECON / 22}
     assert symptoms(mirrored) == ["kl_weight_too_large"]
 
 
-def test_a_critics_explained_variance_is_not_taken_for_the_vaes():
+def test_a_critics_explained_variance_is_ignored():
     logged = {"losses/kl": KL, "losses/reconstruction": RECON, "losses/vae_total": RECON + 1.8 * KL}
     critics = {**logged, "losses/explained_variance": 0.1 + 0.05 * RNG.normal(size=N)}
     assert symptoms(critics) == symptoms(logged)
     assert not diagnose_arrays(critics).measured.get("unexplained")
 
 
-def test_a_weight_that_the_total_does_not_show_is_too_small():
+def test_a_weight_hidden_by_rounding_is_too_small():
     kl = 250 * (1 - np.exp(-8 * X)) + RNG.normal(size=N)
     recon = 4.5 + 250 * np.exp(-20 * X) + 0.02 * RNG.normal(size=N)
     assert symptoms({"kl": kl, "recon": recon, "vae_loss": recon + 1e-9 * kl}) == ["kl_weight_too_small"]
@@ -37,7 +37,7 @@ def test_a_weight_that_the_total_does_not_show_is_too_small():
     assert "kl_weight_too_small" not in heavier
 
 
-def leaping(intervals):
+def jumping(intervals):
     kl, recon = np.full(800, 13.0), np.full(800, 2.4)
     at = 150
     for interval in intervals:
@@ -50,13 +50,13 @@ def leaping(intervals):
     return {"kl": kl + 0.2 * noise[0] - 12 * start, "recon": recon + 0.05 * noise[1] + 30 * start}
 
 
-def test_irregular_leaps_upwards_at_a_very_high_rate_are_the_optimisers():
-    irregular = leaping([90, 140, 105, 150, 95])
+def test_irregular_jumps_at_a_very_high_learning_rate_are_the_optimisers():
+    irregular = jumping([90, 140, 105, 150, 95])
     assert symptoms(irregular, vae_lr=0.02)[0] == "learning_rate_too_high"
     assert "learning_rate_too_high" not in symptoms(irregular, vae_lr=5e-4)
 
 
-def test_a_weight_above_the_elbos_is_too_large_where_most_of_the_marginals_cost_remains():
+def test_a_weight_above_one_is_too_large_if_the_reconstruction_stays_near_the_marginals():
     kl = 2.7 / (1 + np.exp(-30 * (X - 0.4))) + 0.02 * np.abs(RNG.normal(size=N))
 
     def logged(end):
@@ -67,9 +67,10 @@ def test_a_weight_above_the_elbos_is_too_large_where_most_of_the_marginals_cost_
     assert symptoms(logged(8.5)) == []
 
 
-def test_a_prefix_that_names_a_vae_makes_its_losses_known():
+def test_losses_with_a_vae_prefix_are_recognised():
     kl, recon = 6 + 0.1 * RNG.normal(size=N), 0.4 + 0.01 * RNG.normal(size=N)
-    found = diagnose_arrays({"state_vae_kl": kl, "state_vae_recon": recon, "state_vae_loss": recon + 0.01 * kl})
-    assert abs(found.measured["kl_mean"] - 6) < 0.1 and abs(found.measured["kl_weight"] - 0.01) < 1e-3
+    arrays = {"state_vae_kl": kl, "state_vae_recon": recon, "state_vae_loss": recon + 0.01 * kl}
+    measured = diagnose_arrays(arrays).measured
+    assert abs(measured["kl_mean"] - 6) < 0.1 and abs(measured["kl_weight"] - 0.01) < 1e-3
     with pytest.raises(ConfigError, match="no VAE"):
         diagnose_arrays({"policy_kl": kl, "team_reward_loss": recon})

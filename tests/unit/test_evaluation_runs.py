@@ -1,4 +1,4 @@
-"""The doctor's evaluation runs are reproducible and as their labels say; a doctor without judgement misses a bar."""
+"""The doctor's evaluation runs are reproducible and match their labels; constant verdicts fail the evaluation."""
 
 import sys
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_counts_and_labels_are_complete(chosen):
     assert 30 <= min(lengths) <= 40 and 9000 <= max(lengths) <= 10_000
 
 
-def test_the_sets_share_no_run():
+def test_the_two_sets_have_no_run_in_common():
     from dataclasses import replace
 
     first, second = ({replace(spec, name="", why="").__repr__() for spec in _simulated(chosen)} for chosen in (1, 2))
@@ -55,7 +55,7 @@ def test_the_sets_share_no_run():
     assert not {t.world for t in _trained(1)} & {t.world for t in _trained(2)}
 
 
-def test_both_labels_of_the_second_set_come_with_and_without_what_hosts_may_log():
+def test_optional_series_occur_in_healthy_and_faulty_runs_of_the_second_set():
     specs = _simulated(2)
     for healthy in (True, False):
         group = [spec for spec in specs if bool(spec.accepted) is not healthy]
@@ -69,7 +69,7 @@ def test_both_labels_of_the_second_set_come_with_and_without_what_hosts_may_log(
 
 
 @pytest.mark.parametrize("chosen", [1, 2])
-def test_a_simulated_run_is_the_same_each_time(chosen):
+def test_simulated_runs_are_reproducible(chosen):
     import doctor_eval_runs as runs
 
     for spec in _simulated(chosen)[1::11]:
@@ -81,7 +81,7 @@ def test_a_simulated_run_is_the_same_each_time(chosen):
 
 
 @pytest.mark.parametrize(("chosen", "host"), [(1, "prioritised"), (2, "epochs"), (2, "window")])
-def test_a_real_training_is_the_same_each_time(chosen, host):
+def test_real_trainings_are_reproducible(chosen, host):
     from dataclasses import replace
 
     from doctor_eval_real import train
@@ -92,8 +92,8 @@ def test_a_real_training_is_the_same_each_time(chosen, host):
 
 
 @pytest.mark.parametrize("chosen", [1, 2])
-def test_healthy_curves_hold_or_move_for_a_reason(chosen):
-    """Without noise: KL within 10% over the last half, or the weighted total falls, or a policy changed."""
+def test_healthy_curves_are_stable_or_improve_or_follow_a_policy_change(chosen):
+    """Without noise, the KL stays within 10% over the last half, the weighted total falls, or a policy changed."""
     from doctor_eval_runs import clean
 
     for spec in _simulated(chosen)[:30]:
@@ -106,8 +106,8 @@ def test_healthy_curves_hold_or_move_for_a_reason(chosen):
         assert curves.kl[half] >= 3, spec.name
 
 
-def test_faults_of_the_kl_weight_in_the_second_set_are_as_large_as_their_labels_say():
-    """Too large: a third to two thirds explained. Too small: over five nats a latent. Collapse: nothing explained."""
+def test_faults_of_the_kl_weight_in_the_second_set_have_the_stated_size():
+    """Too large: 1/3 to 2/3 explained. Too small: over five nats per latent. Collapse: nothing explained."""
     from doctor_eval_runs import clean
 
     for spec in _simulated(2)[30:]:
@@ -121,7 +121,7 @@ def test_faults_of_the_kl_weight_in_the_second_set_are_as_large_as_their_labels_
             assert explained < 0.02 and kl < 0.01, spec.name
 
 
-def test_logged_total_is_reconstruction_and_weighted_kl_as_the_host_reduces_them():
+def test_the_logged_total_is_the_reconstruction_plus_the_weighted_kl():
     from doctor_eval_runs import series_of
     from doctor_eval_table import SPECS
 
@@ -132,7 +132,7 @@ def test_logged_total_is_reconstruction_and_weighted_kl_as_the_host_reduces_them
         np.testing.assert_allclose(total[1], recon[1] + weight * kl[1], rtol=1e-9)
 
 
-def test_outliers_are_single_points_and_at_most_three_in_a_hundred():
+def test_outliers_are_isolated_points_of_the_given_share():
     from doctor_eval_curves import Curves, add_outliers
 
     flat = np.ones(500)
@@ -142,7 +142,7 @@ def test_outliers_are_single_points_and_at_most_three_in_a_hundred():
     assert len(places) == 15 and places[-1] == 499 and np.diff(places).min() > 1
 
 
-def test_doctors_without_judgement_miss_a_bar():
+def test_constant_verdicts_fail_the_evaluation():
     from doctor_eval import Run, Verdict, rates, right, without_judgement
 
     runs = [Run(f"h{i}", "real", Path(), (), "", {}) for i in range(10)]
@@ -156,7 +156,7 @@ def test_doctors_without_judgement_miss_a_bar():
     assert (alarms.cases, misses.cases, first.cases) == (10, 10, 0)
 
 
-def test_wilson_interval_of_a_published_case():
+def test_wilson_interval_matches_a_published_case():
     """81 of 263 (Newcombe 1998, table I): 0.2553 to 0.3662."""
     from doctor_eval import wilson
 

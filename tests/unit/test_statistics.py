@@ -1,4 +1,4 @@
-"""Statistics over seeds: against their definitions, closed forms, and their own promise (coverage)."""
+"""Statistics over seeds, compared with definitions, closed forms, and the stated coverage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_interquartile_mean_is_the_mean_of_the_middle_half() -> None:
     assert interquartile_mean([7.0]) == 7
 
 
-def test_interquartile_mean_takes_the_whole_matrix_unless_told_an_axis() -> None:
+def test_interquartile_mean_uses_all_values_or_one_axis() -> None:
     scores = np.random.default_rng(0).normal(size=(6, 4))
     middle = np.sort(scores.ravel())[6:18]
     assert interquartile_mean(scores) == pytest.approx(middle.mean())
@@ -37,7 +37,7 @@ def test_bootstrap_agrees_with_all_resamples_of_three_seeds() -> None:
     np.testing.assert_allclose(got[1:], np.quantile(every, [0.1, 0.9]))
 
 
-def test_bootstrap_resamples_each_task_on_its_own() -> None:
+def test_bootstrap_resamples_each_task_separately() -> None:
     seen = set()
 
     def spy(table: np.ndarray) -> float:
@@ -53,7 +53,7 @@ def test_bootstrap_never_moves_a_score_to_another_task() -> None:
     assert stratified_bootstrap_interval(scores, np.mean) == (11, 11, 11)
 
 
-def test_bootstrap_repeats_with_its_seed_and_widens_with_confidence() -> None:
+def test_bootstrap_is_reproducible_and_widens_with_confidence() -> None:
     scores = np.random.default_rng(1).normal(size=(8, 3))
     first = stratified_bootstrap_interval(scores, reps=300)
     assert first == stratified_bootstrap_interval(scores, reps=300)
@@ -64,13 +64,13 @@ def test_bootstrap_repeats_with_its_seed_and_widens_with_confidence() -> None:
     assert wide.low < first.low < first.point < first.high < wide.high
 
 
-def test_one_seed_has_a_point_and_no_bounds() -> None:
+def test_one_seed_gives_nan_bounds() -> None:
     for got in (stratified_bootstrap_interval([[1.0, 3.0]]), mean_interval([2.0])):
         assert got.point == 2
         assert np.isnan(got.low) and np.isnan(got.high)
 
 
-def test_mean_interval_in_closed_form() -> None:
+def test_mean_interval_matches_the_closed_form() -> None:
     # Two values: s / sqrt(2) = half their distance, and t(1 df, 0.975) = tan(0.475 pi).
     half = np.tan(0.475 * np.pi)
     assert mean_interval([-1.0, 1.0]) == pytest.approx((0, -half, half))
@@ -78,21 +78,21 @@ def test_mean_interval_in_closed_form() -> None:
 
 
 @pytest.mark.parametrize("confidence", [0.8, 0.95])
-def test_mean_interval_covers_as_often_as_it_says(confidence: float) -> None:
+def test_mean_interval_has_the_stated_coverage(confidence: float) -> None:
     samples = np.random.default_rng(0).normal(3, 2, size=(2000, 5))
     intervals = (mean_interval(sample, confidence) for sample in samples)
     covered = np.mean([low <= 3 <= high for _, low, high in intervals])
     assert covered == pytest.approx(confidence, abs=3 * np.sqrt(confidence * (1 - confidence) / 2000))
 
 
-def test_bootstrap_covers_nearly_as_often_as_it_says() -> None:
+def test_bootstrap_intervals_have_nearly_the_stated_coverage() -> None:
     samples = np.random.default_rng(0).normal(size=(150, 20, 2))
     intervals = (stratified_bootstrap_interval(sample, np.mean, reps=200) for sample in samples)
     covered = np.mean([low <= 0 <= high for _, low, high in intervals])
     assert 0.88 <= covered <= 0.99
 
 
-def test_intervals_apart() -> None:
+def test_intervals_apart_only_without_common_values() -> None:
     low, middle, high = Interval(1, 0, 2), Interval(2, 1.5, 3), Interval(4, 3.5, 5)
     assert intervals_apart(low, high) and intervals_apart(high, low)
     assert not intervals_apart(low, middle)
@@ -102,19 +102,19 @@ def test_intervals_apart() -> None:
 
 @pytest.mark.parametrize("function", [interquartile_mean, stratified_bootstrap_interval, mean_interval])
 @pytest.mark.parametrize("culprit", [np.nan, np.inf])
-def test_what_is_not_finite_is_refused_by_its_place(function, culprit: float) -> None:
+def test_non_finite_input_is_refused_with_its_index(function, culprit: float) -> None:
     with pytest.raises(ValueError, match=rf"\[1\] is {culprit}"):
         function([0.0, culprit, 2.0])
 
 
-def test_other_bad_input_is_refused() -> None:
+def test_invalid_input_is_refused() -> None:
     with pytest.raises(ValueError, match=r"scores\[1, 0\] is nan"):
         stratified_bootstrap_interval([[0.0, 1.0], [np.nan, 1.0]])
     with pytest.raises(ValueError, match="empty"):
         mean_interval([])
     with pytest.raises(ValueError, match="confidence"):
         mean_interval([1.0, 2.0], confidence=95)
-    with pytest.raises(ValueError, match="one number a seed"):
+    with pytest.raises(ValueError, match="one number per seed"):
         mean_interval([[1.0, 2.0]])
     with pytest.raises(ValueError, match="shape"):
         stratified_bootstrap_interval(np.zeros((2, 2, 2)))

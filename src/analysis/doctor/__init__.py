@@ -1,4 +1,4 @@
-"""The doctor: reads a run of any VAE, says what it suffers from, why, and what helps."""
+"""The doctor: diagnoses training runs of any VAE, with the cause of each symptom and a remedy."""
 
 from .examination import DiagnoseConfig, diagnose, diagnose_arrays, examine, format_findings
 from .findings import SYMPTOMS, Diagnosis, Finding

@@ -1,8 +1,7 @@
-"""From a run to a verdict.
+"""Examines runs: from series or a run's folder to a diagnosis.
 
-``examine`` looks at series in memory and is quick enough for a running training; ``diagnose`` reads a run's
-directory and writes what was found. What each number means stands in ``symptoms``; what is concluded from it,
-in the files of rules.
+``examine`` takes series in memory and is fast enough to be called during training. ``diagnose`` reads a run's folder
+and writes the diagnosis. ``analysis/symptoms.py`` defines the measurements, and the files ``rules_*.py`` the rules.
 """
 
 from __future__ import annotations
@@ -23,14 +22,16 @@ from ..tables import read_any, run_directory
 from .advice import advice
 from .findings import EXPLAINS, HARMLESS, SYMPTOMS, Diagnosis, Facts, Finding
 from .measuring import measure
-from .reading import canonical, how_it_ended, is_ours, require_some_loss, translated
-from .rules_of_causes import RULES_OF_CAUSES, clipped_share, rounded, share
-from .rules_of_data import RULES_OF_DATA
-from .rules_of_motion import RULES_OF_MOTION
-from .rules_of_weight import RULES_OF_WEIGHT
+from .reading import canonical, is_ours, require_vae_loss, run_status, translated
+from .rules_common import kl_share, rounded, share_clipped
+from .rules_data import RULES_OF_DATA
+from .rules_latents import RULES_OF_LATENTS
+from .rules_motion import RULES_OF_MOTION
+from .rules_optimiser import RULES_OF_OPTIMISER
+from .rules_weight import RULES_OF_WEIGHT
 from .weights import recon_notes
 
-RULES = (*RULES_OF_CAUSES, *RULES_OF_WEIGHT, *RULES_OF_DATA, *RULES_OF_MOTION)
+RULES = (*RULES_OF_OPTIMISER, *RULES_OF_WEIGHT, *RULES_OF_DATA, *RULES_OF_LATENTS, *RULES_OF_MOTION)
 
 
 @dataclass(frozen=True)
@@ -43,37 +44,39 @@ class DiagnoseConfig(OutputKeys):
 
 
 def diagnose(config: DiagnoseConfig) -> Diagnosis:
-    """Reads a run, examines it, and writes diagnosis.json, diagnosis.md, diagnosis.png and suggested.yaml.
+    """Reads and examines a run, and writes diagnosis.json, diagnosis.md, diagnosis.png and suggested.yaml.
 
     Raises:
-        ConfigError, OmarlError: not a run, nothing logged, nothing of a VAE, or ``out`` cannot be written.
+        ConfigError, OmarlError: ``run`` is not a run, has no metrics or no VAE, or ``out`` cannot be written.
     """
     from .report import write_report
 
     if not config.run:
-        raise ConfigError("run: say which run, run=DIRECTORY (the folder that holds metrics.jsonl or metrics.json)")
+        raise ConfigError("run: name the run, run=FOLDER (the folder with metrics.jsonl or metrics.json)")
     run = Path(config.run)
     logged = read_any(run)
     folder = run_directory(run)
-    found = canonical(logged, config.diagnose)
-    require_some_loss(found, logged)
-    status, failure = how_it_ended(folder)
+    series = canonical(logged, config.diagnose)
+    require_vae_loss(series, logged)
+    status, failure = run_status(folder)
     settings = read_config(folder)
-    diagnosis = examine(found, settings, failure)
+    diagnosis = examine(series, settings, failure)
     if status == "RUNNING":
-        diagnosis = replace(diagnosis, notes=(*diagnosis.notes, "The run is still being written: this is it so far."))
+        note = "The run is still being written; the diagnosis covers the data so far."
+        diagnosis = replace(diagnosis, notes=(*diagnosis.notes, note))
     elif status and status != "COMPLETED":
-        diagnosis = replace(diagnosis, notes=(*diagnosis.notes, f"The run ended as {status}. {failure}".strip()))
-    return write_report(diagnosis, run, config.out, found, settings)
+        note = f"The run ended with status {status}. {failure}".strip()
+        diagnosis = replace(diagnosis, notes=(*diagnosis.notes, note))
+    return write_report(diagnosis, run, config.out, series, settings)
 
 
 def examine(series: Mapping[str, Series], config: Mapping[str, Any], failure: str = "") -> Diagnosis:
-    """A verdict on series in memory.
+    """Diagnoses series in memory.
 
     Args:
-        series: by metric name, ours or a fork's usual ones.
-        config: the run's keys, ours or a fork's; may be empty.
-        failure: the error that ended the run, if one did.
+        series: by metric name, omarl's or usual names of forks.
+        config: the run's configuration with omarl's or a fork's keys; may be empty.
+        failure: the error that ended the run, if any.
     """
     settings = translated(config)
     facts = measure(canonical(series), settings, failure, is_ours(settings))
@@ -90,17 +93,17 @@ def examine(series: Mapping[str, Series], config: Mapping[str, Any], failure: st
 def diagnose_arrays(
     arrays: Mapping[str, Any], steps: Any = None, config: Mapping[str, Any] | None = None, **named: str
 ) -> Diagnosis:
-    """A verdict on arrays of any training loop: ``diagnose_arrays({"kl": kl, "recon": recon, "loss": loss})``.
+    """Diagnoses arrays of any training loop: ``diagnose_arrays({"kl": kl, "recon": recon, "loss": loss})``.
 
     Args:
-        arrays: name -> values [points] of the KL, the reconstruction loss, the total, the KL weight, ...; names as
-            in ``reading.ROLES`` or as a fork logs them. Tensors and lists are taken too.
-        steps: [points], or name -> steps; 0, 1, 2, ... unless given.
-        config: the run's keys, where there are any: ``vae_lr``, ``omg_vae_alpha``, ``latent_dim``, ...
-        named: role -> name, for names that are not known.
+        arrays: name -> values [points] of the KL, the reconstruction loss, the total, the KL weight, ...; the names
+            are those in ``reading.ROLES``. Tensors and lists are allowed.
+        steps: [points], or name -> steps; by default 0, 1, 2, ...
+        config: the run's configuration, if any: ``vae_lr``, ``omg_vae_alpha``, ``latent_dim``, ...
+        named: role -> name, for other names.
 
     Raises:
-        ConfigError: nothing of a VAE among the names, or lengths that differ.
+        ConfigError: no name is that of a VAE's loss, or lengths differ.
     """
     series = {}
     for name, raw in arrays.items():
@@ -110,27 +113,27 @@ def diagnose_arrays(
         if len(t) != len(values):
             raise ConfigError(f"{name}: {len(values)} values, but {len(t)} steps")
         series[name] = series_of(t, values)
-    known = {"kl": "vae_kl_loss", "recon": "vae_recon_loss", "loss": "vae_loss", "alpha": "vae_alpha"}
-    series = {known.get(name, name) if known.get(name) not in series else name: s for name, s in series.items()}
-    found = canonical(series, named)
-    require_some_loss(found, series)
-    return examine(found, config or {})
+    own = {"kl": "vae_kl_loss", "recon": "vae_recon_loss", "loss": "vae_loss", "alpha": "vae_alpha"}
+    series = {own.get(name, name) if own.get(name) not in series else name: s for name, s in series.items()}
+    renamed = canonical(series, named)
+    require_vae_loss(renamed, series)
+    return examine(renamed, config or {})
 
 
 def ordered(findings: Iterable[Finding]) -> list[Finding]:
-    """What the weight's schedule drives first, then causes; what a finding further up brings about joins it."""
-    rest = sorted(findings, key=_place)
+    """Sorts findings by importance and merges the effects of a finding into its ``explains``."""
+    rest = sorted(findings, key=_rank)
     result: list[Finding] = []
     while rest:
         first, *rest = rest
-        owed = EXPLAINS.get(first.symptom, ())
-        follows = [f for f in rest if f.symptom in owed and not f.independent]
-        result.append(replace(first, explains=tuple(f.symptom for f in follows)))
-        rest = [f for f in rest if f not in follows]
+        effects = [f for f in rest if f.symptom in EXPLAINS.get(first.symptom, ()) and not f.independent]
+        result.append(replace(first, explains=tuple(f.symptom for f in effects)))
+        rest = [f for f in rest if f not in effects]
     return result
 
 
-def _place(finding: Finding) -> tuple[bool, int]:
+def _rank(finding: Finding) -> tuple[bool, int]:
+    """The sort key of a finding: broken trainings and effects of the weight's schedule first, then ``SYMPTOMS``."""
     broken = finding.symptom in ("negative_kl", "non_finite", "learning_rate_too_high")
     return not (broken or finding.driven_by_weight), SYMPTOMS.index(finding.symptom)
 
@@ -140,42 +143,42 @@ def _measured(facts: Facts) -> dict[str, Any]:
     return rounded(
         kl_mean=kl.mean, kl_drift=kl.drift, kl_oscillation=kl.oscillation, kl_sampling_noise=kl.noise,
         kl_points=kl.points, recon_mean=recon.mean, recon_drift=recon.drift, recon_oscillation=recon.oscillation,
-        kl_weight=facts.alpha, weighted_kl_over_reconstruction=share(facts), unexplained=facts.unexplained,
-        active_units=mean_of(facts.inside("vae_active_units")), updates=facts.updates,
-        clipped_share=clipped_share(facts), kl_at_end=facts.kl_level, kl_weight_known_from=facts.weight.source,
+        kl_weight=facts.alpha, weighted_kl_over_reconstruction=kl_share(facts), unexplained=facts.unexplained,
+        active_units=mean_of(facts.in_window("vae_active_units")), updates=facts.updates,
+        clipped_share=share_clipped(facts), kl_at_end=facts.kl_level, kl_weight_known_from=facts.weight.source,
         outliers=facts.outliers or None,
     )  # fmt: skip
 
 
 MISSING = {
-    "vae_kl_loss": "No KL was logged: nothing is said about it (diagnose.kl=NAME, if it has another name).",
-    "vae_recon_loss": "No reconstruction loss was logged: whether a KL that rises is of use is not known "
-    "(diagnose.recon=NAME, if it has another name).",
-    "vae_active_units": "No active units were logged: how many latents are used is judged by the KL alone.",
-    "vae_explained_variance": "No explained variance was logged: how good the reconstruction is, is not known.",
-    "vae_kl_loss_std": "Losses were logged without their spread: noise is recognised by its lack of memory.",
+    "vae_kl_loss": "No KL was logged, so it was not examined (if it has another name: diagnose.kl=NAME).",
+    "vae_recon_loss": "No reconstruction loss was logged, so the benefit of a rising KL is unknown "
+    "(if it has another name: diagnose.recon=NAME).",
+    "vae_active_units": "No active units were logged, so the number of used latents is estimated from the KL only.",
+    "vae_explained_variance": "No explained variance was logged, so the quality of the reconstruction is unknown.",
+    "vae_kl_loss_std": "Losses were logged without standard deviations; noise is recognised by its short memory.",
 }
 
 
 def _notes(facts: Facts) -> Iterable[str]:
-    """What else the reader should know."""
+    """Further remarks for the user."""
     yield from (text for name, text in MISSING.items() if name not in facts.series)
     optimiser = str(facts.config.get("vae_optimiser", facts.config.get("optimizer", "adam"))).lower()
     if "optim_alpha" in facts.config and optimiser == "adam":
         yield (
-            f"optim_alpha={facts.config['optim_alpha']} is RMSprop's smoothing constant; Adam does not read it, so "
-            "it is neither a cause nor a cure (vae_betas is what Adam reads)."
+            f"optim_alpha={facts.config['optim_alpha']} is RMSprop's smoothing constant. Adam does not read it, so "
+            "it is neither a cause nor a remedy (Adam reads vae_betas)."
         )
     if facts.config.get("vae_log_var_bound") == "exp_clamp":
         yield (
-            "vae_log_var_bound=exp_clamp is no KL where log_var is above ln 10: it pays for widening the posterior "
-            "without end there. tanh bounds log_var itself."
+            "vae_log_var_bound=exp_clamp does not give a KL where log_var is above ln 10: there the loss rewards "
+            "ever wider posteriors. vae_log_var_bound=tanh bounds log_var itself."
         )
     yield from facts.weight.notes
-    if not facts.weight.per_alpha > 1.5:  # a loss of ours in nats per state is a sum on purpose
+    if not facts.weight.per_alpha > 1.5:  # omarl's loss in nats per state is always a sum
         yield from recon_notes(facts.recon.mean, facts.kl.mean)
     if facts.outliers:
-        yield f"{facts.outliers} one-point outliers were taken for noise."
+        yield f"{facts.outliers} one-point outliers were treated as noise."
     peak = np.fmax(peak_of(facts.series.get("vae_grad_norm")), peak_of(facts.series.get("vae_grad_norm_max")))
     if mean_of(facts.series.get("vae_clipped_share")) == 0 and not peak > facts.number("grad_norm_clip"):
         most = f" (gradient norms reach {peak:.3g})" if np.isfinite(peak) else ""
@@ -186,13 +189,13 @@ def _notes(facts: Facts) -> Iterable[str]:
 
 
 def _falling(facts: Facts, findings: list[Finding]) -> Iterable[str]:
-    """A note on a KL that still falls, where no finding speaks of it."""
+    """A note on a KL that still falls, unless a finding covers it."""
     if facts.kl.drift < -DRIFT and facts.kl.mean > 0.5 and all(f.symptom in HARMLESS for f in findings):
-        yield f"The KL is still falling ({facts.kl.drift:+.0%} over the window): no fault, but not settled."
+        yield f"The KL has not converged: it falls by {-facts.kl.drift:.0%} over the window. This is not a fault."
 
 
 def format_findings(diagnosis: Diagnosis) -> str:
-    """For the console: each finding with its numbers, its cause, its remedy and how sure it is."""
+    """Formats a diagnosis for the console: each finding with evidence, cause, remedy and confidence."""
     lines = ["healthy" if diagnosis.healthy else f"not healthy: {diagnosis.findings[0].symptom}"]
     m = diagnosis.measured
     if "kl_drift" in m:
@@ -200,16 +203,16 @@ def format_findings(diagnosis: Diagnosis) -> str:
             f"   (steps {diagnosis.window.start:,.0f} to {diagnosis.window.end:,.0f}: KL {m['kl_mean']:.3g} nats, "
             f"drift {m['kl_drift']:+.1%}, oscillation {m['kl_oscillation']:.1%})"
         )
-    for place, finding in enumerate(diagnosis.findings, start=1):
-        lines += ["", f"{place}. {finding.symptom}   (sure: {finding.confidence:.0%})"]
-        lines.append("   seen:   " + ", ".join(f"{k}={v}" for k, v in finding.evidence.items()))
-        lines.append(f"   cause:  {finding.cause}")
+    for number, finding in enumerate(diagnosis.findings, start=1):
+        lines += ["", f"{number}. {finding.symptom}   (confidence: {finding.confidence:.0%})"]
+        lines.append("   evidence: " + ", ".join(f"{k}={v}" for k, v in finding.evidence.items()))
+        lines.append(f"   cause:    {finding.cause}")
         if finding.remedy:
-            lines.append("   remedy: " + " ".join(f"{k}={v}" for k, v in finding.remedy.items()))
+            lines.append("   remedy:   " + " ".join(f"{k}={v}" for k, v in finding.remedy.items()))
         if finding.advice:
-            lines.append(f"   remedy: {finding.advice}")
+            lines.append(f"   remedy:   {finding.advice}")
         if finding.explains:
-            lines.append(f"   brings: {', '.join(finding.explains)}")
+            lines.append(f"   explains: {', '.join(finding.explains)}")
     lines += ["", *(f"note: {note}" for note in diagnosis.notes)] if diagnosis.notes else []
     lines += ["", *(f"written: {file}" for file in diagnosis.files)] if diagnosis.files else []
     return "\n".join(lines)

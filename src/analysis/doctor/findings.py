@@ -1,4 +1,4 @@
-"""What the doctor says, and in which order."""
+"""The doctor's results: symptoms in order, findings, diagnosis, and the measured facts of a run."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..runs import Series
-from ..symptoms import NOTHING, Motion, Window
+from ..runs import Series, finite
+from ..symptoms import NO_MOTION, Motion, Window
 from .sawtooth import Teeth
-from .shapes import compact, finite
+from .shapes import thinned
 from .weights import Weight
 
-# Causes before what they bring about: of two findings the one further up is named first, unless the KL weight's
-# schedule drives one of them (``Finding.driven_by_weight``).
+# Causes precede their effects: of two findings, the one that is earlier here is named first, except that a finding
+# driven by the KL weight's schedule (``Finding.driven_by_weight``) precedes others.
 SYMPTOMS = (
     "negative_kl",
     "non_finite",
@@ -35,7 +35,7 @@ SYMPTOMS = (
     "sampling_noise",
 )
 
-# What a finding brings about, and so is not found a second time.
+# Effects of a symptom; they are listed in its finding's ``explains`` instead of separately.
 EXPLAINS: Mapping[str, tuple[str, ...]] = {
     "negative_kl": (
         "non_finite", "posterior_collapse", "kl_explosion", "kl_growth", "kl_oscillation", "kl_weight_too_small",
@@ -64,24 +64,23 @@ EXPLAINS: Mapping[str, tuple[str, ...]] = {
     "kl_oscillation": ("kl_growth", "excursion"),
 }  # fmt: skip
 
-HARMLESS = frozenset({"sampling_noise"})  # told, but no fault of the training
+HARMLESS = frozenset({"sampling_noise"})  # reported, but not a fault of the training
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing the doctor has seen.
+    """A symptom with its evidence, cause and remedy.
 
     Attributes:
         symptom: one of ``SYMPTOMS``.
-        evidence: the numbers it rests on.
-        cause: the likely one, in a sentence.
-        remedy: configuration keys of ours with their new values; empty where none is known to help, and for a VAE
-            that is not ours.
+        evidence: the numbers on which the finding is based.
+        cause: the probable cause, one sentence without capital and full stop.
+        remedy: omarl's configuration keys with new values; empty if none is known to help, and for other VAEs.
         confidence: 0 to 1.
-        explains: further symptoms that were found and follow from this one.
-        advice: what to change in code, in a sentence, where the VAE is not ours.
-        driven_by_weight: the KL weight's schedule brings it about; such a finding is named first.
-        independent: a setting of its own brings it about, so that no other finding explains it.
+        explains: further symptoms that were found and are effects of this one.
+        advice: for VAEs of other packages, one sentence on what to change in the code.
+        driven_by_weight: the KL weight's schedule causes the symptom; such a finding is named first.
+        independent: a separate setting causes the symptom, so that no other finding explains it.
     """
 
     symptom: str
@@ -100,11 +99,11 @@ class Diagnosis:
     """All findings, the most important first.
 
     Attributes:
-        findings: ordered as ``SYMPTOMS``, consequences of others taken up into their ``explains``.
-        notes: what else is worth a line: what could not be judged and why, settings that do nothing.
-        measured: the numbers the verdict rests on.
-        window: where they were measured, in environment steps.
-        files: what was written.
+        findings: in the order of ``SYMPTOMS``; effects of others are listed in their ``explains``.
+        notes: further remarks, such as missing series or settings without effect.
+        measured: the numbers on which the verdict is based.
+        window: the environment steps over which they were measured.
+        files: the written files.
     """
 
     findings: tuple[Finding, ...]
@@ -115,14 +114,11 @@ class Diagnosis:
 
     @property
     def healthy(self) -> bool:
-        """No fault found, and enough seen to say so: a run that was too short is not healthy, only unknown.
-
-        Sampling noise alone leaves a run healthy.
-        """
+        """Whether no fault was found. A run that is too short is not healthy; sampling noise is not a fault."""
         return all(finding.symptom in HARMLESS for finding in self.findings)
 
     def as_dict(self) -> dict[str, Any]:
-        """For ``diagnosis.json``."""
+        """The content of ``diagnosis.json``."""
         return {
             "healthy": self.healthy,
             "findings": [asdict(finding) for finding in self.findings],
@@ -134,24 +130,24 @@ class Diagnosis:
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """A run, measured once for all rules. A number that is not known is NaN; a series that is not, None.
+    """The measured facts of a run, which all rules share. Unknown numbers are NaN; unknown series are None.
 
     Attributes:
-        series: by canonical name (``docs/metrics.md``), without one-point outliers, the KL in nats where known.
-        raw: the same as logged.
-        config: by our keys; a fork's are translated.
-        ours: whether the VAE is this package's, so that remedies may be its keys.
-        window, kl, recon: where it was measured, and how the two losses move there.
-        weight: what the KL weighs in the loss.
-        unexplained: the share of the states' variance (or nats) that the reconstruction lacks; NaN where only the
-            reconstruction loss is known. ``unexplained_late``: the same in the last tenth.
-        kl_level: median KL of the last tenth; its unit is nats unless ``units_known`` is False.
-        units_known: whether the KL is known or taken to be in nats of a state.
-        in_use: the KL rose while the reconstruction fell, so a small number is a matter of units.
+        series: by omarl's names (``docs/metrics.md``), without one-point outliers, with the KL in nats if possible.
+        raw: the series as logged.
+        config: the configuration by omarl's keys.
+        ours: whether the VAE is omarl's, so that remedies may be its keys.
+        window, kl, recon: the measured window, and the motion of the two losses in it.
+        weight: the KL's weight in the loss.
+        unexplained: the share of the states' variance (or nats) that the reconstruction does not explain; NaN if only
+            the reconstruction loss is known. ``unexplained_late``: the same at the end of the run.
+        kl_level: median KL at the end of the run, in nats unless ``units_known`` is False.
+        units_known: whether the KL is known or assumed to be in nats per state.
+        in_use: the curves show that the code is used, so a small KL must be in other units.
         kl_teeth, recon_teeth: sawteeth in the two losses.
-        started: enough updates that something can have been learned.
-        failure: how the run ended, if not well.
-        outliers: one-point outliers that were taken out.
+        started: enough updates were made that the VAE can have learned.
+        failure: the error that ended the run; empty if none.
+        outliers: number of one-point outliers that were removed.
     """
 
     series: Mapping[str, Series]
@@ -159,8 +155,8 @@ class Facts:
     window: Window
     raw: Mapping[str, Series] = field(default_factory=dict)
     ours: bool = True
-    kl: Motion = NOTHING
-    recon: Motion = NOTHING
+    kl: Motion = NO_MOTION
+    recon: Motion = NO_MOTION
     weight: Weight = field(default_factory=Weight)
     unexplained: float = float("nan")
     unexplained_drift: float = float("nan")
@@ -178,35 +174,35 @@ class Facts:
 
     @property
     def alpha(self) -> float:
-        """The KL weight that the run is heading for, as it multiplies the KL in the loss."""
+        """The KL weight at the end of the run, as a factor of the KL in the loss."""
         return self.weight.value
 
-    def inside(self, name: str) -> Series | None:
-        """A series' part in the window, None where it has none."""
-        found = self.series.get(name)
-        part = self.window.of(found) if found is not None else None
+    def in_window(self, name: str) -> Series | None:
+        """The part of a series in the window, None if it is empty."""
+        series = self.series.get(name)
+        part = self.window.of(series) if series is not None else None
         return part if part is not None and len(part) else None
 
-    def whole(self, name: str) -> Series:
-        """The finite points of a series, none where it was not logged."""
+    def points(self, name: str) -> Series:
+        """The finite points of a series; empty if it was not logged."""
         return finite(self.series.get(name))
 
     def curve(self, name: str) -> Series:
-        """The same in at most ``MAX_POINTS`` points, for shapes."""
-        return compact(self.whole(name))
+        """The finite points, thinned to ``MAX_POINTS``."""
+        return thinned(self.points(name))
 
-    def tail(self, name: str) -> Series:
-        """The last tenth of a series' finite points, 3 of them at least."""
-        found = self.whole(name)
-        last = max(3, len(found) // 10)
-        return Series(found.t[-last:], found.value[-last:])
+    def last_tenth(self, name: str) -> Series:
+        """The last tenth of a series' finite points (at least 3)."""
+        points = self.points(name)
+        last = max(3, len(points) // 10)
+        return Series(points.t[-last:], points.value[-last:])
 
     @property
     def is_explained_known(self) -> bool:
-        """Whether ``unexplained`` is measured."""
+        """Whether ``unexplained`` was measured."""
         return not math.isnan(self.unexplained)
 
     def number(self, key: str, default: float = float("nan")) -> float:
-        """A configuration's number."""
+        """The value of a key; ``default`` if it is not a number."""
         value = self.config.get(key)
         return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else default

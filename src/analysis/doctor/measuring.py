@@ -1,4 +1,4 @@
-"""From series and configuration to ``Facts``: everything the rules look at, measured once."""
+"""Measures everything that the rules need, from series and configuration to ``Facts``."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ..runs import Series
+from ..runs import EMPTY, Series, finite
 from ..symptoms import Motion, Window, mean_of, measured_window, motion
 from .findings import Facts
 from .sawtooth import Teeth, find_teeth
-from .shapes import compact, finite, running_median, settled, spread, without_outliers
+from .shapes import highest_level, running_median, spread, thinned, without_outliers
 from .weights import units_from_information, weigh
 
-MIN_UPDATES = 200  # below which nothing need have been learned
+MIN_UPDATES = 200  # with fewer updates a VAE need not have learned anything
 LOSSES = ("vae_kl_loss", "vae_recon_loss", "vae_loss")
 CLEANED = (*LOSSES, *(f"{name}_max" for name in LOSSES), "vae_explained_variance", "vae_grad_norm")
 NAN = float("nan")
@@ -26,36 +26,36 @@ def measure(series: Mapping[str, Series], config: Mapping[str, Any], failure: st
     """Measures a run.
 
     Args:
-        series: by canonical name, as logged.
-        config: by our keys.
-        failure: the error that ended the run, if one did.
+        series: the series as logged, by omarl's names.
+        config: the configuration, by omarl's keys.
+        failure: the error that ended the run, if any.
         ours: whether the VAE is this package's.
     """
     cleaned, outliers = _cleaned(series)
     facts = Facts(cleaned, config, measured_window(np.empty(0)), raw=series, failure=failure, ours=ours,
                   outliers=outliers)  # fmt: skip
-    leader = next((series[n] for n in LOSSES if n in series), None)
-    if leader is None:
+    main = next((series[n] for n in LOSSES if n in series), None)
+    if main is None:
         return facts
-    facts = _weighed(facts)
-    updates, per_point = _updates(series, leader)
+    facts = _with_weight(facts)
+    updates, per_point = _updates(series, main)
     facts = replace(
-        facts, window=_window(facts, leader), updates=updates, updates_per_point=per_point,
-        started=not updates < MIN_UPDATES and len(leader) >= 8,
+        facts, window=_window(facts, main), updates=updates, updates_per_point=per_point,
+        started=not updates < MIN_UPDATES and len(main) >= 8,
     )  # fmt: skip
-    kl, recon = facts.whole("vae_kl_loss"), facts.whole("vae_recon_loss")
+    kl, recon = facts.points("vae_kl_loss"), facts.points("vae_recon_loss")
     facts = replace(facts, kl=_motion(facts, "vae_kl_loss"), recon=_motion(facts, "vae_recon_loss"),
                     kl_level=late_level(kl))  # fmt: skip
     unexplained, drift = _unexplained(facts)
     return replace(
         facts, unexplained=unexplained, unexplained_drift=drift, unexplained_late=_late_unexplained(facts),
-        in_use=is_in_use(kl, recon),
+        in_use=code_is_used(kl, recon),
         kl_teeth=_teeth(kl, recon), recon_teeth=_teeth(recon),
     )  # fmt: skip
 
 
 def _cleaned(series: Mapping[str, Series]) -> tuple[dict[str, Series], int]:
-    """The series without one-point outliers in what is judged, and the largest number taken out of one."""
+    """The series without one-point outliers, and the largest number of outliers in one series."""
     result, most = dict(series), 0
     for name in CLEANED:
         points = finite(series.get(name))
@@ -65,11 +65,11 @@ def _cleaned(series: Mapping[str, Series]) -> tuple[dict[str, Series], int]:
     return result, most
 
 
-def _weighed(facts: Facts) -> Facts:
-    """With the weight known, and the KL in nats where the factor is."""
+def _with_weight(facts: Facts) -> Facts:
+    """Adds the KL weight, and converts the KL to nats if the factor is known."""
     z = facts.number("vae_latent_dim")
     weight = weigh(facts.series, facts.config, z)
-    kl, explained = facts.whole("vae_kl_loss"), 1.0 - _late_unexplained(facts)
+    kl, explained = facts.points("vae_kl_loss"), 1.0 - _late_unexplained(facts)
     if len(kl):
         weight = units_from_information(late_level(kl), explained, weight, z)
     factor = weight.kl_factor
@@ -85,73 +85,73 @@ def _weighed(facts: Facts) -> Facts:
     return replace(facts, weight=weight, series=scaled)
 
 
-def _window(facts: Facts, leader: Series) -> Window:
-    """The last half, after the ramp of the weight where one was logged."""
+def _window(facts: Facts, main: Series) -> Window:
+    """The last half, after the end of the weight's ramp if the weight was logged."""
     ramped = facts.config.get("vae_alpha_schedule", "linear") in ("linear", "sigmoid")
     target = facts.number("omg_vae_alpha") if "vae_alpha_ramp" in facts.config else NAN
     alpha = facts.series.get("vae_alpha") if ramped else None
-    return measured_window(leader.t, alpha, None if math.isnan(target) else target)
+    return measured_window(main.t, alpha, None if math.isnan(target) else target)
 
 
 def _motion(facts: Facts, name: str) -> Motion:
-    part = facts.inside(name)
+    part = facts.in_window(name)
     known = facts.updates_per_point if not math.isnan(facts.updates_per_point) else None
-    return motion(part if part is not None else Series(np.empty(0), np.empty(0)), facts.inside(f"{name}_std"), known)
+    return motion(part if part is not None else EMPTY, facts.in_window(f"{name}_std"), known)
 
 
-def _updates(series: Mapping[str, Series], leader: Series) -> tuple[float, float]:
-    """The last number of updates, and how many stand behind one logged point; NaN where not known."""
+def _updates(series: Mapping[str, Series], main: Series) -> tuple[float, float]:
+    """The number of updates at the end, and the updates per logged point; NaN if unknown."""
     updates = series.get("updates")
-    if updates is None or len(updates) < 2 or len(leader) < 2:
+    if updates is None or len(updates) < 2 or len(main) < 2:
         return mean_of(updates), NAN
     done = float(np.nanmax(updates.value) - np.nanmin(updates.value))
-    stretch = (leader.t[-1] - leader.t[0]) / max(updates.t[-1] - updates.t[0], 1e-12)
-    return float(np.nanmax(updates.value)), max(1.0, done * stretch / (len(leader) - 1))
+    stretch = (main.t[-1] - main.t[0]) / max(updates.t[-1] - updates.t[0], 1e-12)
+    return float(np.nanmax(updates.value)), max(1.0, done * stretch / (len(main) - 1))
 
 
 def _unexplained_series(facts: Facts) -> Series | None:
-    """1 - explained variance, or reconstruction over that of a decoder that outputs the mean; None if unknown."""
-    explained = facts.whole("vae_explained_variance")
+    """1 - explained variance, or reconstruction loss over that of a decoder of the mean; None if unknown."""
+    explained = facts.points("vae_explained_variance")
     if len(explained) and np.median(explained.value[len(explained) // 2 :]) > -0.5:
         return Series(explained.t, 1.0 - explained.value)
-    recon, null = facts.whole("vae_recon_loss"), facts.whole("vae_recon_null")
+    recon, null = facts.points("vae_recon_loss"), facts.points("vae_recon_null")
     if len(recon) and len(null):
         return Series(recon.t, recon.value / np.maximum(np.interp(recon.t, null.t, null.value), 1e-9))
     return None
 
 
 def _late_unexplained(facts: Facts) -> float:
-    found = _unexplained_series(facts)
-    return late_level(found) if found is not None else NAN
+    unexplained = _unexplained_series(facts)
+    return late_level(unexplained) if unexplained is not None else NAN
 
 
 def _unexplained(facts: Facts) -> tuple[float, float]:
-    """See ``Facts``: over the window."""
-    found = _unexplained_series(facts)
-    if found is None:
+    """Mean and drift of the unexplained share over the window."""
+    unexplained = _unexplained_series(facts)
+    if unexplained is None:
         return NAN, NAN
-    part = facts.window.of(found)
+    part = facts.window.of(unexplained)
     moving = motion(part)
-    return (moving.mean, moving.drift) if moving.points else (mean_of(part if len(part) else found), NAN)
+    return (moving.mean, moving.drift) if moving.points else (mean_of(part if len(part) else unexplained), NAN)
 
 
 def late_level(series: Series) -> float:
-    """The median of the last twentieth of the points, of 3 at least."""
+    """The median of the last twentieth of the points (at least 3 points)."""
     return float(np.median(series.value[-max(3, len(series) // 20) :])) if len(series) else NAN
 
 
-def is_in_use(kl: Series, recon: Series) -> bool:
-    """Whether the code is in use by the curves alone, so that a small KL is a matter of units.
+def code_is_used(kl: Series, recon: Series) -> bool:
+    """Whether the curves show that the code is used, so that a small KL must be in other units than nats.
 
-    The KL rose from a trough and stayed; or it stayed, while the reconstruction fell long after the first tenth,
-    which a decoder without a code cannot bring about.
+    Either the KL rose from a trough and stayed high, or it stayed high while the reconstruction improved after the
+    first tenth, which a decoder without a code cannot do.
     """
-    kl, recon = compact(kl), compact(recon)
+    kl, recon = thinned(kl), thinned(recon)
     n = len(kl)
     if n < 20:
         return False
     value = running_median(kl.value, max(3, n // 40) | 1)
-    end, peak, low = late_level(kl), settled(kl.value), float(value[: n // 2].min())
+    end, peak, low = late_level(kl), highest_level(kl.value), float(value[: n // 2].min())
     noise = spread(kl.value[-max(5, n // 5) :]) / math.sqrt(max(3, n // 10))
     rose = end >= 0.5 * peak and end >= 3 * max(low, 0.0) and end - low > 6 * noise
     if not len(recon):
@@ -162,13 +162,13 @@ def is_in_use(kl: Series, recon: Series) -> bool:
 
 
 def _teeth(series: Series, beside: Series | None = None) -> Teeth | None:
-    """A sawtooth, looked for in the whole curve and, if its start hides it, in the last two thirds."""
+    """A sawtooth in the complete curve or, if the start hides it, in the last two thirds."""
     if len(series) < 20:
         return None
-    series = compact(series)
-    lives = np.flatnonzero(running_median(series.value, 5) > 0.1 * settled(series.value))
-    if len(lives) > 20:  # a code that died late had teeth until then
-        series = Series(series.t[: lives[-1] + 1], series.value[: lives[-1] + 1])
-    found = find_teeth(series, beside)
+    series = thinned(series)
+    alive = np.flatnonzero(running_median(series.value, 5) > 0.1 * highest_level(series.value))
+    if len(alive) > 20:  # after a late collapse, search only before it
+        series = Series(series.t[: alive[-1] + 1], series.value[: alive[-1] + 1])
+    teeth = find_teeth(series, beside)
     late = len(series) // 3
-    return found or find_teeth(Series(series.t[late:], series.value[late:]), beside)
+    return teeth or find_teeth(Series(series.t[late:], series.value[late:]), beside)

@@ -1,7 +1,4 @@
-"""The picture of a diagnosis: verdict and evidence in words on top, the series they rest on below.
-
-Words and curves never share a place: text stands above the panels only.
-"""
+"""Draws the picture of a diagnosis: verdict and evidence as text at the top, the measured series below."""
 
 from __future__ import annotations
 
@@ -10,11 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from ..figures import INK, MUTED, new_figure, save_figure
 from ..panels import BLUE, GREEN, PURPLE, VERMILLION, Panel
-from ..plots import INK, MUTED, draw_panel, save_figure
-from ..runs import Series
+from ..plots import draw_panel
+from ..runs import Series, finite
 from ..symptoms import straight_line
 from .findings import HARMLESS, Diagnosis, Finding
 
@@ -28,24 +24,21 @@ PANELS = (
     Panel("vae_active_units", "Active latent units", GREEN),
     Panel("vae_loss", "Total VAE loss", BLUE, loss=True),
 )
-WIDTH, LINE, WRAP = 10.0, 0.168, 150  # inches, inches of a line of text, characters of a line
-SHOWN = 3  # findings in words; the report has all of them
+WIDTH, LINE, WRAP = 10.0, 0.168, 150  # width and height of a line of text in inches, characters per line
+MAX_FINDINGS = 3  # findings written in the picture; the report has all
 FOOT = "steps  ·  shaded: the window measured  ·  dashed: the line for drift and oscillation"
-EVIDENCE = 7  # numbers of each
+EVIDENCE = 7  # numbers written for each finding
 
 
 def draw_diagnosis(diagnosis: Diagnosis, series: Mapping[str, Series], target: Path, title: str) -> Path:
-    """Draws verdict and evidence, the KL with the line it is measured against, and the other series."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    """Draws verdict and evidence, the KL with its straight line, and the other series."""
     from matplotlib.gridspec import GridSpec
 
     below = [panel for panel in PANELS if panel.metric in series and len(series[panel.metric])][:6]
     rows, words = -(-len(below) // 3), _words(diagnosis)
     head = 0.52 + LINE * len(words)
     height = head + 3.3 + 2.0 * rows + 0.25
-    figure = Figure(figsize=(WIDTH, height), dpi=150, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(WIDTH, height, dpi=150)
     verdict = "healthy" if diagnosis.healthy else diagnosis.findings[0].symptom.replace("_", " ")
     colour = GREEN if diagnosis.healthy else VERMILLION
     place: dict[str, Any] = {"x": 0.055, "va": "top", "ha": "left", "parse_math": False}
@@ -55,12 +48,12 @@ def draw_diagnosis(diagnosis: Diagnosis, series: Mapping[str, Series], target: P
     )
     for i, (text, tint, weight) in enumerate(words):
         figure.text(y=1 - (0.44 + LINE * i) / height, s=text, fontsize=8, color=tint, fontweight=weight, **place)
-    # Fixed margins: a layout engine would draw everything twice, and half the command's time goes into drawing.
+    # Fixed margins, because a layout engine would draw everything twice and drawing takes half the command's time.
     grid = GridSpec(1 + rows, 3, figure=figure, height_ratios=[1.6] + [1.0] * rows, left=0.055, right=0.985,
                     top=1 - (head + 0.3) / height, bottom=0.55 / height, wspace=0.22, hspace=0.4)  # fmt: skip
     main = figure.add_subplot(grid[0, :])
     _draw(main, TOP, series, diagnosis)
-    _draw_marks(main, series, diagnosis)
+    _draw_line(main, series, diagnosis)
     for i, panel in enumerate(below):
         ax = figure.add_subplot(grid[1 + i // 3, i % 3])
         _draw(ax, panel, series, diagnosis)
@@ -70,7 +63,7 @@ def draw_diagnosis(diagnosis: Diagnosis, series: Mapping[str, Series], target: P
 
 
 def _words(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
-    """Lines of text above the panels, with colour and weight."""
+    """The lines of text above the panels, as (text, colour, weight)."""
     m, lines = diagnosis.measured, []
     known = [f"{name} {m[key]:{form}}" for name, key, form in (
         ("KL", "kl_mean", ".3g"), ("drift", "kl_drift", "+.0%"), ("oscillation", "kl_oscillation", ".1%"),
@@ -80,36 +73,36 @@ def _words(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
     if isinstance(m.get("unexplained"), float):
         known.append(f"explained {1 - m['unexplained']:.0%}")
     lines.append(("   ".join(known), MUTED, "normal"))
-    for place, finding in enumerate(diagnosis.findings[:SHOWN], start=1):
-        lines += _of_finding(finding, place)
-    more = [finding.symptom for finding in diagnosis.findings[SHOWN:]]
+    for place, finding in enumerate(diagnosis.findings[:MAX_FINDINGS], start=1):
+        lines += _finding_lines(finding, place)
+    more = [finding.symptom for finding in diagnosis.findings[MAX_FINDINGS:]]
     if more:
         lines.append((f"and {', '.join(more)}", MUTED, "normal"))
     return lines
 
 
-def _of_finding(finding: Finding, place: int) -> list[tuple[str, str, str]]:
-    """One finding: its name and cause, its numbers, its remedy."""
+def _finding_lines(finding: Finding, place: int) -> list[tuple[str, str, str]]:
+    """The lines of one finding: its name, cause, evidence and remedy."""
     tint = MUTED if finding.symptom in HARMLESS else VERMILLION
-    name = f"{place}. {finding.symptom.replace('_', ' ')}  ({finding.confidence:.0%} sure)"
+    name = f"{place}. {finding.symptom.replace('_', ' ')}  (confidence {finding.confidence:.0%})"
     lines = [("", INK, "normal"), (name, tint, "bold")]
     lines += [
         (line, INK, "normal") for line in textwrap.wrap(f"{finding.cause[:1].upper()}{finding.cause[1:]}.", WRAP)
     ]
-    numbers = [f"{k.replace('_', ' ')} {_plain(v)}" for k, v in list(finding.evidence.items())[:EVIDENCE]]
-    lines += [(line, MUTED, "normal") for line in textwrap.wrap("seen: " + ", ".join(numbers), WRAP)]
+    numbers = [f"{k.replace('_', ' ')} {_format(v)}" for k, v in list(finding.evidence.items())[:EVIDENCE]]
+    lines += [(line, MUTED, "normal") for line in textwrap.wrap("evidence: " + ", ".join(numbers), WRAP)]
     remedy = "   ".join(f"{key}: {value}" for key, value in finding.remedy.items()) or finding.advice
     lines += [(line, BLUE, "normal") for line in textwrap.wrap(f"remedy: {remedy}", WRAP)] if remedy else []
     return lines
 
 
-def _plain(value: Any) -> str:
-    """A number without a needless decimal."""
+def _format(value: Any) -> str:
+    """A value as text; floats with four significant digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _narrow(ax: Any) -> None:
-    """For a small panel: no legend, the first panel's serves all; and a caption that leaves its title room."""
+    """Adapts a small panel: no legend (the first panel has one) and a short caption."""
     legend = ax.get_legend()
     if legend is not None:
         legend.remove()
@@ -118,7 +111,7 @@ def _narrow(ax: Any) -> None:
 
 
 def _draw(ax: Any, panel: Panel, series: Mapping[str, Series], diagnosis: Diagnosis) -> None:
-    """A metric over the shaded window."""
+    """Draws a metric, with the measured window shaded."""
     window = diagnosis.window
     if panel.metric in series and len(series[panel.metric]):
         draw_panel(ax, panel, dict(series))
@@ -133,14 +126,13 @@ def _draw(ax: Any, panel: Panel, series: Mapping[str, Series], diagnosis: Diagno
         ax.axvspan(window.start, window.end, color=SHADE, zorder=0, linewidth=0)
 
 
-def _draw_marks(ax: Any, series: Mapping[str, Series], diagnosis: Diagnosis) -> None:
-    """The straight line of drift and oscillation."""
+def _draw_line(ax: Any, series: Mapping[str, Series], diagnosis: Diagnosis) -> None:
+    """Draws the straight line from which drift and oscillation are measured."""
     kl = series.get("vae_kl_loss")
     if kl is None or "kl_drift" not in diagnosis.measured or ax.get_yscale() == "log":
         return
-    part = diagnosis.window.of(kl)
-    finite = np.isfinite(part.value)
-    if finite.sum() >= 3:
-        slope, level = straight_line(part.t[finite], part.value[finite])
-        ends = np.array([part.t[finite][0], part.t[finite][-1]])
+    part = finite(diagnosis.window.of(kl))
+    if len(part) >= 3:
+        slope, level = straight_line(part.t, part.value)
+        ends = part.t[[0, -1]]
         ax.plot(ends, level + slope * ends, "--", color=INK, linewidth=1.0)

@@ -1,4 +1,4 @@
-"""Reading any run: which logged series is which loss of the VAE, and which key means what."""
+"""Identifies the losses and keys of a VAE in runs of any package, by their names."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from ...types import ConfigError
-from ..runs import Series
+from ..runs import Series, finite
 
-# role -> our name, then those that forks log it under
+# role -> omarl's name, then names used by forks
 ROLES: Mapping[str, tuple[str, ...]] = {
     "kl": ("vae_kl_loss", "kld_loss", "vae_kld_loss", "omg_kld_loss", "omg_kl_loss", "omg_vae_kl_loss",
            "omg_vae_kld_loss", "omg_kl", "omg_kld", "vae_kl", "vae_kld", "kl_loss", "kld", "kl_div", "kl_divergence",
@@ -46,7 +46,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "updates": ("updates", "vae_updates", "train_steps", "n_updates"),
 }  # fmt: skip
 KNOWN = frozenset(alias for aliases in ROLES.values() for alias in aliases)
-# Names that a policy's loss bears as well: a VAE's only beside a series that is one's beyond doubt.
+# Ambiguous names that policies also use. They count as the VAE's only if another series certainly is the VAE's.
 SHARED = frozenset({"kl", "kl_loss", "kl_div", "kl_divergence", "nll", "mse", "mse_loss", "loss", "total_loss",
                     "alpha", "beta", "recon", "reconstruction", "elbo", "explained_variance",
                     "explained_var"})  # fmt: skip
@@ -55,9 +55,9 @@ VAE = re.compile(r"vae|omg|elbo|autoencoder|world_model", re.IGNORECASE)
 OURS_ALONE = ("vae_latent_dim", "vae_alpha_schedule", "vae_log_var_bound", "vae_alpha_ramp", "vae_betas",
               "vae_log_var_limit", "base_learner")  # fmt: skip
 COMPANIONS = ("_std", "_min", "_max")
-MIRRORED = -0.8  # the correlation of a VAE's explained variance with its reconstruction loss is below
+MIRRORED = -0.8  # a VAE's explained variance has a lower correlation with its reconstruction loss
 
-# our key -> those that forks write
+# omarl's key -> keys of forks
 KEYS: Mapping[str, tuple[str, ...]] = {
     "vae_lr": ("vae_learning_rate", "omg_vae_lr"),
     "omg_vae_alpha": ("vae_alpha", "omg_alpha", "kl_weight", "kld_weight", "kl_alpha", "kl_beta", "vae_beta", "beta"),
@@ -68,19 +68,19 @@ KEYS: Mapping[str, tuple[str, ...]] = {
 
 
 def is_ours(config: Mapping[str, Any]) -> bool:
-    """Whether a configuration is one of this package's VAE, so that its keys may be changed."""
+    """Whether a configuration is that of omarl's VAE, so that remedies may change its keys."""
     return sum(name in config for name in OURS_ALONE) >= 2
 
 
 def canonical(series: Mapping[str, Series], named: Mapping[str, Any] | None = None) -> dict[str, Series]:
-    """The series under our names, companions too; of a name with a path (``train/kld_loss``) its end counts.
+    """Renames series to omarl's names; of a name with a path (``train/kld_loss``), the last part counts.
 
     Args:
-        series: as logged.
-        named: role -> name, from the user (``diagnose.kl=NAME``).
+        series: the series as logged, including standard deviations and the like.
+        named: role -> name, given by the user (``diagnose.kl=NAME``).
 
     Raises:
-        ConfigError: a role or a name that is not there.
+        ConfigError: a role or a name does not exist.
     """
     named = named or {}
     for role, name in named.items():
@@ -88,10 +88,10 @@ def canonical(series: Mapping[str, Series], named: Mapping[str, Any] | None = No
             raise ConfigError(f"diagnose.{role}: no such series; there are {', '.join(ROLES)}")
         if name not in series:
             near = get_close_matches(str(name), series, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it logs {_some(series)}"
+            hint = f"did you mean {near[0]!r}?" if near else f"it logs {_list_names(series)}"
             raise ConfigError(f"diagnose.{role}: the run logs no {name!r}; {hint}")
     candidates = {role: _candidates(series, aliases) for role, aliases in ROLES.items()}
-    sure = {role: [n for n, is_shared in found if not is_shared] for role, found in candidates.items()}
+    sure = {role: [n for n, is_shared in names if not is_shared] for role, names in candidates.items()}
     has_recon = bool(sure["recon"]) or "recon" in named
     has_vae = has_recon or bool(sure["kl"]) or "kl" in named or bool(sure["loss"])
     result: dict[str, Series] = {}
@@ -104,30 +104,29 @@ def canonical(series: Mapping[str, Series], named: Mapping[str, Any] | None = No
             result[ours] = series[name]
             result |= {ours + c: series[name + c] for c in COMPANIONS if name + c in series}
     sure_variance = bool(sure["explained"]) or "explained" in named
-    result = _with_a_total(result, sure_total=bool(sure["loss"]) or "loss" in named)
-    return result if sure_variance else _with_its_own_variance(result)
+    result = _without_foreign_total(result, sure_total=bool(sure["loss"]) or "loss" in named)
+    return result if sure_variance else _without_foreign_variance(result)
 
 
 def _candidates(series: Mapping[str, Series], aliases: tuple[str, ...]) -> list[tuple[str, bool]]:
-    """The logged names that mean a role, best first, and whether a policy's loss might bear the name as well."""
-    found = []
+    """The logged names of a role in order of preference, and whether each may also be a policy's."""
+    candidates = []
     for name in series:
         *path, end = re.split(r"[/.]", name)
-        end = end.lower().replace("-", "_").replace(" ", "_")
-        owner, end = _owned(end)
+        owner, end = _split_owner(end.lower().replace("-", "_").replace(" ", "_"))
         if end not in aliases:
             continue
-        where = "/".join([*path, owner] if owner else path)
-        of_vae, of_policy = bool(VAE.search(where)), bool(POLICY.search(where))
+        prefix = "/".join([*path, owner] if owner else path)
+        of_vae, of_policy = bool(VAE.search(prefix)), bool(POLICY.search(prefix))
         is_shared = end in SHARED and not of_vae
         if not (is_shared and of_policy):
-            found.append(((not of_vae, aliases.index(end)), name, is_shared))
-    return [(name, is_shared) for _, name, is_shared in sorted(found, key=lambda each: each[0])]
+            candidates.append(((not of_vae, aliases.index(end)), name, is_shared))
+    return [(name, is_shared) for _, name, is_shared in sorted(candidates, key=lambda candidate: candidate[0])]
 
 
 @cache
-def _owned(end: str) -> tuple[str, str]:
-    """A name's owner and what is logged of it: state_vae_kl is the kl of a state_vae; "" where the name is known."""
+def _split_owner(end: str) -> tuple[str, str]:
+    """Splits a name into owner and quantity: state_vae_kl is the kl of state_vae. A known name has no owner, ""."""
     if end in KNOWN:
         return "", end
     owned = [alias for alias in KNOWN if re.search(rf"(vae|omg|autoencoder)_{alias}$", end)]
@@ -135,55 +134,51 @@ def _owned(end: str) -> tuple[str, str]:
     return (end.removesuffix(f"_{alias}"), alias) if alias else ("", end)
 
 
-def _with_a_total(found: dict[str, Series], sure_total: bool) -> dict[str, Series]:
-    """Without a series that is only called "loss" and is not at least the reconstruction: another network's."""
-    total, recon = found.get("vae_loss"), found.get("vae_recon_loss")
+def _without_foreign_total(series: dict[str, Series], sure_total: bool) -> dict[str, Series]:
+    """Removes an ambiguous "loss" that is smaller than the reconstruction loss, so it is another network's."""
+    total, recon = series.get("vae_loss"), series.get("vae_recon_loss")
     if total is None or sure_total:
-        return found
+        return series
     t = np.intersect1d(total.t, recon.t) if recon is not None else np.empty(0)
     if recon is not None and len(t) >= 3:
-        whole, part = total.value[np.isin(total.t, t)], recon.value[np.isin(recon.t, t)]
-        if np.nanmean(whole >= 0.999 * part) > 0.95:
-            return found
-    return {name: series for name, series in found.items() if not name.startswith("vae_loss")}
+        sums, part = total.value[np.isin(total.t, t)], recon.value[np.isin(recon.t, t)]
+        if np.nanmean(sums >= 0.999 * part) > 0.95:
+            return series
+    return {name: s for name, s in series.items() if not name.startswith("vae_loss")}
 
 
-def _with_its_own_variance(found: dict[str, Series]) -> dict[str, Series]:
-    """Without an "explained variance" that does not mirror the reconstruction loss: a critic's has the same name."""
-    explained, recon = found.get("vae_explained_variance"), found.get("vae_recon_loss")
-    if explained is None or recon is None:
-        return {name: series for name, series in found.items() if name != "vae_explained_variance"}
-    finite = np.isfinite(recon.value)
-    at = np.isfinite(explained.value)
-    if finite.sum() >= 8 and at.sum() >= 8:
-        loss = np.interp(explained.t[at], recon.t[finite], recon.value[finite])
-        value = explained.value[at]
-        if loss.std() > 0 and value.std() > 0 and np.corrcoef(loss, value)[0, 1] < MIRRORED:
-            return found
-    return {name: series for name, series in found.items() if name != "vae_explained_variance"}
+def _without_foreign_variance(series: dict[str, Series]) -> dict[str, Series]:
+    """Removes an ambiguous "explained variance" that does not mirror the reconstruction loss; critics log one too."""
+    explained, recon = finite(series.get("vae_explained_variance")), finite(series.get("vae_recon_loss"))
+    if len(recon) >= 8 and len(explained) >= 8:
+        loss = np.interp(explained.t, recon.t, recon.value)
+        varies = loss.std() > 0 and explained.value.std() > 0
+        if varies and np.corrcoef(loss, explained.value)[0, 1] < MIRRORED:
+            return series
+    return {name: s for name, s in series.items() if name != "vae_explained_variance"}
 
 
-def _some(names: Mapping[str, Any], most: int = 12) -> str:
-    """The first names, for an error's one line."""
+def _list_names(names: Mapping[str, Any], most: int = 12) -> str:
+    """The first names as text for an error message."""
     listed = [name for name in names if not name.endswith(COMPANIONS)]
     more = f" and {len(listed) - most} more" if len(listed) > most else ""
     return (", ".join(listed[:most]) + more) or "nothing"
 
 
-def require_some_loss(found: Mapping[str, Series], logged: Mapping[str, Series]) -> None:
-    """Raises where there is nothing of a VAE to look at."""
-    if not any(name in found for name in ("vae_kl_loss", "vae_recon_loss", "vae_loss")):
+def require_vae_loss(series: Mapping[str, Series], logged: Mapping[str, Series]) -> None:
+    """Raises ConfigError if none of the series is a VAE's loss."""
+    if not any(name in series for name in ("vae_kl_loss", "vae_recon_loss", "vae_loss")):
         if not logged:
-            raise ConfigError("run: nothing has been logged yet; diagnose it when it has run for a while")
+            raise ConfigError("run: nothing has been logged yet; diagnose the run later")
         raise ConfigError(
-            "run: there is no VAE in this run, or none under a name that is known; if there is one, say which "
-            "series are its losses with diagnose.kl=NAME diagnose.recon=NAME diagnose.loss=NAME. "
-            f"It logs {_some(logged)}"
+            "run: there is no VAE in this run, or its losses have unknown names. If there is a VAE, name the series "
+            "of its losses with diagnose.kl=NAME diagnose.recon=NAME diagnose.loss=NAME. "
+            f"It logs {_list_names(logged)}"
         )
 
 
 def translated(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration under our keys, numbers written as text read as numbers."""
+    """A configuration with omarl's keys; numbers that are strings are converted."""
     result = dict(config)
     for ours, others in KEYS.items():
         for name in others:
@@ -198,10 +193,10 @@ def translated(config: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def how_it_ended(run: Path) -> tuple[str, str]:
-    """Sacred's status of a run and the error that ended it, as far as ``run.json`` tells.
+def run_status(run: Path) -> tuple[str, str]:
+    """Sacred's status of a run and the error that ended it, from ``run.json``; empty if unknown.
 
-    The last line of the traceback; and where another error followed on the VAE's, the VAE's.
+    The error is the line about a non-finite VAE, if any, or else the last line of the traceback.
     """
     try:
         record = json.loads((run / "run.json").read_text(encoding="utf-8"))

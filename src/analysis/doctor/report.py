@@ -1,4 +1,4 @@
-"""Writing a diagnosis down: diagnosis.json, diagnosis.md, diagnosis.png and suggested.yaml."""
+"""Writes a diagnosis: diagnosis.json, diagnosis.md, diagnosis.png and suggested.yaml."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..tables import run_directory
 from .findings import Diagnosis
 from .reading import is_ours
 
-# What belongs to one run and not to the next: where it lay, what it went on from, how it drew.
+# Keys that suggested.yaml leaves out, because they belong to one run only.
 NOT_REPEATED = ("seed", "checkpoint_path", "load_step", "evaluate", "local_results_path", "__doc__")
 DEFAULT_ENV = "simple_tag"
 
@@ -26,20 +26,20 @@ DEFAULT_ENV = "simple_tag"
 def write_report(
     diagnosis: Diagnosis, run: Path, out: str, series: Mapping[str, Series], config: Mapping[str, Any]
 ) -> Diagnosis:
-    """Writes the four files; where neither ``out`` was given nor the run's directory takes them, says so.
+    """Writes the four files. If the run's folder cannot be written, a note of the diagnosis says so.
 
     Raises:
-        OmarlError: ``out`` was given and cannot be written.
+        OmarlError: ``out`` is given and cannot be written.
     """
     folder = Path(out).expanduser() if out else run_directory(run)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         files = _write_all(diagnosis, run, folder, series, config)
     except OSError as error:
-        why = error.strerror or str(error)
+        reason = error.strerror or str(error)
         if out:
-            raise OmarlError(f"out: cannot write into {folder} ({why})") from None
-        note = f"Nothing was written: {folder} takes no files ({why}). Give another folder with out=DIR."
+            raise OmarlError(f"out: cannot write into {folder} ({reason})") from None
+        note = f"Nothing was written: cannot write into {folder} ({reason}). Give another folder with out=DIR."
         return replace(diagnosis, notes=(*diagnosis.notes, note))
     return replace(diagnosis, files=tuple(str(file) for file in files))
 
@@ -62,7 +62,7 @@ def _write_all(
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity: null."""
+    """Replaces NaN and infinity by None, because JSON has neither."""
     if isinstance(value, Mapping):
         return {k: _finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -71,7 +71,7 @@ def _finite(value: Any) -> Any:
 
 
 def markdown(diagnosis: Diagnosis, run: Path) -> str:
-    """The diagnosis to read."""
+    """Formats the diagnosis as Markdown."""
     window = diagnosis.window
     verdict = "healthy" if diagnosis.healthy else f"**{diagnosis.findings[0].symptom}**"
     lines = [f"# Diagnosis of {run}", "", f"Verdict: {verdict}", ""]
@@ -81,29 +81,26 @@ def markdown(diagnosis: Diagnosis, run: Path) -> str:
         lines += [f"| {name} | {value} |" for name, value in diagnosis.measured.items()]
         lines.append("")
     for finding in diagnosis.findings:
-        lines += [f"## {finding.symptom}", "", f"{_sentence(finding.cause)} (sure: {finding.confidence:.0%})", ""]
+        cause = finding.cause[:1].upper() + finding.cause[1:]
+        lines += [f"## {finding.symptom}", "", f"{cause}. (Confidence: {finding.confidence:.0%})", ""]
         lines += [f"- {name}: {value}" for name, value in finding.evidence.items()] + [""]
         if finding.remedy:
             lines += ["```yaml", yaml.safe_dump(finding.remedy, sort_keys=False).rstrip(), "```", ""]
         if finding.advice:
             lines += [f"What to change: {finding.advice}", ""]
         if finding.explains:
-            lines += [f"It brings with it: {', '.join(finding.explains)}.", ""]
+            lines += [f"It also explains: {', '.join(finding.explains)}.", ""]
     if diagnosis.notes:
         lines += ["## Notes", "", *(f"- {note}" for note in diagnosis.notes), ""]
     remedied = any(finding.remedy for finding in diagnosis.findings)
     advised = any(finding.advice for finding in diagnosis.findings)
-    what = " with the remedies." if remedied else ", and what to change as comments." if advised else "."
-    lines += ["`suggested.yaml` holds the run's configuration" + what, ""]
+    addition = " with the remedies" if remedied else ", with the advice as comments" if advised else ""
+    lines += [f"`suggested.yaml` contains the run's configuration{addition}.", ""]
     return "\n".join(lines)
 
 
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + "."
-
-
 def remedies(diagnosis: Diagnosis) -> dict[str, tuple[Any, str]]:
-    """Each key to change: its value and the symptom that asks for it; of two that want one, the first named."""
+    """The keys to change, with the new value and the symptom; the first finding that names a key determines it."""
     wanted: dict[str, tuple[Any, str]] = {}
     for finding in diagnosis.findings:
         for name, value in finding.remedy.items():
@@ -112,15 +109,15 @@ def remedies(diagnosis: Diagnosis) -> dict[str, tuple[Any, str]]:
 
 
 def suggested_yaml(diagnosis: Diagnosis, config: Mapping[str, Any], run: Path, path: Path) -> str:
-    """Of our run a complete ``--config`` file with the remedies; of another its own keys, remedies as comments."""
+    """A complete ``--config`` file with the remedies; for other VAEs, the run's own keys and advice as comments."""
     if not is_ours(config):
-        return _of_another(diagnosis, config, run)
+        return _suggestion_for_other_vae(diagnosis, config, run)
     wanted, base = remedies(diagnosis), _own(config)
     lines = [
-        f"# The configuration of {run}, with what its diagnosis suggests.",
+        f"# The configuration of {run} with the changes that its diagnosis suggests.",
         f"# python main.py --config={path}{_env_option(config)}",
     ]
-    lines += ["# Nothing needed changing.", ""] if not wanted else [""]
+    lines += ["# No change is necessary.", ""] if not wanted else [""]
     for name, (value, symptom) in wanted.items():
         before = f"was {_inline(base[name])}" if name in base else "new"
         lines.append(f"{_line(name, value)}   # {symptom}: {before}")
@@ -129,25 +126,23 @@ def suggested_yaml(diagnosis: Diagnosis, config: Mapping[str, Any], run: Path, p
     return "\n".join(lines) + "\n"
 
 
-def _of_another(diagnosis: Diagnosis, config: Mapping[str, Any], run: Path) -> str:
-    """A VAE that is not ours does not read our keys: its configuration as it is, what to change in words."""
-    lines = [f"# What the diagnosis of {run} suggests. The VAE is not omarl's: these are changes in its code."]
+def _suggestion_for_other_vae(diagnosis: Diagnosis, config: Mapping[str, Any], run: Path) -> str:
+    """The unchanged configuration of a VAE that does not read omarl's keys, with the advice as comments."""
+    lines = [f"# Suggestions of the diagnosis of {run}. The VAE is not omarl's, so they are changes in its code."]
     lines += [f"# {finding.symptom}: {finding.advice}" for finding in diagnosis.findings if finding.advice]
-    lines += ["# Nothing needed changing."] if len(lines) == 1 else []
-    kept = {
-        name: value for name, value in config.items() if isinstance(value, str | int | float | bool | list | None)
-    }
-    return "\n".join([*lines, "", *(_line(name, value) for name, value in kept.items())]) + "\n"
+    lines += ["# No change is necessary."] if len(lines) == 1 else []
+    plain = {k: v for k, v in config.items() if isinstance(v, str | int | float | bool | list | None)}
+    return "\n".join([*lines, "", *(_line(name, value) for name, value in plain.items())]) + "\n"
 
 
 def _own(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The run's keys. One from before ``vae_formula`` keeps the loss that it was trained with."""
+    """The run's keys. For a run older than the key ``vae_formula``, its value is that of the loss used then."""
     kept = {name: value for name, value in config.items() if name not in NOT_REPEATED}
     return kept if "vae_formula" in config or "base_learner" not in config else kept | {"vae_formula": "mean"}
 
 
 def _env_option(config: Mapping[str, Any]) -> str:
-    """`` --env-config=NAME`` where the default environment's arguments would mix with the run's own."""
+    """The option `` --env-config=NAME`` if the default environment's arguments would be mixed with the run's."""
     own = config.get("env_args") or {}
     folder = CONFIG_DIR / "envs"
     if set(_env_args(folder / f"{DEFAULT_ENV}.yaml")) <= set(own):

@@ -1,8 +1,8 @@
-"""Finding a sawtooth: a curve that leaps at every new batch of data and recovers until the next one.
+"""Finds a sawtooth: a curve that jumps at every new batch of data and recovers until the next batch.
 
-A tooth has a steep edge and a slow recovery, always in the same direction. Waves are as steep on both sides, noise
-has edges in both directions, a change of policy does not recover. The batches' length need not be known, nor be
-the same for all of them.
+A tooth has a steep edge and a slow recovery, always in the same direction. Waves are equally steep on both sides,
+noise has edges in both directions, and after a change of policy the curve does not recover. The length of the batches
+need not be known or constant.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..runs import Series
-from ..symptoms import blocks
+from ..symptoms import block_means
 from .shapes import MAX_POINTS, ROBUST, running_median, smooth
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
 
 MIN_TEETH = 3
-MIN_DEPTH = 0.05  # of the level: what a healthy curve may leap at a new batch
-CLEAR = (4.0, 4.5, 5.0)  # standard deviations of all leaps that an edge must exceed, in curves of up to ...
-CURVES = (200, 1000)  # ... so many points, and in longer ones
+MIN_DEPTH = 0.05  # relative to the level; a healthy curve may jump less than this at a new batch
+LENGTHS = (200, 1000)  # points of short and of medium curves, at most
+CLEAR = (4.0, 4.5, 5.0)  # threshold of edges in short, medium and long curves, in standard deviations of all jumps
 WIDTHS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144)  # points averaged on both sides of an edge
 
 
@@ -30,13 +30,13 @@ class Teeth(NamedTuple):
     """A sawtooth.
 
     Attributes:
-        edges_found: how many.
-        period: steps between two edges, median.
-        depth: leap at an edge over the level before it, median; negative where the curve falls.
-        recovered: share of a leap that is made good before the next one, median.
+        edges_found: number of edges.
+        period: median number of steps between two edges.
+        depth: median jump at an edge, relative to the level before it; negative if the curve falls.
+        recovered: median share of a jump that is recovered before the next jump.
         irregularity: standard deviation of the periods over their mean.
         edges: steps of the edges.
-        clarity: the edges' median leap in standard deviations of all leaps.
+        clarity: the edges' median jump in standard deviations of all jumps.
     """
 
     edges_found: int
@@ -49,55 +49,56 @@ class Teeth(NamedTuple):
 
 
 def find_teeth(series: Series, beside: Series | None = None) -> Teeth | None:
-    """The clearest sawtooth in a curve without outliers and without gaps; None where there is none.
+    """The clearest sawtooth in a curve without outliers and gaps; None if there is none.
 
     Args:
         series: the curve.
-        beside: the reconstruction loss, where ``series`` is a KL: at a new batch it leaps up, which makes an edge
-            clearer.
+        beside: the reconstruction loss if ``series`` is a KL; it jumps up at a new batch, which makes edges clearer.
     """
-    t, value = blocks(series.t, series.value, MAX_POINTS)
+    t, value = block_means(series.t, series.value, MAX_POINTS)
     if len(value) < 20:
         return None
-    other = np.interp(t, *blocks(beside.t, beside.value, MAX_POINTS)) if beside is not None and len(beside) else None
-    found = []
+    other = None
+    if beside is not None and len(beside):
+        other = np.interp(t, *block_means(beside.t, beside.value, MAX_POINTS))
+    candidates = []
     for width in (w for w in WIDTHS if w <= len(value) / 9):
-        clear, leap, place = _clear_leaps(value, width)
-        beside_it = [None] if other is None else [None, _clear_leaps(other, width)[0]]
-        for also in beside_it:
-            teeth = _at_width(t, value, width, (clear, leap, place), also)
+        jumps = _scored_jumps(value, width)
+        for other_score in [None] if other is None else [None, _scored_jumps(other, width)[0]]:
+            teeth = _at_width(t, value, width, jumps, other_score)
             if teeth is not None:
-                found.append(teeth)
-    return max(found, key=lambda each: min(each.edges_found, 6) * min(each.clarity, 30), default=None)
+                candidates.append(teeth)
+    return max(candidates, key=lambda teeth: min(teeth.edges_found, 6) * min(teeth.clarity, 30), default=None)
 
 
 def _at_width(
-    t: Floats, value: Floats, width: int, leaping: tuple[Floats, Floats, Places], beside: Floats | None
+    t: Floats, value: Floats, width: int, jumps: tuple[Floats, Floats, Places], other_score: Floats | None
 ) -> Teeth | None:
-    clear, leap, place = leaping
+    """A sawtooth whose edges are found with means over ``width`` points."""
+    own_score, jump, place = jumps
     for sign in (-1.0, 1.0):
-        score = sign * clear if beside is None else (sign * clear + beside) / np.sqrt(2)
-        edges = _edges(score, sign * leap, width)
+        score = sign * own_score if other_score is None else (sign * own_score + other_score) / np.sqrt(2)
+        edges = _edges(score, sign * jump, width)
         if len(edges) < MIN_TEETH:
             continue
-        size = float(np.median(sign * leap[edges]))
-        against = _edges(-score, -sign * leap, width)
-        against = against[-sign * leap[against] > 0.6 * size]
-        teeth = _judged(t, value, place[edges], sign, float(np.median(score[edges])), len(against))
+        size = float(np.median(sign * jump[edges]))
+        opposite = _edges(-score, -sign * jump, width)
+        opposite = opposite[-sign * jump[opposite] > 0.6 * size]
+        teeth = _checked(t, value, place[edges], sign, float(np.median(score[edges])), len(opposite))
         if teeth is not None:
             return teeth
     return None
 
 
-def _clear_leaps(value: Floats, width: int) -> tuple[Floats, Floats, Places]:
-    """Leaps around their median: in robust standard deviations, relative to the level; and their places."""
-    leap, place = leaps(value, width)
-    leap = leap - float(np.median(leap))
-    return leap / max(ROBUST * float(np.median(np.abs(leap))), 1e-3), leap, place
+def _scored_jumps(value: Floats, width: int) -> tuple[Floats, Floats, Places]:
+    """Jumps minus their median, in robust standard deviations and relative to the level; and their places."""
+    jump, place = _jumps(value, width)
+    jump = jump - float(np.median(jump))
+    return jump / max(ROBUST * float(np.median(np.abs(jump))), 1e-3), jump, place
 
 
-def leaps(value: Floats, width: int) -> tuple[Floats, Places]:
-    """Means of ``width`` points after each place less means before it, over the level; and the places."""
+def _jumps(value: Floats, width: int) -> tuple[Floats, Places]:
+    """Means over ``width`` points after each place minus means before it, relative to the level; and the places."""
     sums = np.concatenate(([0.0], np.cumsum(value)))
     place = np.arange(width, len(value) - width + 1)
     before = (sums[place] - sums[place - width]) / width
@@ -108,14 +109,14 @@ def leaps(value: Floats, width: int) -> tuple[Floats, Places]:
     return (after - before) / np.maximum(level, 1e-12), place
 
 
-def limit_of(points: int) -> float:
+def _threshold(points: int) -> float:
     """See ``CLEAR``."""
-    return CLEAR[sum(points > n for n in CURVES)]
+    return CLEAR[sum(points > n for n in LENGTHS)]
 
 
-def _edges(clear: Floats, size: Floats, width: int) -> Places:
-    """Local maxima that are clear and large, a width apart, the largest first taken."""
-    free = (clear >= limit_of(len(clear))) & (size >= 0.8 * MIN_DEPTH)
+def _edges(score: Floats, size: Floats, width: int) -> Places:
+    """Places of clear and large jumps at least ``width`` apart, chosen in order of size."""
+    free = (score >= _threshold(len(score))) & (size >= 0.8 * MIN_DEPTH)
     taken: list[int] = []
     radius = max(width, 2)
     order = np.flatnonzero(free)
@@ -126,21 +127,21 @@ def _edges(clear: Floats, size: Floats, width: int) -> Places:
     return np.array(sorted(taken), dtype=np.int64)
 
 
-def _judged(t: Floats, value: Floats, edges: Places, sign: float, clarity: float, against: int) -> Teeth | None:
-    """The teeth at these edges where they are regular, recover, and go on until the end."""
+def _checked(t: Floats, value: Floats, edges: Places, sign: float, clarity: float, opposite: int) -> Teeth | None:
+    """The teeth at these edges if they are regular, recover and continue until the end; otherwise None."""
     edges = _strong(value, edges, sign)
     if len(edges) < MIN_TEETH:
         return None
     gaps: Floats = np.diff(edges).astype(np.float64)
     usual = float(np.median(gaps))
-    whole = gaps / np.maximum(np.round(gaps / usual), 1.0)
-    irregularity = float(np.std(whole)) / max(float(np.mean(whole)), 1e-12)
+    periods = gaps / np.maximum(np.round(gaps / usual), 1.0)  # an edge may have been missed
+    irregularity = float(np.std(periods)) / max(float(np.mean(periods)), 1e-12)
     depth, recovered, duty = _depths(value, edges, sign)
-    one_sided = against <= len(edges) / 3
+    one_sided = opposite <= len(edges) / 3
     dips = duty < 0.35 and irregularity < 0.25
     lasts = len(value) - edges[-1] <= 2.5 * usual or edges[-1] >= 0.7 * len(value)
     few = len(edges) == MIN_TEETH
-    regular = irregularity < (0.35 if few else 0.4) and clarity > (1.2 if few else 1.0) * limit_of(len(value))
+    regular = irregularity < (0.35 if few else 0.4) and clarity > (1.2 if few else 1.0) * _threshold(len(value))
     if not (one_sided or dips) or not lasts or not regular or usual < 3:
         return None
     if depth < MIN_DEPTH or not 0.3 <= recovered <= 4:
@@ -151,29 +152,29 @@ def _judged(t: Floats, value: Floats, edges: Places, sign: float, clarity: float
 
 
 def _strong(value: Floats, edges: Places, sign: float) -> Places:
-    """Without edges far smaller than the others, and without those of the training's start."""
+    """The edges without those that are much smaller than the others or at the start of training."""
     if len(edges) < MIN_TEETH:
         return edges
     edges = edges[edges > 0.02 * len(value)]
-    sizes = np.array([_leap(value, e, sign, 2) for e in edges.tolist()])
+    sizes = np.array([_jump_at(value, e, sign, 2) for e in edges.tolist()])
     return edges[sizes > 0.3 * np.median(sizes)] if len(sizes) else edges
 
 
-def _leap(value: Floats, edge: int, sign: float, reach: int) -> float:
-    """The leap at an edge over the level before it."""
+def _jump_at(value: Floats, edge: int, sign: float, reach: int) -> float:
+    """The jump at an edge, relative to the level before it."""
     before = float(np.median(value[max(0, edge - reach - 1) : edge]))
     after = sign * float(np.max(sign * value[edge : edge + reach + 1]))
     return sign * (after - before) / max(abs(before), abs(after), 1e-12)
 
 
 def _depths(value: Floats, edges: Places, sign: float) -> tuple[float, float, float]:
-    """Median depth, median share recovered, and the share of time spent below half the depth."""
+    """Median depth, median recovered share, and the share of points beyond half the depth."""
     depths, recovered, below = [], [], []
     for edge, following in zip(edges.tolist(), [*edges[1:].tolist(), len(value)], strict=True):
         part = value[edge:following]
         if len(part) < 3:
             continue
-        reach, blur = max(1, len(part) // 8), len(part) // 12  # an edge's place is known to some points only
+        reach, blur = max(1, len(part) // 8), len(part) // 12  # edges are located to within ``blur`` points
         before = float(np.median(value[max(0, edge - blur - max(2, reach)) : max(1, edge - blur)]))
         first = smooth(value[max(0, edge - blur) : edge + max(2, len(part) // 3)], 3 if len(part) > 15 else 1)
         low = sign * float(np.max(sign * first))
@@ -182,9 +183,6 @@ def _depths(value: Floats, edges: Places, sign: float) -> tuple[float, float, fl
         if following < len(value):
             recovered.append((late - low) / (before - low) if abs(before - low) > 1e-12 else 0.0)
         below.append(float(np.mean(sign * (part - before) > 0.5 * sign * (low - before))))
-    last_half = depths[len(depths) // 2 :]  # teeth that fade are no fault any more
-    return (
-        min(float(np.median(depths)), float(np.median(last_half))),
-        float(np.median(recovered or [0.0])),
-        float(np.median(below)),
-    )
+    late = float(np.median(depths[len(depths) // 2 :]))  # teeth that fade away are not a fault
+    depth = min(float(np.median(depths)), late)
+    return depth, float(np.median(recovered or [0.0])), float(np.median(below))

@@ -1,8 +1,8 @@
-"""What the KL weighs in a run's loss, and in which units the KL was logged.
+"""Determines the KL's weight in a run's loss and the unit of the logged KL.
 
-Forks reduce their losses in different ways: means or sums over features, latents and batch, KL before or after its
-weight. Total, reconstruction and KL together determine the effective weight: ``total = reconstruction + w * KL``.
-Beside the configured or logged weight, it says what the logged KL is multiplied by.
+Forks reduce their losses in different ways: means or sums over features, latents and batch, with the KL before or
+after multiplication by its weight. Total, reconstruction and KL together determine the effective weight: ``total =
+reconstruction + w * KL``. Comparing it with the configured or logged weight gives the factor of the logged KL.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runs import Series
+from ..runs import Series, finite
 from ..symptoms import mean_of
-from .shapes import compact, finite, running_median, turns
+from .shapes import count_turns, running_median, thinned
 
 Floats = NDArray[np.float64]
 NAN = float("nan")
 
-PLAUSIBLE_NATS = 1000.0  # of one state
-BATCH_SUM = 2000.0  # a reconstruction loss above is a sum over batch and features
-ROUNDING = 1e-4  # of a loss: logs often have four digits
-FEATURE_SUM = 8.0  # one above is a sum over features: a mean of standardised or binary features is about 1 at most
+PLAUSIBLE_NATS = 1000.0  # upper bound of the KL of one state
+BATCH_SUM = 2000.0  # a larger reconstruction loss is a sum over batch and features
+ROUNDING = 1e-4  # relative rounding error of a loss, since logs often have four digits
+FEATURE_SUM = 8.0  # a larger reconstruction loss is a sum over features; the mean over scaled features is about 1
 
 
 class Weight(NamedTuple):
     """The KL's weight in the loss.
 
     Attributes:
-        value: where it stands in the last quarter (or where the configuration sends it), for the KL as used here.
-        series: over training, where logged or inferred; None where only the configuration says it.
+        value: the weight in the last quarter (or as configured), as a factor of the KL in the unit used here.
+        series: the weight over training, if logged or inferred; None if it is only configured.
         source: logged, inferred, configured or unknown.
-        per_alpha: value over ``omg_vae_alpha``: what a suggested weight must be divided by.
-        kl_factor: what the logged KL has to be multiplied by to be nats of a state; an array with one factor per
-            logged point where the weight was in it; NaN where it is not nats and the factor is unknown.
-        notes: for the reader.
+        per_alpha: ratio of value and ``omg_vae_alpha``; a suggested weight must be divided by it.
+        kl_factor: factor that converts the logged KL to nats per state; a series with one factor per logged point if
+            the KL was logged after a varying weight; NaN if the unit is not nats and the factor is unknown.
+        notes: notes for the user.
     """
 
     value: float = NAN
@@ -49,13 +49,13 @@ class Weight(NamedTuple):
 
     @property
     def moves(self) -> str:
-        """How the weight moves: "still", "rising" at the end, "ramped" before, "falling" or "cyclical"."""
+        """How the weight changes: "still", "rising" at the end, "ramped" (rose earlier), "falling" or "cyclical"."""
         return movement(self.series) if self.series is not None else "still"
 
 
 def movement(series: Series) -> str:
     """See ``Weight.moves``."""
-    value = compact(finite(series)).value
+    value = thinned(finite(series)).value
     n = len(value)
     if n < 8:
         return "still"
@@ -63,12 +63,10 @@ def movement(series: Series) -> str:
     high, low = float(value.max()), float(value.min())
     if high <= 0 or high - low < 0.05 * high:
         return "still"
-    if turns(value, 0.3 * (high - low)) >= 2:
+    if count_turns(value, 0.3 * (high - low)) >= 2:
         return "cyclical"
-    late, last = (
-        float(np.median(value[int(0.75 * n) : int(0.85 * n) + 1])),
-        float(np.median(value[-max(2, n // 20) :])),
-    )
+    late = float(np.median(value[int(0.75 * n) : int(0.85 * n) + 1]))
+    last = float(np.median(value[-max(2, n // 20) :]))
     if last > 1.03 * late:
         return "rising"
     if last < 0.97 * late:
@@ -77,13 +75,13 @@ def movement(series: Series) -> str:
 
 
 def weigh(series: Mapping[str, Series], config: Mapping[str, Any], latents: float) -> Weight:
-    """The weight from what was logged, from total, reconstruction and KL, or from the configuration."""
+    """The weight as logged, inferred from total, reconstruction and KL, or configured."""
     alpha, beta = finite(series.get("vae_alpha")), finite(series.get("vae_beta"))
     per_alpha = mean_of(beta) / mean_of(alpha) if len(beta) and mean_of(alpha) > 0 else 1.0
     stated = beta if len(beta) else alpha
     configured = config.get("omg_vae_alpha")
     target = float(configured) * per_alpha if isinstance(configured, int | float) else NAN
-    known = len(beta) or config.get("vae_decoder") == "calibrated"  # ours, whose total may hold further terms
+    known = len(beta) or config.get("vae_decoder") == "calibrated"  # omarl's total, which may contain further terms
     inferred = None if known else _inferred(series)
     if len(stated):
         weight = Weight(late_mean(stated), stated, "logged", per_alpha)
@@ -103,18 +101,24 @@ def late_mean(series: Series) -> float:
     return float(np.mean(series.value[int(0.75 * len(series)) :])) if len(series) else NAN
 
 
+def _aligned_losses(series: Mapping[str, Series]) -> tuple[Floats, ...] | None:
+    """Common steps and the values of total, reconstruction and KL there; None for fewer than 8 steps."""
+    losses = [finite(series.get(name)) for name in ("vae_loss", "vae_recon_loss", "vae_kl_loss")]
+    t = np.intersect1d(np.intersect1d(losses[0].t, losses[1].t), losses[2].t)
+    return (t, *(s.value[np.searchsorted(s.t, t)] for s in losses)) if len(t) >= 8 else None
+
+
 def _inferred(series: Mapping[str, Series]) -> Series | None:
-    """(total - reconstruction) / KL over training, None where that is not smooth enough to be a weight."""
-    total, recon, kl = (finite(series.get(name)) for name in ("vae_loss", "vae_recon_loss", "vae_kl_loss"))
-    t = np.intersect1d(np.intersect1d(total.t, recon.t), kl.t)
-    if len(t) < 8:
+    """(total - reconstruction) / KL over training, None if it is not smooth enough to be a weight."""
+    aligned = _aligned_losses(series)
+    if aligned is None:
         return None
-    whole, fit, nats = (s.value[np.searchsorted(s.t, t)] for s in (total, recon, kl))
-    rest = whole - fit
-    usable = (np.abs(nats) > 1e-9) & (np.abs(rest) > 1e-5 * np.abs(whole))
+    t, total, recon, kl = aligned
+    rest = total - recon
+    usable = (np.abs(kl) > 1e-9) & (np.abs(rest) > 1e-5 * np.abs(total))
     if usable.sum() < max(8, 0.5 * len(t)):
         return None
-    t, ratio = t[usable], rest[usable] / nats[usable]
+    t, ratio = t[usable], rest[usable] / kl[usable]
     smooth = running_median(ratio, 9)
     usual = float(np.median(np.abs(smooth)))
     if not (usual > 0 and np.median(smooth) > 0):
@@ -124,22 +128,21 @@ def _inferred(series: Mapping[str, Series]) -> Series | None:
 
 
 def _negligible(series: Mapping[str, Series]) -> float | None:
-    """An upper bound of a weight so small that total and reconstruction are the same to rounding; else None."""
-    total, recon, kl = (finite(series.get(name)) for name in ("vae_loss", "vae_recon_loss", "vae_kl_loss"))
-    t = np.intersect1d(np.intersect1d(total.t, recon.t), kl.t)
-    if len(t) < 8:
+    """An upper bound of the weight if it is so small that total and reconstruction agree to rounding; else None."""
+    aligned = _aligned_losses(series)
+    if aligned is None:
         return None
-    whole, fit, nats = (s.value[np.searchsorted(s.t, t)] for s in (total, recon, kl))
+    t, total, recon, kl = aligned
     late = slice(len(t) // 2, None)
-    rest = float(np.median(np.abs(whole - fit)[late]))
-    usual, settled = float(np.median(np.abs(fit[late]))), float(np.median(nats[late]))
-    if settled <= 0 or rest > ROUNDING * usual:
+    rest = float(np.median(np.abs(total - recon)[late]))
+    usual, kl_level = float(np.median(np.abs(recon[late]))), float(np.median(kl[late]))
+    if kl_level <= 0 or rest > ROUNDING * usual:
         return None
-    return max(rest, ROUNDING * usual) / settled
+    return max(rest, ROUNDING * usual) / kl_level
 
 
 def _reconciled(weight: Weight, inferred: Series, target: float, latents: float) -> Weight:
-    """What stated and effective weight together say of the units in which the KL was logged."""
+    """The weight and the unit of the logged KL, from the stated and the effective weight."""
     effective = late_mean(inferred)
     if weight.source == "logged":
         ratio = effective / weight.value if weight.value > 0 else NAN
@@ -150,8 +153,8 @@ def _reconciled(weight: Weight, inferred: Series, target: float, latents: float)
         return weight if weight.source == "logged" else weight._replace(value=effective, series=inferred)
     if 0.8 < effective < 1.25 and stated < 0.5:
         note = (
-            f"The KL was logged after its weight: the total is reconstruction + {effective:.3g} x KL, though the "
-            f"weight is {stated:.3g}. Nats here are the logged KL over the weight."
+            f"The KL was logged after its weight: the total is reconstruction + {effective:.3g} x KL, although the "
+            f"weight is {stated:.3g}. KL values in nats are the logged KL divided by the weight."
         )
         factor: float | Series = 1.0 / stated
         if weight.source == "logged" and weight.series is not None:
@@ -161,40 +164,42 @@ def _reconciled(weight: Weight, inferred: Series, target: float, latents: float)
     if ratio > 2.5:
         over = "over the latents" if latents > 0 and 0.8 < ratio / latents < 1.25 else "over latents (and batch)"
         note = (
-            f"The KL was logged as a mean {over}: the total weighs it by {effective:.3g}, {ratio:.3g} times the "
-            f"stated weight {stated:.3g}. Nats here are {ratio:.3g} times the logged KL."
+            f"The KL was logged as a mean {over}: its weight in the total is {effective:.3g}, {ratio:.3g} times the "
+            f"stated weight {stated:.3g}. KL values in nats are {ratio:.3g} times the logged KL."
         )
-        return weight._replace(
-            value=stated, kl_factor=ratio, notes=(note,), series=weight.series if weight.source == "logged" else None
-        )
-    if weight.source != "logged" and ratio < 1:  # a schedule on its way to the configured weight
+        logged = weight.series if weight.source == "logged" else None
+        return weight._replace(value=stated, kl_factor=ratio, notes=(note,), series=logged)
+    if weight.source != "logged" and ratio < 1:  # a schedule that has not reached the configured weight yet
         return weight._replace(value=effective, series=inferred, source="inferred")
-    note = f"The total weighs the KL by {effective:.3g}, where {stated:.3g} was stated; the former was used."
+    note = f"The KL's weight in the total is {effective:.3g}, but {stated:.3g} was stated; the former is used here."
     return weight._replace(value=effective, series=inferred, source="inferred", notes=(note,))
 
 
 def recon_notes(recon: float, kl: float) -> tuple[str, ...]:
-    """What the size of the reconstruction loss says about its reduction."""
+    """Notes on the reduction of the reconstruction loss, derived from its size."""
     if recon > BATCH_SUM:
         return (
             f"The reconstruction loss of {recon:,.0f} is a sum over the batch and the features: KL and weight are "
-            "judged relative to it only. Divide both losses by the number of states to compare runs.",
+            "judged only relative to it. Divide both losses by the number of states to compare runs.",
         )
     if recon > FEATURE_SUM:
         return (
-            f"The reconstruction loss of {recon:.3g} is a sum over features (a summed likelihood), not a mean: "
-            "KL weights near 1 are usual there.",
+            f"The reconstruction loss of {recon:.3g} is a sum over features (a summed likelihood), not a mean; "
+            "KL weights near 1 are usual for such losses.",
         )
     return ()
 
 
 def least_nats(explained: float) -> float:
-    """Nats below which nobody can explain so much variance, generously: 0.4 of one Gaussian feature's rate."""
+    """A lower bound of the nats needed for this explained variance: 0.4 times one Gaussian feature's rate."""
     return 0.4 * -0.5 * math.log(max(1e-6, 1.0 - explained)) if explained > 0.5 else 0.0
 
 
 def units_from_information(kl: float, explained: float, weight: Weight, latents: float) -> Weight:
-    """Too few nats for the variance explained: the KL is a mean over latents, or was logged after its weight."""
+    """Adjusts the factor of a KL that is too small for the explained variance.
+
+    Such a KL is a mean over latents, or was logged after its weight.
+    """
     if not (0 < kl < least_nats(explained)) or weight.notes:
         return weight
     stated = weight.value
@@ -205,7 +210,7 @@ def units_from_information(kl: float, explained: float, weight: Weight, latents:
     else:
         what, factor = "a mean over latents or batch, or logged after its weight", NAN
     note = (
-        f"A KL of {kl:.3g} is too small for {explained:.0%} of the variance explained, were it in nats: "
-        f"it is probably {what}."
+        f"A KL of {kl:.3g} nats is too small for {explained:.0%} of the variance explained, so the logged KL is "
+        f"probably {what}."
     )
     return weight._replace(kl_factor=factor, notes=(note,))

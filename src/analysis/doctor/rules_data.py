@@ -1,7 +1,4 @@
-"""The rules about the data and the log: refreshed batches, excursions, and what cannot be told.
-
-See ``rules_of_causes`` for what a rule is.
-"""
+"""Rules about the data and the log: refreshed batches, excursions, short runs, and sampling noise."""
 
 from __future__ import annotations
 
@@ -13,20 +10,28 @@ import numpy as np
 from ..symptoms import OSCILLATION, mean_of
 from .findings import Facts, Finding
 from .measuring import MIN_UPDATES
-from .rules_of_causes import DEAD_NATS, MIN_POINTS, NO_NATS, Rule, leaps_of_optimiser, rounded, settled_peak
-from .rules_of_motion import weight_swings
+from .rules_common import (
+    DEAD_NATS,
+    MIN_POINTS,
+    NO_NATS,
+    Rule,
+    jumps_are_of_optimiser,
+    peak_level,
+    rounded,
+    weight_swings,
+)
 from .sawtooth import Teeth
-from .shapes import OUTLIER_SHARE, Excursion, excursions, spikes, turns
+from .shapes import OUTLIER_SHARE, Excursion, count_turns, excursions, spikes
 
-BATCH_SCATTER = 0.15  # standard deviation of single updates over the mean: 0.03 at 32 episodes a batch
-NEW_WINDOW = 4  # batches to keep
-# Of the level: how far a reconstruction leaps at a new batch, where the KL stays. With one batch kept, with more, and
-# where that is not known.
+BATCH_SCATTER = 0.15  # standard deviation of single updates over the mean; 0.03 with batches of 32 episodes
+NEW_WINDOW = 4  # suggested number of batches to keep
+# Minimum jump of the reconstruction at a new batch, relative to its level, if the KL does not jump: with one batch
+# kept, with several, and with an unknown number.
 ONE_KEPT, MORE_KEPT, UNKNOWN = 0.1, 0.2, 0.15
 
 
 def data_refresh(f: Facts) -> Finding | None:
-    """A KL (or a reconstruction) that leaps at every new batch of data and recovers until the next."""
+    """A KL or a reconstruction that jumps at every new batch of data and recovers until the next batch."""
     teeth = teeth_of_data(f)
     if teeth is None:
         return None
@@ -37,10 +42,10 @@ def data_refresh(f: Facts) -> Finding | None:
         recovered=teeth.recovered, seen_in=name, period_updates=_in_updates(f, teeth.period), vae_window=kept,
     )  # fmt: skip
     what = "KL" if name == "vae_kl_loss" else "reconstruction loss"
-    way = "falls" if teeth.depth < 0 else "rises"
+    change = "falls" if teeth.depth < 0 else "rises"
     cause = (
-        f"the data are replaced at once, about every {teeth.period:,.4g} steps: the {what} {way} by "
-        f"{abs(teeth.depth):.0%} at each new batch and recovers on it. It is the data, not the optimiser"
+        f"all data are replaced at once, about every {teeth.period:,.4g} steps: the {what} {change} by "
+        f"{abs(teeth.depth):.0%} at each new batch and then recovers. The cause is the data, not the optimiser"
     )
     remedy: dict[str, Any] = {"vae_window": int(max(NEW_WINDOW, 2 * kept if kept > 1 else NEW_WINDOW))}
     if updates > 8 and kept >= NEW_WINDOW:
@@ -50,101 +55,102 @@ def data_refresh(f: Facts) -> Finding | None:
 
 
 def teeth_of_data(f: Facts) -> Teeth | None:
-    """The sawtooth that refreshed data leave; None where the weight's cycles or an unused code explain it."""
-    kl, recon = (t if t is not None and not leaps_of_optimiser(f, t) else None for t in (f.kl_teeth, f.recon_teeth))
-    if kl is not None and settled_peak(f) < NO_NATS and not f.in_use and f.units_known:
-        kl = None  # the last digits of a KL that carries nothing
+    """The sawtooth caused by refreshed data; None if cycles of the weight or an unused code explain it."""
+    both = (f.kl_teeth, f.recon_teeth)
+    kl, recon = (None if t is None or jumps_are_of_optimiser(f, t) else t for t in both)
+    if kl is not None and peak_level(f) < NO_NATS and not f.in_use and f.units_known:
+        kl = None  # the KL is practically zero
     if kl is not None and _is_cycle_of_weight(f, kl):
         return None
-    if kl is not None and kl.depth > 0 and len(f.whole("vae_recon_loss")) and (recon is None or recon.depth < 0):
-        kl = None  # the KL leaps up where the reconstruction does not: the weight was reset, the data were not
-    if kl is not None and (kl.depth < 0 or _is_a_clock(kl)):
+    if kl is not None and kl.depth > 0 and len(f.points("vae_recon_loss")) and (recon is None or recon.depth < 0):
+        kl = None  # the KL jumps up and the reconstruction does not: the weight was reset, not the data
+    if kl is not None and (kl.depth < 0 or _is_regular(kl)):
         return kl
     kept = f.number("vae_window")
     least = UNKNOWN if math.isnan(kept) else ONE_KEPT if kept <= 1 else MORE_KEPT
-    return recon if recon is not None and recon.depth > least and _is_a_clock(recon) else None
+    return recon if recon is not None and recon.depth > least and _is_regular(recon) else None
 
 
-def _is_a_clock(teeth: Teeth) -> bool:
-    """Whether edges are so many and so regular that they are not a few changes of policy, which raise losses too."""
+def _is_regular(teeth: Teeth) -> bool:
+    """Whether the edges are too many and too regular to be a few changes of policy, which also raise losses."""
     return teeth.irregularity < {3: 0.0, 4: 0.08}.get(teeth.edges_found, 0.2)
 
 
 def _is_cycle_of_weight(f: Facts, teeth: Teeth) -> bool:
-    """Whether a weight that goes up and down has the teeth's period."""
+    """Whether the KL weight oscillates with the sawtooth's period."""
     weight = f.weight.series
     if not weight_swings(f):
         return False
     if weight is None or len(weight) < 8:
         return True
     height = float(weight.value.max() - weight.value.min())
-    cycles = (turns(weight.value, 0.3 * height) + 1) / 2
+    cycles = (count_turns(weight.value, 0.3 * height) + 1) / 2
     period = (weight.t[-1] - weight.t[0]) / max(cycles, 1)
     return (0.6 < period / teeth.period < 1.6) if teeth.depth > 0 else (0.85 < period / teeth.period < 1.18)
 
 
 def _in_updates(f: Facts, period: float) -> float:
-    """A period in updates, where updates were logged."""
-    updates = f.whole("updates")
+    """A period in updates; NaN if updates were not logged."""
+    updates = f.points("updates")
     if len(updates) < 2 or updates.t[-1] <= updates.t[0]:
         return math.nan
     return period * float(updates.value[-1] - updates.value[0]) / float(updates.t[-1] - updates.t[0])
 
 
 def excursion(f: Facts) -> Finding | None:
-    """Several points far from the curve, even if the run came back from there."""
+    """Several consecutive points far from the curve, even if the curve recovered."""
     kl = [
         e
-        for e in excursions(f.whole("vae_kl_loss"), 2.0, 0.5)
+        for e in excursions(f.points("vae_kl_loss"), 2.0, 0.5)
         if f.in_use or max(abs(e.level), abs(e.peak)) > DEAD_NATS
     ]
-    recon = excursions(f.whole("vae_recon_loss"), 3.0, 0.0)
-    total = excursions(f.whole("vae_loss"), 3.0, 0.0)
-    found = [(name, e) for name, some in (("KL", kl), ("reconstruction loss", recon), ("total loss", total))
-             for e in some if not _is_tooth(f, e)]  # fmt: skip
+    recon = excursions(f.points("vae_recon_loss"), 3.0, 0.0)
+    total = excursions(f.points("vae_loss"), 3.0, 0.0)
+    by_loss = (("KL", kl), ("reconstruction loss", recon), ("total loss", total))
+    remaining = [(name, e) for name, stretches in by_loss for e in stretches if not _is_tooth(f, e)]
     if weight_swings(f):
         return None
-    if not found:
+    if not remaining:
         return _spikes(f)
-    name, worst = max(found, key=lambda at: at[1].factor)
+    name, worst = max(remaining, key=lambda named: named[1].factor)
     evidence = rounded(
-        excursions=len({e.start for _, e in found}), seen_in=name, at_step=worst.start, until=worst.end,
+        excursions=len({e.start for _, e in remaining}), seen_in=name, at_step=worst.start, until=worst.end,
         points=worst.points, peak=worst.peak, level=worst.level, factor=worst.factor,
     )  # fmt: skip
-    back = "and came back" if worst.recovered else "and has not come back"
+    end = "and recovered" if worst.recovered else "and has not recovered"
     cause = (
-        f"the {name} left its level of {worst.level:.3g} for {worst.points} points, up to {worst.peak:.3g}, {back}: "
+        f"the {name} left its level of {worst.level:.3g} for {worst.points} points, up to {worst.peak:.3g}, {end}: "
         "a few updates on unusual states or with outlying gradients"
     )
-    norm = mean_of(f.inside("vae_grad_norm"))
+    norm = mean_of(f.in_window("vae_grad_norm"))
     remedy: dict[str, Any] = {"vae_grad_skip": float(f"{5 * norm:.0e}")} if norm > 0 else {}
     return Finding("excursion", evidence, cause, remedy, 0.75)
 
 
 def _spikes(f: Facts) -> Finding | None:
-    """Single points far above the curve, more of them than outliers may be."""
+    """Single points far above the curve that are too many to be outliers."""
     for name, what in (("vae_kl_loss", "KL"), ("vae_recon_loss", "reconstruction loss"), ("vae_loss", "total loss")):
-        share, factor = spikes(f.whole(name), 3.0)
-        if share > OUTLIER_SHARE and share * 0.9 * len(f.curve(name)) > 1.5:  # one point is never many
+        share, factor = spikes(f.points(name), 3.0)
+        if share > OUTLIER_SHARE and share * 0.9 * len(f.curve(name)) > 1.5:  # at least two points
             evidence = rounded(share_of_points=share, seen_in=what, factor=factor)
-            cause = f"the {what} leaps to three times its level and more in {share:.0%} of the points"
+            cause = f"the {what} is more than three times its level in {share:.0%} of the points"
             return Finding("excursion", evidence, cause, {}, 0.7)
     return None
 
 
-def _is_tooth(f: Facts, found: Excursion) -> bool:
-    """Whether an excursion is the edge of a tooth."""
+def _is_tooth(f: Facts, excursion: Excursion) -> bool:
+    """Whether an excursion is an edge of a sawtooth."""
     for teeth in (f.kl_teeth, f.recon_teeth):
         if teeth is not None:
             near = 0.35 * teeth.period
-            phase = np.abs(np.array(teeth.edges) - found.start)
+            phase = np.abs(np.array(teeth.edges) - excursion.start)
             if len(phase) and (phase.min() < near or abs(phase.min() % teeth.period - teeth.period) < near):
                 return True
     return False
 
 
 def too_short(f: Facts) -> Finding | None:
-    """A run that ends before there is anything to judge."""
+    """A run that is too short for a diagnosis."""
     points = max(f.kl.points, f.recon.points)
     few = points < MIN_POINTS
     if not few and f.started and f.window.ramp_ended:
@@ -158,29 +164,29 @@ def too_short(f: Facts) -> Finding | None:
     )
     evidence = rounded(points_in_window=points, points_needed=MIN_POINTS, updates=f.updates,
                        vae_alpha_ramp=ramp, last_step=f.window.end)  # fmt: skip
-    cause = "the KL weight's ramp fills the run" if not f.window.ramp_ended else "too little was logged to judge"
+    cause = "the KL weight's ramp lasts the whole run" if not f.window.ramp_ended else "too little was logged"
     driven = not f.window.ramp_ended and not few and abs(f.kl.drift) > 0.05
     remedy = {"t_max": int(math.ceil(longer * f.window.end / 1e4) * 1e4)} if f.window.end > 0 else {}
-    return Finding("too_short", evidence, cause + ": what moves here is its beginning", remedy, 0.95,
+    return Finding("too_short", evidence, cause + ", so all changes belong to the start of training", remedy, 0.95,
                    driven_by_weight=driven)  # fmt: skip
 
 
 def sampling_noise(f: Facts) -> Finding | None:
-    """Wiggles that are batches differing, not the VAE moving. No fault."""
-    looks = [m for m in (f.kl, f.recon) if m.points >= MIN_POINTS and m.is_noise and m.scatter > OSCILLATION]
+    """Variation due to differences between batches and not to changes of the VAE. This is not a fault."""
+    noisy = [m for m in (f.kl, f.recon) if m.points >= MIN_POINTS and m.is_noise and m.scatter > OSCILLATION]
     losses = ((n, m) for n, m in (("vae_kl_loss", f.kl), ("vae_recon_loss", f.recon)) if m.mean > 0.05)
-    within = [mean_of(f.inside(f"{name}_std")) / m.mean for name, m in losses]
+    within = [mean_of(f.in_window(f"{name}_std")) / m.mean for name, m in losses]
     widest = max((w for w in within if not math.isnan(w)), default=math.nan)
-    if not looks and not (f.started and widest > BATCH_SCATTER):
+    if not noisy and not (f.started and widest > BATCH_SCATTER):
         return None
     evidence = rounded(kl_scatter=f.kl.scatter, recon_scatter=f.recon.scatter, kl_oscillation=f.kl.oscillation,
                        std_within_interval=widest, updates_per_point=f.updates_per_point)  # fmt: skip
     key = "vae_batch_states" if f.number("vae_batch_states") > 0 else "batch_size"
     batch = f.number(key)
     if math.isnan(widest):
-        cause = "values of single batches, scattered around a smooth line without memory: log means over the interval"
+        cause = "values of single batches vary independently around a smooth line; log means over the interval"
         return Finding("sampling_noise", evidence, cause, {"learner_log_interval": 1000}, 0.85)
-    cause = "batches differ more than the VAE moves; larger ones differ less"
+    cause = "the differences between batches exceed the changes of the VAE; larger batches differ less"
     least, most = (128, 1024) if key == "vae_batch_states" else (32, 256)
     larger = least if not batch > 0 else int(min(most, max(least, batch * 4)))
     return Finding("sampling_noise", evidence, cause, {key: larger} if larger > batch else {}, 0.85)

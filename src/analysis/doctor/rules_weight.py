@@ -1,7 +1,4 @@
-"""The rules about the KL weight: too large, too small, and a code that collapses under it.
-
-See ``rules_of_causes`` for what a rule is.
-"""
+"""Rules about the KL weight: too large, too small, and posterior collapse."""
 
 from __future__ import annotations
 
@@ -13,48 +10,48 @@ import numpy as np
 from ..runs import Series
 from ..symptoms import mean_of
 from .findings import Facts, Finding
-from .rules_of_causes import (
-    FAIR_SHARE,
+from .rules_common import (
     NARROW,
     NO_NATS,
     Rule,
-    crawls,
     is_calibrated,
     is_dead,
-    latents,
-    nice,
+    kl_share,
+    latent_dim,
+    learns_too_slowly,
+    peak_level,
+    round_to,
     rounded,
-    settled_peak,
-    share,
 )
-from .shapes import smooth, tail_of
+from .shapes import end_change, smooth
 from .weights import BATCH_SUM, FEATURE_SUM
 
-DEFAULT_ALPHA = 0.01  # adequate for every state where the loss is in nats (docs/vae-stability.md)
-SLOW_FALL = 0.2  # of the run: a fall that takes longer is that of a growing weight, not of an accident
+DEFAULT_ALPHA = 0.01  # adequate for all tested states if the loss is in nats (docs/vae-stability.md)
+SLOW_FALL = 0.2  # share of the run; a KL that falls for longer falls because its weight grows
+FAIR_SHARE = 0.15  # share of the states' variance that one nat in every latent may cost
 
 
 def is_heavy(f: Facts) -> bool:
-    """Whether the KL weight may be what keeps the latents shut."""
+    """Whether the KL weight is large enough to suppress the latents."""
     return not is_calibrated(f) and f.alpha > 0.05 * f.recon.mean
 
 
 def is_in_nats(f: Facts) -> bool:
-    """Whether the loss is in nats per state, where ``omg_vae_alpha`` is not itself the KL's factor."""
+    """Whether the loss is in nats per state, so that the KL's factor differs from ``omg_vae_alpha``."""
     return f.weight.per_alpha > 1.5
 
 
 def lower_alpha(f: Facts) -> float:
-    """A KL weight at which one nat in each latent would cost 30% of the reconstruction as it stands."""
+    """A KL weight at which one nat in each latent would cost 30% of the current reconstruction loss."""
     now = f.alpha / f.weight.per_alpha
     if is_in_nats(f):
-        return DEFAULT_ALPHA if now > 1.5 * DEFAULT_ALPHA else nice(now / 3)
-    z = latents(f) if latents(f) > 0 else 16.0
-    return float(np.fmin(nice(0.3 * f.recon.mean / z), nice(now / 3)))
+        return DEFAULT_ALPHA if now > 1.5 * DEFAULT_ALPHA else round_to(now / 3)
+    z = latent_dim(f) if latent_dim(f) > 0 else 16.0
+    return float(np.fmin(round_to(0.3 * f.recon.mean / z), round_to(now / 3)))
 
 
 def weight_at_half(f: Facts) -> float:
-    """The weight at which a KL that fell as the weight grew had half of its peak; NaN where not known."""
+    """The weight at which a KL that fell under a growing weight had half of its peak; NaN if unknown."""
     kl, weight = f.curve("vae_kl_loss"), f.weight.series
     if weight is None or f.weight.moves not in ("rising", "ramped") or len(kl) < 20:
         return math.nan
@@ -68,7 +65,7 @@ def weight_at_half(f: Facts) -> float:
 
 
 def fall_of(kl: Series) -> float:
-    """Over what share of the run the KL fell from 80% to 20% of its peak; 0 where it did not."""
+    """The share of the run over which the KL fell from 80% to 20% of its peak; 0 if it did not."""
     n = len(kl)
     if n < 20:
         return 0.0
@@ -80,43 +77,44 @@ def fall_of(kl: Series) -> float:
 
 
 def posterior_collapse(f: Facts) -> Finding | None:
-    """Latents that carry nothing at the end of the run; or far less than before, with the reconstruction lost."""
-    if not (is_dead(f) or is_lost(f)) or crawls(f) or f.number("vae_hidden_dim") < NARROW:
-        return None  # networks that can code nothing have not collapsed: see reconstruction_plateau
+    """Latents without information at the end of the run, or with far less than before and a worse reconstruction."""
+    if not (is_dead(f) or collapsed_late(f)) or learns_too_slowly(f) or f.number("vae_hidden_dim") < NARROW:
+        return None  # networks that cannot learn a code have not collapsed: see reconstruction_plateau
     slow = fall_of(f.curve("vae_kl_loss"))
     half = weight_at_half(f)
-    lived = settled_peak(f) > max(5 * f.kl_level, NO_NATS)
+    lived = peak_level(f) > max(5 * f.kl_level, NO_NATS)
     evidence = rounded(
-        kl=f.kl_level, kl_before=settled_peak(f) if lived else None, active_units=mean_of(f.tail("vae_active_units")),
-        latent_dim=latents(f), unexplained=f.unexplained_late, kl_weight=f.alpha, weight_known_from=f.weight.source,
-        reconstruction=mean_of(f.tail("vae_recon_loss")),
+        kl=f.kl_level, kl_before=peak_level(f) if lived else None,
+        active_units=mean_of(f.last_tenth("vae_active_units")), latent_dim=latent_dim(f),
+        unexplained=f.unexplained_late, kl_weight=f.alpha, weight_known_from=f.weight.source,
+        reconstruction=mean_of(f.last_tenth("vae_recon_loss")),
     )  # fmt: skip
     sure = 0.95 if f.is_explained_known or f.kl_level < 0.05 else 0.8
     name = f"KL weight ({f.alpha:.3g})" if not math.isnan(f.alpha) else "KL weight"
     if lived and not math.isnan(half):
         evidence |= rounded(kl_weight_at_half_of_the_peak=half)
         cause = (
-            f"the ramp of the {name} shuts the latents: the KL fell from {settled_peak(f):.3g} to {f.kl_level:.2g} "
-            f"nats as the weight grew, and had lost half of it at a weight of {half:.2g}"
+            f"the ramp of the {name} suppresses the latents: the KL fell from {peak_level(f):.3g} to "
+            f"{f.kl_level:.2g} nats while the weight grew, and reached half of its peak at a weight of {half:.2g}"
         )
-        lower = nice(min(half / f.weight.per_alpha / 2, lower_alpha(f) if is_heavy(f) else math.inf))
+        lower = round_to(min(half / f.weight.per_alpha / 2, lower_alpha(f) if is_heavy(f) else math.inf))
         return Finding("posterior_collapse", evidence, cause, {"omg_vae_alpha": lower}, sure, driven_by_weight=True)
     if lived and slow > SLOW_FALL:
         evidence |= rounded(share_of_run_of_the_fall=slow)
         cause = (
-            f"a {name} that grows shuts the latents: the KL fell from {settled_peak(f):.3g} to {f.kl_level:.2g} nats "
-            f"over {slow:.0%} of the run, as it does under a ramp; the ramp ends at too large a weight"
+            f"a {name} that grows suppresses the latents: the KL fell from {peak_level(f):.3g} to "
+            f"{f.kl_level:.2g} nats over {slow:.0%} of the run, as under a ramp that ends at too large a weight"
         )
         return Finding("posterior_collapse", evidence, cause, {"omg_vae_alpha": _lower_or_default(f)}, sure,
                        driven_by_weight=True)  # fmt: skip
     if is_heavy(f):
-        cause = f"the {name} is too large: ignoring the latents is cheaper, and the decoder outputs the mean"
+        cause = f"the {name} is too large: the loss is lower without the latents, and the decoder outputs the mean"
         return Finding("posterior_collapse", evidence, cause, {"omg_vae_alpha": lower_alpha(f)}, sure)
-    return _shut_early(f, evidence, sure)
+    return _early_collapse(f, evidence, sure)
 
 
-def _shut_early(f: Facts, evidence: dict[str, Any], sure: float) -> Finding:
-    """A collapse under a weight that is not heavy beside the reconstruction, or not known."""
+def _early_collapse(f: Facts, evidence: dict[str, Any], sure: float) -> Finding:
+    """A collapse under a weight that is small relative to the reconstruction loss, or unknown."""
     if math.isnan(f.alpha) or (not f.ours and f.alpha >= 1e-3):
         cause = (
             "the decoder outputs the mean: the KL weight is too large for this reconstruction loss, or the "
@@ -124,10 +122,10 @@ def _shut_early(f: Facts, evidence: dict[str, Any], sure: float) -> Finding:
         )
         return Finding("posterior_collapse", evidence, cause, {"omg_vae_alpha": _lower_or_default(f)}, sure)
     remedy: dict[str, Any] = {"vae_free_bits": 0.1}
-    ramp = int(np.fmin(max(1000, 2 * f.number("vae_alpha_ramp", 0)), 0.4 * f.updates))  # over well before the end
+    ramp = int(np.fmin(max(1000, 2 * f.number("vae_alpha_ramp", 0)), 0.4 * f.updates))  # ends well before the run
     if ramp > f.number("vae_alpha_ramp", 0):
         remedy["vae_alpha_ramp"] = ramp
-    cause = "the latents were shut before the decoder had learned to use them; give them some nats for nothing"
+    cause = "the latents collapsed before the decoder had learned to use them; use free bits"
     return Finding("posterior_collapse", evidence, cause, remedy, min(sure, 0.8))
 
 
@@ -136,16 +134,16 @@ def _lower_or_default(f: Facts) -> float:
     return lower if not math.isnan(lower) else 1e-3
 
 
-def is_lost(f: Facts) -> bool:
-    """Whether the last tenth lost most of the KL and of the reconstruction that were there before."""
-    kl, recon = tail_of(f.whole("vae_kl_loss")), tail_of(f.whole("vae_recon_loss"))
+def collapsed_late(f: Facts) -> bool:
+    """Whether KL and reconstruction both became much worse in the last tenth of the run."""
+    kl, recon = end_change(f.points("vae_kl_loss")), end_change(f.points("vae_recon_loss"))
     if kl is None or recon is None or not f.started:
         return False
     return kl.is_sure and kl.change < -0.7 and recon.is_sure and recon.change > 0.3
 
 
 def kl_weight_too_large(f: Facts) -> Finding | None:
-    """A KL weight heavy beside the reconstruction, while much of the state is left unexplained."""
+    """A KL weight that is large relative to the reconstruction loss, with much of the state unexplained."""
     if not f.started or is_dead(f) or not is_heavy(f):
         return None
     unexplained, sure = f.unexplained, 0.85
@@ -154,50 +152,51 @@ def kl_weight_too_large(f: Facts) -> Finding | None:
     if not unexplained > (0.3 if f.ours else 0.4 if f.is_explained_known else 0.5):
         return None
     evidence = rounded(
-        kl=f.kl.mean, kl_weight=f.alpha, weight_known_from=f.weight.source, weighted_kl_over_reconstruction=share(f),
-        unexplained=unexplained, active_units=mean_of(f.inside("vae_active_units")), reconstruction=f.recon.mean,
+        kl=f.kl.mean, kl_weight=f.alpha, weight_known_from=f.weight.source,
+        weighted_kl_over_reconstruction=kl_share(f), unexplained=unexplained,
+        active_units=mean_of(f.in_window("vae_active_units")), reconstruction=f.recon.mean,
     )  # fmt: skip
-    cause = "each nat costs more than the reconstruction gains from it, so much of the state is not coded"
+    cause = "each nat costs more than it improves the reconstruction, so much of the state is not encoded"
     return Finding("kl_weight_too_large", evidence, cause, {"omg_vae_alpha": lower_alpha(f)}, sure)
 
 
 def exceeds_elbo(f: Facts) -> bool:
-    """Whether the KL weighs more than in the ELBO: above 1 beside a likelihood summed over features."""
+    """Whether the KL weight is larger than in the ELBO: above 1 with a likelihood summed over features."""
     return FEATURE_SUM < f.recon.mean < BATCH_SUM and f.units_known and f.alpha > 1.25
 
 
 def share_of_marginals(f: Facts) -> float:
-    """The late reconstruction over the one at which the code was still empty; NaN where it never was.
+    """The late reconstruction loss over the loss of a decoder without code; NaN if the code was never empty.
 
-    A decoder learns the marginals before the code carries anything, so the lowest reconstruction under an early KL
-    near 0 is that of a decoder that knows only them.
+    A decoder learns the features' marginals before the code is used. The lowest reconstruction loss while an early KL
+    is near 0 is therefore that of a decoder that knows only the marginals.
     """
-    kl, recon = f.curve("vae_kl_loss"), f.whole("vae_recon_loss")
+    kl, recon = f.curve("vae_kl_loss"), f.points("vae_recon_loss")
     if len(kl) < 20 or len(recon) < 20:
         return math.nan
     empty = kl.t[: len(kl) // 2][kl.value[: len(kl) // 2] < 0.1 * f.kl_level]
     if not len(empty):
         return math.nan
     null = float(np.interp(empty, recon.t, recon.value).min())
-    return mean_of(f.tail("vae_recon_loss")) / null if null > 0 else math.nan
+    return mean_of(f.last_tenth("vae_recon_loss")) / null if null > 0 else math.nan
 
 
 def kl_weight_too_small(f: Facts) -> Finding | None:
-    """A KL that costs next to nothing, and so has grown as large as it likes."""
-    part, z = share(f), latents(f) if latents(f) > 0 else 16.0
+    """A KL with a negligible cost, which therefore grew large."""
+    part, z = kl_share(f), latent_dim(f) if latent_dim(f) > 0 else 16.0
     per_latent = f.kl.mean / z
     if not f.started or not f.units_known or f.recon.mean > BATCH_SUM or not (part < 0.02 and per_latent > 3):
         return None
     variance = f.recon.mean / f.unexplained if f.unexplained > 0 else f.recon.mean
     now = f.alpha / f.weight.per_alpha
-    new = nice(max(FAIR_SHARE * variance / z, 0.5 * f.recon.mean / f.kl.mean, 3 * f.alpha))
+    new = round_to(max(FAIR_SHARE * variance / z, 0.5 * f.recon.mean / f.kl.mean, 3 * f.alpha))
     if is_in_nats(f):
-        new = max(DEFAULT_ALPHA, nice(3 * now))
+        new = max(DEFAULT_ALPHA, round_to(3 * now))
     evidence = rounded(
-        kl=f.kl.mean, nats_per_latent=per_latent if latents(f) > 0 else None, kl_weight=f.alpha,
+        kl=f.kl.mean, nats_per_latent=per_latent if latent_dim(f) > 0 else None, kl_weight=f.alpha,
         weight_known_from=f.weight.source, weighted_kl_over_reconstruction=part, kl_drift=f.kl.drift,
     )  # fmt: skip
-    cause = "the weighted KL is a negligible share of the loss: nothing holds the posterior near the prior"
+    cause = "the weighted KL is a negligible share of the loss, so nothing keeps the posterior near the prior"
     return Finding("kl_weight_too_small", evidence, cause, {"omg_vae_alpha": new}, 0.95 if part < 0.01 else 0.8)
 
 
