@@ -44,9 +44,7 @@ def save_figure(figure: Any, target: Path) -> Path:
         raise OmarlError(f"{target} could not be written: {error.strerror or error}") from error
 
 
-def draw_matrix(
-    values: NDArray[np.float64], rows: list[str], columns: list[str], title: str, target: Path
-) -> Path:
+def draw_matrix(values: NDArray[np.float64], rows: list[str], columns: list[str], title: str, target: Path) -> Path:
     """Draws numbers [rows, columns] as coloured cells, with a colour scale for each column."""
     figure = new_figure(2.2 + 0.62 * len(columns), 1.7 + 0.42 * len(rows), dpi=130, layout="constrained")
     ax = figure.add_subplot()
