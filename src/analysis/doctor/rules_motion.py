@@ -53,7 +53,7 @@ def moves_together(f: Facts) -> bool:
     detrended = [smooth(v - np.polyval(np.polyfit(t, v, 1), t), width) for v in (kl.value, other)]
     if min(float(np.std(line)) for line in detrended) <= 1e-12:
         return False
-    return float(np.corrcoef(*detrended)[0, 1]) > TOGETHER
+    return float(np.corrcoef(detrended[0], detrended[1])[0, 1]) > TOGETHER
 
 
 def is_a_swing(f: Facts) -> bool:
