@@ -1,5 +1,7 @@
-"""One thread for each test process: the networks are small, and two threads that wait for each other on a busy
-machine can be a hundred times slower than one."""
+"""Sets one torch thread per test process.
+
+The networks are small. On a busy machine, two threads that wait for each other can be 100 times slower than one.
+"""
 
 import torch
 

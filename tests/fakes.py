@@ -1,4 +1,4 @@
-"""Small stand-ins with known answers, shared by the tests."""
+"""Small test doubles and factories shared by the tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from omarl.types import EnvInfo, Observation, Step
 
 
 class RecordingLogger:
-    """PyMARL's logger, keeping everything."""
+    """PyMARL's logger, which stores all values."""
 
     def __init__(self) -> None:
         self.console_logger = logging.getLogger("test")
@@ -31,7 +31,7 @@ class RecordingLogger:
 
 
 def env_info(**changes: Any) -> EnvInfo:
-    """Two agents, O=3, U=2, S=4, five steps at most."""
+    """An environment with two agents, O=3, U=2, S=4 and at most five steps."""
     values = {
         "key": "fake",
         "agents": ("a_0", "a_1"),
@@ -47,7 +47,7 @@ def env_info(**changes: Any) -> EnvInfo:
 
 
 def args_for(info: EnvInfo, **changes: Any) -> SimpleNamespace:
-    """What ``run.build`` hands to the parts, with small networks."""
+    """The arguments that ``run.build`` passes to the parts, with small networks."""
     values = {
         "n_agents": info.n_agents,
         "n_actions": info.n_actions,
@@ -62,7 +62,7 @@ def args_for(info: EnvInfo, **changes: Any) -> SimpleNamespace:
 
 
 def random_batch(info: EnvInfo, lengths: list[int], seed: int = 0, common_reward: bool = False) -> EpisodeBatch:
-    """Random episodes of the given numbers of transitions, padded with zeros; the last one of each terminates."""
+    """Random episodes with these numbers of transitions, padded with zeros; each ends with a termination."""
     rng = np.random.default_rng(seed)
     scheme, groups = make_scheme(info, common_reward)
     B, T1, N, U = len(lengths), max(lengths) + 1, info.n_agents, info.n_actions
@@ -87,10 +87,10 @@ def random_batch(info: EnvInfo, lengths: list[int], seed: int = 0, common_reward
 
 
 class ClockEnv:
-    """A vectorised environment whose numbers tell where they come from.
+    """A vectorised environment whose values encode copy, episode and step.
 
-    Copy e's episodes last ``lengths[e]`` steps in turn; obs and state are ``100 * e + 10 * episode + t``, the
-    reward of agent n at step t is ``t + n``; episodes end by truncation where ``truncates``.
+    The episodes of copy e have the lengths ``lengths[e]``, repeated in turn. Observations and states are ``100 * e +
+    10 * episode + t``. The reward of agent n at step t is ``t + n``. ``truncates``: episodes end by truncation.
     """
 
     def __init__(self, lengths: list[list[int]], truncates: bool = False, info: EnvInfo | None = None) -> None:
@@ -137,7 +137,7 @@ class ClockEnv:
 def rollouts_for(
     learner: Any, lengths: list[list[int]], truncates: bool, steps: int, **values: Any
 ) -> tuple[Any, Any]:
-    """A runner of rollouts over ``ClockEnv`` and a learner from them, without memory, discount 1/2, a steady lr."""
+    """A rollout runner over ``ClockEnv`` and a learner, without recurrence, with discount 1/2 and a constant lr."""
     env = ClockEnv(lengths, truncates)
     args = args_for(env.info, rollout_steps=steps, use_rnn=False, gamma=0.5, lr_anneal=False)
     vars(args).update(values)
@@ -148,5 +148,5 @@ def rollouts_for(
 
 
 def pool_of(*names: str, split: str = "train") -> Pool:
-    """A pool of scripts that no file holds."""
+    """A pool of scripts that is not stored in a file."""
     return Pool(Path(), "gymnasium", {}, tuple(Member(n, "script", "scripted", split, script=n) for n in names))

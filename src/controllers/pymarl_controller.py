@@ -1,4 +1,4 @@
-"""A controller that knows PyMARL's interface alone, made to act for copies that stand at different steps."""
+"""Adapts a controller with PyMARL's interface to environment copies at different steps of their episodes."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from ..types import Observation
 
 
 class PyMARLController:
-    """Gives ``initial_carry`` and ``act`` to a controller that has ``init_hidden`` and ``select_actions``.
+    """Adds ``initial_carry`` and ``act`` to a controller that has ``init_hidden`` and ``select_actions``.
 
-    PyMARL's controllers read step ``t`` of a batch and the action of ``t - 1``, and keep the recurrent state
-    in ``self.hidden_states``. So each decision is shown to them as step 1 of a batch of two steps, whose step
-    0 holds the last action (none at an episode's start), with the recurrent state set before and taken after:
-    a learner that unrolls the same controller in between disturbs nothing.
+    PyMARL's controllers read step ``t`` of a batch and the action of step ``t - 1``, and store the recurrent state in
+    ``self.hidden_states``. Each decision is therefore presented as step 1 of a batch of two steps, and step 0 has the
+    last action (zeros at the start of an episode). The recurrent state is set before the call and read after it, so
+    a learner may unroll the same controller between two decisions.
 
     Args:
         mac: the controller.
         scheme, groups: see ``components.episode_batch.make_scheme``.
-        device: where the controller's networks are.
+        device: the device of the controller's networks.
     """
 
     def __init__(self, mac: Any, scheme: Scheme, groups: dict[str, int], device: Any) -> None:
         self.mac, self.scheme, self.groups, self.device = mac, scheme, groups, device
 
     def initial_carry(self, n: int) -> Tensor:
-        """The recurrent state at an episode's start: what ``init_hidden`` leaves, [n, ...]."""
+        """The recurrent state at the start of an episode, as set by ``init_hidden``, [n, ...]."""
         self.mac.init_hidden(n)
         hidden = getattr(self.mac, "hidden_states", None)
         return torch.zeros(n, 1, 1) if hidden is None else hidden.detach().clone()
@@ -43,11 +43,12 @@ class PyMARLController:
         self.mac.hidden_states = carry
         actions = self.mac.select_actions(batch, t_ep=1, t_env=t_env, bs=slice(None), test_mode=test_mode)
         hidden = getattr(self.mac, "hidden_states", None)
-        return actions.reshape(actions.shape[0], -1), carry if hidden is None else hidden.reshape(
-            carry.shape
-        ).detach()
+        carry = carry if hidden is None else hidden.reshape(carry.shape).detach()
+        return actions.reshape(actions.shape[0], -1), carry
 
     def _two_steps(self, observation: Observation, last_actions: Tensor) -> EpisodeBatch:
+        """A batch with the last actions at step 0 and the observation at step 1."""
+
         def second(array: Any) -> Tensor:
             now = torch.as_tensor(array, device=self.device)
             return torch.stack([torch.zeros_like(now), now], dim=1)

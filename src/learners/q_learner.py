@@ -1,4 +1,4 @@
-"""Q-learning on whole episodes: double, with a target network; each agent for itself or mixed into a team."""
+"""Double Q-learning on episodes with a target network, for independent agents or with a mixing network."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ class QLearnerConfig(AgentLearnerKeys, MixerKeys, RMSpropKeys):
 def td_targets(reward: Tensor, next_value: Tensor, terminated: Tensor, next_alive: Tensor, gamma: float) -> Tensor:
     """One-step targets ``r + gamma * (1 - terminated) * alive' * max_a Q'``, all [B, T, N].
 
-    Nothing follows a termination or an agent's death; a truncated episode bootstraps from its final
+    The next value is 0 after a termination or an agent's death. A truncated episode bootstraps from its final
     observation.
     """
     return reward + gamma * (1.0 - terminated) * next_alive * next_value
 
 
 class QLearner:
-    """PyMARL's learner interface; one loss for each agent, summed over agents by sharing, or one for the team.
+    """Q learner with PyMARL's interface; the loss is a mean over agents or, with a mixer, that of the team's value.
 
     Args:
-        mac: a controller, ours or a host's.
-        scheme: not used; PyMARL hands it in.
-        logger: ``log_stat(key, value, t)``.
+        mac: a controller of omarl or of a host.
+        scheme: PyMARL's scheme; only a mixer needs it.
+        logger: has ``log_stat(key, value, t)``.
         args: namespace or mapping with ``n_agents`` and the keys of ``QLearnerConfig``.
     """
 
@@ -79,13 +79,13 @@ class QLearner:
     def _mixer(self, scheme: Any, args: Any) -> torch.nn.Module:
         if feature_size(scheme, "reward") != 1:
             raise ConfigError(
-                f"common_reward: mixer {self.config.mixer} learns one value for the team and each agent has a reward "
-                "of its own; set common_reward=True"
+                f"common_reward: mixer {self.config.mixer} learns one value for the team, but each agent has its own "
+                "reward; set common_reward=True"
             )
         return resolve("mixer", str(self.config.mixer))(feature_size(scheme, "state"), args)
 
     def train(self, batch: Batch, t_env: int, episode_num: int) -> None:
-        """One update on ``batch``.
+        """Makes one update on ``batch``.
 
         Raises:
             TrainingError: the loss of a logged update is not finite.
@@ -128,7 +128,7 @@ class QLearner:
         self._log(t_env, loss)
 
     def _rewards(self, batch: Batch, mask: Tensor) -> Tensor:
-        """Rewards [B, T, N or 1]; scaled by statistics of real steps of the living alone."""
+        """Rewards [B, T, N or 1]; the statistics that scale them use only real steps of living agents."""
         reward = batch["reward"][:, :-1]
         if self.reward_stats is not None:
             valid = mask.expand_as(reward) > 0
@@ -139,7 +139,7 @@ class QLearner:
 
     @torch.no_grad()
     def _next_values(self, q: Tensor, batch: Batch) -> Tensor:
-        """Value of the best available next action by the target network, [B, T, N]."""
+        """The target network's value of the best available next action, [B, T, N]."""
         target_q = unroll(self.target_mac, batch)[:, 1:]
         unavailable = batch["avail_actions"][:, 1:] == 0
         chooser = q[:, 1:] if self.config.double_q else target_q
@@ -161,7 +161,7 @@ class QLearner:
             self.target_mixer.load_state_dict(self.mixer.state_dict())
 
     def _target_parameters(self) -> list[Tensor]:
-        """As ``self.parameters``, of the target."""
+        """The target's parameters in the order of ``self.parameters``."""
         mixing = [] if self.target_mixer is None else list(self.target_mixer.parameters())
         return [*self.target_mac.parameters(), *mixing]
 
@@ -183,14 +183,14 @@ class QLearner:
             self.reward_stats.to("cuda")
 
     def save_models(self, path: PathLike) -> None:
-        """PyMARL's files: the agents' networks, the mixer's, and the optimiser."""
+        """Writes PyMARL's files: the networks of the agents and the mixer, and the optimiser."""
         self.mac.save_models(path)
         if self.mixer is not None:
             torch.save(self.mixer.state_dict(), Path(path) / "mixer.th")
         torch.save(self.optimiser.state_dict(), Path(path) / "opt.th")
 
     def load_models(self, path: PathLike) -> None:
-        """Reads PyMARL's files; the target becomes the loaded network (``load_state_dict`` keeps the true one)."""
+        """Reads PyMARL's files. They have no target network, so it becomes a copy of the loaded network."""
         self.mac.load_models(path)
         device = self.parameters[0].device
         if self.mixer is not None:
@@ -200,7 +200,7 @@ class QLearner:
         load_optimiser(self.optimiser, torch.load(Path(path) / "opt.th", map_location=device, weights_only=True))
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything the next update depends on."""
+        """The state on which the next update depends, including the target network."""
         return {
             "parameters": [p.detach().clone() for p in self.parameters],
             "target": [p.detach().clone() for p in self._target_parameters()],
@@ -210,7 +210,7 @@ class QLearner:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes up ``state_dict``."""
+        """Loads ``state_dict``."""
         with torch.no_grad():
             pairs = ((self.parameters, state["parameters"]), (self._target_parameters(), state["target"]))
             for parameters, saved in pairs:

@@ -20,14 +20,14 @@ def learner_of(info=INFO, seed=0, **changes):
 
 
 def loss_of(learner, batch):
-    """The loss of one update, learner left as it was."""
+    """The loss of one update, computed by a copy of the learner."""
     twin = learner_of(seed=0)
     twin.load_state_dict(learner.state_dict())
     twin.train(batch, 10, 0)
     return twin.logger.series("loss")[0][1]
 
 
-def test_td_targets_by_hand():
+def test_td_targets_match_hand_computed_values():
     def one(value):
         return torch.tensor([[[value]]])
 
@@ -36,11 +36,11 @@ def test_td_targets_by_hand():
     assert td_targets(one(1.0), one(10.0), one(0.0), one(0.0), 0.5).item() == 1.0  # the agent died
 
 
-def test_the_loss_is_the_double_q_error_worked_by_hand():
+def test_the_loss_is_the_squared_double_q_error():
     learner = learner_of(gamma=0.9)
     with torch.no_grad():
         for p in learner.target_mac.parameters():
-            p.mul_(0.5)  # so that the two networks disagree
+            p.mul_(0.5)  # the two networks must differ
     batch = random_batch(INFO, [2, 4])
     batch["avail_actions"][:, :, 1, 0] = 0
     q, target_q = unroll(learner.mac, batch), unroll(learner.target_mac, batch)
@@ -57,23 +57,23 @@ def test_the_loss_is_the_double_q_error_worked_by_hand():
     assert learner.logger.series("loss")[0][1] == pytest.approx(sum(errors) / len(errors), rel=1e-4)
 
 
-def test_padding_changes_nothing():
+def test_padding_does_not_change_the_loss():
     learner = learner_of()
     batch = random_batch(INFO, [2, 4])
     dirty = copy.deepcopy(batch)
     for name in ("obs", "state", "reward"):
         dirty.data[name][0, 3:] = 1e3
-    dirty.data["reward"][0, 2:] = 1e3  # a padded reward stands on the final observation too
+    dirty.data["reward"][0, 2:] = 1e3  # the reward at the final observation is padding too
     assert loss_of(learner, dirty) == pytest.approx(loss_of(learner, batch), rel=1e-6)
 
 
-def test_truncation_bootstraps_and_termination_does_not():
+def test_only_truncated_episodes_bootstrap():
     learner = learner_of()
     batch = random_batch(INFO, [3])
     truncated = copy.deepcopy(batch)
     truncated.data["truncated"], truncated.data["terminated"] = batch["terminated"], batch["truncated"]
     assert loss_of(learner, truncated) != pytest.approx(loss_of(learner, batch), rel=1e-3)
-    # the final observation decides the truncated one alone
+    # the final observation matters only for the truncated episode
     for original, matters in ((batch, False), (truncated, True)):
         other = copy.deepcopy(original)
         other.data["obs"][0, 3] += 1.0
@@ -81,7 +81,7 @@ def test_truncation_bootstraps_and_termination_does_not():
         assert same is not matters
 
 
-def test_a_dead_agent_neither_learns_nor_is_bootstrapped_from():
+def test_dead_agents_do_not_contribute_to_loss_or_targets():
     learner = learner_of()
     batch = random_batch(INFO, [4])
     batch.data["agent_mask"][0, 2:, 1] = 0  # agent 1 dies on step 1
@@ -89,11 +89,11 @@ def test_a_dead_agent_neither_learns_nor_is_bootstrapped_from():
     dirty.data["reward"][0, 2:, 1] = 1e3
     dirty.data["obs"][0, 2:, 1] = 1e3
     assert loss_of(learner, dirty) == pytest.approx(loss_of(learner, batch), rel=1e-6)
-    dirty.data["reward"][0, 1, 1] += 1e3  # but the reward of its last step counts
+    dirty.data["reward"][0, 1, 1] += 1e3  # the reward of its last step counts
     assert loss_of(learner, dirty) > 10 * loss_of(learner, batch)
 
 
-def test_unavailable_actions_are_never_bootstrapped_from():
+def test_targets_never_use_unavailable_actions():
     learner = learner_of()
     batch = random_batch(INFO, [3])
     batch["avail_actions"][..., 1] = 0
@@ -102,7 +102,7 @@ def test_unavailable_actions_are_never_bootstrapped_from():
     torch.testing.assert_close(values, unroll(learner.target_mac, batch)[:, 1:, :, 0])
 
 
-def test_fused_unroll_equals_pymarls_loop():
+def test_unroll_equals_pymarls_loop_over_steps():
     batch = random_batch(INFO, [5, 2])
     for share in ("all", "type", "none"):
         for use_rnn in (True, False):
@@ -113,20 +113,20 @@ def test_fused_unroll_equals_pymarls_loop():
             torch.testing.assert_close(fused, looped)
 
 
-def test_sharing_groups():
+def test_sharing_groups_follow_the_key():
     kinds = ["hunter", "prey", "hunter"]
     assert sharing_groups("all", kinds) == [[0, 1, 2]]
     assert sharing_groups("type", kinds) == [[0, 2], [1]]
     assert sharing_groups("none", kinds) == [[0], [1], [2]]
 
 
-def test_agents_of_mixed_order_get_their_own_networks_outputs():
+def test_agents_in_any_order_use_the_network_of_their_type():
     info = env_info(
         agents=("h_0", "p_0", "h_1"), agent_types=("h", "p", "h"), obs_sizes=(3,) * 3, action_sizes=(2,) * 3
     )
     batch = random_batch(info, [3])
     learner = learner_of(info, share_parameters="type", obs_agent_id=False, obs_last_action=False)
-    batch.data["obs"][:] = batch.data["obs"][:, :, :1]  # all see the same
+    batch.data["obs"][:] = batch.data["obs"][:, :, :1]  # equal observations for all agents
     q = learner.mac.unroll(batch)
     torch.testing.assert_close(q[:, :, 0], q[:, :, 2])
     assert not torch.allclose(q[:, :, 0], q[:, :, 1])
@@ -145,7 +145,7 @@ def test_duelling_advantages_have_mean_zero():
 
 
 @pytest.mark.parametrize(("rate", "expected"), [(3, [False, False, True]), (0.5, None)])
-def test_target_updates(rate, expected):
+def test_target_is_copied_at_the_interval_or_updated_softly(rate, expected):
     learner = learner_of(target_update_interval_or_tau=rate, lr=0.1)
     batch = random_batch(INFO, [3])
     before = [p.clone() for p in learner.target_mac.parameters()]
@@ -164,7 +164,7 @@ def test_target_updates(rate, expected):
 
 
 def test_reward_statistics_ignore_padding():
-    """Ten real rewards of 1 among fifty steps have mean 1, not 0.2; and one sample gives no NaN."""
+    """Ten real rewards of 1 in a batch of fifty steps have mean 1, not 0.2; zero variance gives no NaN."""
     learner = learner_of(standardise_rewards=True)
     batch = random_batch(env_info(episode_limit=50), [10, 49])
     batch.data["reward"][:] = 0.0
@@ -174,7 +174,7 @@ def test_reward_statistics_ignore_padding():
     assert all(torch.isfinite(p).all() for p in learner.mac.parameters())
 
 
-def test_reward_statistics_ignore_the_dead():
+def test_reward_statistics_ignore_dead_agents():
     learner = learner_of(standardise_rewards=True)
     batch = random_batch(env_info(), [4])
     batch.data["reward"][0, :4] = torch.tensor([1.0, 0.0])
@@ -183,21 +183,21 @@ def test_reward_statistics_ignore_the_dead():
     assert learner.reward_stats.mean.item() == pytest.approx(1.0)
 
 
-def test_centred_rewards_are_standardised_too():
+def test_centred_rewards_must_be_standardised():
     with pytest.raises(ConfigError, match="centre_rewards: goes with standardise_rewards=True"):
         learner_of(centre_rewards=True)
 
 
-def test_centred_rewards_have_no_mean_and_the_targets_say_so():
-    """Rewards of 4 and 6: mean 5, standard deviation 1, so that -1 and 1 are what is learned."""
+def test_centred_rewards_have_mean_zero():
+    """Rewards of 4 and 6 have mean 5 and standard deviation 1, so they become -1 and 1."""
     learner = learner_of(standardise_rewards=True, centre_rewards=True)
     batch = random_batch(env_info(), [4])
     batch.data["reward"][0, :4] = torch.tensor([4.0, 6.0, 4.0, 6.0])[:, None]
-    seen = learner._rewards(batch, torch.ones(1, 4, 1))
-    torch.testing.assert_close(seen[0, :, 0], torch.tensor([-1.0, 1.0, -1.0, 1.0]), atol=1e-3, rtol=1e-3)
+    rewards = learner._rewards(batch, torch.ones(1, 4, 1))
+    torch.testing.assert_close(rewards[0, :, 0], torch.tensor([-1.0, 1.0, -1.0, 1.0]), atol=1e-3, rtol=1e-3)
 
 
-def test_a_reloaded_learner_goes_on_bit_for_bit():
+def test_a_reloaded_learner_continues_identically():
     batches = [random_batch(INFO, [3, 5], seed=s) for s in range(6)]
     one = learner_of(standardise_rewards=True, target_update_interval_or_tau=4)
     for batch in batches[:3]:
@@ -212,7 +212,7 @@ def test_a_reloaded_learner_goes_on_bit_for_bit():
             assert torch.equal(a, b)
 
 
-def test_models_saved_and_loaded_as_pymarl_does(tmp_path):
+def test_save_models_and_load_models_restore_the_networks(tmp_path):
     one, other = learner_of(seed=0), learner_of(seed=1)
     one.train(random_batch(INFO, [3]), 0, 0)
     one.save_models(str(tmp_path))

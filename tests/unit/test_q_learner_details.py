@@ -9,7 +9,7 @@ from omarl.types import TrainingError
 from unit.test_q_learner import INFO, learner_of
 
 
-def test_a_soft_target_moves_by_tau_towards_the_online_network():
+def test_a_soft_update_moves_the_target_by_tau():
     learner = learner_of(target_update_interval_or_tau=0.1, lr=0.1)
     before = [p.clone() for p in learner.target_mac.parameters()]
     learner.train(random_batch(INFO, [3]), 0, 0)
@@ -17,7 +17,7 @@ def test_a_soft_target_moves_by_tau_towards_the_online_network():
         torch.testing.assert_close(target, 0.9 * old + 0.1 * online)
 
 
-def test_standardised_rewards_are_scaled_and_not_shifted():
+def test_standardised_rewards_are_not_shifted():
     learner = learner_of(standardise_rewards=True)
     batch = random_batch(INFO, [4])
     batch.data["reward"][:, :4] = torch.tensor([10.0, 10.0, 10.0, 14.0])[None, :, None]
@@ -25,7 +25,7 @@ def test_standardised_rewards_are_scaled_and_not_shifted():
     torch.testing.assert_close(scaled, batch["reward"][:, :4] / 3.0**0.5)
 
 
-def test_the_agents_optimiser_has_its_keys_and_its_gradient_is_clipped():
+def test_the_optimiser_reads_its_keys_and_gradients_are_clipped():
     rms = learner_of(optimiser="rmsprop", optim_alpha=0.77, optim_eps=1e-3, lr=0.5).optimiser.param_groups[0]
     assert (rms["alpha"], rms["eps"], rms["lr"]) == (0.77, 1e-3, 0.5)
     assert learner_of(optim_eps=1e-3).optimiser.param_groups[0]["eps"] == 1e-3
@@ -35,7 +35,7 @@ def test_the_agents_optimiser_has_its_keys_and_its_gradient_is_clipped():
     assert norm == pytest.approx(1e-4, rel=1e-3)
 
 
-def test_what_is_logged_of_the_agents_leaves_padding_out():
+def test_logged_metrics_ignore_padding():
     learner = learner_of(learner_log_interval=1)
     batch = random_batch(INFO, [2, 4])
     dirty = copy.deepcopy(batch)
@@ -47,7 +47,7 @@ def test_what_is_logged_of_the_agents_leaves_padding_out():
         assert other.logger.series(name)[0][1] == pytest.approx(learner.logger.series(name)[0][1], rel=1e-5), name
 
 
-def test_a_loss_that_is_not_finite_stops_the_run():
+def test_a_non_finite_loss_stops_training():
     learner = learner_of(learner_log_interval=1)
     batch = random_batch(INFO, [3])
     batch.data["reward"][0, 0] = torch.inf
@@ -69,7 +69,7 @@ def test_optimisers_read_their_keys(name):
     assert group["betas"] == (0.1, 0.2) if name == "adam" else group["alpha"] == 0.4
 
 
-def test_epsilon_one_is_uniform_over_available_actions_and_agents_explore_alone():
+def test_epsilon_greedy_is_uniform_over_available_actions_and_independent_for_agents():
     torch.manual_seed(0)
     from types import SimpleNamespace
 
@@ -87,7 +87,7 @@ def test_epsilon_one_is_uniform_over_available_actions_and_agents_explore_alone(
     assert (half.select_action(values, avail, 0, test_mode=True) == 0).all()
 
 
-def test_the_learning_rate_falls_in_a_line_where_asked_to():
+def test_the_learning_rate_decays_linearly_on_request():
     steady, falling = learner_of(lr=0.5), learner_of(lr=0.5, lr_anneal=True, t_max=100)
     for learner in (steady, falling):
         learner.train(random_batch(INFO, [3, 4]), 25, 0)
