@@ -1,20 +1,73 @@
 """omarl: opponent modelling for multi-agent RL, in PyMARL's manner."""
 
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING, Any
+from warnings import catch_warnings as _catch_warnings
+
+if TYPE_CHECKING:
+    from .api import (
+        Comparison,
+        Diagnosis,
+        Evaluation,
+        Metric,
+        Policy,
+        Run,
+        compare,
+        diagnose,
+        evaluate,
+        load,
+        make_env,
+        make_raw_env,
+        train,
+    )
+    from .components.vae_trainer import VAEConfig, VAETrainer
+    from .types import ConfigError, EnvError, OmarlError, TrainingError
+    from .utils.allocator import keep_freed_memory
+
 __version__ = "0.2.0.dev0"
 
-import warnings as _warnings
-from typing import Any
+__all__ = [
+    "Comparison",
+    "ConfigError",
+    "Diagnosis",
+    "EnvError",
+    "Evaluation",
+    "Metric",
+    "OmarlError",
+    "Policy",
+    "Run",
+    "TrainingError",
+    "VAEConfig",
+    "VAETrainer",
+    "compare",
+    "diagnose",
+    "evaluate",
+    "keep_freed_memory",
+    "load",
+    "make_env",
+    "make_raw_env",
+    "train",
+]
 
-# Sacred's, at every import of it: requirements pin setuptools below 82, where pkg_resources went away.
-_warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
-
-_EXPORTED = ("VAEConfig", "VAETrainer")
+_MODULES = {  # where a name is defined, if not in api
+    "VAEConfig": "components.vae_trainer",
+    "VAETrainer": "components.vae_trainer",
+    "ConfigError": "types",
+    "EnvError": "types",
+    "OmarlError": "types",
+    "TrainingError": "types",
+    "keep_freed_memory": "utils.allocator",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """The state VAE, imported when it is asked for: the package itself imports without torch."""
-    if name in _EXPORTED:
-        from .components import vae_trainer
+    """Imports a name when it is asked for: ``import omarl`` alone imports neither torch nor NumPy."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    with _catch_warnings():  # gymnasium and scipy add filters when they are imported
+        module = _import_module(f".{_MODULES.get(name, 'api')}", __name__)
+    return getattr(module, name)
 
-        return getattr(vae_trainer, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from .config.files import find, read_yaml
-from .config.load import COMMAND_LINE, Layers, complete, from_checkpoint, from_files
+from .config.load import COMMAND_LINE, KEYWORD, Layers, complete, from_checkpoint, from_files
 from .config.schema import read
 from .envs.factories import is_gymnasium_id
 from .run import RunConfig
-from .types import ConfigError
+from .types import ConfigError, PathLike
 from .utils.checkpoints import find_checkpoint
 
 DEFAULT_CONFIG = "omg_vae"
 DEFAULT_ENV_CONFIG = "simple_tag"
+Env = PathLike | Mapping[str, Any]
 
 
 def default_environment(updates: Mapping[str, Any]) -> str | None:
@@ -74,3 +79,43 @@ def configured(
     if "seed" not in layers.values:
         del full.values["seed"]
     return full
+
+
+def from_keywords(
+    keys: Mapping[str, Any], config: PathLike | None = None, env: Env | None = None, command: str = "train"
+) -> Layers:
+    """``configured`` for Python's arguments.
+
+    Args:
+        keys: keyword arguments. Paths, tuples and NumPy's numbers are taken as well.
+        config: as in ``configured``.
+        env: a name or a path, as in ``configured``; a mapping, which stands for ``env_args``; or
+            ``package.module:Class``, which stands for the key ``env``.
+        command: as in ``configured``.
+    """
+    updates = _plain(keys)
+    env_config = None
+    if isinstance(env, Mapping):
+        updates["env_args"] = {**_plain(env), **updates.get("env_args", {})}
+    elif env is not None and ":" in os.fspath(env):
+        updates["env"] = env
+    elif env is not None:
+        env_config = os.fspath(env)
+    for name, value in updates.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{name}: {value!r} cannot be kept in config.json ({error})") from None
+    name = None if config is None else os.fspath(config)
+    return configured(updates, name, env_config, command=command, source=KEYWORD)
+
+
+def _plain(value: Any) -> Any:
+    """Paths as text, NumPy's numbers as Python's, mappings and sequences as copies."""
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return os.fspath(value) if isinstance(value, os.PathLike) else value

@@ -4,20 +4,52 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .components.episode_batch import EpisodeBatch
 from .config.schema import read
 from .opponents.pool_env import PoolEnv
 from .opponents.results import by_opponent, episode_record, format_opponent
-from .run import RunConfig, build, notices
+from .run import RunConfig, notices, opened
 from .training import episodes_met, log_test
 from .utils.checkpoints import find_checkpoint, load_checkpoint
 from .utils.metrics import Logger
 from .utils.run_directory import write_json
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Test episodes of a checkpoint; ``print`` shows a table.
+
+    Attributes:
+        t_env: the checkpoint's environment steps.
+        values: each metric's mean, by its name in docs/metrics.md: ``test_return_mean``, ``test_ep_length_mean``, ...
+        standard_errors: over episodes, of the mean returns and the mean length, by the same names.
+        episode_returns: float64 [episodes, N], or [episodes, 1] where agents share one reward; undiscounted.
+        by_opponent: against a pool: a record for each opponent, each family, and all.
+    """
+
+    t_env: int
+    values: dict[str, float]
+    standard_errors: dict[str, float]
+    episode_returns: NDArray[np.float64]
+    by_opponent: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, result: Mapping[str, Any], values: Mapping[str, float]) -> Evaluation:
+        """Out of what ``tested`` returns, and the metrics that it logged."""
+        returns = np.array(result["episode_returns"], np.float64)
+        against = list(result.get("by_opponent", []))
+        return cls(int(result["t_env"]), dict(values), dict(result["standard_errors"]), returns, against)
+
+    def __str__(self) -> str:
+        numbers = {"episode_returns": self.episode_returns, "standard_errors": self.standard_errors}
+        return format_evaluation({**self.values, **numbers, "by_opponent": self.by_opponent})
 
 
 def evaluate(values: Mapping[str, Any], logger: Logger) -> dict[str, Any]:
@@ -42,14 +74,11 @@ def evaluate(values: Mapping[str, Any], logger: Logger) -> dict[str, Any]:
 
 def tested(values: Mapping[str, Any], folder: Path, logger: Logger) -> dict[str, Any]:
     """The means and each episode's return of fresh episodes by the checkpoint in ``folder``; by opponent, too."""
-    parts = build(values, logger)
-    try:
+    with opened(values, logger) as parts:
         for line in notices(parts.config, parts.info):
             logger.console_logger.info(line)
         state = load_checkpoint(folder, parts.learner)
         batches = log_test(parts, state["t_env"])
-    finally:
-        parts.close()
     result: dict[str, Any] = dict(logger.latest)
     result["t_env"] = state["t_env"]
     if isinstance(parts.test_env, PoolEnv):
@@ -57,22 +86,25 @@ def tested(values: Mapping[str, Any], folder: Path, logger: Logger) -> dict[str,
         result["by_opponent"] = by_opponent(met, members)
         result["episodes"] = [episode_record(episode, members) for episode in met]
     result["episode_returns"] = [r for batch in batches for r in episode_returns(batch)]
+    result["episode_lengths"] = [int(n) - 1 for batch in batches for n in batch["filled"].sum(dim=1)]
     result["standard_errors"] = standard_errors(result, parts.info.agents)
     return result
 
 
 def standard_errors(result: Mapping[str, Any], agents: Sequence[str]) -> dict[str, float]:
-    """Standard errors over episodes of the mean returns, by their metrics' names; none of a single episode.
+    """Standard errors over episodes of the mean returns and of the mean length, by their metrics' names.
+
+    A single episode has none.
 
     Args:
-        result: the latest metrics, and ``episode_returns``.
+        result: the latest metrics, ``episode_returns`` and ``episode_lengths``.
         agents: whose returns stand in ``episode_returns``, where each has one of its own.
     """
     returns = np.array(result["episode_returns"])  # [episodes, agents] or [episodes, 1]
     n = len(returns)
     if n < 2:
         return {}
-    errors = {}
+    errors = {"test_ep_length_mean": float(np.std(result["episode_lengths"], ddof=1)) / math.sqrt(n)}
     if "test_return_std" in result:  # of the population, as it is logged
         errors["test_return_mean"] = float(result["test_return_std"]) / math.sqrt(n - 1)
     if returns.shape[1] == len(agents):
@@ -89,7 +121,9 @@ def format_evaluation(result: Mapping[str, Any]) -> str:
         error = f" ± {errors[name]:.2g}" if name in errors else ""
         lines.append(f"{name:32} {result[name]:.4g}{error}")
     lines += [format_opponent(line) for line in result.get("by_opponent", [])]
-    return "\n".join([*lines, f"written to {result.get('file', 'nowhere')}"])
+    if "file" in result:
+        lines.append(f"written to {result['file']}")
+    return "\n".join(lines)
 
 
 def episode_returns(batch: EpisodeBatch) -> list[list[float]]:

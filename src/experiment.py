@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from importlib.util import find_spec
@@ -22,15 +23,16 @@ from shutil import get_terminal_size
 from typing import Any
 
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a machine without git must still run
+# Sacred imports pkg_resources; pyproject.toml pins setuptools below 82, which removed it.
+warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
 
 from sacred import SETTINGS, Experiment
 from sacred.utils import apply_backspaces_and_linefeeds
 
-from . import evaluation, run, training
+from . import api, evaluation, run
 from .ablation import AblateConfig
 from .ablation import ablate as run_ablation
-from .analysis.comparison import CompareConfig, format_rows
-from .analysis.comparison import compare as compare_runs
+from .analysis.comparison import CompareConfig, words
 from .analysis.doctor import DiagnoseConfig, format_findings
 from .analysis.doctor import diagnose as examine_run
 from .command_line import OPTIONS, commands_in, options_help, take_option, updates_of, use_new_names
@@ -42,14 +44,16 @@ from .crossplay import CrossplayConfig, format_matrix
 from .crossplay import crossplay as play_across
 from .plugin import PluginConfig
 from .plugin import plugin as plug_in
-from .pooling import PoolConfig, describe_pool, make_pool, with_pool
+from .pooling import PoolConfig, describe_pool, make_pool
 from .replay import ReplayConfig
 from .replay import replay as film_episode
 from .types import ConfigError, OmarlError
+from .utils.allocator import keep_freed_memory
 from .utils.capture import make_capture_safe
 from .utils.console import console_logger
 from .utils.metrics import Logger
-from .utils.run_directory import RunDirectory, check_writable
+from .utils.run_directory import check_writable
+from .utils.sacred_observer import RunDirectory
 
 SETTINGS["CAPTURE_MODE"] = "sys"  # keeps the terminal's own width and colours for the progress bar
 make_capture_safe()
@@ -146,7 +150,7 @@ def add_train(experiment: Experiment, layers: Layers, started: float) -> None:
             observed = any(observer is directory for observer in _run.observers)
             folder = directory.path if observed else None
             logger = Logger(experiment.logger, folder, _run, config["use_tensorboard"], started)
-            return training.train(with_pool(config, logger), logger, folder, layers.by_user)
+            return api.run_training(config, logger, folder, layers.by_user)
 
         return said_in_one_line(body)
 
@@ -203,7 +207,8 @@ def add_tools(experiment: Experiment, layers: Layers) -> None:
         """Compares learning curves: with runs=[FOLDER,...]."""
 
         def body() -> None:
-            print(format_rows(*compare_runs(read(CompareConfig, typed(_config, layers, CompareConfig)))))
+            c = read(CompareConfig, typed(_config, layers, CompareConfig))
+            print(api.compare(words(c.runs), metric=c.metric, by=words(c.by), until=c.until, out=c.out))
 
         said_in_one_line(body)
 
@@ -240,6 +245,7 @@ def main(argv: Sequence[str] | None = None, started: float | None = None) -> Non
         started: ``time.time()`` when the command began.
     """
     words = list(sys.argv if argv is None else argv)
+    keep_freed_memory()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's end is as orderly as Ctrl-C
 

@@ -19,7 +19,7 @@ from .opponents.boards import Board, board_of
 from .opponents.models.action_model import ActionModel
 from .opponents.models.objects import ObjectModel
 from .opponents.pool_env import PoolEnv
-from .run import Parts, RunConfig, build
+from .run import Parts, RunConfig, opened
 from .types import ConfigError
 from .utils.checkpoints import find_checkpoint, load_checkpoint
 from .utils.files import writable
@@ -48,8 +48,7 @@ def replay(values: Mapping[str, Any], logger: Logger) -> list[Path]:
     config = read(ReplayConfig, values)
     folder = find_checkpoint(config.checkpoint_path, config.load_step)
     out = writable(Path(config.out) if config.out else folder / "replay", "out")
-    parts = build({**values, "test_nepisode": 1}, logger)
-    try:
+    with opened({**values, "test_nepisode": 1}, logger) as parts:
         load_checkpoint(folder, parts.learner)
         whole = getattr(parts.info, "whole", None) or parts.info
         board = board_of(whole)
@@ -61,8 +60,6 @@ def replay(values: Mapping[str, Any], logger: Logger) -> list[Path]:
         turn, who = _turn(parts.test_env, config.opponent)
         batch = parts.tester.collect(turn + 1)[-1].to(parts.args.device)
         film = film_of(parts, batch, board, f"{config.name} {who}".strip())
-    finally:
-        parts.close()
     return write_film(film, out)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -19,8 +20,8 @@ from .opponents.pool_env import PoolEnv
 from .registry import resolve
 from .runners.episode_runner import EpisodeRunner
 from .types import ConfigError, EnvInfo, VecEnv
-from .utils.allocator import keep_freed_memory
 from .utils.checkpoints import find_checkpoint
+from .utils.isolation import process_state_kept
 from .utils.metrics import Logger
 from .utils.seeding import seed_everything, stream_seed
 
@@ -189,6 +190,8 @@ def check_sizes(config: RunConfig) -> None:
 def build(values: Mapping[str, Any], logger: Logger, user_keys: Collection[str] = ()) -> Parts:
     """Makes every object of a run from its configuration.
 
+    Initial weights come from torch's global generator: see ``opened``, which seeds it.
+
     Args:
         values: the whole configuration.
         logger: where numbers go.
@@ -196,17 +199,22 @@ def build(values: Mapping[str, Any], logger: Logger, user_keys: Collection[str] 
     """
     config = read(RunConfig, values)
     check_sizes(config)
-    device = device_of(config)
-    torch.set_num_threads(config.torch_threads)
-    keep_freed_memory()
-    seed_everything(config.seed)
     env = make_env(config, config.batch_size_run, TRAIN_STREAM)
     try:
         test_env = make_env(config, min(config.batch_size_run, config.test_nepisode), TEST_STREAM)
     except BaseException:
         env.close()
         raise
+    return assemble(values, env, test_env, logger, user_keys)
+
+
+def assemble(
+    values: Mapping[str, Any], env: VecEnv, test_env: VecEnv, logger: Logger, user_keys: Collection[str] = ()
+) -> Parts:
+    """The objects of a run around its environments, which are closed where one cannot be made. See ``build``."""
+    config = read(RunConfig, values)
     try:
+        device = device_of(config)
         info = env.info
         scheme, groups = make_scheme(info, config.common_reward)
         args = SimpleNamespace(
@@ -238,6 +246,24 @@ def build(values: Mapping[str, Any], logger: Logger, user_keys: Collection[str] 
         test_env.close()
         raise
     return Parts(config, args, info, env, test_env, scheme, groups, learner, runner, tester, logger)
+
+
+@contextmanager
+def opened(values: Mapping[str, Any], logger: Logger, user_keys: Collection[str] = ()) -> Iterator[Parts]:
+    """The objects of a run, with its seed and its number of threads in force.
+
+    When the body ends, however it ends, they are closed, and generators, threads and the rest of the process are as
+    before. Arguments: see ``build``.
+    """
+    with process_state_kept():
+        config = read(RunConfig, values)
+        torch.set_num_threads(config.torch_threads)
+        seed_everything(config.seed)
+        parts = build(values, logger, user_keys)
+        try:
+            yield parts
+        finally:
+            parts.close()
 
 
 def describe(parts: Parts) -> str:

@@ -14,7 +14,7 @@ from .components.episode_batch import EpisodeBatch
 from .components.replay_buffer import ReplayBuffer
 from .opponents.pool_env import Episode, PoolEnv
 from .opponents.results import by_opponent, first_of_each_copy
-from .run import REPLAY_STREAM, Parts, build, describe, notices
+from .run import REPLAY_STREAM, Parts, describe, notices, opened
 from .runners.player import Stopwatch
 from .types import ConfigError, EnvError, OmarlError
 from .utils.checkpoints import find_checkpoint, load_checkpoint, save_checkpoint
@@ -56,10 +56,13 @@ class Training:
         parts: the run's objects.
         values: the whole configuration, kept with the checkpoints.
         directory: the run's folder; None keeps nothing.
+        progress: shows a bar, where standard error is a terminal.
     """
 
-    def __init__(self, parts: Parts, values: Mapping[str, Any], directory: Path | None) -> None:
-        self.parts, self.values, self.directory = parts, values, directory
+    def __init__(
+        self, parts: Parts, values: Mapping[str, Any], directory: Path | None, progress: bool = True
+    ) -> None:
+        self.parts, self.values, self.directory, self.progress = parts, values, directory, progress
         c = self.config = parts.config
         self.buffer = None if is_on_policy(parts) else replay_buffer(parts)
         self.updates = 0
@@ -157,7 +160,8 @@ class Training:
         """Trains until ``t_max``, with a test before the first step and after the last."""
         runner, config, updates = self.parts.runner, self.config, self.updates
         self.test()
-        with ProgressBar(config.t_max, runner.t_env, self.parts.logger.latest) as bar:
+        options = {} if self.progress else {"disable": True}
+        with ProgressBar(config.t_max, runner.t_env, self.parts.logger.latest, **options) as bar:
             while runner.t_env < config.t_max:
                 self.collect_and_learn()
                 self.log()
@@ -170,6 +174,11 @@ class Training:
                 bar.advance(runner.t_env, learning=self.updates > updates)
         self.log(last=True)
         self.test()
+
+    def summary(self) -> list[str]:
+        """The lines that a run ends with."""
+        parts, runner = self.parts, self.parts.runner
+        return summary(parts.logger.latest, parts.info.agents, runner.t_env, runner.episodes, self.updates)
 
 
 def log_test(parts: Parts, t_env: int, directory: Path | None = None) -> list[EpisodeBatch]:
@@ -214,48 +223,58 @@ def picture(directory: Path) -> str:
 
 
 def train(
-    values: Mapping[str, Any], logger: Logger, directory: Path | None, user_keys: Collection[str] = ()
+    values: Mapping[str, Any],
+    logger: Logger,
+    directory: Path | None,
+    user_keys: Collection[str] = (),
+    progress: bool = True,
 ) -> float | None:
-    """The whole run. Whatever ends it, what was logged stays and the picture is drawn.
+    """Trains from start to end. However the run ends, what was logged stays, and the curves are drawn.
 
     Args:
         values: the complete configuration.
         logger: where numbers go.
         directory: the run's folder, or None.
         user_keys: the keys that the user has set; some notices are about these alone.
+        progress: shows a bar, where standard error is a terminal.
 
     Returns:
         The last test's ``test_return_mean``, where there was a test.
+
+    Raises:
+        KeyboardInterrupt, EnvError: after a checkpoint was saved.
     """
     say = logger.console_logger.info
-    parts = build(values, logger, user_keys)
-    training: Training | None = None
+    with opened(values, logger, user_keys) as parts:
+        training: Training | None = None
+        try:
+            training = Training(parts, values, directory, progress)
+            _run(training)
+        finally:
+            parts.close()  # first, so that the curves are drawn from a complete file
+            if training is not None:
+                for line in training.summary():
+                    say(line)
+            if directory is not None:
+                say(picture(directory))
+    return logger.latest.get("test_return_mean")
+
+
+def _run(training: Training) -> None:
+    """Runs it, and saves a checkpoint at its end, at an interrupt, and where the environment fails."""
+    parts, directory, say = training.parts, training.directory, training.parts.logger.console_logger.info
+    say("\n".join([describe(parts), *notices(parts.config, parts.info)]))
+    if training.buffer is not None:
+        say(f"replay buffer: {parts.config.buffer_size} episodes, at most {training.buffer.bytes / 2**30:.2f} GiB")
+    if directory is not None:
+        say(f"run directory: {directory}")
     try:
-        training = Training(parts, values, directory)
-        say("\n".join([describe(parts), *notices(parts.config, parts.info)]))
-        if training.buffer is not None:
-            say(
-                f"replay buffer: {parts.config.buffer_size} episodes, at most {training.buffer.bytes / 2**30:.2f} GiB"
-            )
-        if directory is not None:
-            say(f"run directory: {directory}")
         training.run()
         training.save()
     except KeyboardInterrupt:
         say(f"interrupted at step {parts.runner.t_env}")
-        if training is not None:
-            training.save()
+        training.save()
         raise
     except EnvError:
-        if training is not None:
-            training.save()
+        training.save()
         raise
-    finally:
-        parts.close()
-        if training is not None:
-            runner = parts.runner
-            for line in summary(logger.latest, parts.info.agents, runner.t_env, runner.episodes, training.updates):
-                say(line)
-        if directory is not None:
-            say(picture(directory))
-    return logger.latest.get("test_return_mean")

@@ -20,9 +20,9 @@ This module imports numpy alone: environment workers load it, and they must star
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -215,7 +215,7 @@ class ResumableLearner(Learner, Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
-PathLike = str | Path
+PathLike = str | os.PathLike[str]
 
 
 def feature_size(scheme: Any, name: str) -> int:

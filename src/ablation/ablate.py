@@ -68,8 +68,7 @@ def record(values: Mapping[str, Any], folder: Path) -> VAEConfig:
         ConfigError: the learner is not the OMG VAE learner, or the stream is too short.
     """
     config = read(AblateConfig, values)
-    parts = run.build(values, Logger(logging.getLogger("omarl")))
-    try:
+    with run.opened(values, Logger(logging.getLogger("omarl"))) as parts:
         learner = parts.learner
         if not isinstance(learner, OMGVAELearner):
             raise ConfigError("learner: ablate records the states of omg_vae_learner; use --config=omg_vae")
@@ -77,8 +76,6 @@ def record(values: Mapping[str, Any], folder: Path) -> VAEConfig:
         training.Training(parts, values, None).run()
         batches = parts.tester.collect(config.test_nepisode)
         held_out = torch.cat([learner.real_states(batch) for batch in batches]).cpu().numpy()
-    finally:
-        parts.close()
     few = 10 * POINT if config.regime == "replay" else FEWEST_BATCHES
     kept = np.stack(stream) if config.regime == "replay" else _cut(np.concatenate(stream), config.ablate_batch)
     if len(kept) < few:

@@ -60,8 +60,39 @@ class Row(NamedTuple):
     seconds: float = float("nan")
 
 
-def compare(config: CompareConfig) -> tuple[list[Row], list[Path]]:
-    """Reads runs, groups them by environment and algorithm, and writes comparison.md, .csv and .png.
+@dataclass(frozen=True)
+class Comparison:
+    """Runs compared. ``str`` gives a table for the console, ``markdown`` and ``csv`` one for a page or a file.
+
+    Attributes:
+        rows: one for each environment and algorithm.
+        files: what was written.
+    """
+
+    rows: list[Row]
+    files: list[Path]
+
+    def __str__(self) -> str:
+        return format_rows(self.rows, self.files)
+
+    def markdown(self) -> str:
+        """The table as Markdown."""
+        return "\n".join(table(self.rows))
+
+    def _repr_markdown_(self) -> str:  # notebooks show it
+        return self.markdown()
+
+    def csv(self) -> str:
+        """The table for a spreadsheet; bounds are empty where there is one seed alone."""
+        return as_csv(self.rows)
+
+
+def compare(config: CompareConfig, write: bool = True) -> tuple[list[Row], list[Path]]:
+    """Reads runs and groups them by environment and algorithm.
+
+    Args:
+        config: which runs, and what of them.
+        write: writes comparison.md, .csv and .png into ``config.out``.
 
     Returns:
         The rows of the table, and the files.
@@ -78,6 +109,8 @@ def compare(config: CompareConfig) -> tuple[list[Row], list[Path]]:
     for line in problems(groups):
         log.warning(line)
     rows = [row_of(group) for group in groups]
+    if not write:
+        return rows, []
     out = Path(config.out).expanduser()
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -149,14 +182,21 @@ def _format_seconds(row: Row) -> str:
 
 
 def markdown(rows: Sequence[Row], config: CompareConfig) -> str:
-    """Formats the table as Markdown."""
-    lines = [
+    """Formats the page."""
+    head = [
         "# Comparison",
         "",
         f"{config.metric or 'Test return'}: interquartile mean over seeds with a 95% interval (stratified bootstrap, "
         f"one number per seed). Final: mean over the last {LAST:.0%} of the steps. Curve: mean over all steps. "
         "Seconds: time from the command's start to the last compared step, including tests, median over seeds.",
         "",
+    ]
+    return "\n".join([*head, *table(rows), "", "![curves](comparison.png)", ""])
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """The lines of the table."""
+    lines = [
         "| environment | algorithm | seeds | steps | seconds | final | curve |",
         "|---|---|---|---|---|---|---|",
     ]
@@ -164,7 +204,7 @@ def markdown(rows: Sequence[Row], config: CompareConfig) -> str:
         intervals = [_format_interval(interval) for interval in (row.final, row.area)]
         cells = (row.task, row.label, str(row.seeds), f"{row.steps:,.0f}", _format_seconds(row), *intervals)
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", "![curves](comparison.png)", ""])
+    return lines
 
 
 def as_csv(rows: Sequence[Row]) -> str:

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 COMMAND_LINE = "command line"
 STORED = "config.json"  # the configuration of a checkpoint
+KEYWORD = "keyword argument"
 SACRED_KEYS = {"__doc__", "seed"}
 HOSTS_KEYS = {"optim_alpha"}  # of PyMARL's users; accepted in every run, whatever its optimisers read
 

@@ -157,6 +157,8 @@ class _Copy:
 def generators_kept(substitute: np.random.BitGenerator | None = None) -> Iterator[None]:
     """Gives the global generators back, as they were, to whoever else draws from them.
 
+    A normal number that NumPy's legacy functions have drawn in advance is dropped: keeping it takes 0.2 ms a step.
+
     Args:
         substitute: NumPy's generator in the meantime, for those who do not bring their own.
     """

@@ -17,6 +17,7 @@ from .adapter import Adapter
 from .arrays import lay_out
 from .batched import batched_game
 from .copies import Copies, generators_kept
+from .factories import construct
 from .single import look_at, make_single
 from .vector import VectorEnv
 from .workers import Workers
@@ -80,6 +81,20 @@ def make_vec_env(env: str, env_args: Mapping[str, Any], n_envs: int, n_workers: 
         return VectorEnv(info, n_envs, workers.arrays, workers, where)
     arrays = lay_out(info, n_envs)
     return VectorEnv(info, n_envs, arrays, Copies(make, info, range(n_envs), arrays, seed), "in this process")
+
+
+def raw_env(env: str, env_args: Mapping[str, Any]) -> Any:
+    """One copy as its package makes it, without an adapter. Arguments and errors: see ``make_vec_env``."""
+    arguments = {name: value for name, value in env_args.items() if name not in ("backend", "episode_limit")}
+    return construct(resolve("env", env), str(arguments.get("key", env)), arguments)
+
+
+def single_adapter(env: str, env_args: Mapping[str, Any]) -> Adapter | None:
+    """One copy in array form; None for an environment that is made of arrays. Arguments: see ``make_vec_env``."""
+    target = resolve("env", env)
+    if getattr(target, "vectorised", False):
+        return None
+    return make_single(target, env, {name: value for name, value in env_args.items() if name != "backend"}, 0)
 
 
 def cores() -> int:

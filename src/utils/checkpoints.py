@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..types import ConfigError, TrainingError
+from ..types import ConfigError, PathLike, TrainingError
 from .errors import reason_of
 from .run_directory import write_json
 
@@ -53,7 +53,7 @@ def save_checkpoint(
     return folder
 
 
-def find_checkpoint(path: str, load_step: int = 0, key: str = "checkpoint_path") -> Path:
+def find_checkpoint(path: PathLike, load_step: int = 0, key: str = "checkpoint_path") -> Path:
     """Finds a checkpoint's folder.
 
     Args:
@@ -72,7 +72,7 @@ def find_checkpoint(path: str, load_step: int = 0, key: str = "checkpoint_path")
     steps = [int(p.name) for p in root.glob("*") if p.name.isdigit() and (p / RUN_FILE).is_file()]
     if not steps:
         reason = "holds no checkpoint (the run ended before its first?)" if root.exists() else "does not exist"
-        raise ConfigError(f"{key}: {path} {reason}; give a run's directory")
+        raise ConfigError(f"{key}: {root} {reason}; give a run's directory")
     nearest = min(steps, key=lambda step: abs(step - load_step)) if load_step else max(steps)
     return root / str(nearest)
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sacred.observers import FileStorageObserver
-from sacred.serializer import flatten
-
-from ..types import TrainingError
+from ..types import ConfigError, PathLike, TrainingError
 from .files import writable, write_atomically
 
 
@@ -35,6 +34,47 @@ def check_writable(config: Mapping[str, Any]) -> None:
     writable(base_directory(config), "local_results_path")
 
 
+def new_directory(config: Mapping[str, Any], path: PathLike | None = None) -> Path:
+    """Makes a run's folder: ``path``, or the next number in the folder of its configuration's runs.
+
+    Raises:
+        ConfigError: ``path`` holds files already, or nothing can be written there.
+    """
+    if path is not None:
+        folder = Path(path).expanduser().absolute()
+        if folder.is_dir() and any(folder.iterdir()):
+            raise ConfigError(f"path: {folder} holds files already; give a new folder")
+        return writable(folder, "path")
+    base = writable(base_directory(config).absolute(), "local_results_path")
+    number = 1 + max((int(run.name) for run in base.iterdir() if run.name.isdigit()), default=0)
+    while True:
+        try:
+            (base / str(number)).mkdir()
+        except FileExistsError:  # of a run that began at the same time
+            number += 1
+        else:
+            return base / str(number)
+
+
+@contextmanager
+def status_recorded(folder: Path) -> Iterator[None]:
+    """Keeps in ``run.json`` how the body ends, under Sacred's names: RUNNING, COMPLETED, INTERRUPTED or FAILED."""
+    record: dict[str, Any] = {"status": "RUNNING", "start_time": datetime.now(UTC).isoformat()}
+    write_json(folder / "run.json", record)
+    try:
+        yield
+        record["status"] = "COMPLETED"
+    except KeyboardInterrupt:
+        record["status"] = "INTERRUPTED"
+        raise
+    except BaseException as error:
+        record |= {"status": "FAILED", "fail_trace": traceback.format_exception(error)}
+        raise
+    finally:
+        record["stop_time"] = datetime.now(UTC).isoformat()
+        write_json(folder / "run.json", record)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file atomically: an interruption leaves the old file intact."""
     write_atomically(path, json.dumps(value, sort_keys=True, indent=2))
@@ -51,89 +91,3 @@ def append_line(path: Path, value: Any) -> None:
             file.write(json.dumps(value) + "\n")
     except OSError as error:
         raise TrainingError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-class RunDirectory(FileStorageObserver):
-    """Sacred's file observer with the folder that the configuration determines.
-
-    There are three differences. Files are replaced atomically. A failed write gives a message and is repeated at the
-    next heartbeat, where Sacred would drop the observer for the rest of the run. metrics.json, which must be
-    rewritten completely, is kept in memory between heartbeats and written less often as it grows.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(basedir=".")
-        self.metrics: dict[str, dict[str, list[Any]]] = {}
-        self.written_at = self.write_seconds = 0.0
-
-    @property
-    def path(self) -> Path | None:
-        """The run's folder; None before it is created."""
-        return Path(self.dir) if self.dir else None
-
-    def started_event(self, ex_info: Any, command: Any, host_info: Any, start_time: Any, config: Any,
-                      meta_info: Any, _id: Any) -> Any:  # fmt: skip
-        """Sets the folder, then calls Sacred's method."""
-        self._set_folder(config)
-        return super().started_event(ex_info, command, host_info, start_time, config, meta_info, _id)
-
-    def queued_event(self, ex_info: Any, command: Any, host_info: Any, queue_time: Any, config: Any,
-                     meta_info: Any, _id: Any) -> Any:  # fmt: skip
-        """Sets the folder, then calls Sacred's method."""
-        self._set_folder(config)
-        return super().queued_event(ex_info, command, host_info, queue_time, config, meta_info, _id)
-
-    def _set_folder(self, config: Mapping[str, Any]) -> None:
-        folder = base_directory(config)
-        self.basedir = str(folder)
-        self.resource_dir, self.source_dir = folder / "_resources", folder / "_sources"
-
-    def save_json(self, obj: Any, filename: str) -> None:
-        """Saves a JSON file as Sacred does, but atomically."""
-        assert self.path is not None
-        write_json(self.path / filename, flatten(obj))
-
-    def log_metrics(self, metrics_by_name: Mapping[str, Any], info: Any) -> None:
-        """Adds the values of one heartbeat and writes the file if it is due."""
-        for name, new in metrics_by_name.items():
-            values = self.metrics.setdefault(name, {"steps": [], "values": [], "timestamps": []})
-            values["steps"] += new["steps"]
-            values["values"] += new["values"]
-            values["timestamps"] += [stamp.isoformat() for stamp in new["timestamps"]]
-        if time.monotonic() - self.written_at >= 20 * self.write_seconds:
-            self._write_metrics()
-
-    def _write_metrics(self) -> None:
-        begin = time.monotonic()
-        try:
-            self.save_json(self.metrics, "metrics.json")
-        except OSError as error:
-            print(f"metrics.json not written ({error.strerror}); metrics.jsonl holds the same numbers")
-        self.written_at = time.monotonic()
-        self.write_seconds = self.written_at - begin
-
-    def heartbeat_event(self, info: Any, captured_out: str, beat_time: Any, result: Any) -> None:
-        """Calls Sacred's method; a failed write gives a message."""
-        self._tolerate(lambda: super(RunDirectory, self).heartbeat_event(info, captured_out, beat_time, result))
-
-    def completed_event(self, stop_time: Any, result: Any) -> None:
-        """Writes the metrics, then calls Sacred's method."""
-        self._write_metrics()
-        self._tolerate(lambda: super(RunDirectory, self).completed_event(stop_time, result))
-
-    def interrupted_event(self, interrupt_time: Any, status: Any) -> None:
-        """Writes the metrics, then calls Sacred's method."""
-        self._write_metrics()
-        self._tolerate(lambda: super(RunDirectory, self).interrupted_event(interrupt_time, status))
-
-    def failed_event(self, fail_time: Any, fail_trace: Any) -> None:
-        """Writes the metrics, then calls Sacred's method."""
-        self._write_metrics()
-        self._tolerate(lambda: super(RunDirectory, self).failed_event(fail_time, fail_trace))
-
-    @staticmethod
-    def _tolerate(write: Callable[[], None]) -> None:
-        try:
-            write()
-        except OSError as error:
-            print(f"run.json not written ({error.strerror})")

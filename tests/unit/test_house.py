@@ -25,8 +25,9 @@ FLOORS = [
     ["run"],
     ["configuration"],
     ["training"],
-    ["evaluation"],
+    ["evaluation", "policy"],
     ["ablation", "crossplay", "plugin", "pooling", "replay"],
+    ["api"],
     ["experiment"],
     ["__main__"],
 ]

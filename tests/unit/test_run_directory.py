@@ -4,8 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from omarl.types import ConfigError
-from omarl.utils import run_directory
-from omarl.utils.run_directory import RunDirectory, base_directory, check_writable, write_json
+from omarl.utils import sacred_observer
+from omarl.utils.run_directory import base_directory, check_writable, write_json
+from omarl.utils.sacred_observer import RunDirectory
 
 NOW = datetime.datetime(2026, 1, 1)
 
@@ -70,7 +71,7 @@ def test_a_failed_write_gives_a_message_and_is_repeated(tmp_path, monkeypatch, c
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_directory, "write_json", full)
+        patch.setattr(sacred_observer, "write_json", full)
         observer.log_metrics(values(1.0), {})
         observer.heartbeat_event({}, "text", NOW, None)
     assert "No space left on device" in capsys.readouterr().out

@@ -1,7 +1,7 @@
 """The doctor: diagnoses training runs of any VAE, with the cause of each symptom and a remedy."""
 
-from .examination import DiagnoseConfig, diagnose, diagnose_arrays, examine, format_findings
-from .findings import SYMPTOMS, Diagnosis, Finding
+from .examination import DiagnoseConfig, diagnose, diagnose_arrays, examine
+from .findings import SYMPTOMS, Diagnosis, Finding, format_findings
 
 __all__ = [
     "SYMPTOMS",

@@ -47,16 +47,33 @@ def diagnose(config: DiagnoseConfig) -> Diagnosis:
     """Reads and examines a run, and writes diagnosis.json, diagnosis.md, diagnosis.png and suggested.yaml.
 
     Raises:
-        ConfigError, OmarlError: ``run`` is not a run, has no metrics or no VAE, or ``out`` cannot be written.
+        ConfigError, OmarlError: as ``examine_run``, or ``out`` cannot be written.
     """
     from .report import write_report
 
     if not config.run:
         raise ConfigError("run: name the run, run=FOLDER (the folder with metrics.jsonl or metrics.json)")
     run = Path(config.run)
+    diagnosis, series, settings = examine_run(run, config.diagnose)
+    return write_report(diagnosis, run, config.out, series, settings)
+
+
+def examine_run(run: Path, names: Mapping[str, Any]) -> tuple[Diagnosis, Mapping[str, Series], Mapping[str, Any]]:
+    """Reads and examines a run, and writes nothing.
+
+    Args:
+        run: the run's folder, or a file of numbers.
+        names: role -> name of a series, for unknown names.
+
+    Returns:
+        The diagnosis, and the series and the configuration that it is based on.
+
+    Raises:
+        ConfigError, OmarlError: ``run`` is not a run, or has no metrics or no VAE.
+    """
     logged = read_any(run)
     folder = run_directory(run)
-    series = canonical(logged, config.diagnose)
+    series = canonical(logged, names)
     require_vae_loss(series, logged)
     status, failure = run_status(folder)
     settings = read_config(folder)
@@ -67,7 +84,7 @@ def diagnose(config: DiagnoseConfig) -> Diagnosis:
     elif status and status != "COMPLETED":
         note = f"The run ended with status {status}. {failure}".strip()
         diagnosis = replace(diagnosis, notes=(*diagnosis.notes, note))
-    return write_report(diagnosis, run, config.out, series, settings)
+    return diagnosis, series, settings
 
 
 def examine(series: Mapping[str, Series], config: Mapping[str, Any], failure: str = "") -> Diagnosis:
@@ -192,27 +209,3 @@ def _falling(facts: Facts, findings: list[Finding]) -> Iterable[str]:
     """A note on a KL that still falls, unless a finding covers it."""
     if facts.kl.drift < -DRIFT and facts.kl.mean > 0.5 and all(f.symptom in HARMLESS for f in findings):
         yield f"The KL has not converged: it falls by {-facts.kl.drift:.0%} over the window. This is not a fault."
-
-
-def format_findings(diagnosis: Diagnosis) -> str:
-    """Formats a diagnosis for the console: each finding with evidence, cause, remedy and confidence."""
-    lines = ["healthy" if diagnosis.healthy else f"not healthy: {diagnosis.findings[0].symptom}"]
-    m = diagnosis.measured
-    if "kl_drift" in m:
-        lines[0] += (
-            f"   (steps {diagnosis.window.start:,.0f} to {diagnosis.window.end:,.0f}: KL {m['kl_mean']:.3g} nats, "
-            f"drift {m['kl_drift']:+.1%}, oscillation {m['kl_oscillation']:.1%})"
-        )
-    for number, finding in enumerate(diagnosis.findings, start=1):
-        lines += ["", f"{number}. {finding.symptom}   (confidence: {finding.confidence:.0%})"]
-        lines.append("   evidence: " + ", ".join(f"{k}={v}" for k, v in finding.evidence.items()))
-        lines.append(f"   cause:    {finding.cause}")
-        if finding.remedy:
-            lines.append("   remedy:   " + " ".join(f"{k}={v}" for k, v in finding.remedy.items()))
-        if finding.advice:
-            lines.append(f"   remedy:   {finding.advice}")
-        if finding.explains:
-            lines.append(f"   explains: {', '.join(finding.explains)}")
-    lines += ["", *(f"note: {note}" for note in diagnosis.notes)] if diagnosis.notes else []
-    lines += ["", *(f"written: {file}" for file in diagnosis.files)] if diagnosis.files else []
-    return "\n".join(lines)

@@ -1,0 +1,259 @@
+"""omarl from Python: ``omarl.train``, ``load``, ``evaluate``, ``make_env``, ``diagnose``, ``compare``.
+
+No call changes the process of its caller: random generators, threads, signal handlers, the allocator, environment
+variables, the working directory, loggers and warning filters are as before when it returns or raises. What the user
+can mend raises an ``omarl.OmarlError`` of one line. The command line does the same work through the same functions.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import evaluation, training
+from . import run as composition
+from .analysis.comparison import CompareConfig, Comparison
+from .analysis.comparison import compare as compare_runs
+from .analysis.doctor import DiagnoseConfig, Diagnosis, diagnose_arrays
+from .analysis.doctor import diagnose as diagnose_run
+from .analysis.doctor.examination import examine_run
+from .analysis.runs import read_config, read_metrics
+from .config.schema import read
+from .configuration import Env, from_keywords
+from .envs.make import raw_env
+from .evaluation import Evaluation
+from .policy import Policy, load
+from .pooling import with_pool
+from .run import TEST_STREAM, TRAIN_STREAM, RunConfig
+from .types import ConfigError, PathLike, VecEnv
+from .utils.checkpoints import find_checkpoint
+from .utils.console import console_logger
+from .utils.isolation import process_state_kept
+from .utils.metrics import Logger
+from .utils.run_directory import new_directory, status_recorded, write_json
+
+__all__ = ["Comparison", "Diagnosis", "Evaluation", "Metric", "Policy", "Run", "compare", "diagnose", "evaluate",
+           "load", "make_env", "make_raw_env", "train"]  # fmt: skip
+
+
+class Metric(NamedTuple):
+    """One metric over training: ``steps, values = run.metrics["return_mean"]``.
+
+    Attributes:
+        steps: float64 [points], environment steps, increasing.
+        values: float64 [points]; NaN where the number was not finite.
+    """
+
+    steps: NDArray[np.float64]
+    values: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, made by ``omarl.train`` or by the command line: ``omarl.Run("results/sacred/iql/.../1")``.
+
+    It stands for its path wherever one is asked for.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The complete configuration: every key with its value."""
+        return read_config(self.path)
+
+    @cached_property
+    def metrics(self) -> dict[str, Metric]:
+        """Every logged metric by its name (docs/metrics.md), as the file had them when they were first asked for.
+
+        Raises:
+            OmarlError: the folder holds no metrics.
+        """
+        return {name: Metric(series.t, series.value) for name, series in read_metrics(self.path).items()}
+
+
+def train(
+    config: PathLike | None = None,
+    env: Env | None = None,
+    *,
+    path: PathLike | None = None,
+    progress: bool = False,
+    **keys: Any,
+) -> Run:
+    """Trains agents: ``omarl.train("iql", env="simple_spread", t_max=3000)``.
+
+    Writes into the run's folder: ``config.json``, ``run.json`` (how it ended), ``metrics.jsonl`` (always),
+    ``test_episodes.jsonl`` (where there are tests), ``curves.png``, ``checkpoints/<t_env>/`` (unless
+    ``save_model=False``) and ``tb/`` (unless ``use_tensorboard=False``).
+
+    Args:
+        config: the algorithm's configuration, a name or the path of a YAML file, as after ``--config``; ``omg_vae``
+            where it is left out.
+        env: the environment's configuration, as after ``--env-config``; or a mapping, which stands for ``env_args``
+            (``{"key": "mpe2.simple_adversary_v3"}``); or ``package.module:Class`` of an environment of one's own.
+        path: the run's folder, new or empty. Left out: the next number under
+            ``<local_results_path>/sacred/<name>/<environment>/``, as the command line counts.
+        progress: shows what the command line shows, on standard error. Left out, the lines go to the logger
+            ``omarl`` at level INFO, which Python does not show by itself.
+        keys: any key of the configuration (``python -m omarl help train --config=NAME`` lists them). A seed that is
+            not given is drawn, and noted in ``run.config``. ``checkpoint_path=RUN, t_max=...`` without ``config`` and
+            ``env`` goes on from a run.
+
+    Raises:
+        ConfigError: a key or a value that cannot run; nothing has been started then.
+        EnvError, TrainingError: the training cannot go on. What was logged stays.
+        KeyboardInterrupt: passed on, after a checkpoint was saved.
+    """
+    with process_state_kept():
+        layers = from_keywords(keys, config, env)
+        values = {"seed": secrets.randbelow(2**31), **layers.values}
+        if values["evaluate"]:
+            raise ConfigError("evaluate: call omarl.evaluate(path)")
+        folder = new_directory(values, path)
+        console = console_logger() if progress else logging.getLogger("omarl")
+        with status_recorded(folder):
+            write_json(folder / "config.json", values)
+            logger = Logger(console, folder, tensorboard=values["use_tensorboard"])
+            run_training(values, logger, folder, layers.by_user, progress)
+    return Run(folder)
+
+
+def run_training(
+    values: Mapping[str, Any], logger: Logger, folder: Path | None, user_keys: set[str], progress: bool = True
+) -> float | None:
+    """Trains with a complete configuration, for ``train`` and for the command line; see ``training.train``."""
+    return training.train(with_pool(values, logger), logger, folder, user_keys, progress)
+
+
+def evaluate(path: PathLike, episodes: int | None = None, step: int = 0, **keys: Any) -> Evaluation:
+    """Plays greedy test episodes with a checkpoint's agents; nothing is written.
+
+    Args:
+        path: a run's folder (or the ``Run``), or one checkpoint.
+        episodes: at least so many, the same number from every copy of the environment; the run's ``test_nepisode``
+            where it is left out.
+        step: which checkpoint, by environment steps (the nearest); 0: the last.
+        keys: over the checkpoint's configuration: ``seed=5``, ``split="test"``, ``env_args={"N": 5}``, ...
+
+    Raises:
+        ConfigError: there is no checkpoint, or it cannot be loaded.
+    """
+    with process_state_kept():
+        folder = find_checkpoint(os.fspath(path), step, "path")
+        asked = {} if episodes is None else {"test_nepisode": episodes}
+        layers = from_keywords({**keys, **asked, "checkpoint_path": folder}, command="evaluate")
+        logger = Logger(logging.getLogger("omarl"))
+        result = evaluation.tested(layers.values, folder, logger)
+        return Evaluation.of(result, logger.latest)
+
+
+def make_env(env: Env | None = None, n_envs: int = 1, *, test: bool = False, **keys: Any) -> VecEnv:
+    """Copies of an environment, stepped at once as arrays, as training steps them; see ``omarl.types.VecEnv``.
+
+    ``reset()`` gives an ``Observation``: obs [E, N, O], state [E, S], avail [E, N, U], agent_mask [E, N].
+    ``step(actions [E, N])`` gives a ``Step``: the reward [E, N], terminated [E], truncated [E], what it led to, and
+    what to act on next. Close it at the end.
+
+    Args:
+        env: as in ``train``.
+        n_envs: E.
+        test: as tests are played: in the package's own code, and against a pool's opponents in turn.
+        keys: ``seed`` (0 where left out), ``env_args``, ``env_workers``, ``pool``, ...;
+            ``checkpoint_path=RUN`` without ``env`` takes the environment that a run was trained in.
+
+    Raises:
+        ConfigError, EnvError: it cannot be made.
+    """
+    with process_state_kept():
+        command = "evaluate" if test and keys.get("checkpoint_path") else "train"  # the episodes that evaluate plays
+        config = read(RunConfig, from_keywords(keys, None, env, command).values)
+        return composition.make_env(config, n_envs, TEST_STREAM if test else TRAIN_STREAM)
+
+
+def make_raw_env(env: Env | None = None, **keys: Any) -> Any:
+    """The environment as its own package makes it: PettingZoo's ParallelEnv or AECEnv, or a Gymnasium environment.
+
+    What ``Policy.act`` takes is what its ``reset`` and ``step`` return. (Gymnasium's observations are tuples: give
+    ``dict(zip(policy.agents, observations))``, and take ``tuple(actions.values())``.) Arguments: see ``make_env``.
+    """
+    with process_state_kept():
+        config = read(RunConfig, from_keywords(keys, None, env).values)
+        return raw_env(config.env, config.env_args)
+
+
+def diagnose(
+    run: PathLike | Mapping[str, Any],
+    *,
+    steps: Any = None,
+    config: Mapping[str, Any] | None = None,
+    names: Mapping[str, str] | None = None,
+    out: PathLike | None = None,
+) -> Diagnosis:
+    """What is wrong with a VAE's training, and what helps.
+
+    Args:
+        run: a run's folder, ours or a PyMARL fork's; a file of numbers (CSV, JSON lines, TensorBoard); or arrays:
+            ``{"kl": [...], "recon": [...], "loss": [...]}``.
+        steps: of arrays: [points], or name -> steps; 0, 1, 2, ... where left out.
+        config: of arrays: the run's keys, where there are any.
+        names: ``kl``, ``recon``, ``loss``, ... -> the name of a series, where it is not a usual one.
+        out: a folder for diagnosis.json, .md, .png and suggested.yaml; nothing is written where it is left out.
+
+    Returns:
+        The findings; ``print`` shows them as the command does.
+
+    Raises:
+        ConfigError, OmarlError: not a run, nothing of a VAE, or ``out`` cannot be written.
+    """
+    with process_state_kept():
+        if isinstance(run, Mapping):
+            return diagnose_arrays(run, steps, config, **(names or {}))
+        if out is None:
+            return examine_run(Path(run), names or {})[0]
+        asked = {"run": os.fspath(run), "out": os.fspath(out), "diagnose": dict(names or {})}
+        return diagnose_run(read(DiagnoseConfig, asked))
+
+
+def compare(
+    runs: PathLike | Sequence[PathLike],
+    *,
+    metric: str = "",
+    by: Sequence[str] = (),
+    until: int = 0,
+    out: PathLike | None = None,
+) -> Comparison:
+    """Runs side by side, with 95% intervals over seeds.
+
+    Args:
+        runs: folders of runs, folders that hold runs, or patterns with * and **.
+        metric: what to compare; the test return where it is left out.
+        by: further keys that tell groups apart, such as ``["lr"]``.
+        until: only the first so many environment steps; 0: all.
+        out: a folder for comparison.md, .csv and .png; nothing is written where it is left out.
+
+    Raises:
+        ConfigError, OmarlError: no runs, none that logged the metric, or ``out`` cannot be written.
+    """
+    paths = [runs] if isinstance(runs, str | os.PathLike) else runs
+    with process_state_kept():
+        asked = {"metric": metric, "by": list(by), "until": until, "out": os.fspath(out or "")}
+        config = read(CompareConfig, {**asked, "runs": [os.fspath(one) for one in paths]})
+        return Comparison(*compare_runs(config, write=out is not None))
