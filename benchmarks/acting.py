@@ -21,7 +21,7 @@ from omarl.utils.metrics import Logger
 
 HERE = Path(__file__).parent
 BLOCK = 25  # decisions in a row: what else the machine does then falls on all alike
-ARMS = ("ppo_history", "omg_ppo", "omg_categorical", "omg_objects", "liam", "naive_om")
+ARMS = ("ppo_history", "omg_ppo", "place_prediction", "object_prediction", "liam", "naive_om")
 
 
 def actor(algorithm: str, pool: str) -> run.Parts:

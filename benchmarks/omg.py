@@ -124,7 +124,7 @@ def run(name: str, arm: str, seed: int, results: Path, setting: str | None = Non
     shutil.rmtree(partial, ignore_errors=True)
     mode = [f"omg_mode={task.mode}"] if alg.startswith("omg") else []
     mode += [f"model_subjects={task.about}"] if alg in MODELS and task.about != "*" else []
-    mode += [f"omg_horizon={task.horizon}"] if alg == "omg_categorical" else []
+    mode += [f"model_horizon={task.horizon}"] if alg == "place_prediction" else []
     main_py(f"--config={alg}", f"--env-config={task.env_config}", "with", *task.words, *told(task, more), *mode,
             *words, *settings.split(), f"pool={results / 'pools' / name}", f"split={split}",
             f"t_max={task.steps}", f"test_interval={task.steps // 5}", f"test_nepisode={TESTED}", f"seed={seed}",

@@ -114,13 +114,13 @@ ARMS = {
     "naive_om": Arm("naive_om"),
     "liam": Arm("liam"),
     "omg": Arm("omg_ppo"),
-    "omg_categorical": Arm("omg_categorical"),
-    "omg_objects": Arm("omg_objects"),
+    "omg_categorical": Arm("place_prediction"),  # these two arms keep the names that recorded results have
+    "omg_objects": Arm("object_prediction"),
     "bayes": Arm("ppo_history", "belief"),
     "next_actions": Arm("ppo_history", "next_actions"),
     "oracle": Arm("ppo_history", "goal"),
 }
-CHOICES = {  # one thing changed: the paper's ablations, and what categorical subgoals came with
+CHOICES = {  # one thing changed: the paper's ablations, and those of place prediction
     "omg": {
         "inference=mlp": ("omg_inference=mlp",),
         "selection=random": ("omg_selection=random",),
@@ -134,31 +134,36 @@ CHOICES = {  # one thing changed: the paper's ablations, and what categorical su
         "mode=conservative": ("omg_mode=conservative",),
     },
     "omg_categorical": {
-        "categorical_H=5": ("omg_horizon=5",),
-        "categorical_H=10": ("omg_horizon=10",),
-        "categorical_selection=value": ("omg_selection=value",),
-        "categorical_input=mixture": ("omg_input=mixture",),
+        "categorical_H=5": ("model_horizon=5",),
+        "categorical_H=10": ("model_horizon=10",),
         "categorical_condition_at=head": ("condition_at=head",),
         "categorical_memory=2": ("model_memory=2",),
         "categorical_tau=1": ("model_tau=1",),
         "categorical_about=everyone": ("model_subjects=*",),
     },
 }
-# the other models with all that OMG's categorical form is given: what they are taught from, and where they are told
-AIDS = ("model_memory=20", "model_window=2", "model_epochs=4", "model_tau=0.02", "vae_lr=1e-3", "condition_at=input")
+# the other models with the memory, the averaging and the conditioning of place prediction
+AIDS = (
+    "model_memory=20",
+    "model_window=2",
+    "model_epochs=4",
+    "model_tau=0.02",
+    "model_lr=1e-3",
+    "condition_at=input",
+)
 AIDED = {f"{name}_aided": Arm(name, words=AIDS) for name in ("naive_om", "liam")}
 ARMS |= AIDED
 CHANGED = {name: Arm(ARMS[arm].alg, words=words) for arm, each in CHOICES.items() for name, words in each.items()}
 ARMS |= CHANGED
 ONLY = {"omg_objects": "foraging"}  # arms that some environments alone can have
-MODELS = ("naive_om", "liam", "omg_categorical")  # which may be about some opponents; omg_ppo's states are whole
+MODELS = ("naive_om", "liam", "place_prediction")  # which may be about some opponents; omg_ppo's states are whole
 USUAL = [name for name in ARMS if name not in CHANGED and name != "next_actions"]
 
 
 # What tuning started from, and what it tried: the base's settings first, then each method's own with the best of
 # those. The best of all are the defaults.
 UNTUNED = "epochs=4 gae_lambda=0.95"
-STARTS = {"omg_ppo": "omg_horizon=5", "naive_om": "vae_lr=3e-4"}
+STARTS = {"omg_ppo": "omg_horizon=5", "naive_om": "model_lr=3e-4"}
 TUNED = "epochs=2 gae_lambda=0.8"
 SETTINGS = {
     "history": ("", "lr=1e-3", "lr=4e-3", "entropy_coef=0.003", "entropy_coef=0.03", "epochs=8", "epochs=2",
@@ -169,9 +174,9 @@ SETTINGS = {
                 "epochs=2 rollout_steps=13", "epochs=2 gae_lambda=0.9 entropy_coef=0.03", "epochs=2 gae_lambda=0.7"),
     **{arm: tuple(f"{TUNED} {own}".strip() for own in ("", *settings)) for arm, settings in {
         "base": (), "bayes": (), "oracle": (),
-        "naive_om": ("vae_lr=1e-3", "vae_lr=1e-4", "model_epochs=2", "model_epochs=4", "model_hidden_dim=128",
-                     "vae_lr=1e-3 model_epochs=2"),
-        "liam": ("vae_lr=1e-3", "vae_lr=1e-4", "model_epochs=2", "liam_code_dim=8", "liam_code_dim=32",
+        "naive_om": ("model_lr=1e-3", "model_lr=1e-4", "model_epochs=2", "model_epochs=4", "model_hidden_dim=128",
+                     "model_lr=1e-3 model_epochs=2"),
+        "liam": ("model_lr=1e-3", "model_lr=1e-4", "model_epochs=2", "liam_code_dim=8", "liam_code_dim=32",
                  "model_hidden_dim=128"),
         "omg": ("omg_horizon=10", "vae_lr=1e-3", "omg_anneal_time=50000", "omg_vae_alpha=0.1", "omg_vae_alpha=1",
                 "omg_mode=conservative",

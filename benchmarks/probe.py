@@ -77,7 +77,7 @@ def play(mac: Any, values: dict[str, Any], split: str, seed: int, copies: int) -
         have = {"seen": everything[:, :sees], "memory": memory[:, 0], "filter": believed, "goal": goal, "keep": keep,
                 "begins": begins, "state": torch.tensor(observation.state).flatten(1)}  # fmt: skip
         if mac.model is not None:
-            have |= {"model's memory": models[:, 0], "what the policy is told": mac.model.condition(models)[:, 0]}
+            have |= {"model's memory": models[:, 0], "what the policy is told": mac.model.condition_of(models)[:, 0]}
         for name, value in have.items():
             found[name].append(value)
         step = env.step(actions.numpy())

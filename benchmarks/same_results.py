@@ -14,6 +14,7 @@ import argparse
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -44,7 +45,14 @@ ALGORITHMS = {
     "naive_om": ("foraging", IN_POOL),
 }
 # metrics that have another name after the change: (algorithm, before) -> after; None: no longer logged
-RENAMED: dict[tuple[str, str], str | None] = {}
+RENAMED: dict[tuple[str, str], str | None] = {
+    ("omg_categorical", "omg_loss"): "model_loss",
+    ("omg_categorical", "omg_kl_loss"): None,  # the same number as the loss: a cross-entropy
+    ("omg_categorical", "omg_grad_norm"): "model_grad_norm",
+    ("omg_categorical", "omg_selected_k"): "model_target_k",
+    ("omg_objects", "omg_kl_loss"): None,  # the same number as model_loss
+}
+COMPANION = re.compile(r"(.*?)(/\d+)?(_std|_min|_max)?")  # a metric, its share at one k, and its spread
 TIMES = ("wall_s", "steps_per_second")
 
 
@@ -115,9 +123,10 @@ def renamed(algorithm: str, values: dict[tuple[str, int, int], float]) -> dict[t
     """The same numbers under the names that they have after the change."""
     result = {}
     for (name, step, occurrence), value in values.items():
-        new = RENAMED.get((algorithm, name), name)
+        stem, share, spread = COMPANION.fullmatch(name).groups(default="")
+        new = RENAMED.get((algorithm, stem), stem)
         if new is not None:
-            result[new, step, occurrence] = value
+            result[new + share + spread, step, occurrence] = value
     return result
 
 

@@ -14,7 +14,7 @@ from sacred.experiment import gather_command_line_options
 
 from .config.files import packaged
 from .config.load import Layers
-from .registry import suggest
+from .registry import REGISTRY, suggest
 from .types import ConfigError
 
 OPTIONS = {"--config": "algs", "--env-config": "envs"}  # each with its folder; the other options are Sacred's
@@ -125,4 +125,4 @@ def use_new_names(argv: list[str], layers: Layers) -> None:
         key, dot, rest = name.partition(".")
         if key in layers.renamed:
             new = layers.renamed[key]
-            argv[i] = f"{new}{dot}{rest}={layers.values[new] if new == key else value}"
+            argv[i] = f"{new}{dot}{rest}={layers.values[new] if new == key or new in REGISTRY else value}"

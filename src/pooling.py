@@ -180,11 +180,11 @@ def with_pool(values: Mapping[str, Any], logger: Logger) -> dict[str, Any]:
         split = "test" if tested and values["split"] == "train" else values["split"]  # what was asked for stays
         return {**values, "pool": str(pool.folder.resolve()), "split": split}
     model: Any = resolve("opponent_model", values["opponent_model"]) if values.get("opponent_model") else None
-    needs_prior = hasattr(model, "needs_prior") and model.needs_prior(values)  # one's own may be without
+    needs_prior = model is not None and model.needs_prior(values)
     folder = Path(values["local_results_path"]) / "pools" / (env_label(values) + ("" if needs_prior else "_scripts"))
     if not folder.is_dir():
-        if hasattr(model, "check"):
-            model.check(_everyone(values))
+        if model is not None:
+            model.check_environment(_everyone(values))
         with_it = f", and a prior of {PRIOR_STEPS} steps" if needs_prior else ""
         say(f"no pool given: making a small one in {folder} (scripted opponents{with_it})")
         make_small_pool(folder, values, logger, needs_prior)

@@ -31,10 +31,11 @@ REGISTRY: dict[str, dict[str, Any]] = {
         "model_mac": ".controllers.model_controller:ModelMAC",
     },
     "opponent_model": {
-        "liam": ".opponents.models.liam:LIAMModel",
-        "naive": ".opponents.models.naive:NaiveModel",
-        "objects": ".opponents.models.objects:ObjectModel",
-        "subgoal": ".opponents.models.subgoal:SubgoalModel",
+        "liam": ".opponent_models.liam:LIAMModel",
+        "naive": ".opponent_models.naive:NaiveModel",
+        "omg": ".opponent_models.omg.model:OMGModel",
+        "place_prediction": ".opponent_models.place_prediction:PlaceModel",
+        "object_prediction": ".opponent_models.object_prediction:ObjectModel",
     },
     "agent": {
         "rnn": ".modules.agents.rnn_agent:RNNAgent",
@@ -65,7 +66,9 @@ REGISTRY: dict[str, dict[str, Any]] = {
 }
 
 # Old names of registered parts, by kind: old -> new. They work until the next release.
-RENAMED: dict[str, dict[str, str]] = {}
+RENAMED: dict[str, dict[str, str]] = {
+    "opponent_model": {"subgoal": "omg", "objects": "object_prediction"},
+}
 
 EXTRA = "omarl[envs]"  # the optional packages, as pyproject.toml lists them
 EXTRA_MODULES = ("lbforaging", "llvmlite", "mpe2", "numba", "pygame", "pymunk")

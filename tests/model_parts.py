@@ -13,18 +13,17 @@ from omarl.opponents.pool_env import PoolEnv
 from omarl.runners.rollout_runner import RolloutRunner
 
 KEY = "lbforaging:Foraging-8x8-2p-3f-v3"
-CATEGORICAL = {"omg_latents": "categorical", "omg_codes": 5, "omg_selection": "random", "omg_input": "inferred"}
 
 
-def parts(prior, model="subgoal", base="ppo_learner", copies=6, told=("actions",), key=KEY, **values):
+def parts(prior, model="omg", base="ppo_learner", copies=6, told=("actions",), key=KEY, **values):
     env = make_vec_env("gymnasium", {"key": key, "backend": "batched", "episode_limit": 7}, copies, 0, 0)
     names = ("nearest", "farthest")
     pool = Pool(Path(), "g", {}, tuple(Member(n, "script", "scripted", "train", script=n) for n in names))
     env = PoolEnv(env, pool, "train", ["agent_0"], list(told), 0, False)
     args = args_for(
         env.info, env_info=env.info, opponent_model=model, base_learner=base, source=str(prior), rollout_steps=9,
-        vae_latent_dim=4, vae_hidden_dim=8, model_hidden_dim=8, agent="features", obs_last_action=False,
-        action_selector="softmax", t_max=1000, learner_log_interval=1, omg_anneal_time=0,
+        vae_latent_dim=4, vae_hidden_dim=8, model_hidden_dim=8, model_places=5, agent="features",
+        obs_last_action=False, action_selector="softmax", t_max=1000, learner_log_interval=1, omg_anneal_time=0,
     )  # fmt: skip
     vars(args).update(values)
     scheme, groups = make_scheme(env.info, False)
@@ -34,8 +33,13 @@ def parts(prior, model="subgoal", base="ppo_learner", copies=6, told=("actions",
     return RolloutRunner(env, mac, scheme, groups, args), learner
 
 
-def believed(learner, runner, t_env=10**6):
+def conditioned(learner, runner, t_env=10**6):
+    """A rollout with its condition, and its targets where the learner has no memory."""
     batch = runner.run()
-    with torch.no_grad():
-        goals = learner._believe(batch, t_env)
-    return batch, goals
+    return batch, learner._condition(batch, t_env)
+
+
+def update(learner, batch, targets, mask=None):
+    """One update of the model on all copies of a rollout."""
+    mask = batch["agent_mask"][:, :-1].float() if mask is None else mask
+    return learner.trained.update(batch, targets, mask)

@@ -1,6 +1,6 @@
-"""What a user would bring: an environment and its players, a learner, a controller, an opponent model.
+"""What a user would bring: an environment and its players, a learner, a controller, opponent models.
 
-Nothing of ours but the contracts.
+It imports contracts only.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ import functools
 import gymnasium
 import numpy as np
 import torch
-from omarl.opponents.models.history_model import HistoryModel
+from omarl.components.rollout import Condition
+from omarl.opponent_models.drawing import Drawing
+from omarl.opponent_models.history_model import HistoryModel
+from omarl.opponent_models.model import Targets
 from omarl.registry import REGISTRY
 from omarl.types import ConfigError
 from pettingzoo import ParallelEnv
@@ -212,7 +215,7 @@ class TwoStep(Matrix):
 
 
 class MoodModel(HistoryModel):
-    """Has two numbers for what it remembers, from which the opponents' last actions can be told again."""
+    """A condition of two numbers, from which the opponents' last actions can be reconstructed."""
 
     condition_dim = 2
 
@@ -221,13 +224,75 @@ class MoodModel(HistoryModel):
         self.mood = nn.Linear(self.width, self.condition_dim)
         self.out = nn.Linear(self.condition_dim, self.last_actions.stop - self.last_actions.start)
 
-    def condition(self, features):
+    def condition_of(self, features):
         return self.mood(features).detach()
 
-    def losses(self, batch, features, mask, lesson):
-        told = batch["obs"][:, :-1, :, self.last_actions]
-        error = (self.out(self.mood(features)) - told).square().mean(dim=-1)
+    def loss(self, batch, features, targets, mask):
+        seen = batch["obs"][:, :-1, :, self.last_actions]
+        error = (self.out(self.mood(features)) - seen).square().mean(dim=-1)
         return (error * mask).sum() / mask.sum(), {}
+
+
+class MeetingModel(HistoryModel):
+    """Subgoals of its own: the first two numbers of a state to come, the one that the base learner values most.
+
+    The policy is trained under the selected points and acts under inferred ones. It draws them, reports an error of
+    its own and keeps a counter in checkpoints.
+    """
+
+    condition_dim = 2
+    horizon = 3
+
+    def __init__(self, scheme, args):
+        super().__init__(scheme, args)
+        self.point = nn.Linear(self.width, self.condition_dim)
+        self.updates = 0
+
+    def prepare(self, args, base, steps, from_memory):
+        base.check_goals(by_value=True)
+
+    def condition_of(self, features):
+        return self.point(features).detach()
+
+    def targets(self, batch, base):
+        points = batch["state"].flatten(2)[..., :2]
+        ahead = [torch.cat([points[:, k:], points[:, -1:].expand(-1, k - 1, -1)], dim=1) for k in range(1, 4)]
+        candidates = torch.stack(ahead, dim=2)[:, :, None].expand(-1, -1, self.info.n_agents, -1, -1)
+        best = base.goal_values(batch, candidates).argmax(dim=-1)
+        chosen = candidates.gather(3, best[..., None, None].expand(*best.shape, 1, 2)).squeeze(3)
+        return Targets(chosen)
+
+    def condition(self, batch, base, t_env, targets):
+        inferred = super().condition(batch, base, t_env, targets)
+        acting = torch.cat([targets.values, inferred.acting[:, -1:]], dim=1)
+        if not base.keeps_condition:
+            return inferred._replace(acting=acting)
+        return Condition(acting, inferred.critic, acting[:, :-1], acting[batch.ends.copy, batch.ends.step])
+
+    def loss(self, batch, features, targets, mask):
+        self.updates += 1
+        error = (self.point(features) - targets).square().mean(dim=-1)
+        return (error * mask).sum() / mask.sum(), {}
+
+    def training_state(self):
+        return {**super().training_state(), "updates": self.updates}
+
+    def load_training_state(self, state):
+        super().load_training_state(state)
+        self.updates = state["updates"]
+
+    @torch.no_grad()
+    def evaluate(self, batches):
+        errors = [(self.condition_of(self.features(b))[:, :, 0] - b["state"].flatten(2)[..., :2]).abs().mean()
+                  for b in batches]  # fmt: skip
+        return {"meeting_error": float(torch.stack(errors).mean())}
+
+    @torch.no_grad()
+    def draw(self, batch):
+        points = self.condition_of(self.features(batch))[0, : int(batch["filled"].sum()), 0].numpy()
+        inferred = points[:, None].repeat(len(self.info.opponents), axis=1)
+        captions = [f"meets at {x:.1f}, {y:.1f}" for x, y in points]
+        return Drawing(captions, inferred, horizon=self.horizon)
 
 
 class Walkers:

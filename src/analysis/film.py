@@ -29,7 +29,7 @@ class Film(NamedTuple):
         opponents: which of them are opponents.
         positions: [T+1, N, 2].
         things: at each step, what lies about: first and second coordinate and label.
-        inferred: [T+1, len(opponents), 2], where the inferred subgoal has the opponents; None: no subgoals.
+        inferred: [T+1, len(opponents), 2], the places inferred for the opponents; None: none are inferred.
         odds: [T+1, K, 3], places and the probability of each; None: nothing but ``inferred`` is said.
         captions: a line under each frame.
         horizon: H, steps of the opponents' way that are drawn ahead.
@@ -99,7 +99,7 @@ def drawn(film: Film, t: int) -> NDArray[np.uint8]:
 
 
 def draw_board(ax: Any, film: Film, t: int) -> None:
-    """The board at step ``t``, the opponents' way ahead, and where the subgoal has them."""
+    """The board at step ``t``, the opponents' way ahead, and the places inferred for them."""
     margin = 0.6 if film.is_grid else 0.15
     ax.set_xlim(film.low - margin, film.high + margin)
     ax.set_ylim(
@@ -145,5 +145,5 @@ def _legend(film: Film) -> str:
     said = [f"blue learns, red is of the pool; dotted: its next {film.horizon} steps"] if film.opponents else []
     if film.inferred is not None:
         discs = "; discs: the odds of others" if film.odds is not None else ""
-        said.append(f"star: where the inferred subgoal has it{discs}")
+        said.append(f"star: the place inferred for it{discs}")
     return "\n".join(said)

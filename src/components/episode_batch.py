@@ -52,7 +52,11 @@ class EpisodeBatch:
         batch_size: B.
         max_seq_length: T+1.
         data: the tensors by key.
+        carry, ends: see ``Rollout``; None for whole episodes.
     """
+
+    carry: Tensor | None = None
+    ends: Any = None
 
     def __init__(self, scheme: Scheme, groups: dict[str, int], data: dict[str, Tensor]) -> None:
         self.scheme = scheme

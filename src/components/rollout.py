@@ -9,8 +9,7 @@ from torch import Tensor
 
 from .episode_batch import EpisodeBatch, Scheme
 
-FOR_UPDATES = ("obs", "state", "actions", "actions_onehot", "avail_actions", "agent_mask", "begins", "filled",
-               "condition", "critic_condition")  # fmt: skip
+FOR_UPDATES = ("obs", "state", "actions", "actions_onehot", "avail_actions", "agent_mask", "begins", "filled")
 
 
 class Ends(NamedTuple):
@@ -34,6 +33,28 @@ class Ends(NamedTuple):
     carry: Tensor
 
 
+class Condition(NamedTuple):
+    """What an opponent model conditions policy and critic on along a rollout; all None: there is no model.
+
+    Attributes:
+        acting: [E, T+1, N, D], what the policy is trained under.
+        critic: [E, T+1, N, D], what a critic is given.
+        next: [E, T, N, D], what the value of the state after each step is taken under; None: ``acting`` of the step
+            after it.
+        at_ends: [K, N, D], what the values of ``Rollout.ends`` are taken under.
+    """
+
+    acting: Tensor | None = None
+    critic: Tensor | None = None
+    next: Tensor | None = None
+    at_ends: Tensor | None = None
+
+    def copies(self, index: Tensor) -> Condition:
+        """Of some of the copies, without what only targets are made from."""
+        acting, critic = (None if given is None else given[index] for given in (self.acting, self.critic))
+        return Condition(acting, critic)
+
+
 class Rollout(EpisodeBatch):
     """An ``EpisodeBatch`` of E copies and T+1 observations whose rows are no episodes.
 
@@ -44,13 +65,12 @@ class Rollout(EpisodeBatch):
         carry: the recurrent state at the first step, [E, ...].
         last_actions: one-hot before the first step, [E, N, U].
         ends: the last observations of episodes that ended; None where none did.
-        next_condition: float [E, T, N, D], what an opponent model has the next state judged with; None: no model.
-        ends_condition: float [K, N, D], the same for ``ends``.
+        condition: of an opponent model.
         critic_memory: float [E, N, H], a recurrent critic's before the first step; None: it has none.
     """
 
-    next_condition: Tensor | None = None
-    ends_condition: Tensor | None = None
+    carry: Tensor
+    condition: Condition = Condition()
     critic_memory: Tensor | None = None
 
     def __init__(
@@ -77,6 +97,7 @@ class Rollout(EpisodeBatch):
         """Some of the copies, for one more update: without rewards, flags and ``ends``, which targets are made of."""
         data = {name: self.data[name][index] for name in FOR_UPDATES if name in self.data}
         part = Rollout(self.scheme, self.groups, data, self.carry[index], self.last_actions[index], None)
+        part.condition = self.condition.copies(index)
         if self.critic_memory is not None:
             part.critic_memory = self.critic_memory[index]
         return part

@@ -1,4 +1,4 @@
-"""The last rollouts, for what may learn from more than the newest one."""
+"""The last rollouts, for opponent models that learn from more than the newest one."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ import torch
 
 from .rollout import Ends, Rollout
 
-MADE_ANEW = ("condition", "critic_condition")  # by whoever trains on them
-
 
 class RolloutMemory:
-    """Rollouts that follow each other, copied, as the runner writes the next into the same memory.
+    """Copies of consecutive rollouts, without their conditions; the runner reuses a rollout's own memory.
 
-    Not part of checkpoints: a resumed run fills it anew.
+    Not part of checkpoints: a resumed run fills it again.
 
     Args:
         capacity: rollouts kept.
-        window: how many in a row are handed out as one.
+        window: consecutive rollouts of one sample.
     """
 
     def __init__(self, capacity: int, window: int) -> None:
@@ -24,29 +22,29 @@ class RolloutMemory:
         self.rollouts: list[Rollout] = []
 
     def insert(self, batch: Rollout) -> None:
-        """Keeps a rollout, and forgets the oldest where there are too many."""
-        data = {name: tensor.clone() for name, tensor in batch.data.items() if name not in MADE_ANEW}
+        """Keeps a rollout, and drops the oldest beyond the capacity."""
+        data = {name: tensor.clone() for name, tensor in batch.data.items()}
         kept = Rollout(batch.scheme, batch.groups, data, batch.carry.clone(), batch.last_actions.clone(), batch.ends)
         self.rollouts.append(kept)
         del self.rollouts[: -self.capacity]
 
     def sample(self) -> Rollout:
-        """``window`` rollouts in a row, or as many as there are, from anywhere: one rollout of all their steps."""
+        """``window`` consecutive rollouts from a random place, or all where there are fewer, as one rollout."""
         window = min(self.window, len(self.rollouts))
         first = int(torch.randint(len(self.rollouts) - window + 1, ()))
         return joined(self.rollouts[first : first + window])
 
 
 def joined(rollouts: list[Rollout]) -> Rollout:
-    """Rollouts of T steps that follow each other as one of all their steps, with the first one's carry."""
+    """Consecutive rollouts as one rollout of all their steps, with the first one's carry."""
     first = rollouts[0]
     parts: dict[str, list[torch.Tensor]] = {name: [] for name in first.data}
     ends, steps = [], 0
     for rollout in rollouts:
         length = rollout.max_seq_length - 1
-        whole = rollout is rollouts[-1]  # elsewhere the last observation is the next one's first
+        is_last = rollout is rollouts[-1]  # elsewhere the last observation is the next rollout's first
         for name, tensors in parts.items():
-            tensors.append(rollout.data[name] if whole else rollout.data[name][:, :length])
+            tensors.append(rollout.data[name] if is_last else rollout.data[name][:, :length])
         if rollout.ends is not None:
             ends.append(rollout.ends._replace(step=rollout.ends.step + steps))
         steps += length

@@ -9,9 +9,8 @@ from torch import Tensor
 
 
 def unroll_ahead(mac: Any, batch: Any) -> Tensor:
-    """Outputs [B, T, N, U] of what each step of a rollout led to: ``unroll``'s a step later, unless the controller
-    judges the next state under this step's condition (as OMG does, Yu et al. 2024, equation 8)."""
-    return unroll(mac, batch)[:, 1:] if batch.next_condition is None else mac.unroll_ahead(batch)
+    """Outputs [B, T, N, U] for the observation after each step of a rollout, under ``condition.next`` if any."""
+    return unroll(mac, batch)[:, 1:] if batch.condition.next is None else mac.unroll_ahead(batch)
 
 
 def unroll(mac: Any, batch: Any) -> Tensor:

@@ -40,22 +40,25 @@ States = Tensor | NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
-class LatentKeys:
-    """Keys of a Gaussian posterior."""
+class VAEShapeKeys:
+    """Keys of the state VAE's networks, some of which OMG's inference shares: the state VAE is its prior."""
 
     vae_latent_dim: int = key(16, low=1, help="Z, the number of latents")
+    vae_hidden_dim: int = key(128, low=1, help="width of the state VAE's layers")
+    vae_encoder: Literal["auto", "mlp", "cnn"] = key("auto", help="auto: cnn where the state is an image")
     vae_log_var_bound: Literal["tanh", "softplus", "clamp", "exp_clamp", "none"] = key(
-        "tanh", help="what keeps log_var in bounds; exp_clamp is for comparison only"
+        "tanh", help="what keeps log_var in bounds; exp_clamp is for comparison only, and of the state VAE alone"
     )
     vae_log_var_limit: float = key(5.0, above=0, help="bound of |log_var| for tanh and clamp")
+    vae_decoder: Literal["mse", "calibrated"] = key(
+        "mse", help="Gaussian features: mse, or calibrated (sigma-VAE; set omg_vae_alpha=1)"
+    )
 
 
 @dataclass(frozen=True)
-class VAEConfig(VAEOptimiserConfig, LatentKeys):
+class VAEConfig(VAEOptimiserConfig, VAEShapeKeys):
     """Keys of the state VAE, those of its optimiser included."""
 
-    vae_hidden_dim: int = key(128, low=1, help="width of the encoder's and the decoder's layers")
-    vae_encoder: Literal["auto", "mlp", "cnn"] = key("auto", help="auto: cnn where the state is an image")
     vae_log_var_init: float = key(0.0, help="initial log_var before its bound; above 0: a wide posterior")
 
     vae_likelihood: Literal["auto", "gaussian", "bernoulli", "categorical", "mixed"] = key(
@@ -65,9 +68,6 @@ class VAEConfig(VAEOptimiserConfig, LatentKeys):
     vae_formula: Literal["nats", "mean", "raw_mean"] = key(
         "nats",
         help="loss: nats for each state; mean squared error of standardised (omarl 0.1) or raw features (PyMARL)",
-    )
-    vae_decoder: Literal["mse", "calibrated"] = key(
-        "mse", help="Gaussian features: mse, or calibrated (sigma-VAE; set omg_vae_alpha=1)"
     )
 
     vae_batch_states: int = key(128, low=0, help="states of each VAE update, drawn from the last batches; 0: all")

@@ -14,7 +14,10 @@ from ..types import ConfigError
 CONFIG_DIR = Path(__file__).parent
 MERGE = "tag:yaml.org,2002:merge"  # the key << of YAML, which brings a mapping's keys in
 # Old names of configurations: old -> new. They work until the next release.
-RENAMED_CONFIGURATIONS: dict[str, dict[str, str]] = {"algs": {}, "envs": {}}
+RENAMED_CONFIGURATIONS: dict[str, dict[str, str]] = {
+    "algs": {"omg_categorical": "place_prediction", "omg_objects": "object_prediction"},
+    "envs": {},
+}
 
 
 class _Loader(yaml.SafeLoader):

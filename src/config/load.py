@@ -105,6 +105,7 @@ def complete(layers: Layers, root: type, read_elsewhere: Collection[str] = ()) -
     Raises:
         ConfigError: one line naming the key, where it was set, and the nearest valid key.
     """
+    layers = _with_named_model(layers)
     schema = collect(root, layers.values)
     given = _with_new_names(layers, schema)
     full = Layers(schema.defaults(), dict(given.source), set(given.by_user), given.renamed)
@@ -134,13 +135,29 @@ def complete_all(several: Sequence[Layers], root: type) -> list[Layers]:
     Raises:
         ConfigError: see ``complete``; a key that the user has set is refused where none of the runs reads it.
     """
+    several = [_with_named_model(layers) for layers in several]
     known = {name for layers in several for name in collect(root, layers.values).declarations}
     return [complete(layers, root, known) for layers in several]
 
 
+def _with_named_model(layers: Layers) -> Layers:
+    """The layers without ``omg_latents``, which chose between two opponent models that now have names."""
+    if "omg_latents" not in layers.values:
+        return layers
+    found = Layers(dict(layers.values), dict(layers.source), set(layers.by_user))
+    latents, source = found.values.pop("omg_latents"), found.source.pop("omg_latents")
+    model = "place_prediction" if latents == "categorical" else "omg"
+    warn_renamed(f"omg_latents={latents}", f"opponent_model={model}", source)
+    found.values["opponent_model"], found.source["opponent_model"] = model, source
+    found.renamed["omg_latents"] = "opponent_model"
+    if "omg_latents" in found.by_user:
+        found.by_user = found.by_user - {"omg_latents"} | {"opponent_model"}
+    return found
+
+
 def _with_new_names(layers: Layers, schema: Schema) -> Layers:
     """The layers with old names of keys replaced. Where old and new name are given, the later layer wins."""
-    found = Layers(dict(layers.values), dict(layers.source), set(layers.by_user))
+    found = Layers(dict(layers.values), dict(layers.source), set(layers.by_user), dict(layers.renamed))
     order = list(layers.source)
     for old, new in schema.renamed.items():
         source = layers.source.get(old, "")

@@ -169,8 +169,11 @@ class BasicMAC(nn.Module):
         outputs, carry = self._step(self._inputs(obs, last_actions), carry)
         return self.action_selector.select_action(outputs, avail, t_env, test_mode=test_mode), carry
 
-    def evaluate(self, obs: Tensor, last_actions: Tensor, carry: Tensor) -> Tensor:
-        """Outputs [K, N, U] for observations [K, N, O], one-hot last actions [K, N, U] and carry [K, N, H]."""
+    def evaluate(self, obs: Tensor, last_actions: Tensor, carry: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Outputs [K, N, U] for observations [K, N, O], one-hot last actions [K, N, U] and carry [K, N, H].
+
+        ``condition`` is for controllers with an opponent model; here it is None.
+        """
         return self._step(self._inputs(torch.as_tensor(obs), last_actions), carry)[0]
 
     def unroll(self, batch: Any) -> Tensor:

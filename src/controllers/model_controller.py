@@ -1,4 +1,4 @@
-"""A controller whose learners are told what an opponent model believes, or nothing: the same networks either way."""
+"""A controller whose policy is conditioned on what an opponent model infers; without a model, the same networks."""
 
 from __future__ import annotations
 
@@ -22,21 +22,27 @@ class ModelMACConfig(BasicMACConfig):
 
     agent: str = new_default(BasicMACConfig, "agent", "features")
     condition_at: Literal["head", "input"] = key(
-        "head", help="where the policy is told: after its memory, or with the observation too"
+        "head", help="where the policy is given the condition: at its head, or at its input too"
     )
     opponent_model: str | None = key(
-        None, component="opponent_model", help="liam, naive, objects, subgoal, or one's own; none: no model"
+        None,
+        component="opponent_model",
+        help="liam, naive, omg, place_prediction, object_prediction, or one's own; none: no model",
     )
 
 
 class ModelMAC(BasicMAC):
     """``BasicMAC`` with one head for all learners, which is given a condition; its agents may be given it too.
 
-    The recurrent state is the agents' and, behind it, the model's. Along a ``Rollout`` the condition is read from
-    ``batch["condition"]`` [E, T+1, N, D], where whoever trains the model has put it.
+    The recurrent state is the agents' and, behind it, the model's. Along a ``Rollout`` the condition is
+    ``batch.condition``, set by the learner that trains the model.
 
     Args:
         scheme, groups, args: see ``BasicMAC``; ``args.env_info`` is a ``PoolInfo`` where there is a model.
+
+    Attributes:
+        model: the opponent model; None: there is none.
+        conditions_input: whether the agents' input contains the condition.
     """
 
     Config = ModelMACConfig
@@ -49,10 +55,10 @@ class ModelMAC(BasicMAC):
             if not hasattr(args.env_info, "opponents"):
                 raise ConfigError(f"opponent_model: {name} models a pool's opponents; give pool=FOLDER")
             model = resolve("opponent_model", name)(scheme, args)
-        told_first = model is not None and config.condition_at == "input"
-        super().__init__(scheme, groups, args, model.condition_dim if told_first else 0)
+        conditions_input = model is not None and config.condition_at == "input"
+        super().__init__(scheme, groups, args, model.condition_dim if conditions_input else 0)
         self.model: Any = model
-        self.told_first = told_first
+        self.conditions_input = conditions_input
         self.condition_dim = 0 if self.model is None else self.model.condition_dim
         self.head = ConditionedHead(self.width, feature_size(scheme, "obs"), self.condition_dim, self.n_actions)
 
@@ -68,56 +74,49 @@ class ModelMAC(BasicMAC):
     def act(
         self, observation: Observation, last_actions: Tensor, carry: Tensor, t_env: int, test_mode: bool
     ) -> tuple[Tensor, Tensor]:
-        """See ``BasicMAC.act``; acting always goes by what the model infers."""
+        """See ``BasicMAC.act``; the condition is what the model infers."""
         obs = torch.as_tensor(observation.obs, device=carry.device)
         avail = torch.as_tensor(observation.avail, device=carry.device)
         mine, models = self.split_carry(carry)
         condition = None
         if self.model is not None:
             condition, models = self.model.step(obs, models)
-        features, mine = self._step(self._inputs(obs, last_actions, self._told(condition)), mine)
+        features, mine = self._step(self._inputs(obs, last_actions, self._at_input(condition)), mine)
         outputs = self.head(features, obs, condition)
         actions = self.action_selector.select_action(outputs, avail, t_env, test_mode=test_mode)
         return actions, torch.cat([mine, models], dim=-1)
 
     def features(self, batch: Rollout) -> Tensor:
-        """The agents' features along a rollout, and what they see: [E, T+1, N, H + O]."""
+        """The agents' features along a rollout, and their observations: [E, T+1, N, H + O]."""
         return torch.cat([super().unroll(batch), batch["obs"]], dim=-1)
 
     def unroll(self, batch: Any) -> Tensor:
-        """Outputs [E, T+1, N, U] under the batch's conditions."""
-        return self.head(self.features(batch), self._condition(batch))
+        """Outputs [E, T+1, N, U] under the batch's condition."""
+        return self.head(self.features(batch), batch.condition.acting)
 
     def unroll_ahead(self, batch: Rollout) -> Tensor:
-        """Outputs [E, T, N, U] of what each step led to, under the condition that it is judged with."""
-        return self.head(self.features(batch)[:, 1:], batch.next_condition)
+        """Outputs [E, T, N, U] for the observation after each step, under the condition ``next``."""
+        return self.head(self.features(batch)[:, 1:], batch.condition.next)
 
     def evaluate(self, obs: Tensor, last_actions: Tensor, carry: Tensor, condition: Tensor | None = None) -> Tensor:
         """Outputs [K, N, U] for observations [K, N, O], last actions [K, N, U], carry and conditions [K, N, D]."""
-        mine, models = self.split_carry(carry)
-        if condition is None and self.model is not None:
-            condition, _ = self.model.step(obs, models)
         obs = torch.as_tensor(obs)
-        features, _ = self._step(self._inputs(obs, last_actions, self._told(condition)), mine)
-        return self.head(features, obs, condition)
+        inputs = self._inputs(obs, last_actions, self._at_input(condition))
+        return self.head(self._step(inputs, self.split_carry(carry)[0])[0], obs, condition)
 
-    def _told(self, condition: Tensor | None) -> Tensor | None:
-        """What agents are given with their inputs: the condition [..., N, D], where they are told at once."""
-        return condition if self.told_first else None
+    def _at_input(self, condition: Tensor | None) -> Tensor | None:
+        """The condition [..., N, D] where the agents' input contains it."""
+        return condition if self.conditions_input else None
 
     def _inputs_along(self, batch: Any, last_actions: Tensor) -> Tensor:
-        told = self._condition(batch) if self.told_first else None  # a memory's rollouts have none
-        return self._inputs(batch["obs"], last_actions, told)
-
-    def _condition(self, batch: Any) -> Tensor | None:
-        return None if self.model is None else batch["condition"]
+        return self._inputs(batch["obs"], last_actions, self._at_input(batch.condition.acting))
 
     def parameters(self, recurse: bool = True) -> Any:
-        """What the policy's learner trains: the agents and the head, not the model."""
+        """The policy's parameters: those of the agents and the head, not the model's."""
         yield from self.agents.parameters(recurse)
         yield from self.head.parameters(recurse)
 
     @property
     def kept(self) -> nn.Module:
-        """What files hold: agents, head and model."""
+        """What files contain: agents, head and model."""
         return self

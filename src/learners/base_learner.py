@@ -1,4 +1,4 @@
-"""The learner that another one stands on."""
+"""The learner that trains the agents for another learner."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ..types import ConfigError, MetricLogger
 
 
 def make_base_learner(name: str, mac: Any, scheme: Any, logger: MetricLogger, args: Any) -> Any:
-    """The learner that ``base_learner`` names: ours, or any other of PyMARL's interface.
+    """The learner that ``base_learner`` names: ours, or any other with PyMARL's interface.
 
     Raises:
-        ConfigError: it stands on a base learner itself, which would be made of the same key without end.
+        ConfigError: it has a base learner itself, which the same key would name without end.
     """
     learner = resolve("learner", name)
     config = getattr(learner, "Config", None)

@@ -1,6 +1,6 @@
 """PPO for many agents: IPPO (de Witt et al. 2020) and, with a central critic, MAPPO (Yu et al. 2022).
 
-Clipped policy updates on rollouts (Schulman et al. 2017), generalised advantages, normalised values.
+Clipped policy updates on rollouts (Schulman et al. 2017), generalised advantage estimation, normalised values.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ class PPOConfig(RolloutLearnerConfig, ValueCriticConfig):
     """Keys of ``learner: ppo_learner``, beside those of every learner from rollouts and those of the critic."""
 
     gae_lambda: float = key(0.95, low=0, high=1, help="lambda of the advantages")
-    clip_ratio: float = key(0.2, above=0, help="how far an update may move an action's probability, relatively")
+    clip_ratio: float = key(0.2, above=0, help="largest relative change of an action's probability that is rewarded")
     entropy_coef: float = key(0.01, low=0, help="weight of the policy's entropy")
     value_coef: float = key(0.5, low=0, help="weight of the critic's loss")
-    normalise_values: bool = key(True, help="let the critic learn returns of mean 0 and variance 1")
-    normalise_advantages: bool = key(True, help="give each rollout's advantages mean 0 and variance 1")
+    normalise_values: bool = key(True, help="the critic's targets are returns of mean 0 and variance 1")
+    normalise_advantages: bool = key(True, help="advantages of each rollout have mean 0 and variance 1")
 
 
 def log_probabilities(logits: Tensor, avail: Tensor) -> Tensor:
-    """Of each action, [..., U]; a very small one where it is not available."""
+    """Log-probability of each action, [..., U]; very small where the action is not available."""
     return F.log_softmax(logits.masked_fill(avail == 0, -1e9), dim=-1)
 
 
@@ -67,13 +67,13 @@ class PPOLearner(RolloutLearner):
         if getattr(getattr(mac, "config", None), "action_selector", "") == "epsilon_greedy":
             raise ConfigError("action_selector: ppo_learner trains the policy that acts; set action_selector=softmax")
         self.critic = ValueCritic(scheme, args, getattr(mac, "condition_dim", 0))
-        self.memory: Tensor | None = None  # a recurrent critic's, of the episodes under way
+        self.memory: Tensor | None = None  # recurrent state of the critic in the running episodes
         self.return_stats = RunningMeanStd(1)
         super().__init__(c, mac, logger, args, [*mac.parameters(), *self.critic.parameters()])
 
     @torch.no_grad()
     def targets(self, batch: Rollout) -> tuple[Tensor, ...]:
-        """Advantages, returns, and log-probabilities of the actions taken, before the updates: [E, T, N] each."""
+        """Advantages, returns, and the present log-probabilities of the actions taken: [E, T, N] each."""
         return (*self._advantages(batch), self._log_taken(batch)[0])
 
     def update(self, batch: Rollout, *targets: Tensor) -> Tensor:
@@ -107,14 +107,14 @@ class PPOLearner(RolloutLearner):
         return every.gather(3, batch["actions"][:, :-1]).squeeze(3), -(every.exp() * every).sum(dim=-1)
 
     def _values(self, batch: Rollout) -> tuple[Tensor, Tensor | None]:
-        """The critic's output, normalised where values are, [E, T+1, N], and its memory after each step, if any."""
-        seen = batch["obs"], batch["state"].flatten(2), batch.data.get("critic_condition")
+        """The critic's output [E, T+1, N], in normalised units, and its recurrent state after each step, if any."""
+        inputs = batch["obs"], batch["state"].flatten(2), batch.condition.critic
         if batch.critic_memory is None:
-            return self.critic(*seen), None
-        return self.critic.along(*seen, batch["begins"], batch.critic_memory)
+            return self.critic(*inputs), None
+        return self.critic.along(*inputs, batch["begins"], batch.critic_memory)
 
     def _remember(self, batch: Rollout, memories: Tensor) -> None:
-        """What the critic will have before the next rollout, whose first observation is this one's last."""
+        """Keeps the critic's state before the next rollout, whose first observation is the last one of this."""
         self.memory = memories[:, -2] * (1.0 - batch["begins"][:, -1:].float())
 
     def _unnormalised(self, values: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ class PPOLearner(RolloutLearner):
 
     @torch.no_grad()
     def _advantages(self, batch: Rollout) -> tuple[Tensor, Tensor]:
-        """Advantages, and returns as the critic is to learn them: [E, T, N] each."""
+        """Advantages, and the critic's targets: [E, T, N] each."""
         c, alive, e = self.config, alive_mask(batch, self.n_agents), batch.ends
         if self.critic.is_recurrent:
             fresh = self.critic.init_hidden().expand(batch.batch_size, self.n_agents, -1)
@@ -133,21 +133,34 @@ class PPOLearner(RolloutLearner):
         values, last = self._unnormalised(output) * alive, None
         if e is not None:
             remembered = () if memories is None else (memories[e.copy, e.step],)
-            output = self.critic(e.obs, e.state.flatten(1), batch.ends_condition, *remembered)
+            output = self.critic(e.obs, e.state.flatten(1), batch.condition.at_ends, *remembered)
             last = self._unnormalised(output) * e.agent_mask
         if memories is not None:
             self._remember(batch, memories)
         ahead, over = values_ahead(batch, values[:, 1:], last)
-        reward = batch["reward"][:, :-1] * alive[:, :-1]  # what the others get after a death is not its own
+        reward = batch["reward"][:, :-1] * alive[:, :-1]  # rewards after an agent's death are the others'
         advantage, returns = gae(reward, values[:, :-1], ahead, over, c.gamma, c.gae_lambda)
         valid = alive[:, :-1] > 0
         if c.normalise_values:
             self.return_stats.update(returns[valid].unsqueeze(-1))
             returns = self.return_stats.normalise(returns.unsqueeze(-1)).squeeze(-1)
         if c.normalise_advantages:
-            seen = advantage[valid]
-            advantage = (advantage - seen.mean()) / (seen.std(unbiased=False) + 1e-8)
+            real = advantage[valid]
+            advantage = (advantage - real.mean()) / (real.std(unbiased=False) + 1e-8)
         return advantage, returns
+
+    def check_goals(self, by_value: bool) -> None:
+        """See ``RolloutLearner.check_goals``."""
+        if by_value and self.critic.is_recurrent:
+            raise ConfigError(
+                "critic_use_rnn: a recurrent critic cannot value subgoals that were not its inputs before; set it to "
+                "False, or take another omg_selection than value"
+            )
+
+    def goal_values(self, batch: Rollout, goals: Tensor) -> Tensor:
+        """The critic's values: see ``RolloutLearner.goal_values``."""
+        obs, state = batch["obs"][:, :-1], batch["state"][:, :-1].flatten(2)
+        return torch.stack([self.critic(obs, state, goal) for goal in goals.unbind(dim=3)], dim=-1)
 
     def cuda(self) -> None:
         """Moves networks and statistics to the GPU."""
@@ -174,6 +187,6 @@ class PPOLearner(RolloutLearner):
         return {**super().state_dict(), "returns": self.return_stats.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes up ``state_dict``."""
+        """Restores ``state_dict``."""
         super().load_state_dict(state)
         self.return_stats.load_state_dict(state["returns"])

@@ -1,7 +1,7 @@
 """PQN: parallelised Q-learning without replay or target network (Gallici et al., ICLR 2025).
 
-Many copies, short rollouts, lambda-returns as targets, and networks that LayerNorm keeps stable. Agents learn alone
-or, with ``mixer: vdn``, by the sum of their values (Sunehag et al. 2018).
+Many copies, short rollouts, lambda-returns as targets, and LayerNorm in the networks for stability. Each agent learns
+its own values or, with ``mixer: vdn``, all learn the sum of their values (Sunehag et al. 2018).
 """
 
 from __future__ import annotations
@@ -34,17 +34,18 @@ class PQNConfig(RolloutLearnerConfig, MixerKeys):
 
 
 class PQNLearner(RolloutLearner):
-    """lambda-returns of the greedy values, and the regression to them.
+    """Regression to lambda-returns of the greedy values.
 
     Args:
         mac: a controller of ours.
-        scheme: not used; PyMARL hands it in.
+        scheme: not used; part of PyMARL's interface.
         logger: ``log_stat(key, value, t)``.
         args: namespace or mapping with ``n_agents`` and the keys of ``PQNConfig``.
     """
 
     Config = PQNConfig
     config: PQNConfig
+    keeps_condition = True
 
     def __init__(self, mac: Any, scheme: Any, logger: MetricLogger, args: Any) -> None:
         c = read(PQNConfig, args)
@@ -53,7 +54,7 @@ class PQNLearner(RolloutLearner):
         super().__init__(c, mac, logger, args, list(mac.parameters()))
 
     def update(self, batch: Rollout, *targets: Tensor) -> Tensor:
-        """One regression of the taken actions' values to their targets."""
+        """One gradient step: values of the actions taken towards their targets."""
         (target,) = targets
         alive = alive_mask(batch, self.n_agents)[:, :-1]  # [E, T, N]
         q = unroll(self.mac, batch)[:, :-1]  # [E, T, N, U]
@@ -76,23 +77,35 @@ class PQNLearner(RolloutLearner):
 
     @torch.no_grad()
     def targets(self, batch: Rollout) -> tuple[Tensor, ...]:
-        """lambda-returns from the greedy values of the network as it stands: [E, T, N], or [E, T, 1] where mixed."""
+        """lambda-returns from the greedy values of the present network: [E, T, N], or [E, T, 1] with a mixer."""
         c, alive, e = self.config, alive_mask(batch, self.n_agents), batch.ends
         outputs = unroll_ahead(self.mac, batch)
         values = self._joint(_greedy(outputs, batch["avail_actions"][:, 1:]), alive[:, 1:])
         last = None
         if e is not None:
-            given = () if batch.ends_condition is None else (batch.ends_condition,)
-            outputs = self.mac.evaluate(e.obs, e.last_actions, e.carry, *given)
+            outputs = self.mac.evaluate(e.obs, e.last_actions, e.carry, batch.condition.at_ends)
             last = self._joint(_greedy(outputs, e.avail), e.agent_mask)
         ahead, over = values_ahead(batch, values, last)
         reward = batch["reward"][:, :-1]
-        # Of one's own reward only what comes before one's death: what the others get later is not its own.
+        # without a mixer, rewards after an agent's death are the others'
         reward = reward.sum(dim=2, keepdim=True) if c.mixer == "vdn" else reward * alive[:, :-1]
         return (lambda_returns(reward, ahead, over, c.gamma, c.td_lambda),)
 
+    def check_goals(self, by_value: bool) -> None:
+        """See ``RolloutLearner.check_goals``."""
+        if self.mac.conditions_input:
+            raise ConfigError(
+                "condition_at: pqn_learner values the next state under this step's subgoal, which a condition at the "
+                "input does not allow; take head"
+            )
+
+    def goal_values(self, batch: Rollout, goals: Tensor) -> Tensor:
+        """The mean over actions of Q: see ``RolloutLearner.goal_values``."""
+        features = self.mac.features(batch)[:, :-1, :, None].expand(-1, -1, -1, goals.shape[3], -1)
+        return self.mac.head(features, goals).mean(dim=-1)
+
     def _joint(self, values: Tensor, alive: Tensor) -> Tensor:
-        """Values [..., N] of living agents, or their sum [..., 1]."""
+        """Values [..., N], 0 for dead agents, or with a mixer their sum [..., 1]."""
         values = values * alive
         return values.sum(dim=-1, keepdim=True) if self.config.mixer == "vdn" else values
 

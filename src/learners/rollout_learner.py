@@ -1,4 +1,4 @@
-"""What all learners from rollouts share: passes over minibatches of copies, the learning rate, logs, files."""
+"""Base of all learners from rollouts: passes over minibatches of copies, the learning rate, logs, files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..components.optimisers import anneal, load_optimiser, make_optimiser
 from ..components.rollout import Rollout
 from ..config.keys import AgentLearnerKeys
 from ..config.schema import key, new_default
-from ..types import MetricLogger, PathLike, TrainingError
+from ..types import ConfigError, MetricLogger, PathLike, TrainingError
 from ..utils.metrics import Grid, IntervalStats
 
 
@@ -39,9 +39,14 @@ class RolloutLearner(ABC):
         logger: ``log_stat(key, value, t)``.
         args: namespace or mapping with ``n_agents``.
         parameters: what is optimised.
+
+    Attributes:
+        keeps_condition: whether targets take the value of the next state under this step's condition, where an
+            opponent model asks for it (OMG: Yu et al. 2024, equation 8).
     """
 
     on_policy = True
+    keeps_condition = False
     config: RolloutLearnerConfig
 
     def __init__(
@@ -55,11 +60,11 @@ class RolloutLearner(ABC):
 
     @abstractmethod
     def targets(self, batch: Rollout) -> tuple[Tensor, ...]:
-        """What the updates on a rollout aim at, [E, ...] each, without gradient."""
+        """The targets of the updates on a rollout, [E, ...] each, without gradient."""
 
     @abstractmethod
     def update(self, batch: Rollout, *targets: Tensor) -> Tensor:
-        """One update on some of the copies with their part of the targets; returns its loss, a detached scalar."""
+        """One update on some of the copies with their targets; returns its loss, a detached scalar."""
 
     def train(self, batch: Rollout, t_env: int, episode_num: int) -> None:
         """``epochs`` passes over one rollout.
@@ -78,6 +83,21 @@ class RolloutLearner(ABC):
             self.stats.flush(self.logger, t_env)
             if not torch.isfinite(loss):
                 raise TrainingError(f"the agents' loss is not finite at step {t_env}: lower lr ({c.lr:g})")
+
+    def check_goals(self, by_value: bool) -> None:
+        """Checks that the policy can be trained under subgoals.
+
+        Args:
+            by_value: whether ``goal_values`` will be called.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+        raise ConfigError(f"base_learner: {type(self).__name__} does not train under subgoals")
+
+    def goal_values(self, batch: Rollout, goals: Tensor) -> Tensor:
+        """V(s_t, g) of each agent for K subgoals at each step: goals [E, T, N, K, D] -> [E, T, N, K]."""
+        raise NotImplementedError
 
     def cuda(self) -> None:
         """Moves the agents' networks to the GPU."""
@@ -102,7 +122,7 @@ class RolloutLearner(ABC):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes up ``state_dict``."""
+        """Restores ``state_dict``."""
         with torch.no_grad():
             for parameter, value in zip(self.parameters, state["parameters"], strict=True):
                 parameter.copy_(value)
@@ -110,7 +130,7 @@ class RolloutLearner(ABC):
 
 
 def values_ahead(batch: Rollout, next_values: Tensor, last: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The value of what each transition led to, and where episodes ended.
+    """The value of the observation after each transition, and where episodes ended.
 
     Args:
         batch: a rollout.

@@ -149,7 +149,7 @@ def test_sacreds_own_questions_make_no_run(words, tmp_path):
     assert "Traceback" not in result.err
     assert not list(tmp_path.glob("sacred/*/*/*"))
     if words in (["help"], ["--help"]):
-        for text in ("--config=NAME|PATH", "omg_objects", "--env-config=NAME|PATH", "knights_archers_zombies"):
+        for text in ("--config=NAME|PATH", "object_prediction", "--env-config=NAME|PATH", "knights_archers_zombies"):
             assert text in result.out, text
     if words == ["print_config"]:
         assert "omg_vae_alpha = 0.01" in result.out

@@ -15,6 +15,10 @@ TINY = ["t_max=1600", "test_interval=800", "test_nepisode=8", "batch_size_run=8"
         "minibatches=1"]  # fmt: skip
 
 
+OWN = {"omg": ["vae_hidden_dim=16", "omg_horizon=5"], "omg_ppo": ["vae_hidden_dim=16", "omg_horizon=5"],
+       "place_prediction": ["model_horizon=5"], "object_prediction": ["model_horizon=5"]}  # fmt: skip
+
+
 def pool(folder, *words):
     done = main(["pool", *FORAGING, *SCRIPTS, *words, f"out={folder}"], folder.parent, results_key=False)
     assert done.code == 0, done.err
@@ -48,8 +52,9 @@ def test_a_pool_says_who_is_in_it(source):
 
 
 @pytest.mark.parametrize("algorithm, number", [
-    ("omg_ppo", "omg_kl_loss"), ("omg", "omg_kl_loss"), ("omg_categorical", "omg_kl_loss"),
-    ("omg_objects", "omg_kl_loss"), ("liam", "model_recon_loss"), ("naive_om", "model_action_accuracy"),
+    ("omg_ppo", "omg_kl_loss"), ("omg", "omg_kl_loss"), ("place_prediction", "model_target_k"),
+    ("object_prediction", "model_object_accuracy"), ("liam", "model_recon_loss"),
+    ("naive_om", "model_action_accuracy"),
 ])  # fmt: skip
 def test_learners_that_model_opponents(source, tmp_path, algorithm, number):
     words = [
@@ -58,15 +63,14 @@ def test_learners_that_model_opponents(source, tmp_path, algorithm, number):
         *TINY,
         f"pool={source / 'pool'}",
         "split=test",
-        "vae_hidden_dim=16",
         "model_hidden_dim=16",
-        "omg_horizon=5",
+        *OWN.get(algorithm, []),
     ]
     done = main(words, tmp_path)
     assert done.code == 0, done.err
     names = {name for line in done.lines() for name in line}
     assert {number, f"{number}_std", "loss", "test_return_mean"} <= names
-    tested = "test_omg_hit_ratio" if number == "omg_kl_loss" else "test_model_action_accuracy"
+    tested = "test_model_action_accuracy" if algorithm in ("liam", "naive_om") else "test_omg_hit_ratio"
     assert tested in names
     if tested == "test_omg_hit_ratio":
         assert "test_omg_hit_chance" in names
@@ -190,9 +194,10 @@ def test_opponents_are_of_the_pools_game(tmp_path):
     pool(tmp_path / "same", f"runs=[{team.run}]", "checkpoints=all")
 
 
-@pytest.mark.parametrize("algorithm", ["omg_ppo", "omg_categorical", "omg_objects"])
+@pytest.mark.parametrize("algorithm", ["omg_ppo", "place_prediction", "object_prediction"])
 def test_the_same_seed_is_the_same_run(source, tmp_path, algorithm):
-    words = [f"--config={algorithm}", *FORAGING, *TINY, f"pool={source / 'pool'}", "split=test", "vae_hidden_dim=16"]
+    words = [f"--config={algorithm}", *FORAGING, *TINY, f"pool={source / 'pool'}", "split=test"]
+    words += OWN.get(algorithm, [])
     one, other = (main(words, tmp_path / name).steady() for name in "ab")
     assert one == other
 
@@ -202,7 +207,10 @@ def test_the_same_seed_is_the_same_run(source, tmp_path, algorithm):
     [
         (["--config=omg_ppo", "with", "pool=/nowhere"], "pool: /nowhere cannot be read (No such file"),
         (["--config=omg_ppo", "--env-config=simple_spread"], "pool: there are no scripts for mpe2.simple_spread_v3"),
-        (["--config=omg_objects"], "opponent_model: objects needs foraging whose players see everything"),
+        (
+            ["--config=object_prediction"],
+            "opponent_model: object_prediction needs foraging whose players see",
+        ),
         (["--config=ippo", "with", "opponents_told=[thoughts]"], "opponents_told: 'thoughts' is not one of 'act"),
         (["replay"], "checkpoint_path: replay needs one"),
         (["--config=omg_ppo", "with", "omg_mode=hopeful"], "omg_mode: 'hopeful' is not one of"),

@@ -100,7 +100,7 @@ def test_commands_that_play_nothing_work_without_the_extra(installed, tmp_path):
         (["compare", "with", f"runs=[{run}]"], "comparison.md"),
         (["plugin", "with", f"host={host}"], "omg_vae_learner"),
         (["help"], "diagnose"),
-        (["help", "train", "--config=omg_objects"], "t_max ="),
+        (["help", "train", "--config=object_prediction"], "t_max ="),
     ):
         done = omarl(installed, tmp_path, *words)
         assert done.returncode == 0, f"{words}: {done.stderr}"

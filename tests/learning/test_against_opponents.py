@@ -1,4 +1,4 @@
-"""Learners with an opponent model learn to meet partners that they have never met."""
+"""Learners with an opponent model learn to cooperate with held-out partners."""
 
 import pytest
 from e2e.command import main
@@ -29,11 +29,11 @@ def pool(tmp_path_factory):
 
 
 @pytest.mark.parametrize("algorithm, steps", [
-    ("omg_ppo", 60_000), ("omg_categorical", 60_000), ("omg", 130_000), ("liam", 60_000),
+    ("omg_ppo", 60_000), ("place_prediction", 60_000), ("omg", 130_000), ("liam", 60_000),
 ])  # fmt: skip
-def test_partners_never_met_are_met_at_the_food(pool, tmp_path, algorithm, steps):
+def test_learners_meet_held_out_partners_at_the_food(pool, tmp_path, algorithm, steps):
     words = [f"t_max={steps}", f"test_interval={steps}", "test_nepisode=256", f"pool={pool}"]
-    words += ["omg_anneal_time=30000"] if "omg" in algorithm else []
+    words += ["omg_anneal_time=30000"] if algorithm in ("omg", "omg_ppo") else []
     words += ["epsilon_anneal_time=50000"] if algorithm == "omg" else []
     done = main([f"--config={algorithm}", *TASK, *QUIET, *words, "split=test"], tmp_path)
     assert done.code == 0, done.err
@@ -41,13 +41,13 @@ def test_partners_never_met_are_met_at_the_food(pool, tmp_path, algorithm, steps
     assert tests[-1] > 0.4
 
 
-def test_what_opponents_never_met_go_for_is_known(tmp_path):
-    """Foods are all judged alike: what was learned with some opponents holds for others that want other foods."""
+def test_object_prediction_generalises_to_held_out_opponents(tmp_path):
+    """One network scores all foods: what it learned with some opponents holds for others with other preferences."""
     task = ["--env-config=foraging", "with", "env_args.backend=batched", "gamma=0.95", "seed=1"]
     who = ["scripts=[nearest,farthest,random]", "test_scripts=[west,last]", f"out={tmp_path / 'pool'}"]
     assert main(["pool", *task, *who], tmp_path, results_key=False).code == 0
     words = ["t_max=20000", "test_interval=20000", "test_nepisode=128", f"pool={tmp_path / 'pool'}", "split=test"]
-    done = main(["--config=omg_objects", *task, *QUIET, *words], tmp_path)
+    done = main(["--config=object_prediction", *task, *QUIET, *words], tmp_path)
     assert done.code == 0, done.err
     hits, chance = ([line[f"test_omg_hit_{what}"] for line in done.lines() if f"test_omg_hit_{what}" in line]
                     for what in ("ratio", "chance"))  # fmt: skip

@@ -48,7 +48,7 @@ def test_options_and_commands_are_told_apart(words, command):
     assert commands_in(["main.py", *words], COMMANDS) == command
 
 
-@pytest.mark.parametrize("name", ["omg_vae", "qmix", "mappo", "omg", "omg_categorical", "omg_objects", "liam"])
+@pytest.mark.parametrize("name", ["omg_vae", "qmix", "mappo", "omg", "place_prediction", "object_prediction", "liam"])
 def test_help_lists_every_key_that_a_configuration_reads(name):
     values = configuration(["main.py", "help", "train", f"--config={name}"]).values
     listed = reference(RunConfig, values).splitlines()

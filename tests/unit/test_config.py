@@ -152,8 +152,7 @@ def test_numbers_as_people_write_them(tmp_path):
         (["with", "vae_betas=0.5"], "vae_betas: 0.5 is not a list of numbers (command line)"),
         (["with", "env_workers=many"], "env_workers: 'many' is not an integer or 'auto' (command line)"),
         (["--config=iql", "with", "vae_lr=1e-4"],
-         "vae_lr: no part of this run reads it; it is a key of omg_vae_learner, opponent_model_learner "
-         "(command line)"),
+         "vae_lr: no part of this run reads it; it is a key of omg_vae_learner, omg (command line)"),
         (["with", "learner=q_lerner"],
          "learner: unknown name 'q_lerner'; did you mean 'q_learner'? "
          "(known: omg_vae_learner, opponent_model_learner, ppo_learner, pqn_learner, q_learner)"),
@@ -162,8 +161,8 @@ def test_numbers_as_people_write_them(tmp_path):
          "learner: module 'omarl.learners.q_learner' has no 'QLerner'; did you mean 'QLearner'?"),
         (["--config=omg_va"],
          "--config=omg_va: no such configuration; did you mean 'omg_vae'? "
-         "(known: ippo, iql, liam, mappo, naive_om, omg, omg_categorical, omg_objects, omg_ppo, omg_vae, "
-         "ppo_history, pqn, pqn_vdn, qmix, vdn)"),
+         "(known: ippo, iql, liam, mappo, naive_om, object_prediction, omg, omg_ppo, omg_vae, "
+         "place_prediction, ppo_history, pqn, pqn_vdn, qmix, vdn)"),
         (["with", "seed=-1"], "seed: -1 is out of range, it must be at least 0 (command line)"),
         (["with", "seed=abc"], "seed: 'abc' is not an integer (command line)"),
         (["with", "vae_betas=[0.5,a]"], "vae_betas: 'a' is not a number (command line)"),
@@ -291,7 +290,7 @@ def test_mutable_defaults_are_not_shared():
 
 
 def test_find_lists_what_exists():
-    with pytest.raises(ConfigError, match="known: ippo, iql, liam, mappo, naive_om, omg"):
+    with pytest.raises(ConfigError, match="known: ippo, iql, liam, mappo, naive_om, object_prediction, omg"):
         find("algs", "zzz")
 
 

@@ -143,3 +143,31 @@ def test_new_names_exist_and_old_names_do_not():
         assert set(names.values()) <= set(REGISTRY[kind]) and not set(names) & set(REGISTRY[kind])
     for folder, names in files.RENAMED_CONFIGURATIONS.items():
         assert set(names.values()) <= set(files.packaged(folder)) and not set(names) & set(files.packaged(folder))
+
+
+@pytest.mark.parametrize(("latents", "model"), [("categorical", "place_prediction"), ("gaussian", "omg")])
+def test_omg_latents_is_the_old_way_to_choose_a_model(tmp_path, lines, latents, model):
+    argv = ["main.py", "--config=omg_ppo", "with", f"omg_latents={latents}"]
+    found = configuration(argv)
+    assert found.values["opponent_model"] == model and "omg_latents" not in found.values
+    assert argv[-1] == f"opponent_model={model}"
+    assert lines() == [f"omg_latents={latents} is now called opponent_model={model} (command line). "
+                       "The old name works until the next release."]  # fmt: skip
+
+
+def test_a_checkpoint_of_omg_categorical_is_one_of_place_prediction(tmp_path):
+    old = {"learner": "opponent_model_learner", "mac": "model_mac", "opponent_model": "subgoal", "omg_codes": 7,
+           "omg_latents": "categorical", "omg_horizon": 9, "vae_lr": 2e-3, "omg_selection": "random",
+           "vae_window": 4, "pool": "p"}  # fmt: skip
+    values = checkpoint(tmp_path, **old).values
+    assert values["opponent_model"] == "place_prediction"
+    assert (values["model_horizon"], values["model_places"], values["model_lr"]) == (9, 7, 2e-3)
+    assert not any(name.startswith(("omg_h", "omg_s", "omg_c", "vae_")) for name in values)
+
+
+@pytest.mark.parametrize("algorithm", ["liam", "naive_om", "object_prediction"])
+def test_opponent_models_that_are_no_vaes_accept_vae_lr(lines, algorithm):
+    assert configured(f"--config={algorithm}", "with", "vae_lr=0.25").values["model_lr"] == 0.25
+    assert lines() == ["vae_lr is now called model_lr (command line). The old name works until the next release."]
+    with pytest.raises(ConfigError, match="vae_mu_l2: no part of this run reads it"):
+        configured(f"--config={algorithm}", "with", "vae_mu_l2=0.1")

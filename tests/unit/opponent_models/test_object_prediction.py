@@ -1,11 +1,10 @@
-"""Subgoals that are objects: what is taught, what is remembered of each, and that all are judged alike."""
+"""Object prediction: its targets, the memory of each object, and that one network scores all objects."""
 
 import numpy as np
 import pytest
 import torch
 from model_parts import parts
 from omarl.opponents.foraging import offsets
-from omarl.replay import _gone_for
 from omarl.types import ConfigError
 
 FOODS = [(1, 1, 1), (5, 5, 2), (7, 0, 1)]
@@ -13,8 +12,8 @@ WAY = [(1, 3), (1, 2), (1, 2), (2, 2), (3, 4), (4, 4), (5, 4), (5, 4), (5, 4), (
 
 
 def made(**values):
-    values = {"model_memory": 4, "model_window": 2, "omg_horizon": 5, "condition_at": "input", **values}
-    return parts("", model="objects", told=("offsets", "actions"), **values)
+    values = {"model_memory": 4, "model_window": 2, "model_horizon": 5, "condition_at": "input", **values}
+    return parts("", model="object_prediction", told=("offsets", "actions"), **values)
 
 
 def walk(runner, way=WAY, eaten=3, foods=FOODS):
@@ -36,25 +35,26 @@ def walk(runner, way=WAY, eaten=3, foods=FOODS):
 
 
 def features(learner, batch):
+    batch.carry = None  # episodes begin with the batch
     with torch.no_grad():
-        return learner.model.features(batch, learner.model.initial_carry(batch.batch_size))
+        return learner.model.features(batch)
 
 
-def test_what_is_taught_by_hand():
+def test_targets_are_the_next_objects_at_which_the_opponent_rests():
     runner, learner = made(copies=1)
     batch = walk(runner)
     # as listed: the second food stands first when the first is gone; five steps from the end no horizon is whole
-    assert learner.model.lesson(batch)[0, :, 0, 0].tolist() == [0, 0, 1, 0, 0, -1, -1, -1, -1]
+    assert learner.model.next_rests(batch)[0, :, 0, 0].tolist() == [0, 0, 1, 0, 0, -1, -1, -1, -1]
     batch["terminated"][0, 8] = 1  # all of the episode is there
-    assert learner.model.lesson(batch)[0, :, 0, 0].tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 0]
+    assert learner.model.next_rests(batch)[0, :, 0, 0].tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 0]
     batch["terminated"][0, 3] = 1  # nothing is known of the next episode
-    assert learner.model.lesson(batch)[0, :, 0, 0].tolist() == [0, 0, -1, -1, 0, 0, 0, 0, 0]
-    _, sooner = made(copies=1, omg_horizon=3)
+    assert learner.model.next_rests(batch)[0, :, 0, 0].tolist() == [0, 0, -1, -1, 0, 0, 0, 0, 0]
+    _, sooner = made(copies=1, model_horizon=3)
     batch["terminated"][0, 3] = 0
-    assert sooner.model.lesson(batch)[0, :, 0, 0].tolist() == [0, 0, -1, -1, 0, 0, 0, 0, 0]
+    assert sooner.model.next_rests(batch)[0, :, 0, 0].tolist() == [0, 0, -1, -1, 0, 0, 0, 0, 0]
 
 
-def test_an_episodes_last_rest_is_read_where_it_ended():
+def test_a_rest_at_an_episodes_last_step_is_read_from_its_last_observation():
     runner, learner = made(copies=1, episode_limit=7)
     batch = runner.run()
     while batch.ends is None:
@@ -63,60 +63,60 @@ def test_an_episodes_last_rest_is_read_where_it_ended():
     now = batch["obs"][0, step]
     now[0, :15] = torch.tensor([5.0, 5, 2, 7, 0, 1, -1, -1, 0, 0, 0, 1, 7, 1, 1])
     batch.ends.obs[0] = now
-    assert learner.model.lesson(batch)[0, step, 0, 0] == 1
+    assert learner.model.next_rests(batch)[0, step, 0, 0] == 1
     batch.ends.obs[0, 0, 13] = 2.0  # it moved
-    assert learner.model.lesson(batch)[0, step, 0, 0] == -1
+    assert learner.model.next_rests(batch)[0, step, 0, 0] == -1
 
 
-def test_what_is_remembered_follows_its_object():
-    """The list closes up over what is gone; the others are judged as if it were still there."""
+def test_the_memory_of_an_object_follows_the_object():
+    """The list closes up when an object is gone; the others get the scores that they had with it."""
     runner, learner = made(copies=1)
     gone, still = (features(learner, walk(runner, eaten=eaten))[0, :, 0] for eaten in (3, 99))
     assert torch.equal(gone[:3], still[:3]) and gone[3:, 2].max() < -1e4
     assert torch.allclose(gone[3:, :2], still[3:, 1:], atol=1e-6)
     assert (gone[3:, 0] - gone[3:, 1]).abs().min() > 1e-4  # they do differ
-    odds = learner.model.condition(gone)
+    odds = learner.model.condition_of(gone)
     assert torch.allclose(odds.sum(dim=-1), torch.ones(10)) and not odds[3:, 2].any()
 
 
-def test_an_episode_is_read_as_a_rollout_that_begins_with_it():
-    """Episodes, as tests play them, say nowhere that they begin."""
+def test_episodes_and_rollouts_that_begin_with_one_give_the_same():
+    """Batches of test episodes have no flag ``begins``."""
     runner, learner = made(copies=1)
     batch = walk(runner)
-    told = features(learner, batch)
+    along = features(learner, batch)
     del batch.data["begins"]
-    assert torch.equal(features(learner, batch), told)
+    assert torch.equal(features(learner, batch), along)
 
 
-def test_all_objects_are_judged_alike():
+def test_scores_do_not_depend_on_the_order_of_the_list():
     runner, learner = made(copies=1)
     there, turned = (features(learner, walk(runner, eaten=99, foods=foods)) for foods in (FOODS, FOODS[::-1]))
     assert torch.allclose(there, turned.flip(-1), atol=1e-6) and there.std(dim=-1).min() > 1e-4
 
 
 @pytest.mark.parametrize("players", [2, 3])
-def test_steps_are_a_rollouts(players):
-    """Acting step by step tells what training reads along a rollout, wherever episodes begin."""
+def test_stepping_gives_the_same_as_a_rollout(players):
+    """Acting step by step infers what training computes along a rollout, wherever episodes begin."""
     runner, learner = made(copies=16, key=f"lbforaging:Foraging-8x8-{players}p-3f-v3")
     for _ in range(3):
         batch = runner.run()
     carry = learner.mac.split_carry(batch.carry)[1]
     with torch.no_grad():
-        along = learner.model.condition(learner.model.features(batch, carry))
+        along = learner.model.condition_of(learner.model.features(batch))
         for t in range(batch.max_seq_length):
             if t:
                 carry[batch["begins"][:, t, 0] > 0] = learner.model.initial_carry(1)
-            told, carry = learner.model.step(batch["obs"][:, t], carry)
-            assert torch.allclose(told, along[:, t], atol=1e-6), t
+            condition, carry = learner.model.step(batch["obs"][:, t], carry)
+            assert torch.allclose(condition, along[:, t], atol=1e-6), t
     assert batch["begins"][:, 1:].any() and (along == 0).any()
 
 
-def test_each_opponent_is_told_of_by_itself():
-    """Of three players two are modelled: the way to a food is from the one who is asked about, as is what it did."""
+def test_inputs_of_each_opponent_are_its_own():
+    """Of three players two are modelled: offsets to a food are from the subject, and the action is the subject's."""
     runner, learner = made(copies=4, key="lbforaging:Foraging-8x8-3p-3f-v3")
     model, batch = learner.model, runner.run()
     obs = batch["obs"][:, 5]
-    seen = model._look(obs)
+    seen = model._inputs(obs)
     foods, players = obs[..., :9].unflatten(-1, (3, 3)), obs[..., 9:18].unflatten(-1, (3, 3))
     did = obs[..., -12:].unflatten(-1, (2, 6))
     there = foods[..., 2] > 0
@@ -128,58 +128,59 @@ def test_each_opponent_is_told_of_by_itself():
         assert torch.equal(seen[:, :, m, :, 9:15][there], did[:, :, m, None].expand(-1, -1, 3, -1)[there])
 
 
-def test_it_comes_to_know_where_opponents_go():
-    runner, learner = made(copies=64, vae_lr=1e-2, model_hidden_dim=16, omg_horizon=7)
+def test_it_learns_where_opponents_go():
+    runner, learner = made(copies=64, model_lr=1e-2, model_hidden_dim=16, model_horizon=7)
     for _ in range(25):
         learner.train(runner.run(), runner.t_env, 0)
     batch = runner.run()
-    carry, wanted = learner.mac.split_carry(batch.carry)[1], learner.model.lesson(batch)
+    wanted = learner.model.next_rests(batch)
     with torch.no_grad():
-        told = learner.model.features(batch, carry)[:, :-1].argmax(dim=-1)
+        predicted = learner.model.features(batch)[:, :-1].argmax(dim=-1)
     known = wanted[..., 0] >= 0
     assert known.float().mean() > 0.3
-    assert (told == wanted[..., 0])[known].float().mean() > 0.75  # a third to a half by chance
+    assert (predicted == wanted[..., 0])[known].float().mean() > 0.75  # a third to a half by chance
 
 
-def test_hits_and_chance(monkeypatch):
+def test_hits_and_chance_by_hand(monkeypatch):
     runner, learner = made(copies=2)
     batch = runner.run()
     logits, wanted = torch.full((2, 10, 1, 3), -1e4), torch.full((2, 9, 1, 1), -1)
     logits[0, :, :, 0], logits[0, :, :, 1], wanted[0, :5], wanted[0, 3] = 1.0, 0.0, 0, 1
     logits[1, :, :, :], logits[1, :, :, 2], wanted[1, 0] = 0.0, 1.0, 2
-    monkeypatch.setattr(learner.model, "features", lambda batch, carry: logits)
-    monkeypatch.setattr(learner.model, "lesson", lambda batch: wanted)
+    monkeypatch.setattr(learner.model, "features", lambda batch: logits)
+    monkeypatch.setattr(learner.model, "next_rests", lambda batch: wanted)
     batch["terminated"].zero_()
     batch["truncated"].zero_()
     found = learner.model.hits(batch)
     assert found["count"].tolist() == [2, 1, 1, 1, 1, 0, 0, 0, 0]
     assert found["hits"].tolist() == [2, 1, 1, 0, 1, 0, 0, 0, 0]
     assert found["chance"].tolist() == pytest.approx([1 / 2 + 1 / 3, 0.5, 0.5, 0.5, 0.5, 0, 0, 0, 0])
-    told = learner.evaluate([batch])
-    assert told["omg_hit_ratio"] == pytest.approx(5 / 6) and told["omg_hit_chance"] == pytest.approx(17 / 36)
+    numbers = learner.evaluate([batch])
+    assert numbers["omg_hit_ratio"] == pytest.approx(5 / 6) and numbers["omg_hit_chance"] == pytest.approx(17 / 36)
 
 
-def test_films_show_the_odds_of_each():
+def test_drawing_shows_the_likeliest_object_and_all_probabilities(monkeypatch):
     runner, learner = made(copies=1)
     batch = walk(runner)
     logits = torch.full((1, 10, 1, 3), -1e4)
     logits[..., 0], logits[..., 1] = 1.0, 0.0
-    inferred, odds, said, horizon = _gone_for(learner.model, batch, logits)
+    monkeypatch.setattr(learner.model, "features", lambda batch: logits)
+    captions, inferred, odds, horizon = learner.model.draw(batch)
     assert horizon == 5 and inferred.shape == (10, 1, 2) and odds.shape == (10, 3, 3)
     assert inferred[0, 0].tolist() == [1, 1] and inferred[3, 0].tolist() == [5, 5]
     assert odds[0, :, :2].tolist() == [[1, 1], [5, 5], [7, 0]] and odds[0, :, 2].sum() == pytest.approx(1.0)
-    assert said[0] == said[3] == "comes to rest there next" and said[2] == "comes to rest elsewhere next"
-    assert said[7:] == ["", "", ""]
+    assert captions[0] == captions[3] == "comes to rest there next" and captions[2] == "comes to rest elsewhere next"
+    assert captions[7:] == ["", "", ""]
     batch["obs"][0, 9:, 0, :9] = torch.tensor([-1.0, -1, 0] * 3)  # nothing is left
     logits[0, 9:] = -1e4
-    inferred, odds, _, _ = _gone_for(learner.model, batch, logits)
+    _, inferred, odds, _ = learner.model.draw(batch)
     assert np.isnan(inferred[9]).all() and not np.isnan(inferred[8]).any() and not odds[9, :, 2].any()
 
 
-def test_boards_without_objects(monkeypatch):
+def test_an_environment_without_objects_is_refused(monkeypatch):
     def none(info):
         raise ConfigError("script: no foraging")
 
-    monkeypatch.setattr("omarl.opponents.models.objects.food_slots", none)
-    with pytest.raises(ConfigError, match="opponent_model: objects needs foraging whose players see everything"):
+    monkeypatch.setattr("omarl.opponent_models.object_prediction.food_slots", none)
+    with pytest.raises(ConfigError, match="object_prediction needs foraging whose players see everything"):
         made()

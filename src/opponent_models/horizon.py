@@ -1,0 +1,82 @@
+"""The states that follow each step of a rollout, within a horizon of H steps and the same episode."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..components.masks import ended
+from ..components.rollout import Rollout
+from ..types import ConfigError
+
+
+def states_reached(batch: Rollout) -> Tensor:
+    """The state after each step, an episode's last state where it ends: [E, T, S]."""
+    after = batch["state"][:, 1:].flatten(2).clone()
+    if batch.ends is not None:
+        after[batch.ends.copy, batch.ends.step] = batch.ends.state.flatten(1)
+    return after
+
+
+def steps_to_come(batch: Rollout, horizon: int) -> Tensor:
+    """1 where the state after the k-th of the next H steps is in the rollout and of the same episode: [E, T, H]."""
+    over = ended(batch)[:, :-1]  # [E, T]
+    steps, valid, going_on = over.shape[1], [], torch.ones_like(over)
+    for k in range(horizon):
+        inside, past = torch.zeros_like(over), torch.zeros_like(over)
+        if k < steps:
+            inside[:, : steps - k] = 1.0
+            past[:, : steps - k] = over[:, k:]
+        valid.append(inside * going_on)
+        going_on = going_on * (1.0 - past)
+    return torch.stack(valid, dim=2)
+
+
+def states_ahead(reached: Tensor, steps: Tensor) -> Tensor:
+    """The states a number of steps after the next one: from [E, T, S], int64 [E, T, K] -> [E, T, K, S].
+
+    Beyond the rollout it is the last one; ``steps_to_come`` is 0 there.
+    """
+    length, k = reached.shape[1], steps.shape[2]
+    at = (torch.arange(length, device=steps.device)[:, None] + steps).clamp(max=length - 1)
+    index = at.flatten(1)[..., None].expand(-1, -1, reached.shape[2])
+    return reached.gather(1, index).unflatten(1, (length, k))
+
+
+def horizon_is_complete(batch: Rollout, valid: Tensor) -> Tensor:
+    """1 where the next H states are all in the rollout, or the episode's last one is: [E, T].
+
+    Args:
+        batch: E copies of T steps.
+        valid: what ``steps_to_come`` returns, [E, T, H].
+    """
+    over = ended(batch)[:, :-1]
+    ends_later = over.flip(1).cummax(dim=1).values.flip(1)
+    return torch.maximum(ends_later, valid[:, :, -1])
+
+
+def random_step(valid: Tensor, n_agents: int) -> Tensor:
+    """One of the valid steps ahead, drawn for each learner: from [E, T, H], int64 [E, T, N] in 0 to H - 1."""
+    scores = torch.rand(*valid.shape[:2], n_agents, valid.shape[2], device=valid.device)
+    return best_step(scores, valid)
+
+
+def best_step(scores: Tensor, valid: Tensor) -> Tensor:
+    """The valid step ahead with the highest score: from [E, T, N, H] and [E, T, H], int64 [E, T, N]."""
+    return scores.masked_fill(valid[:, :, None] == 0, -torch.inf).argmax(dim=-1)
+
+
+def step_shares(name: str, chosen: Tensor, horizon: int) -> dict[str, Tensor]:
+    """For logs: how many steps ahead the chosen states are on average, and the share of each number of steps."""
+    shares = torch.bincount(chosen.flatten(), minlength=horizon) / chosen.numel()
+    each = {f"{name}/{k + 1}": share for k, share in enumerate(shares)}
+    return {name: chosen.float().mean() + 1.0, **each}
+
+
+def check_horizon(name: str, horizon: int, steps: int) -> None:
+    """Raises ConfigError where the horizon, a key called ``name``, is longer than the ``steps`` of one update."""
+    if steps < horizon:
+        raise ConfigError(
+            f"{name}: {horizon} steps are more than the {steps} consecutive steps of a model update; raise "
+            "rollout_steps or model_window, or lower it"
+        )

@@ -1,0 +1,81 @@
+"""LIAM (Papoudakis, Christianos and Albrecht 2021): a code of history that predicts what opponents see and do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..components.normalisers import RunningMeanStd
+from ..components.rollout import Rollout
+from ..config.schema import key, read
+from ..modules.linear import Linear
+from ..modules.losses import masked_mean
+from ..opponents.boards import opponents_observations
+from .action_model import ActionModel
+from .history_model import HistoryModelConfig
+
+
+@dataclass(frozen=True)
+class LIAMConfig(HistoryModelConfig):
+    """Keys of ``opponent_model: liam``."""
+
+    liam_code_dim: int = key(16, low=1, help="size of the code")
+
+
+class LIAMModel(ActionModel):
+    """Decoders, used in training only, reconstruct the opponents' observations (squared error) and actions
+    (cross-entropy) from the code. Arguments: see ``HistoryModel``.
+
+    The opponents' observations are taken from the state where the state is all observations concatenated. Where an
+    environment has a state of its own, the whole state is reconstructed.
+    """
+
+    Config = LIAMConfig
+
+    def __init__(self, scheme: Any, args: Any) -> None:
+        super().__init__(scheme, args)
+        self.condition_dim = read(LIAMConfig, args).liam_code_dim
+        self.code = Linear(self.width, self.condition_dim)
+        self.seen = opponents_observations(self.info, self.subjects)  # indices in the state
+        self.stats = RunningMeanStd(len(self.seen))
+        self.fc = Linear(self.condition_dim, self.width)
+        self.observations = Linear(self.width, len(self.seen))
+        self.actions = Linear(self.width, self.n_subjects * self.n_actions)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LIAMModel:
+        """Moves the statistics too when parameters are moved to another device."""
+        super()._apply(fn, recurse)
+        self.stats.to(self.fc.weight.device)
+        return self
+
+    def condition_of(self, features: Tensor) -> Tensor:
+        """The code [..., D], detached."""
+        return self.code(features).detach()
+
+    def action_logits(self, features: Tensor) -> Tensor:
+        """Features [..., W] -> [..., M * U]."""
+        return self.actions(F.relu(self.fc(self.code(features))))
+
+    def loss(self, batch: Rollout, features: Tensor, targets: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Any]]:
+        """Reconstruction of observations, standardised, and of the actions ``targets`` [E, T, N, M]."""
+        seen = batch["state"].flatten(2)[:, : features.shape[1], self.seen]
+        self.stats.update(seen.flatten(0, 1))
+        seen = self.stats.normalise(seen, 10.0)[:, :, None]
+        hidden = F.relu(self.fc(self.code(features)))
+        error = (self.observations(hidden) - seen).square().mean(dim=-1)
+        action_loss, correct = self.action_loss(self.actions(hidden), targets)
+        numbers = {"model_recon_loss": masked_mean(error, mask), "model_action_accuracy": masked_mean(correct, mask)}
+        return masked_mean(error + action_loss, mask), numbers
+
+    def training_state(self) -> dict[str, Any]:
+        """The statistics too."""
+        return {**super().training_state(), "extra": self.stats.state_dict()}
+
+    def load_training_state(self, state: Mapping[str, Any]) -> None:
+        """Restores ``training_state``."""
+        super().load_training_state(state)
+        self.stats.load_state_dict(state["extra"])

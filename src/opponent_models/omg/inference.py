@@ -1,0 +1,101 @@
+"""Subgoal inference: q_phi(g | tau_t, s_t), a conditional VAE, and its decoder p_theta(s_t | g, tau_t) (section 4.1).
+
+It maximises E_q [log p_theta(s_t | g, tau_t)] - KL(q_phi(. | tau_t, s_t) || p_psi(. | s^g_t)), where s^g_t is the
+state that the selector chose in hindsight. Both distributions are diagonal Gaussians; the KL has a closed form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...components.rollout import Rollout
+from ...components.vae_optimiser import VAEOptimiser, VAEOptimiserConfig
+from ...components.vae_trainer import VAEShapeKeys
+from ...config.schema import key, read
+from ...modules.linear import Linear
+from ...modules.losses import calibrated_nll, kl_gaussians, sample_gaussian, squared_error
+from ...modules.vae import bounded, mlp
+from ..history_model import EncoderConfig, HistoryModel
+from .prior import SubgoalPrior
+
+
+@dataclass(frozen=True)
+class InferenceConfig(EncoderConfig, VAEOptimiserConfig, VAEShapeKeys):
+    """Keys of subgoal inference. Of the optimiser's, ``omg_inference: mlp`` reads vae_lr, optim_eps and
+    grad_norm_clip alone."""
+
+    omg_inference: Literal["cvae", "mlp"] = key("cvae", help="mlp: regress on the mean of the selected subgoal")
+
+
+class SubgoalInference(HistoryModel):
+    """q_phi and p_theta, and their updates. Arguments: see ``HistoryModel``.
+
+    The decoder's input tau_t is the encoding of the step before, which contains the history up to a^-i_{t-1} but not
+    s_t.
+    """
+
+    prior: SubgoalPrior
+
+    def __init__(self, scheme: Any, args: Any) -> None:
+        super().__init__(scheme, args)
+        c = self.vae_config = read(InferenceConfig, args)
+        self.condition_dim = c.vae_latent_dim
+        self.fc = Linear(self.width, self.width)
+        self.posterior = Linear(self.width, 2 * self.condition_dim)
+        self.decoder = mlp([self.condition_dim + self.width, self.width, self.info.state_shape])
+
+    def infer(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [..., W] -> mean and bounded log-variance of q_phi, [..., Z] each."""
+        mu, raw = self.posterior(F.relu(self.fc(features))).chunk(2, dim=-1)
+        return mu, bounded(raw, self.vae_config.vae_log_var_bound, self.vae_config.vae_log_var_limit)
+
+    def condition_of(self, features: Tensor) -> Tensor:
+        """The inferred subgoal: the mean of q_phi, [..., Z], detached."""
+        return self.posterior(F.relu(self.fc(features)))[..., : self.condition_dim].detach()
+
+    def decode(self, goal: Tensor, before: Tensor) -> Tensor:
+        """Subgoals [..., Z] and the features of the step before [..., W] -> standardised states [..., S]."""
+        return self.decoder(torch.cat([goal, before], dim=-1))
+
+    def start_training(self) -> None:
+        """See ``OpponentModel.start_training``; the conditional VAE has a KL weight and its remedies."""
+        c = self.vae_config
+        if c.omg_inference == "mlp":
+            self.training_config = replace(self.training_config, model_lr=c.vae_lr)
+            super().start_training()
+        else:
+            self.optimiser = VAEOptimiser(self, c)
+
+    def update(self, batch: Rollout, targets: Tensor, mask: Tensor) -> dict[str, Any]:
+        """One update. Arguments: see ``OpponentModel.loss``.
+
+        Args:
+            targets: the selected subgoal states s^g_t, [E, T, N, S].
+        """
+        features = self.features(batch)[:, :-1]
+        counts = mask > 0
+        counts[:, 0] = False  # the features of the step before lie outside the rollout
+        mu, log_var = self.infer(features[counts])
+        mu_p, log_var_p = self.prior.encode(targets[counts])
+        kl = kl_gaussians(mu, log_var, mu_p, log_var_p)
+        if self.vae_config.omg_inference == "mlp":
+            loss = (mu - mu_p).square().sum(dim=-1).mean()
+            norm, kl_loss = self.descend(loss), kl.detach().sum(dim=-1).mean()
+            return {"omg_loss": loss.detach(), "omg_kl_loss": kl_loss, "omg_grad_norm": norm}
+        decoded = self.decode(sample_gaussian(mu, log_var), self._before(batch, features)[counts])
+        states = batch["state"][:, :-1, None].flatten(3).expand(-1, -1, self.info.n_agents, -1)
+        now = self.prior.standardised(states[counts])
+        nll = calibrated_nll(decoded, now) if self.vae_config.vae_decoder == "calibrated" else None
+        numbers = self.optimiser.descend(squared_error(decoded, now).mean(), mu, kl, nll)
+        return {f"omg_{name.removeprefix('vae_')}": value for name, value in numbers.items()}
+
+    def _before(self, batch: Rollout, features: Tensor) -> Tensor:
+        """The features of the step before each one, zeros at an episode's start: [E, T, N, W]."""
+        before = torch.zeros_like(features)
+        before[:, 1:] = features[:, :-1] * (1.0 - batch["begins"][:, 1:-1].float())[..., None]
+        return before

@@ -1,0 +1,164 @@
+"""OMG's opponent model: prior, selector and inference together, and the subgoals that the policy is trained under."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...components.episode_batch import EpisodeBatch
+from ...components.rollout import Condition, Rollout
+from ...components.schedules import linear
+from ...config.schema import key, read
+from ...opponents.boards import opponents_places
+from ...types import ConfigError
+from ..drawing import Drawing, passes
+from ..evaluation import place_hits, rates
+from ..horizon import check_horizon, horizon_is_complete, states_ahead, states_reached, step_shares, steps_to_come
+from ..model import BaseLearner, Targets
+from .inference import InferenceConfig, SubgoalInference
+from .prior import SubgoalPrior, prior_file
+from .selector import select
+
+
+@dataclass(frozen=True)
+class OMGConfig(InferenceConfig):
+    """Keys of ``opponent_model: omg``."""
+
+    omg_mode: Literal["optimistic", "conservative"] = key("optimistic", help="friends, or foes")
+    omg_horizon: int = key(5, low=1, help="H: subgoals are states of the next so many steps")
+    omg_selection: Literal["value", "random", "next", "third"] = key("value", help="which of those")
+    omg_input: Literal["mixture", "inferred", "prior"] = key(
+        "mixture", help="the subgoal that the policy trains under; prior: the selected one"
+    )
+    omg_anneal_time: int = key(200_000, low=0, help="steps over which the mixture turns to the inferred subgoal")
+
+
+class OMGModel(SubgoalInference):
+    """Conditions the policy on a subgoal of the opponents. Arguments: see ``HistoryModel``.
+
+    In acting the subgoal is always the inferred one. In training it is a mixture of that and the selected one.
+    """
+
+    Config = OMGConfig
+
+    def __init__(self, scheme: Any, args: Any) -> None:
+        super().__init__(scheme, args)
+        self.config = read(OMGConfig, args)
+        self.places, self.near = opponents_places(self.info, self.subjects)  # indices in the state, two of each
+
+    @classmethod
+    def needs_prior(cls, values: Any) -> bool:
+        """See ``OpponentModel.needs_prior``."""
+        return True
+
+    def prepare(self, args: Any, base: BaseLearner, steps: int, from_memory: bool) -> None:
+        """See ``OpponentModel.prepare``; loads the prior, which a checkpoint brings where the run starts from one."""
+        c = self.config
+        base.check_goals(by_value=c.omg_selection == "value")
+        if from_memory:  # elsewhere subgoals beyond the rollout are nearer ones
+            check_horizon("omg_horizon", c.omg_horizon, steps)
+        lost = c.omg_horizon if from_memory else 1  # the first step counts neither
+        if steps <= lost:
+            raise ConfigError(
+                f"rollout_steps: none of the {steps} consecutive steps of a model update counts; raise it or "
+                "model_window, or lower omg_horizon"
+            )
+        resumed = bool(getattr(args, "checkpoint_path", ""))
+        source = getattr(args, "source", "") or getattr(args, "pool", "")
+        self.prior = SubgoalPrior(None if resumed else prior_file(source), self.info.state_shape, args)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> OMGModel:
+        """Moves the prior too when parameters are moved to another device."""
+        super()._apply(fn, recurse)
+        if "prior" in vars(self):
+            self.prior.to(self.fc.weight.device)
+        return self
+
+    def targets(self, batch: Rollout, base: BaseLearner) -> Targets:
+        """The selected subgoal states s^g_t [E, T, N, S], by the present values of the base learner."""
+        c = self.config
+        reached, valid = states_reached(batch), steps_to_come(batch, c.omg_horizon)
+        chosen = select(c.omg_selection, c.omg_mode == "optimistic", valid,
+                        lambda: self._values(batch, base, reached), self.info.n_agents)  # fmt: skip
+        shares = step_shares("omg_selected_k", chosen, c.omg_horizon)
+        return Targets(states_ahead(reached, chosen), horizon_is_complete(batch, valid), shares)
+
+    def _values(self, batch: Rollout, base: BaseLearner, reached: Tensor) -> Tensor:
+        """V(s_t, g) for the prior's mean of each of the next H states: [E, T, N, H]."""
+        ahead = torch.arange(self.config.omg_horizon, device=reached.device).expand(*reached.shape[:2], -1)
+        goals, _ = self.prior.encode(states_ahead(reached, ahead))  # [E, T, H, Z]
+        return base.goal_values(batch, goals[:, :, None].expand(-1, -1, self.info.n_agents, -1, -1))
+
+    def condition(self, batch: Rollout, base: BaseLearner, t_env: int, targets: Targets | None) -> Condition:
+        """g_t = the inferred subgoal if eta > epsilon else the selected one, eta ~ U[0, 1] at each step.
+
+        Equation 8: an action-value target takes the value of the next state under this step's subgoal. A critic's
+        baseline is always conditioned on the inferred subgoal: the selected one is a state to come, and so depends
+        on the very action whose advantage the baseline is to measure.
+
+        With PPO the policy that acted was conditioned on the inferred subgoal. Where the selected one takes its
+        place, PPO's ratio is that of the policies after and before the update under the selected subgoal: it bounds
+        the update, and does not correct for the difference to the policy that acted.
+        """
+        inferred = super().condition(batch, base, t_env, targets)
+        acting, epsilon = inferred.acting, self.epsilon(t_env)
+        assert acting is not None
+        if epsilon > 0.0:
+            states = (self.targets(batch, base) if targets is None else targets).values
+            selected, _ = self.prior.encode(states)
+            swap = torch.rand(selected.shape[:-1], device=selected.device) < epsilon
+            mixed = torch.where(swap[..., None], selected, acting[:, :-1])
+            acting = torch.cat([mixed, acting[:, -1:]], dim=1)
+        if not base.keeps_condition:
+            return inferred._replace(acting=acting)
+        at_ends = None if batch.ends is None else acting[batch.ends.copy, batch.ends.step]
+        return Condition(acting, inferred.critic, acting[:, :-1], at_ends)
+
+    def epsilon(self, t_env: int) -> float:
+        """The probability that the policy trains under the selected subgoal."""
+        if self.config.omg_input == "mixture":
+            return linear(1.0, 0.0, self.config.omg_anneal_time, t_env)
+        return float(self.config.omg_input == "prior")
+
+    def training_state(self) -> dict[str, Any]:
+        """See ``OpponentModel.training_state``; the prior too."""
+        name = "optimiser" if self.config.omg_inference == "mlp" else "trainer"
+        return {name: super().training_state()["optimiser"], "prior": self.prior.state_dict()}
+
+    def load_training_state(self, state: Mapping[str, Any]) -> None:
+        """Restores ``training_state``."""
+        if self.config.omg_inference == "mlp":
+            super().load_training_state(state)
+        else:
+            self.optimiser.load_state_dict(state["trainer"])
+        self.prior.load_state_dict(state["prior"])
+
+    @torch.no_grad()
+    def evaluate(self, batches: Sequence[EpisodeBatch]) -> dict[str, float]:
+        """How often opponents pass through the place that the inferred subgoal decodes to: see ``evaluation``."""
+        reports = []
+        for batch in batches:
+            goals = self.condition_of(self.features(batch)[:, :, 0])  # the first learner's
+            guess, true = (
+                states[..., self.places] for states in (self.prior.decode(goals), batch["state"].flatten(2))
+            )
+            reports.append(place_hits(guess, true, batch["filled"].squeeze(-1), self.config.omg_horizon, self.near))
+        return rates("omg_hit_ratio", reports)
+
+    @torch.no_grad()
+    def draw(self, batch: EpisodeBatch) -> Drawing:
+        """Where the inferred subgoal decodes each opponent to."""
+        steps, horizon = int(batch["filled"].sum()), self.config.omg_horizon
+        decoded = self.prior.decode(self.condition_of(self.features(batch)[0, :steps, 0]))
+        guess, true = (
+            states[..., self.places].unflatten(-1, (-1, 2)).cpu().numpy()
+            for states in (decoded, batch["state"].flatten(2)[0, :steps])
+        )
+        inferred = np.full((steps, len(self.info.opponents), 2), np.nan)
+        inferred[:, self.subject_indices] = guess
+        return Drawing(passes(true, guess, horizon, self.near), inferred, horizon=horizon)

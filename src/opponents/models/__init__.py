@@ -1,1 +1,0 @@
-"""What learners believe of their opponents: networks alone."""

@@ -1,0 +1,63 @@
+"""How often opponent models are right, on episodes whose answer is known."""
+
+import pytest
+import torch
+from omarl.opponent_models.evaluation import added, place_hits, rates, steps_to_adapt
+
+
+def test_counts_of_episodes_of_different_lengths_are_added():
+    one = {"hits": torch.tensor([1.0, 2.0]), "count": torch.tensor([4.0, 4.0])}
+    longer = {"hits": torch.tensor([0.0, 1.0, 3.0]), "count": torch.tensor([4.0, 4.0, 4.0])}
+    assert {n: v.tolist() for n, v in added([one, {}, longer]).items()} == {"hits": [1, 3, 3], "count": [8, 8, 4]}
+    assert added([{}]) == {}
+
+
+@pytest.mark.parametrize(
+    ("hits", "count", "steps"),
+    [
+        ([10, 20, 46, 50, 48], [100] * 5, 2),  # from 0.1 to 0.5: nine tenths of the way is 0.46
+        ([50, 50, 50], [100] * 3, 0),
+        ([10, 20, 30, 4], [100, 100, 100, 4], 2),  # the last few episodes do not count
+    ],
+)
+def test_steps_to_adapt_is_where_nine_tenths_of_the_rise_are_made(hits, count, steps):
+    assert steps_to_adapt(torch.tensor(hits).float(), torch.tensor(count).float()) == steps
+
+
+def test_rates_are_shares_of_all_counts():
+    one = {"hits": torch.tensor([1.0, 3.0]), "chance": torch.tensor([1.0, 0.0]), "count": torch.tensor([4.0, 4.0])}
+    found = rates("omg_hit_ratio", [one, {}])
+    assert found == {"omg_hit_ratio": 0.5, "omg_hit_chance": 0.125, "omg_steps_to_adapt": 1}
+    del one["chance"]
+    assert set(rates("model_action_accuracy", [one])) == {"model_action_accuracy", "model_steps_to_adapt"}
+    assert rates("omg_hit_ratio", [{}]) == rates("omg_hit_ratio", [{name: 0 * v for name, v in one.items()}]) == {}
+
+
+def test_a_hit_is_a_place_that_the_opponent_passes_within_the_horizon():
+    """Two episodes of 6 and 4 steps; the guess is the place two steps ahead: within H = 2, not within H = 1."""
+    true = torch.zeros(2, 7, 2)
+    true[0, :, 0] = torch.arange(7.0)  # the opponent walks in the first episode and stands still in the second
+    filled = torch.ones(2, 7)
+    filled[1, 5:] = 0
+    guess = true.roll(-2, dims=1)
+    within_2 = place_hits(guess, true, filled, 2, 0.5)
+    assert within_2["count"].tolist() == [2, 2, 2, 1, 1] and within_2["hits"].tolist() == [2, 2, 2, 1, 1]
+    assert within_2["chance"][0] == 0  # the other episode's place: 0 is where the first one was, not where it goes
+    within_1 = place_hits(guess, true, filled, 1, 0.5)
+    assert within_1["hits"].tolist()[:4] == [1, 1, 1, 1]  # only the opponent that stands still is there already
+
+
+def test_each_opponent_counts_for_itself():
+    """Two opponents, one of which passes through the place inferred for it: half a hit."""
+    true = torch.zeros(2, 4, 4)
+    true[:, :, 0], true[:, :, 2] = torch.arange(4.0), torch.arange(4.0)
+    guess = true + torch.tensor([1.0, 0.0, 0.0, 1.0])
+    assert place_hits(guess, true, torch.ones(2, 4), 1, 0.1)["hits"].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_nothing_is_counted_without_places_a_second_episode_or_a_horizon():
+    true = torch.zeros(2, 4, 2)
+    filled = torch.ones(2, 4)
+    assert place_hits(true, true, filled, 1, 0.1)
+    assert place_hits(true[..., :0], true[..., :0], filled, 1, 0.1) == {}
+    assert place_hits(true[:1], true[:1], filled[:1], 1, 0.1) == place_hits(true, true, filled, 4, 0.1) == {}

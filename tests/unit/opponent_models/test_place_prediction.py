@@ -1,0 +1,113 @@
+"""Place prediction: a probability for each place of each opponent."""
+
+import pytest
+import torch
+from model_parts import conditioned, parts, update
+from omarl.types import ConfigError
+
+
+def places(prior, **values):
+    return parts(prior, "place_prediction", **values)
+
+
+def test_states_are_coded_as_the_nearest_place(prior):
+    _, learner = places(prior)
+    model = learner.model
+    centres = torch.tensor([[0.0, 0.0], [2.0, 3.0], [7.0, 7.0], [4.0, 1.0], [6.0, 0.0]])
+    model.codebook.centres[0] = centres
+    states = torch.zeros(3, model.info.state_shape)
+    states[..., model.places] = torch.tensor([[6.0, 1.0], [3.0, 3.0], [7.0, 6.0]])
+    codes = model.codebook.codes(model.places_in(states))
+    assert codes.tolist() == [[4], [1], [2]]
+    assert model.codebook.vectors(codes)[:, 0].tolist() == [[6.0, 0.0], [2.0, 3.0], [7.0, 7.0]]
+
+
+def test_the_places_are_found_once_in_the_first_rollout_and_saved(prior):
+    runner, learner = places(prior, copies=32)
+    learner.train(runner.run(), runner.t_env, 0)
+    centres = learner.model.codebook.centres.clone()
+    assert centres.min() >= 0 and centres.max() <= 7 and len(centres[0].unique(dim=0)) == 5
+    learner.train(runner.run(), runner.t_env, 0)
+    assert torch.equal(centres, learner.model.codebook.centres)
+    assert any(name == "model.codebook.centres" for name in learner.mac.kept.state_dict())  # agent.th holds it
+
+
+def test_targets_are_places_at_a_random_step_of_the_horizon(prior):
+    runner, learner = places(prior, model_horizon=3, copies=32)
+    learner.train(runner.run(), runner.t_env, 0)
+    batch, targets = conditioned(learner, runner)
+    model = learner.model
+    codes = model.codebook.codes(model.places_in(batch["state"].flatten(2)))  # [E, T+1, M]
+    going_on = (batch["terminated"] + batch["truncated"])[:, :-1, 0].cumsum(dim=1) == 0
+    ahead = torch.stack([codes[:, k : k + 6] for k in (1, 2, 3)])  # steps 0 to 5
+    inside = going_on[:, 2:8]  # all three next states are of the same episode
+    is_one = (ahead == targets.values[:, :6, 0]).any(dim=0)[..., 0]
+    assert inside.any() and is_one[inside].all()
+    now = codes[:, :6, 0] == targets.values[:, :6, 0, 0]
+    assert not now[inside].all()
+    shares = torch.stack([targets.metrics[f"model_target_k/{k}"] for k in (1, 2, 3)])
+    assert shares.sum() == pytest.approx(1.0) and shares.min() > 0.1
+
+
+def test_predictions_become_frequencies(prior):
+    """Where a coin decides between two places, the model predicts one half for each."""
+    runner, learner = places(prior, model_lr=1e-2, copies=64)
+    learner.train(runner.run(), runner.t_env, 0)
+    batch = runner.run()
+    for _ in range(150):
+        update(learner, batch, 3 * torch.randint(2, (64, 9, 1, 1)))
+    with torch.no_grad():
+        odds = learner.model.condition_of(learner.model.features(batch))
+    assert (odds.sum(dim=-1) - 1.0).abs().max() < 1e-5
+    assert odds[..., 0].mean() == pytest.approx(0.5, abs=0.05) and odds[..., 3].mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_each_step_is_trained_on_its_own_target(prior):
+    """With the present place as target, the model learns to report it for this step and this copy."""
+    runner, learner = places(prior, model_lr=1e-2, copies=64, model_hidden_dim=32)
+    learner.train(runner.run(), runner.t_env, 0)
+    model = learner.model
+
+    def predicted_and_true(batch):
+        with torch.no_grad():
+            odds = model.condition_of(model.features(batch))
+        now = batch["state"][:, :-1].flatten(2)[:, :, None]
+        return odds[:, :-1].argmax(dim=-1), model.codebook.codes(model.places_in(now))
+
+    for _ in range(80):
+        batch = runner.run()
+        update(learner, batch, predicted_and_true(batch)[1])
+    predicted, true = predicted_and_true(runner.run())
+    true = true[..., 0]
+    assert (predicted == true).float().mean() > 0.8
+    assert (predicted[:, 1:] == true[:, :-1]).float().mean() < 0.75  # it does move from place to place
+
+
+def test_masked_steps_do_not_count(prior):
+    runner, learner = places(prior)
+    learner.train(runner.run(), runner.t_env, 0)
+    batch = runner.run()
+    mask = torch.zeros(6, 9, 1)
+    mask[:, :4] = 1
+    given, logits = [], learner.model.logits
+    learner.model.logits = lambda features: given.append(len(features)) or logits(features)
+    update(learner, batch, torch.zeros(6, 9, 1, 1, dtype=torch.long), mask)
+    assert given == [24]
+
+
+def test_a_state_without_the_opponents_places_is_refused(prior, monkeypatch):
+    monkeypatch.setattr("omarl.opponent_models.place_prediction.opponents_places", lambda info, names: ([], 0.0))
+    with pytest.raises(ConfigError, match="place_prediction needs a state that contains the opponents' places"):
+        places(prior)
+
+
+def test_drawing_shows_the_likeliest_place_and_all_probabilities(prior):
+    runner, learner = places(prior, copies=1)
+    learner.train(runner.run(), runner.t_env, 0)
+    drawing = learner.model.draw(runner.run())
+    assert drawing.inferred.shape == (10, 1, 2) and drawing.odds.shape == (10, 5, 3) and drawing.horizon == 5
+    best = drawing.odds[:, :, 2].argmax(axis=1)
+    for t in range(10):
+        assert drawing.inferred[t, 0].tolist() == drawing.odds[t, best[t], :2].tolist()
+        assert drawing.odds[t, :, 2].sum() == pytest.approx(1.0, abs=1e-5)
+    assert all("pass there" in line or "passes there in" in line for line in drawing.captions)
