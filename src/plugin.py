@@ -1,19 +1,20 @@
-"""The learner in a PyMARL fork: which lines to add to that fork, and adding them.
+"""Adds the VAE learner to a PyMARL fork, the host, or says which lines to add.
 
-Two lines in the host's ``learners/__init__.py`` and one YAML beside its own; nothing else of the host is touched.
+The host gets two lines in its ``learners/__init__.py`` and one more YAML file. Nothing else of it is changed.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
 import yaml
 
-from .config.schema import key
+from .config.schema import default_of, key
+from .learners.omg_vae_learner import OMGVAEConfig
 from .types import ConfigError, OmarlError
 from .utils.files import write_atomically
 
@@ -24,22 +25,15 @@ LINES = (
     f'REGISTRY["omg_vae_learner"] = OMGVAELearner  {MARK}',
 )
 ALGORITHM = "omg_vae"
-PREFERRED = ("iql", "iql_ns", "vdn", "qmix")  # of the host's algorithms, to learn beside
+PREFERRED = ("iql", "iql_ns", "vdn", "qmix")  # the host's algorithm that trains the agents: the first one it has
 
-# The keys that go into the host's YAML; the others have their defaults beside the classes that read them.
 HEADING = "# --- the state VAE of OMG (omarl) ---"
-VAE_KEYS = {
-    "vae_lr": ("0.0003", "learning rate of the VAE"),
-    "omg_vae_alpha": ("0.01", "KL weight after the ramp"),
-    "vae_alpha_ramp": ("400", "VAE updates over which it rises from 0"),
-    "vae_updates": ("8", "VAE updates on each batch: hosts make few, one for each collection"),
-    "optim_alpha": ("0.9", "RMSprop's smoothing constant (vae_optimiser: rmsprop); Adam has none"),
-    "grad_norm_clip": ("10", "largest gradient norm"),
-    "vae_latent_dim": ("16", ""),
-    "vae_watch": ('"off"', "warn: say what is wrong with the VAE when it shows; act: mend what is safe"),
-    "learner_log_interval": ("1000", "environment steps between logs, of the host's learner, too"),
-}
-SHARED = ("optim_alpha", "grad_norm_clip")  # the host's learner may read them: then they keep the host's value
+# The keys of the VAE in the host's YAML. Their values are the defaults, except these: a host makes few updates, one
+# for each collection.
+KEYS = ("vae_lr", "omg_vae_alpha", "vae_alpha_ramp", "vae_updates", "optim_alpha", "grad_norm_clip", "vae_latent_dim",
+        "vae_watch", "learner_log_interval")  # fmt: skip
+VALUES = {"vae_alpha_ramp": 400, "vae_updates": 8}
+SHARED = ("optim_alpha", "grad_norm_clip")  # these keep the host's value if the host's learner reads them
 COMMENTS = 30  # column where comments begin
 
 
@@ -60,7 +54,7 @@ class Host(NamedTuple):
         root: the fork's folder.
         package: the folder that holds learners/ and config/.
         registry: learners/__init__.py.
-        base: the YAML to learn beside.
+        base: the YAML of the algorithm that trains the agents.
         base_learner: its learner's class as ``package.module:Class``.
     """
 
@@ -72,21 +66,21 @@ class Host(NamedTuple):
 
     @property
     def algorithm(self) -> Path:
-        """The YAML that is ours."""
+        """The YAML that the plugin writes."""
         return self.base.with_name(f"{ALGORITHM}.yaml")
 
 
 def plugin(config: PluginConfig) -> str:
-    """Says, makes or takes back the changes; returns what to print.
+    """Describes, makes or undoes the changes; returns the text to print.
 
     Raises:
-        ConfigError: not a PyMARL fork, or not one that is understood.
+        ConfigError: the folder is not a PyMARL fork, or its files cannot be interpreted.
         OmarlError: a file cannot be written.
     """
     if not config.host:
-        raise ConfigError("host: say which fork, host=/path/to/fork")
+        raise ConfigError("host: give the fork's folder, host=/path/to/fork")
     if config.apply and config.undo:
-        raise ConfigError("undo: apply=True and undo=True ask for opposite things; give one")
+        raise ConfigError("undo: apply=True and undo=True contradict each other; give one")
     host = look_at(Path(config.host).expanduser(), config.base)
     try:
         if config.undo:
@@ -97,21 +91,21 @@ def plugin(config: PluginConfig) -> str:
 
 
 def look_at(root: Path, base: str) -> Host:
-    """Finds the places in a fork that the changes go to.
+    """Finds the places of the changes in a fork.
 
     Args:
         root: the fork's folder.
-        base: the algorithm to learn beside; where none is given, the one that the changes made before are for.
+        base: name of the algorithm that trains the agents; if empty, the one of an earlier ``apply=True``.
 
     Raises:
-        ConfigError: not a PyMARL fork, or not one that is understood.
+        ConfigError: the folder is not a PyMARL fork, or its files cannot be interpreted.
     """
     if not root.is_dir():
         raise ConfigError(f"host: there is no folder {root}")
     inside = sorted(p.parents[1] for p in root.glob("*/learners/__init__.py"))
     places = [p for p in (root / "src", root, *inside) if (p / "learners" / "__init__.py").is_file()]
     if not places:
-        raise ConfigError(f"host: {root} is no PyMARL fork: neither it nor a folder in it has learners/__init__.py")
+        raise ConfigError(f"host: {root} is not a PyMARL fork: it has no learners/__init__.py")
     package = places[0]
     registry = package / "learners" / "__init__.py"
     text = registry.read_text(encoding="utf-8")
@@ -126,14 +120,14 @@ def look_at(root: Path, base: str) -> Host:
 def _algorithm(folder: Path, wanted: str) -> Path:
     there = sorted(p.stem for p in folder.glob("*.yaml") if p.stem != ALGORITHM) if folder.is_dir() else []
     if not there:
-        raise ConfigError(f"host: {folder} holds no algorithm's YAML to learn beside")
+        raise ConfigError(f"host: {folder} holds no algorithm's YAML")
     if wanted and wanted not in there:
         raise ConfigError(f"base: the host has no {wanted}.yaml (known: {', '.join(there)})")
     return folder / f"{wanted or next((name for name in PREFERRED if name in there), there[0])}.yaml"
 
 
 def _base_of(ours: Path) -> str:
-    """Which of the host's algorithms a YAML of ours was made from; nothing where it is not ours."""
+    """The host's algorithm that a YAML of the plugin was made from; empty if the plugin did not write it."""
     made = re.match(rf"{MARK}: (\S+)\.yaml ", ours.read_text(encoding="utf-8")) if ours.is_file() else None
     return made[1] if made else ""
 
@@ -154,7 +148,7 @@ def _read(path: Path) -> dict[str, object]:
 
 
 def _class_of(text: str, name: str, registry: Path) -> str:
-    """``learners.q_learner:QLearner`` from the host's registry, which is read and not run."""
+    """``learners.q_learner:QLearner`` from the text of the host's registry, which is not imported."""
     quoted = rf"[\"']{re.escape(name)}[\"']"
     entry = re.search(rf"^(?:REGISTRY\[{quoted}\]\s*=|\s*{quoted}\s*:)\s*(\w+)", text, flags=re.MULTILINE)
     if entry is None:
@@ -172,14 +166,14 @@ def _class_of(text: str, name: str, registry: Path) -> str:
 
 
 def algorithm_of(host: Host) -> str:
-    """The YAML: the host's own keys of the base algorithm, the learner swapped, the VAE's keys behind."""
+    """The YAML: the keys of the host's algorithm with the learner replaced, then the keys of the VAE."""
     text = host.base.read_text(encoding="utf-8")
     learner = f'learner: "omg_vae_learner"\nbase_learner: "{host.base_learner}"'
     text, swapped = re.subn(r"^learner:.*$", learner, text, flags=re.MULTILINE)
     text, named = re.subn(r"^name:.*$", f'name: "{ALGORITHM}"', text, flags=re.MULTILINE)
     if swapped != 1:
-        raise ConfigError(f"base: {host.base} sets learner in a way that is not understood")
-    text = re.sub(rf"^({'|'.join(VAE_KEYS)}):.*\n?", "", text, flags=re.MULTILINE)  # each key once, with the VAE's
+        raise ConfigError(f"base: {host.base} does not set learner in one line that can be read")
+    text = re.sub(rf"^({'|'.join(KEYS)}):.*\n?", "", text, flags=re.MULTILINE)  # they follow below
     tail = "" if named else f'\nname: "{ALGORITHM}"\n'
     keys = "\n".join(vae_keys(host))
     return (
@@ -188,20 +182,22 @@ def algorithm_of(host: Host) -> str:
 
 
 def vae_keys(host: Host) -> list[str]:
-    """The lines of ``VAE_KEYS``; a key that the host's learner reads, too, keeps the value that it has there."""
+    """The lines of ``KEYS``. A key that the host's learner reads, too, keeps the host's value."""
+    specs = {spec.name: spec for spec in fields(OMGVAEConfig)}
     default = host.package / "config" / "default.yaml"
     theirs = {**(_mapping(default) if default.is_file() else {}), **_mapping(host.base)}
     lines = []
-    for name, (value, comment) in VAE_KEYS.items():
+    for name in KEYS:
+        value, comment = VALUES.get(name, default_of(specs[name])), specs[name].metadata["help"]
         if name in SHARED and name in theirs and _learner_reads(host, name):
-            value, comment = yaml.safe_dump(theirs[name]).split("\n")[0], f"{comment}; the host's own value"
-        line = f"{name}: {value}"
-        lines.append(f"{line:{COMMENTS}} # {comment}" if comment else line)
+            value, comment = theirs[name], f"{comment}; the host's own value"
+        line = yaml.safe_dump({name: value}).rstrip()
+        lines.append(f"{line:{COMMENTS}} # {comment}")
     return lines
 
 
 def _learner_reads(host: Host, name: str) -> bool:
-    """Whether the file of the host's learner has the key's name in it; where there is no such file, it may well."""
+    """Whether the file of the host's learner contains the name of the key; True if there is no such file."""
     module = host.base_learner.partition(":")[0].rpartition("learners.")[2]
     path = host.registry.parent.joinpath(*module.split(".")).with_suffix(".py")
     return name in path.read_text(encoding="utf-8") if path.is_file() else True
@@ -230,45 +226,43 @@ def _described(host: Host) -> str:
 
 def _applied(host: Host) -> str:
     if host.algorithm.is_file() and not _is_ours(host.algorithm):
-        raise ConfigError(f"host: {host.algorithm} is there and is not from here; move it away first")
-    said: list[str] = []
+        raise ConfigError(f"host: {host.algorithm} exists and was not written by omarl; move it away first")
+    lines: list[str] = []
     text = host.registry.read_text(encoding="utf-8")
     if all(line in text for line in LINES):
-        said.append(f"{host.registry}: already there")
+        lines.append(f"{host.registry}: already there")
     else:
         backup = host.registry.with_name(host.registry.name + BACKUP)
         if not backup.exists():
             write_atomically(backup, text)
         write_atomically(host.registry, _without_ours(text).rstrip("\n") + "\n\n" + "\n".join(LINES) + "\n")
-        said.append(f"{host.registry}: two lines added (as it was: {backup.name})")
+        lines.append(f"{host.registry}: two lines added (original: {backup.name})")
     wanted = algorithm_of(host)
     if host.algorithm.is_file() and host.algorithm.read_text(encoding="utf-8") != wanted:
-        said.append(
-            f"{host.algorithm}: not as it would be written now (changes of yours, or an earlier version): left alone"
-        )
+        lines.append(f"{host.algorithm}: left as it is; you have changed it, or an earlier version wrote it")
     else:
         write_atomically(host.algorithm, wanted)
-        said.append(f"{host.algorithm}: written, beside {host.base.stem} ({host.base_learner})")
-    return "\n".join([*said, f"Now, in the host: {_command(host)}"])
+        lines.append(f"{host.algorithm}: written for {host.base.stem} ({host.base_learner})")
+    return "\n".join([*lines, f"Now, in the host: {_command(host)}"])
 
 
 def _undone(host: Host) -> str:
-    said: list[str] = []
+    lines: list[str] = []
     text = host.registry.read_text(encoding="utf-8")
     backup = host.registry.with_name(host.registry.name + BACKUP)
     if MARK in text:
         before = backup.read_text(encoding="utf-8") if backup.is_file() else ""
         plain = _without_ours(text)
         write_atomically(host.registry, before if before.rstrip() == plain.rstrip() else plain.rstrip("\n") + "\n")
-        said.append(f"{host.registry}: as it was")
+        lines.append(f"{host.registry}: restored")
     backup.unlink(missing_ok=True)
     if host.algorithm.is_file() and _is_ours(host.algorithm):
         if host.algorithm.read_text(encoding="utf-8") == algorithm_of(host):
             host.algorithm.unlink()
-            said.append(f"{host.algorithm}: removed")
+            lines.append(f"{host.algorithm}: removed")
         else:
-            said.append(f"{host.algorithm}: has changes of yours, and stays")
-    return "\n".join(said or ["nothing of omarl's is there"])
+            lines.append(f"{host.algorithm}: kept, because you have changed it")
+    return "\n".join(lines or ["there is nothing to undo"])
 
 
 def _is_ours(path: Path) -> bool:

@@ -42,7 +42,7 @@ class OMGVAEConfig(VAEConfig, BaseLearnerKeys):
     """Keys of ``learner: omg_vae_learner``; the base learner's own keys join them."""
 
     vae_input: Literal["state", "obs"] = key("state", help="the VAE models the state or each agent's observation")
-    vae_updates: int = key(1, low=1, help="VAE updates on each batch; use more with rollouts, which are rare")
+    vae_updates: int = key(1, low=1, help="VAE updates on each batch; use more where batches are rare")
     vae_watch: Literal["off", "warn", "act"] = key("off", help="report, or correct, the VAE's faults at every log")
 
 

@@ -1,4 +1,4 @@
-"""The learner in a fork's files: which lines, how they come and go, and what is left alone."""
+"""The plugin's changes of a PyMARL fork, and what it leaves as it is."""
 
 from collections import Counter
 
@@ -30,7 +30,7 @@ name: "iql"
 
 @pytest.fixture(params=["src", "", "pymarlzooplus"])
 def host(request, tmp_path):
-    """The three layouts there are: pymarl's and EPyMARL's src/, the root itself, a package of the host's name."""
+    """The known layouts of forks: src/ (PyMARL, EPyMARL), the root itself, a package named as the fork."""
     root = tmp_path / "pymarlzooplus"
     package = root / request.param if request.param else root
     (package / "learners").mkdir(parents=True)
@@ -45,7 +45,7 @@ def files(root):
     return {str(p.relative_to(root)): p.read_text() for p in sorted(root.rglob("*")) if p.is_file()}
 
 
-def test_it_only_says_until_it_is_told(host):
+def test_without_apply_the_plugin_only_prints_the_changes(host):
     root, package = host
     before = files(root)
     said = plugin(PluginConfig(host=str(root)))
@@ -53,7 +53,7 @@ def test_it_only_says_until_it_is_told(host):
     assert 'REGISTRY["omg_vae_learner"] = OMGVAELearner' in said and str(package / "learners" / "__init__.py") in said
 
 
-def test_two_lines_and_a_yaml(host):
+def test_apply_adds_two_lines_and_a_yaml(host):
     root, package = host
     plugin(PluginConfig(host=str(root), apply=True))
     text = (package / "learners" / "__init__.py").read_text()
@@ -74,7 +74,7 @@ def written(package):
     return yaml.safe_load(text), counts
 
 
-def test_the_yaml_holds_all_of_the_users_keys_once(host):
+def test_the_yaml_sets_each_key_of_the_vae_once(host):
     root, package = host
     iql = package / "config" / "algs" / "iql.yaml"
     iql.write_text(IQL + "learner_log_interval: 10000\ngrad_norm_clip: 10\n")
@@ -86,7 +86,7 @@ def test_the_yaml_holds_all_of_the_users_keys_once(host):
     assert set(counts.values()) == {1}
 
 
-def test_what_the_hosts_learner_reads_keeps_the_hosts_value(host):
+def test_a_key_that_the_hosts_learner_reads_keeps_the_hosts_value(host):
     root, package = host
     (package / "config" / "default.yaml").write_text("optim_alpha: 0.99\ngrad_norm_clip: 5\nlr: 0.0005\n")
     learner = package / "learners" / "q_learner.py"
@@ -101,7 +101,7 @@ def test_what_the_hosts_learner_reads_keeps_the_hosts_value(host):
     assert (values["optim_alpha"], values["grad_norm_clip"]) == (0.99, 10)
 
 
-def test_once_is_enough_and_undone_is_undone(host):
+def test_a_second_apply_changes_nothing_and_undo_restores_every_file(host):
     root, _ = host
     before = files(root)
     plugin(PluginConfig(host=str(root), apply=True))
@@ -110,36 +110,36 @@ def test_once_is_enough_and_undone_is_undone(host):
     assert files(root) == once != before
     plugin(PluginConfig(host=str(root), undo=True))
     assert files(root) == before
-    assert plugin(PluginConfig(host=str(root), undo=True)) == "nothing of omarl's is there"
+    assert plugin(PluginConfig(host=str(root), undo=True)) == "there is nothing to undo"
 
 
-def test_an_import_under_another_name_is_followed(host):
+def test_a_learner_imported_under_another_name_is_found(host):
     root, package = host
     plugin(PluginConfig(host=str(root), apply=True, base="qtran"))
     values = yaml.safe_load((package / "config" / "algs" / "omg_vae.yaml").read_text())
     assert values["base_learner"] == "learners.qtran_learner:QLearner"
 
 
-def test_what_the_user_changed_stays(host):
+def test_undo_keeps_the_users_changes(host):
     root, package = host
     plugin(PluginConfig(host=str(root), apply=True))
     ours = package / "config" / "algs" / "omg_vae.yaml"
     ours.write_text(ours.read_text().replace("vae_lr: 0.0003", "vae_lr: 0.001"))
     registry = package / "learners" / "__init__.py"
     registry.write_text(registry.read_text() + 'REGISTRY["mine"] = QLearner\n')
-    assert "left alone" in plugin(PluginConfig(host=str(root), apply=True))
+    assert "left as it is" in plugin(PluginConfig(host=str(root), apply=True))
     said = plugin(PluginConfig(host=str(root), undo=True))
-    assert "stays" in said and "vae_lr: 0.001" in ours.read_text()
+    assert "kept, because you have changed it" in said and "vae_lr: 0.001" in ours.read_text()
     text = registry.read_text()
     assert 'REGISTRY["mine"]' in text and "omarl" not in text
 
 
-def test_a_yaml_of_somebody_elses_is_not_written_over(host):
+def test_a_foreign_yaml_is_not_overwritten(host):
     root, package = host
     theirs = package / "config" / "algs" / "omg_vae.yaml"
     theirs.write_text("name: other\n")
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    with pytest.raises(ConfigError, match="is not from here"):
+    with pytest.raises(ConfigError, match="was not written by omarl"):
         plugin(PluginConfig(host=str(root), apply=True))
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
     assert theirs.read_text() == "name: other\n"
@@ -173,7 +173,7 @@ def broken(package, what):
         ("no algorithms", "holds no algorithm's YAML"),
     ],
 )
-def test_what_is_not_understood_is_refused_and_left_as_it_is(host, what, message):
+def test_a_fork_that_cannot_be_interpreted_is_refused_and_left_unchanged(host, what, message):
     root, package = host
     broken(package, what)
     before = files(root)
@@ -185,18 +185,18 @@ def test_what_is_not_understood_is_refused_and_left_as_it_is(host, what, message
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (PluginConfig(), "host: say which fork"),
+        (PluginConfig(), "host: give the fork's folder"),
         (PluginConfig(host="/nowhere"), "there is no folder"),
-        (PluginConfig(host="/tmp"), "is no PyMARL fork"),
-        (PluginConfig(host="/tmp", apply=True, undo=True), "ask for opposite things"),
+        (PluginConfig(host="/tmp"), "is not a PyMARL fork"),
+        (PluginConfig(host="/tmp", apply=True, undo=True), "contradict each other"),
     ],
 )
-def test_wrong_words_are_said(config, message):
+def test_wrong_keys_are_refused(config, message):
     with pytest.raises(ConfigError, match=message):
         plugin(config)
 
 
-def test_an_unknown_base_lists_what_is_there(host):
+def test_an_unknown_base_lists_the_known_ones(host):
     with pytest.raises(ConfigError, match=r"no qmix.yaml \(known: iql, qtran\)"):
         plugin(PluginConfig(host=str(host[0]), base="qmix"))
 
