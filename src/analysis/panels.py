@@ -35,10 +35,7 @@ class Panel(NamedTuple):
     noted: tuple[tuple[str, str], ...] = ()
 
 
-RETURNS = (
-    Panel("return_mean", "Return, training", GREEN),
-    Panel("test_return_mean", "Return, test", GREEN),
-)
+RETURNS = (Panel("return_mean", "Return, training", GREEN), Panel("test_return_mean", "Return, test", GREEN))
 AGENTS = {"loss": "Agents' loss", "policy_loss": "Policy loss", "value_loss": "Value loss"}
 
 

@@ -133,14 +133,14 @@ def _read_sacred(path: Path) -> dict[str, Series]:
     """Reads Sacred's ``{name: {"steps": [...], "values": [...], "timestamps": [...]}}``."""
     try:  # millions of timestamps are removed before parsing, for speed
         text = re.sub(rb'"timestamps":\s*\[[^\]]*\]', b'"timestamps":[]', path.read_bytes())
-        metrics = {name: _of_sacred(m["steps"], m["values"]) for name, m in json.loads(text).items()}
+        metrics = {name: sacred_series(m["steps"], m["values"]) for name, m in json.loads(text).items()}
     except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
         raise OmarlError(f"{path} is not one of Sacred's metrics files, or it is cut off: {error}") from error
     return {name: series for name, series in metrics.items() if len(series)}
 
 
-def _of_sacred(steps: list[Any], values: list[Any]) -> Series:
-    """One metric; steps without value and values without step are left out."""
+def sacred_series(steps: list[Any], values: list[Any]) -> Series:
+    """One metric of Sacred's file; steps without value and values without step are left out."""
     n = min(len(steps), len(values))
     (t, has_step), (value, has_value) = _column(steps[:n]), _column(values[:n])
     kept = has_step & has_value & np.isfinite(t)

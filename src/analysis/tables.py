@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..types import OmarlError
-from .runs import METRICS, SACRED_METRICS, Series, number_of, read_metrics, series_of
+from .runs import METRICS, SACRED_METRICS, Series, number_of, read_metrics, sacred_series, series_of
 
 EVENTS = "events.out.tfevents"
+ABSENT = -np.inf  # marks a cell without a number; no loss has this value
 # Names of the step column, in order of preference.
 STEPS = ("t_env", "step", "_step", "steps", "global_step", "env_steps", "total_timesteps", "time/total_timesteps",
          "timesteps_total", "num_env_steps_sampled", "num_env_steps_sampled_lifetime", "timesteps", "n_updates",
@@ -96,9 +97,6 @@ def _column(cells: tuple[str, ...]) -> NDArray[np.float64]:
         return np.array([ABSENT if (number := _number(cell)) is None else number for cell in cells])
 
 
-ABSENT = -np.inf  # marks a cell without a number; no loss has this value
-
-
 def _number(text: str) -> float | None:
     try:
         return float(text)
@@ -114,9 +112,9 @@ def _read_json(path: Path) -> dict[str, Series]:
         content = _parsed(text, (dict, list))
         columns = list(content.values()) if isinstance(content, dict) else []
         if columns and all(isinstance(column, dict) and "values" in column for column in columns):
-            return {name: series_of(*_pairs(column)) for name, column in content.items()}
+            return {name: sacred_series(_steps_of(m), m["values"]) for name, m in content.items()}
         if columns and all(isinstance(column, list) for column in columns):
-            return _over_steps({name: np.array([_plain(v) for v in column]) for name, column in content.items()})
+            return _over_steps({name: np.array(list(map(_number_or_absent, v))) for name, v in content.items()})
         records = [r for r in content if isinstance(r, dict)] if isinstance(content, list) else []
     if not records:
         raise OmarlError(f"{path} contains no JSON objects, one per line: {{'step': 1, 'kl': 2.5, ...}}")
@@ -125,13 +123,11 @@ def _read_json(path: Path) -> dict[str, Series]:
     return _over_steps({n: np.array([record.get(n, ABSENT) for record in flat]) for n in names})
 
 
-def _pairs(metric: Mapping[str, Any]) -> tuple[list[float], list[float]]:
-    values = [_plain(v) for v in metric["values"]]
-    steps = [_plain(v) for v in metric.get("steps") or range(len(values))]
-    return steps[: len(values)], values[: len(steps)]
+def _steps_of(metric: Mapping[str, Any]) -> list[Any]:
+    return metric.get("steps") or list(range(len(metric["values"])))
 
 
-def _plain(raw: Any) -> float:
+def _number_or_absent(raw: Any) -> float:
     number = number_of(raw)
     return ABSENT if number is None else number
 

@@ -54,11 +54,7 @@ def anneal(optimiser: torch.optim.Optimizer, lr: float, t_max: int, t_env: int) 
 
 
 def optimiser_step(
-    optimiser: torch.optim.Optimizer,
-    loss: Tensor,
-    parameters: list[Any],
-    max_norm: float,
-    skip_above: float = 0.0,
+    optimiser: torch.optim.Optimizer, loss: Tensor, parameters: list[Any], max_norm: float, skip_above: float = 0.0
 ) -> Tensor:
     """Computes gradients, clips their norm and updates the parameters.
 

@@ -73,13 +73,7 @@ class Player:
     """
 
     def __init__(
-        self,
-        env: VecEnv,
-        mac: Any,
-        scheme: Scheme,
-        groups: dict[str, int],
-        args: Any,
-        test_mode: bool = False,
+        self, env: VecEnv, mac: Any, scheme: Scheme, groups: dict[str, int], args: Any, test_mode: bool = False
     ) -> None:
         self.env, self.mac, self.scheme, self.groups = env, mac, scheme, groups
         self.common_reward, self.device = args.common_reward, args.device

@@ -125,10 +125,7 @@ class Logger:
         """
         if not self._pending:
             return
-        entry: dict[str, float | int | None] = {
-            "t_env": self._t_env,
-            "wall_s": round(time.time() - self.started, 3),
-        }
+        entry: dict[str, float | int | None] = {"t_env": self._t_env, "wall_s": round(time.time() - self.started, 3)}
         entry |= {k: v if math.isfinite(v) else None for k, v in self._pending.items()}
         try:
             if self._file is not None:

@@ -78,12 +78,9 @@ def examine_run(run: Path, names: Mapping[str, Any]) -> tuple[Diagnosis, Mapping
     status, failure = run_status(folder)
     settings = read_config(folder)
     diagnosis = examine(series, settings, failure)
-    if status == "RUNNING":
-        note = "The run is still being written; the diagnosis covers the data so far."
-        diagnosis = replace(diagnosis, notes=(*diagnosis.notes, note))
-    elif status and status != "COMPLETED":
-        note = f"The run ended with status {status}. {failure}".strip()
-        diagnosis = replace(diagnosis, notes=(*diagnosis.notes, note))
+    note = f"The run ended with status {status}. {failure}".strip() if status not in ("", "COMPLETED") else ""
+    note = "The run is still being written; the diagnosis covers the data so far." if status == "RUNNING" else note
+    diagnosis = replace(diagnosis, notes=(*diagnosis.notes, note)) if note else diagnosis
     return diagnosis, series, settings
 
 

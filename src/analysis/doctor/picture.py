@@ -85,20 +85,13 @@ def _finding_lines(finding: Finding, place: int) -> list[tuple[str, str, str]]:
     """The lines of one finding: its name, cause, evidence and remedy."""
     tint = MUTED if finding.symptom in HARMLESS else VERMILLION
     name = f"{place}. {finding.symptom.replace('_', ' ')}  (confidence {finding.confidence:.0%})"
-    lines = [("", INK, "normal"), (name, tint, "bold")]
-    lines += [
-        (line, INK, "normal") for line in textwrap.wrap(f"{finding.cause[:1].upper()}{finding.cause[1:]}.", WRAP)
-    ]
-    numbers = [f"{k.replace('_', ' ')} {_format(v)}" for k, v in list(finding.evidence.items())[:EVIDENCE]]
-    lines += [(line, MUTED, "normal") for line in textwrap.wrap("evidence: " + ", ".join(numbers), WRAP)]
+    numbers = list(finding.evidence.items())[:EVIDENCE]
+    evidence = [f"{k.replace('_', ' ')} {f'{v:.4g}' if isinstance(v, float) else v}" for k, v in numbers]
     remedy = "   ".join(f"{key}: {value}" for key, value in finding.remedy.items()) or finding.advice
-    lines += [(line, BLUE, "normal") for line in textwrap.wrap(f"remedy: {remedy}", WRAP)] if remedy else []
-    return lines
-
-
-def _format(value: Any) -> str:
-    """A value as text; floats with four significant digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    cause = finding.cause[:1].upper() + finding.cause[1:] + "."
+    texts = {cause: INK, f"evidence: {', '.join(evidence)}": MUTED, f"remedy: {remedy}" if remedy else "": BLUE}
+    lines = [(line, colour, "normal") for text, colour in texts.items() for line in textwrap.wrap(text, WRAP)]
+    return [("", INK, "normal"), (name, tint, "bold"), *lines]
 
 
 def _narrow(ax: Any) -> None:

@@ -18,7 +18,7 @@ from ..symptoms import mean_of, share_of_loss
 from .findings import Facts, Finding
 from .sawtooth import Teeth
 from .shapes import highest_level
-from .weights import BATCH_SUM, movement
+from .weights import BATCH_SUM
 
 MIN_POINTS = 8  # fewer logged points in the window allow no statement about motion
 DEAD_NATS = 0.5  # a KL below this transmits no information
@@ -109,5 +109,4 @@ def jumps_are_of_optimiser(f: Facts, teeth: Teeth) -> bool:
 def weight_swings(f: Facts) -> bool:
     """Whether the KL weight goes up and down; the PI controller's does not count, since it follows the KL."""
     schedule = f.config.get("vae_alpha_schedule")
-    is_cyclical = f.weight.series is not None and movement(f.weight.series) == "cyclical"
-    return schedule != "pi" and (schedule == "cyclical" or is_cyclical)
+    return schedule != "pi" and (schedule == "cyclical" or f.weight.moves == "cyclical")

@@ -220,8 +220,4 @@ def reconstruction_plateau(f: Facts) -> Finding | None:
     return Finding("reconstruction_plateau", evidence, cause, remedy, 0.9 if learns_too_slowly(f) else 0.7)
 
 
-RULES_OF_MOTION: tuple[Rule, ...] = (
-    kl_oscillation,
-    kl_growth,
-    reconstruction_plateau,
-)
+RULES_OF_MOTION: tuple[Rule, ...] = (kl_oscillation, kl_growth, reconstruction_plateau)

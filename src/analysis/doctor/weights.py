@@ -50,11 +50,10 @@ class Weight(NamedTuple):
     @property
     def moves(self) -> str:
         """How the weight changes: "still", "rising" at the end, "ramped" (rose earlier), "falling" or "cyclical"."""
-        return movement(self.series) if self.series is not None else "still"
+        return _movement(self.series) if self.series is not None else "still"
 
 
-def movement(series: Series) -> str:
-    """See ``Weight.moves``."""
+def _movement(series: Series) -> str:
     value = thinned(finite(series)).value
     n = len(value)
     if n < 8:
