@@ -1,6 +1,6 @@
-"""What an opponent model costs in acting: a decision of 128 copies by each learner, taken in turn.
+"""Time that an opponent model adds to acting: one decision for 128 copies by each learner, measured in turn.
 
-    python benchmarks/acting.py --pool FOLDER      # of a foraging environment, with a prior
+    python benchmarks/acting.py --pool FOLDER      # a pool of a foraging environment, with a subgoal prior
 
 Writes ``benchmarks/omg/acting.md``.
 """
@@ -20,12 +20,12 @@ from omarl.opponents.pool import read_pool
 from omarl.utils.metrics import Logger
 
 HERE = Path(__file__).parent
-BLOCK = 25  # decisions in a row: what else the machine does then falls on all alike
+BLOCK = 25  # consecutive decisions of one learner: few, so that other load on the machine affects all alike
 ARMS = ("ppo_history", "omg_ppo", "place_prediction", "object_prediction", "liam", "naive_om")
 
 
 def actor(algorithm: str, pool: str) -> run.Parts:
-    """A run's objects, as its command would make them."""
+    """The objects of a run, as its command makes them."""
     said = read_pool(pool)
     words = ["main.py", f"--config={algorithm}", "--env-config=foraging", "with", f"pool={pool}",
              *(f"env_args.{name}={value}" for name, value in said.env_args.items())]  # fmt: skip
@@ -33,7 +33,7 @@ def actor(algorithm: str, pool: str) -> run.Parts:
 
 
 def main() -> None:
-    """See the module."""
+    """Runs the command line that the module describes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pool", required=True)
     parser.add_argument("--repeats", type=int, default=150)
@@ -54,9 +54,10 @@ def main() -> None:
             for _ in range(BLOCK):
                 runner.step()
             steps[name].append((time.perf_counter() - begun) / BLOCK)
-    lines = ["# What an opponent model costs in acting", "", f"Milliseconds for 128 copies, median of {args.repeats} "
-             f"times {BLOCK}, one thread, in turn; and the ratio to the base. `python benchmarks/acting.py`.", "",
-             "| | a decision | ratio | a whole step, environment and opponents included | ratio |",
+    lines = ["# Time of acting with an opponent model", "", "Milliseconds for 128 copies on one thread: medians of "
+             f"{args.repeats} blocks of {BLOCK}, all learners in turn, and the ratio to `ppo_history`. "
+             "`python benchmarks/acting.py --pool FOLDER`.", "",
+             "| | one decision | ratio | one step with environment and opponents | ratio |",
              "| --- | --- | --- | --- | --- |"]  # fmt: skip
     for name in ARMS:
         cells = []

@@ -1,19 +1,19 @@
-"""OMG and what it must beat: who learns how much against opponents never met, and how much there is to be learned.
+"""Compares opponent models and their baselines by the return with held-out opponents.
 
     python benchmarks/omg.py run   [--tasks ...] [--arms ...] [--seeds 10] [--steps N] [--jobs 2] --results FOLDER
     python benchmarks/omg.py tune  [--tasks ...] [--arms ...] [--seeds 10] [--steps N] [--jobs 2] --results FOLDER
     python benchmarks/omg.py table [--tasks ...] [--steps N] [--results FOLDER]
 
-``run`` makes each task's pool and subgoal prior where they are missing, then one run for each arm and seed (those
-there already are not repeated), and tests it once more at its end, with 4,800 episodes. ``tune`` runs ``SETTINGS``
-and tests them with the opponents to choose by. ``table`` adds what is there to ``benchmarks/omg/<task>.csv`` and
-writes ``<task>.{md,png}`` and, where there are such runs, ``<task>_<arm>_choices.{md,png}`` and ``<task>_tuning.md``:
-interquartile means over seeds with 95% intervals. Runs and tables of other than the usual ``--steps`` go by the task
-and its length, as ``<task>_1M``.
+``run`` makes each task's pool and subgoal prior if they are missing, then one run for each arm and seed, and tests
+each run after its end with 4,800 episodes. Existing runs are not repeated. ``tune`` runs ``SETTINGS`` and tests them
+with the validation opponents. ``table`` adds the results of finished runs to ``benchmarks/omg/<task>.csv`` and writes
+``<task>.{md,png}`` and, if there are such runs, ``<task>_<arm>_choices.{md,png}`` and ``<task>_tuning.md``, with
+interquartile means over seeds and 95% intervals. With ``--steps`` other than the usual, the names of runs and tables
+contain the length, as in ``<task>_1M``.
 
-A pool has 10 scripts to train with and 30 opponents to test with: 20 other scripts, and teams that were trained
-together, 3 by IPPO and 2 by PQN (predators and prey) or MAPPO (foraging), at two ages each. Settings are chosen by
-14 more: 10 scripts and 2 teams, at two ages.
+A pool has 10 training scripts and 30 test opponents: 20 other scripts, and 5 teams that were trained together (3 by
+IPPO, 2 by PQN in predator-prey or by MAPPO in foraging), each at two ages. Settings are chosen with 14 validation
+opponents: 10 scripts and 2 teams, each at two ages.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def main_py(*words: str) -> None:
-    """A command, which must succeed."""
+    """Runs a command of ``main.py``; exits with its output if it fails."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "main.py", *words]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -58,7 +58,7 @@ def main_py(*words: str) -> None:
 
 
 def team(name: str, alg: str, seed: int, results: Path) -> Path:
-    """A trained team's run, of which half-way and last checkpoints are kept."""
+    """The run of a trained team, made if it is missing, with checkpoints half-way and at the end."""
     task, place = TASKS[name], results / "teams" / name / alg / str(seed)
     if not place.is_dir():
         partial = place.with_name(f"{seed}.partial")
@@ -74,7 +74,7 @@ def team(name: str, alg: str, seed: int, results: Path) -> Path:
 
 
 def prepare(name: str, results: Path, jobs: int) -> Path:
-    """The task's pool: scripts, trained teams, and a prior from a run of the base against those to train with."""
+    """The task's pool, made if it is missing: scripts, trained teams, and a prior from a run of the base."""
     task, pool = TASKS[name], results / "pools" / name
     if pool.is_dir():
         return pool
@@ -85,16 +85,16 @@ def prepare(name: str, results: Path, jobs: int) -> Path:
     task_words = [f"--env-config={task.env_config}", "with", *task.words]
     bare = results / "pools" / f"{name}_bare"
     shutil.rmtree(bare, ignore_errors=True)
-    # the last team of each algorithm is one to choose settings by
-    chosen_by = {alg: (alg, seed) for alg, seed in task.teams}.values()
-    tested = [run for who, run in teams.items() if who not in chosen_by]
+    # the last team of each algorithm is a validation opponent
+    validation = {alg: (alg, seed) for alg, seed in task.teams}.values()
+    tested = [run for who, run in teams.items() if who not in validation]
     who = [f"scripts=[{','.join(task.train)}]", f"test_scripts=[{','.join(task.test)}]",
            f"test_runs=[{','.join(tested)}]", f"validation_scripts=[{','.join(task.validation)}]",
-           f"validation_runs=[{','.join(teams[who] for who in chosen_by)}]", "checkpoints=all"]  # fmt: skip
+           f"validation_runs=[{','.join(teams[who] for who in validation)}]", "checkpoints=all"]  # fmt: skip
     main_py("pool", *task_words, *who, f"out={bare}")
     prior = results / "priors" / name
     shutil.rmtree(prior, ignore_errors=True)
-    main_py("--config=ppo_history", *task_words, *told(task, ""), f"pool={bare}", "learner=omg_vae_learner",
+    main_py("--config=ppo_history", *task_words, *information(task, ""), f"pool={bare}", "learner=omg_vae_learner",
             "base_learner=ppo_learner", "vae_updates=32", "vae_batch_states=256", "t_max=400000", "seed=100",
             f"local_results_path={prior}")  # fmt: skip
     (run,) = prior.glob("sacred/*/*/1")
@@ -102,15 +102,15 @@ def prepare(name: str, results: Path, jobs: int) -> Path:
     return pool
 
 
-def told(task: Task, more: str) -> list[str]:
-    """What learners are told of their opponents."""
+def information(task: Task, more: str) -> list[str]:
+    """The keys that set which information learners get about their opponents."""
     if more == "blind":
         return [f"opponents_told=[{task.seen.replace('actions', '').strip(',')}]", "use_rnn=False"]
     return [f"opponents_told=[{','.join(filter(None, (task.seen, more)))}]"]
 
 
 def run(name: str, arm: str, seed: int, results: Path, setting: str | None = None) -> str:
-    """One run, unless its folder is there; of a setting to be chosen, or not, by opponents that are kept for it."""
+    """Makes one run unless its folder exists. With a ``setting`` the tests use the validation opponents."""
     task, (alg, more, words) = TASKS[name], ARMS[arm]
     place, split, label, settings = results / called(name) / arm / str(seed), "test", arm, ""
     if setting is not None:
@@ -119,16 +119,16 @@ def run(name: str, arm: str, seed: int, results: Path, setting: str | None = Non
     if place.is_dir():
         if setting is None:
             retest(place)
-        return f"{place}: there"
+        return f"{place}: exists"
     partial = place.with_name(f"{seed}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     mode = [f"omg_mode={task.mode}"] if alg.startswith("omg") else []
     mode += [f"model_subjects={task.about}"] if alg in MODELS and task.about != "*" else []
     mode += [f"model_horizon={task.horizon}"] if alg == "place_prediction" else []
-    main_py(f"--config={alg}", f"--env-config={task.env_config}", "with", *task.words, *told(task, more), *mode,
-            *words, *settings.split(), f"pool={results / 'pools' / name}", f"split={split}",
-            f"t_max={task.steps}", f"test_interval={task.steps // 5}", f"test_nepisode={TESTED}", f"seed={seed}",
-            f"label={label}",
+    main_py(f"--config={alg}", f"--env-config={task.env_config}", "with", *task.words,
+            *information(task, more), *mode, *words, *settings.split(), f"pool={results / 'pools' / name}",
+            f"split={split}", f"t_max={task.steps}", f"test_interval={task.steps // 5}",
+            f"test_nepisode={TESTED}", f"seed={seed}", f"label={label}",
             "use_tensorboard=False", f"local_results_path={partial}")  # fmt: skip
     partial.rename(place)
     if setting is None:
@@ -137,31 +137,31 @@ def run(name: str, arm: str, seed: int, results: Path, setting: str | None = Non
 
 
 def retest(place: Path) -> None:
-    """A finished run's last checkpoint once more, with enough episodes that seeds differ by what was learned."""
+    """Tests the last checkpoint of a finished run with ``RETEST`` episodes, which makes sampling noise small."""
     (folder,) = place.glob("sacred/*/*/1")
     if not list(folder.glob("checkpoints/*/evaluation.json")):
         main_py("evaluate", "with", f"checkpoint_path={folder}", f"test_nepisode={RETEST}")
 
 
 def refuse(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Ends where arms are asked for that a task, or tuning, does not have."""
+    """Exits with a message if a task, or tuning, does not have the arms of the command line."""
     for arm in {*ONLY} & {*args.arms} if args.arms is not USUAL else ():
         if no := [name for name in args.tasks if TASKS[name].env_config != ONLY[arm]]:
-            parser.error(f"--arms: {arm} is for {ONLY[arm]} alone, not for {', '.join(no)}")
+            parser.error(f"--arms: {arm} needs {ONLY[arm]}, which {', '.join(no)} is not")
     if args.what == "tune" and (odd := [arm for arm in args.arms if arm not in SETTINGS]):
-        parser.error(f"--arms: tune has no settings for {', '.join(odd)}; it has some for {', '.join(SETTINGS)}")
+        parser.error(f"--arms: tune has settings for {', '.join(SETTINGS)}, not for {', '.join(odd)}")
 
 
 def main() -> None:
-    """See the module."""
+    """Runs the command line that the module describes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["run", "table", "tune"])
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=USUAL)
     parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--steps", type=int, help="of each run, where not the task's own number")
+    parser.add_argument("--steps", type=int, help="steps of each run; by default the task's own number")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--results", type=Path, help="where pools and runs are; table can do without")
+    parser.add_argument("--results", type=Path, help="folder of pools and runs; optional for table")
     args = parser.parse_args()
     refuse(parser, args)
     if args.steps:
@@ -171,7 +171,7 @@ def main() -> None:
             tables(name, args.results)
         return
     if args.results is None:
-        parser.error("--results: say where pools and runs are to be kept")
+        parser.error("--results: give a folder for pools and runs")
     results = args.results.resolve()
     for name in args.tasks:
         prepare(name, results, args.jobs)
@@ -183,8 +183,8 @@ def main() -> None:
     else:
         wanted = [(*one, results) for one in wanted]
     with ThreadPoolExecutor(args.jobs) as workers:
-        for said in workers.map(lambda one: run(*one), wanted):
-            print(said, flush=True)
+        for line in workers.map(lambda one: run(*one), wanted):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

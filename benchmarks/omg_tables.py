@@ -1,7 +1,7 @@
-"""What runs of ``omg.py`` got: as CSV, tables and pictures.
+"""Results of the runs of ``omg.py`` as CSV, tables and pictures.
 
-``benchmarks/omg/<task>.csv`` keeps what each run's tests gave. Tables and pictures are made of it alone, so that runs
-can be added to it later, and those that are not on the disk any more stay.
+``benchmarks/omg/<task>.csv`` has the test results of each run. Tables and pictures are made from it alone, so later
+runs can be added, and results of runs that are no longer on the disk are kept.
 """
 
 from __future__ import annotations
@@ -21,17 +21,23 @@ from omg_tasks import CHOICES, RETEST, SEEDS, SETTINGS, STARTS, STEPS, TASKS, TE
 OUT = Path(__file__).parent / "omg"
 AGAINST = "test_return_against/"
 NEW_PREY = "script, prey new"
+FORMER_NAMES = {"omg_categorical": "place_prediction", "omg_objects": "object_prediction"}  # of runs made before 0.2
 MEASURES = {"test_return_mean": "return", "test_ep_length_mean": "length", "test_omg_hit_ratio": "hits",
             "test_omg_hit_chance": "chance"}  # fmt: skip
-EARLY = 0.4  # share of a run after which arms are compared once before the end
+COMPARED = ("omg", "place_prediction", "object_prediction")  # arms that pages compare with all others
+EARLY = 0.4  # share of a run after which arms are compared for the first time
+LEGEND = (
+    "*Above* and *below* mean that 95% intervals do not overlap, *level with* that they do. The gap closed is "
+    "(arm - history) / (other - history); it is given where the other arm is better than history."
+)
 
 
 class Result(NamedTuple):
-    """One number of one test of a run.
+    """One measure of one test of a run.
 
     Attributes:
-        steps: that the run had then trained for.
-        episodes: of the test.
+        steps: training steps before the test.
+        episodes: number of test episodes.
         measure: ``return``, ``return/<family>`` (or ``NEW_PREY``), ``length``, ``hits`` or ``chance``.
     """
 
@@ -44,20 +50,23 @@ class Result(NamedTuple):
 
 
 def finished(folder: Path) -> list[Path]:
-    """An arm's whole runs, each in a folder that is called by its seed."""
+    """The finished runs of an arm. The name of each run's folder is its seed."""
     return sorted((place for place in folder.glob("*") if place.name.isdigit()), key=lambda place: int(place.name))
 
 
 def with_new_prey(name: str) -> set[str]:
-    """The test scripts whose prey does what no training script's does, where others' does: models are about prey."""
+    """The test scripts whose prey does not occur in training; empty if that is true of all or of none."""
     task = TASKS[name]
-    met = {script.partition("+")[2] for script in task.train}
-    new = {script for script in task.test if script.partition("+")[2] not in met}
+    trained = {script.partition("+")[2] for script in task.train}
+    new = {script for script in task.test if script.partition("+")[2] not in trained}
     return new if len(new) < len(task.test) else set()
 
 
 def measured(name: str, arm: str, place: Path) -> list[Result]:
-    """A finished run's returns at each of its tests, and all measures of the last, or of the one after its end."""
+    """Returns of a finished run at each test, and all measures of its final test.
+
+    The final test is the one that ``omg.py`` made after the run, or the run's own last test.
+    """
     (run,) = place.glob("sacred/*/*/1")
     seed, metrics = int(place.name), read_metrics(run)
     curve = metrics["test_return_mean"]
@@ -79,29 +88,31 @@ def measured(name: str, arm: str, place: Path) -> list[Result]:
 
 
 def gather(name: str, results: Path | None) -> list[Result]:
-    """What is known of runs that go by ``name``: from the CSV, and from finished runs, which take its place."""
+    """Results of the runs of a task: from finished runs, and from the CSV for runs that are not on the disk."""
     file = OUT / f"{name}.csv"
     known: dict[tuple[str, int], list[Result]] = {}
     if file.is_file():
         with file.open(encoding="utf-8", newline="") as lines:
             for row in csv.DictReader(lines):
-                one = Result(row["arm"], int(row["seed"]), int(row["steps"]), int(row["episodes"]), row["measure"],
+                arm = FORMER_NAMES.get(row["arm"], row["arm"])
+                one = Result(arm, int(row["seed"]), int(row["steps"]), int(row["episodes"]), row["measure"],
                              float(row["value"]))  # fmt: skip
                 known.setdefault((one.arm, one.seed), []).append(one)
     task = next((task for task in TASKS if name == task or name.startswith(f"{task}_")), "")
-    for arm in sorted((results / name).glob("*")) if results else ():
-        known |= {(arm.name, int(place.name)): measured(task, arm.name, place) for place in finished(arm)}
+    for folder in sorted((results / name).glob("*")) if results else ():
+        arm = FORMER_NAMES.get(folder.name, folder.name)
+        known |= {(arm, int(place.name)): measured(task, arm, place) for place in finished(folder)}
     found = [one._replace(value=float(f"{one.value:.6g}")) for key in sorted(known) for one in known[key]]
     if found:
         with file.open("w", encoding="utf-8", newline="") as lines:
             writer = csv.writer(lines, lineterminator="\n")
             writer.writerow(Result._fields)
-            writer.writerows([*one[:-1], f"{one.value:.6g}"] for one in found)  # the numbers that tables are made of
+            writer.writerows([*one[:-1], f"{one.value:.6g}"] for one in found)
     return found
 
 
 def curves(found: Iterable[Result], arm: str) -> list[Series]:
-    """The learning curves of an arm's runs, each of them seed after seed."""
+    """The learning curve of each run of an arm, in the order of seeds."""
     tests: dict[int, list[Result]] = {}
     for one in found:
         if one.arm == arm and one.measure == "return" and one.episodes == TESTED:
@@ -110,7 +121,7 @@ def curves(found: Iterable[Result], arm: str) -> list[Series]:
 
 
 def ends(found: Iterable[Result], arm: str, measure: str) -> list[float]:
-    """What each of an arm's runs got in its last test, which is the one with the most episodes."""
+    """A measure at the end of each run of an arm: of the last test with the most episodes."""
     last: dict[int, Result] = {}
     for one in found:
         if one.arm == arm and one.measure == measure:
@@ -119,29 +130,29 @@ def ends(found: Iterable[Result], arm: str, measure: str) -> list[float]:
 
 
 def columns(found: Sequence[Result], arm: str, name: str) -> dict[str, Interval]:
-    """A line of the table."""
+    """The table's row of an arm: column -> interval."""
     task, lines = TASKS[name], curves(found, arm)
     early = [float(on_grid(curve, np.array([EARLY * task.steps]))[0]) for curve in lines]
-    said = {"early, all 30": early, "all 30": ends(found, arm, "return")}
-    said |= {family: ends(found, arm, f"return/{family}") for family in families(name)}
+    values = {"early, all 30": early, "all 30": ends(found, arm, "return")}
+    values |= {family: ends(found, arm, f"return/{family}") for family in families(name)}
     if with_new_prey(name):
-        said[NEW_PREY] = ends(found, arm, f"return/{NEW_PREY}")
+        values[NEW_PREY] = ends(found, arm, f"return/{NEW_PREY}")
     if task.has_end:
-        said["steps to finish"] = ends(found, arm, "length")
-    whole = {"over the run, all 30": row_of(Group(name, arm, tuple(lines))).area}
-    return whole | {column: stratified_bootstrap_interval(values) for column, values in said.items()}
+        values["steps to finish"] = ends(found, arm, "length")
+    over_the_run = {"over the run, all 30": row_of(Group(name, arm, tuple(lines))).area}
+    return over_the_run | {column: stratified_bootstrap_interval(each) for column, each in values.items()}
 
 
 def families(name: str) -> tuple[str, ...]:
-    """Whom a task's tests are played with."""
+    """The families of a task's test opponents: scripts, and teams by the algorithm that trained them."""
     return ("script", *dict.fromkeys(alg for alg, _ in TASKS[name].teams))
 
 
 def tables(name: str, results: Path | None) -> None:
-    """All tables of a task, where there are runs or a CSV of it."""
+    """Writes all tables of a task for which there are runs or a CSV."""
     folder = called(name)
     found = gather(folder, results)
-    table(name, USUAL, "what each method gets", folder, found)
+    table(name, USUAL, "return of each method", folder, found)
     for arm, choices in CHOICES.items():
         if any(one.arm in choices for one in found):
             table(name, [arm, *choices], f"{arm}'s choices", f"{folder}_{arm}_choices", found)
@@ -150,7 +161,7 @@ def tables(name: str, results: Path | None) -> None:
 
 
 def table(name: str, arms: Sequence[str], title: str, out: str, found: Sequence[Result]) -> None:
-    """One task's table and picture, where there are two runs of an arm or more."""
+    """Writes one table and its picture, with the arms that have at least two runs."""
     task = TASKS[name]
     seeds = {arm: len(curves(found, arm)) for arm in arms}
     arms = [arm for arm in arms if seeds[arm] > 1]
@@ -161,25 +172,17 @@ def table(name: str, arms: Sequence[str], title: str, out: str, found: Sequence[
     file = f"{called(name)}.csv"
     heads = " | ".join(rows[arms[0]])
     lines = [f"# {name}: {title}", "",
-             f"{task.steps:,} steps against 10 scripts; tests with 30 opponents that are never met in training, 20 "
-             f"other scripts, 6 {first} teams and 4 {second} teams. Returns averaged over the run, after "
-             f"{EARLY * task.steps:,.0f} steps, and at the end with all and with each family. Interquartile means "
-             f"over seeds, 95% bootstrap intervals; each run's numbers are in [{file}]({file}).",
+             f"Each run trains for {task.steps:,} steps with 10 scripts. Tests use 30 held-out opponents: 20 other "
+             f"scripts, 6 {first} teams and 4 {second} teams. Columns: the return averaged over the run, after "
+             f"{EARLY * task.steps:,.0f} steps (early), and at the end with all opponents and with each family. "
+             "Values are interquartile means over seeds with 95% bootstrap intervals; the results of each run are in "
+             f"[{file}]({file}).",
              "", f"| | seeds | {heads} |", f"| --- |{' --- |' * (heads.count('|') + 2)}"]  # fmt: skip
     lines += [f"| {arm} | {seeds[arm]} | {' | '.join(map(shown, row.values()))} |" for arm, row in rows.items()]
-    for arm in (arm for arm in ("omg", "omg_categorical", "omg_objects") if arm in arms):
-        for when, column in ((f"After {EARLY * task.steps:,.0f} steps", "early, all 30"),
-                             ("Over the run", "over the run, all 30"), ("At the end", "all 30")):  # fmt: skip
-            lines += ["", beside(arm, when, {other: row[column] for other, row in rows.items()})]
-        if task.has_end:
-            steps = {other: row["steps to finish"] for other, row in rows.items()}
-            lines += ["", beside(arm, "In steps to finish, of which less is better", steps, good=-1)]
-        if hits := ends(found, arm, "hits"):
-            often, chance = (stratified_bootstrap_interval(v) for v in (hits, ends(found, arm, "chance")))
-            hit = f"Opponents pass where {arm} has them {{}} of the time, where it has them in other episodes {{}}."
-            if arm == "omg_objects":
-                hit = "Opponents next rest at the food that is held for likeliest {} of the time, at any one {}."
-            lines += ["", hit.format(shown(often), shown(chance))]
+    if any(arm in COMPARED for arm in arms):
+        lines += ["", LEGEND]
+    for arm in (arm for arm in COMPARED if arm in arms):
+        lines += comparisons(name, arm, rows) + accuracy(arm, found)
     last = {arm: max(one.seed for one in found if one.arm == arm) for arm in arms}
     made = [command(name, [arm for arm in arms if last[arm] == seed], seed) for seed in sorted({*last.values()})]
     lines += ["", f"![curves]({out}.png)", "", f"{', '.join(made[::-1])}, then `table`.", ""]
@@ -188,59 +191,83 @@ def table(name: str, arms: Sequence[str], title: str, out: str, found: Sequence[
     draw_comparison(groups, OUT / f"{out}.png", "test return")
 
 
+def comparisons(name: str, arm: str, rows: dict[str, dict[str, Interval]]) -> list[str]:
+    """Lines that compare an arm with all others, by return and, where there is an end, by steps to it."""
+    task = TASKS[name]
+    moments = [(f"after {EARLY * task.steps:,.0f} steps", "early, all 30", 1),
+               ("averaged over the run", "over the run, all 30", 1),
+               ("at the end", "all 30", 1)]  # fmt: skip
+    if task.has_end:
+        moments.append(("in steps to finish (fewer are better)", "steps to finish", -1))
+    lines = ["", f"**{arm}**", ""]
+    for when, column, good in moments:
+        lines.append(f"- {beside(arm, when, {other: row[column] for other, row in rows.items()}, good)}")
+    return lines
+
+
+def accuracy(arm: str, found: Sequence[Result]) -> list[str]:
+    """A line on how often an arm's predictions are right, if that was measured."""
+    if not (hits := ends(found, arm, "hits")):
+        return []
+    often, chance = (shown(stratified_bootstrap_interval(v)) for v in (hits, ends(found, arm, "chance")))
+    if arm == "object_prediction":
+        return [f"- the opponent rests next at the likeliest food in {often} of cases, at any food in {chance}"]
+    return [f"- hit ratio {often}, chance level {chance} (predictions of other episodes)"]
+
+
 def command(name: str, arms: Sequence[str], seeds: int) -> str:
-    """What makes these runs."""
-    said = f"python benchmarks/omg.py run --tasks {name} --arms {' '.join(arms)}"
-    said += f" --seeds {seeds}" if seeds != SEEDS else ""
-    said += f" --steps {TASKS[name].steps}" if TASKS[name].steps != STEPS[name] else ""
-    return f"`{said} --results FOLDER`"
+    """The command that makes these runs."""
+    words = f"python benchmarks/omg.py run --tasks {name} --arms {' '.join(arms)}"
+    words += f" --seeds {seeds}" if seeds != SEEDS else ""
+    words += f" --steps {TASKS[name].steps}" if TASKS[name].steps != STEPS[name] else ""
+    return f"`{words} --results FOLDER`"
 
 
 def tuning(name: str, found: Sequence[Result]) -> None:
-    """What each setting gets with the opponents that settings are chosen by."""
+    """Writes the return of each setting with the validation opponents."""
     task, place = TASKS[name], f"{called(name)}_tuning"
-    lines = [f"# {name}: which settings", "",
-             f"{task.steps:,} steps against the 10 scripts to train with; returns with 14 opponents to choose by, "
-             "who are neither among those nor among the 30 of the tests. Interquartile means over seeds. What is not "
-             f"said is as it was before: `{' '.join([UNTUNED, *STARTS.values()])}`.",
+    lines = [f"# {name}: settings", "",
+             f"Each run trains for {task.steps:,} steps with the 10 training scripts. Returns are with 14 validation "
+             "opponents, which occur neither in training nor in the tests; interquartile means over seeds. Settings "
+             f"that a row does not name are the former defaults: `{' '.join([UNTUNED, *STARTS.values()])}`.",
              "", "| | seeds | over the run | at the end |", "| --- | --- | --- | --- |"]  # fmt: skip
     for label in (f"{arm} {setting}".strip() for arm, settings in SETTINGS.items() for setting in settings):
         runs = curves(found, label)
         if len(runs) > 1:
-            whole = row_of(Group(name, label, tuple(runs))).area
+            over_the_run = row_of(Group(name, label, tuple(runs))).area
             end = stratified_bootstrap_interval(ends(found, label, "return"))
-            lines.append(f"| {label} | {len(runs)} | {whole.point:.4g} | {end.point:.4g} |")
+            lines.append(f"| {label} | {len(runs)} | {over_the_run.point:.4g} | {end.point:.4g} |")
     made = f"python benchmarks/omg.py tune --tasks {name} --seeds 2 --steps {task.steps} --results FOLDER"
     (OUT / f"{place}.md").write_text("\n".join([*lines, "", f"`{made}`.", ""]), encoding="utf-8")
 
 
 def beside(which: str, when: str, intervals: dict[str, Interval], good: int = 1) -> str:
-    """What an arm's interval is apart from, and how much of the way to those who know more it makes.
+    """Compares an arm's interval with those of all others, and gives the gap that it closes.
 
     Args:
-        which: the arm, one of OMG's.
-        when: the sentence's beginning.
-        intervals: all arms'.
-        good: 1 where more is better, -1 where less is.
+        which: the arm.
+        when: the moment or measure, as the line's beginning.
+        intervals: of all arms.
+        good: 1 if more is better, -1 if less is.
     """
-    own, verdicts = intervals[which], []
-    for arm, other in intervals.items():
-        if arm != which:
-            apart = "above" if own.low > other.high else "below" if own.high < other.low else "level with"
-            verdicts.append(f"{apart} {arm}")
-    said = f"{when}, by intervals, {'OMG' if which == 'omg' else which} is {', '.join(verdicts)}. "
+    own = intervals[which]
+    above = [arm for arm, other in intervals.items() if own.low > other.high]
+    below = [arm for arm, other in intervals.items() if own.high < other.low]
+    level = [arm for arm in intervals if arm != which and arm not in above + below]
+    words = {"above": above, "below": below, "level with": level}
+    parts = [f"{word} {', '.join(arms)}" for word, arms in words.items() if arms]
     for arm in ("bayes", "oracle"):
         if arm not in intervals or "history" not in intervals:
             continue
         low, high = intervals["history"], intervals[arm]
         if high.low > low.high if good > 0 else high.high < low.low:
             share = (own.point - low.point) / (high.point - low.point)
-            said += f"It makes {share:.0%} of the way from history to {arm}. "
+            parts.append(f"gap to {arm} closed by {share:.0%}")
         else:
-            said += f"{arm.capitalize()} is, by intervals, no better than history. "
-    return said.strip()
+            parts.append(f"{arm} is no better than history")
+    return f"{when}: {'; '.join(parts)}"
 
 
 def shown(interval: Interval) -> str:
-    """As it stands in tables."""
+    """An interval as tables show it."""
     return f"{interval.point:.4g} [{interval.low:.4g}, {interval.high:.4g}]"

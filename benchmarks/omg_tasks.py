@@ -1,4 +1,4 @@
-"""What ``omg.py`` runs: tasks and who is met in them, methods, and the settings that they were chosen from."""
+"""What ``omg.py`` runs: tasks with their opponents, methods (arms), and the settings that were compared."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from omarl.opponents import tag as tag_scripts
 
 PPO_TEAMS = (("ippo", 3), ("ippo", 4), ("ippo", 5), ("ippo", 6))
 SEEDS = 10
-TESTED = 480  # episodes of a test during a run
-RETEST = 4800  # episodes with which a finished run is tested once more: 160 with each opponent
-MATURE = 1_000_000  # steps of teams that become opponents; the younger ones have half
+TESTED = 480  # episodes of each test during a run
+RETEST = 4800  # episodes of the test after a run: 160 with each opponent
+MATURE = 1_000_000  # training steps of teams that become opponents; their younger versions have half of them
 
 
 class Task(NamedTuple):
-    """An environment, the scripts that are met in it, and how long runs are."""
+    """An environment, its scripts, and the length of runs."""
 
     env_config: str
     words: tuple[str, ...]
@@ -23,17 +23,17 @@ class Task(NamedTuple):
     validation: tuple[str, ...]
     test: tuple[str, ...]
     seen: str
-    has_end: bool  # which learners may reach before time is up
+    has_end: bool  # whether learners can end an episode before its time limit
     mode: str
     steps: int
-    teams: tuple[tuple[str, int], ...]  # who becomes an opponent: algorithm and seed
+    teams: tuple[tuple[str, int], ...]  # trained teams that become opponents: algorithm and seed
     team_words: tuple[str, ...] = ()
-    about: str = "*"  # the opponents whom models are about
-    horizon: int = 20  # of categorical subgoals
+    about: str = "*"  # the opponents that models predict
+    horizon: int = 20  # of place prediction
 
 
 def foraging(key: str, mode: str, *words: str, steps: int = 1_000_000) -> Task:
-    """A foraging task."""
+    """A foraging task with two players."""
     own = (f"env_args.key=lbforaging:{key}", "env_args.backend=batched", "gamma=0.97")
     test = ("second_nearest", "follower", "first", "last", "east", "centre", "contested", "diagonal", "south_west",
             "highest_level")  # fmt: skip
@@ -48,7 +48,7 @@ def foraging(key: str, mode: str, *words: str, steps: int = 1_000_000) -> Task:
         mode,
         steps,
         (*PPO_TEAMS, ("mappo", 1), ("mappo", 2), ("mappo", 3)),
-        ("hidden_dim=128", "layer_norm=True", "critic_layer_norm=True"),  # else they hardly meet at a food
+        ("hidden_dim=128", "layer_norm=True", "critic_layer_norm=True"),  # else few teams collect a food
         horizon=10,
     )
 
@@ -56,7 +56,7 @@ def foraging(key: str, mode: str, *words: str, steps: int = 1_000_000) -> Task:
 def tag(
     train: tuple[str, ...], validation: tuple[str, ...], test: tuple[str, ...], steps: int, about: str = "*"
 ) -> Task:
-    """Predators and prey, of whom one predator learns."""
+    """A predator-prey task in which one predator learns."""
     words = ("env_args.key=mpe2.simple_tag_v3", "env_args.max_cycles=50", "env_args.backend=batched",
              "omg_learners=adversary_0", "gamma=0.95")  # fmt: skip
     teams = (*PPO_TEAMS, ("pqn", 1), ("pqn", 2), ("pqn", 3))
@@ -70,7 +70,7 @@ TASKS = {
          "guard+triple_any", "centre+back_corners", "follow+back_sides", "circle+pair_any", "inside+triple_any"),
         ("centre+pair_any", "follow+triple_any", "guard+back_any", "circle+quad_corners", "inside+pair_corners",
          "centre+quad_any", "follow+pair_sides", "guard+quad_sides", "circle+back_corners", "inside+back_any"),
-        # other predators with the same patrols; patrols, then predators, that are never met in training
+        # training patrols with other predators; then patrols, then predators, that do not occur in training
         ("inside+pair_any", "guard+pair_any", "circle+triple_any", "centre+triple_any", "centre+triple_corners",
          "follow+triple_sides", "guard+back_corners", "circle+back_sides", "centre+back_any", "follow+back_any",
          "circle+back_any", "inside+quad_any", "follow+quad_any", "circle+quad_sides", "follow+quad_corners",
@@ -91,20 +91,20 @@ TASKS = {
     "foraging": foraging("Foraging-8x8-2p-3f-v3", "optimistic"),
     "competitive": foraging("Foraging-8x8-2p-3f-v3", "conservative", "env_args.max_food_level=[1,1,1]"),
 }  # fmt: skip
-STEPS = {name: task.steps for name, task in TASKS.items()}  # the usual ones
+STEPS = {name: task.steps for name, task in TASKS.items()}  # the usual lengths
 
 
 def called(name: str) -> str:
-    """What a task's runs and tables go by: its length too, where that is not the usual one."""
+    """The name of a task's runs and tables: the task, and the length of its runs if it is not the usual one."""
     steps = TASKS[name].steps
     return name if steps == STEPS[name] else f"{name}_{steps / 1e6:g}M"
 
 
 class Arm(NamedTuple):
-    """An algorithm, what it is told beside what is seen, and its words."""
+    """A method: a configuration, information on opponents in addition to the task's own, and other settings."""
 
     alg: str
-    told: str = ""
+    information: str = ""
     words: tuple[str, ...] = ()
 
 
@@ -114,13 +114,13 @@ ARMS = {
     "naive_om": Arm("naive_om"),
     "liam": Arm("liam"),
     "omg": Arm("omg_ppo"),
-    "omg_categorical": Arm("place_prediction"),  # these two arms keep the names that recorded results have
-    "omg_objects": Arm("object_prediction"),
+    "place_prediction": Arm("place_prediction"),
+    "object_prediction": Arm("object_prediction"),
     "bayes": Arm("ppo_history", "belief"),
     "next_actions": Arm("ppo_history", "next_actions"),
     "oracle": Arm("ppo_history", "goal"),
 }
-CHOICES = {  # one thing changed: the paper's ablations, and those of place prediction
+CHOICES = {  # one setting changed: the ablations of the OMG paper, and the settings of place prediction
     "omg": {
         "inference=mlp": ("omg_inference=mlp",),
         "selection=random": ("omg_selection=random",),
@@ -133,35 +133,29 @@ CHOICES = {  # one thing changed: the paper's ablations, and those of place pred
         "H=5": ("omg_horizon=5",),
         "mode=conservative": ("omg_mode=conservative",),
     },
-    "omg_categorical": {
-        "categorical_H=5": ("model_horizon=5",),
-        "categorical_H=10": ("model_horizon=10",),
-        "categorical_condition_at=head": ("condition_at=head",),
-        "categorical_memory=2": ("model_memory=2",),
-        "categorical_tau=1": ("model_tau=1",),
-        "categorical_about=everyone": ("model_subjects=*",),
+    "place_prediction": {
+        "places_H=5": ("model_horizon=5",),
+        "places_H=10": ("model_horizon=10",),
+        "places_condition_at=head": ("condition_at=head",),
+        "places_memory=2": ("model_memory=2",),
+        "places_tau=1": ("model_tau=1",),
+        "places_about=everyone": ("model_subjects=*",),
     },
 }
-# the other models with the memory, the averaging and the conditioning of place prediction
-AIDS = (
-    "model_memory=20",
-    "model_window=2",
-    "model_epochs=4",
-    "model_tau=0.02",
-    "model_lr=1e-3",
-    "condition_at=input",
-)
+# the other models with the settings of place prediction: training data, and the place at which the condition enters
+AIDS = ("condition_at=input", "model_memory=20", "model_window=2", "model_epochs=4", "model_tau=0.02",
+        "model_lr=1e-3")  # fmt: skip
 AIDED = {f"{name}_aided": Arm(name, words=AIDS) for name in ("naive_om", "liam")}
 ARMS |= AIDED
 CHANGED = {name: Arm(ARMS[arm].alg, words=words) for arm, each in CHOICES.items() for name, words in each.items()}
 ARMS |= CHANGED
-ONLY = {"omg_objects": "foraging"}  # arms that some environments alone can have
-MODELS = ("naive_om", "liam", "place_prediction")  # which may be about some opponents; omg_ppo's states are whole
+ONLY = {"object_prediction": "foraging"}  # arms that need one environment
+MODELS = ("naive_om", "liam", "place_prediction")  # models that can predict some opponents only
 USUAL = [name for name in ARMS if name not in CHANGED and name != "next_actions"]
 
 
-# What tuning started from, and what it tried: the base's settings first, then each method's own with the best of
-# those. The best of all are the defaults.
+# The settings that tuning started from and tried: first those of the base, then those of each method with the best
+# of the base's. The best settings are the defaults now.
 UNTUNED = "epochs=4 gae_lambda=0.95"
 STARTS = {"omg_ppo": "omg_horizon=5", "naive_om": "model_lr=3e-4"}
 TUNED = "epochs=2 gae_lambda=0.8"
@@ -180,7 +174,7 @@ SETTINGS = {
                  "model_hidden_dim=128"),
         "omg": ("omg_horizon=10", "vae_lr=1e-3", "omg_anneal_time=50000", "omg_vae_alpha=0.1", "omg_vae_alpha=1",
                 "omg_mode=conservative",
-                # six more, tried when the others had been
+                # six more, tried after the others
                 "omg_horizon=10 vae_lr=1e-3", "omg_horizon=10 vae_lr=1e-3 model_epochs=4",
                 "omg_horizon=10 vae_lr=3e-3 model_epochs=2", "omg_horizon=10 omg_vae_alpha=1 vae_lr=1e-3",
                 "omg_horizon=10 vae_lr=1e-3 model_epochs=4 model_hidden_dim=128",

@@ -1,14 +1,15 @@
-"""What is known of opponents' goals: by what is seen, by memories, by opponent models, by a Bayes filter.
+"""Measures the information about opponents' goals in observations, memories, opponent models and a Bayes filter.
 
-    python benchmarks/probe.py --runs RUN [RUN ...] [--taught RUN ...] --out benchmarks/omg/TASK_probe.md
+    python benchmarks/probe.py --runs RUN [RUN ...] [--supervised RUN ...] --out benchmarks/omg/TASK_probe.md
 
-For each run the learner plays scripts of its pool, those to train with and those of the tests, and small networks
-are trained, on the first alone, to tell from what it has which goal the opponent is after: food, or prey's next
-stop. The table has how often they are right about those that they were trained with and about the others. The
-filter's own favourite is beside them. ``--taught`` adds, of the games of such a run, what recurrent networks know
-that were taught, from the same history, the goal itself or what opponent models are taught: how much there is to
-be learned from the training scripts about the others. Two more are taught the goal by more scripts, and by the very
-scripts of the tests in other games: ``SCHOOLS``.
+The learner of each run plays with the training scripts and the test scripts of its pool. Small networks (probes) are
+trained on the games with training scripts only. Each probe predicts the opponent's goal, a food or the prey's next
+stop, from one kind of information. The table has the accuracy with training scripts and with test scripts, and that
+of the goal that the filter considers most probable.
+
+``--supervised`` trains recurrent networks on the games of a run. Their targets are the goal or the targets of
+opponent models. This shows how much of the test scripts' goals can be learned from the training scripts. Two more
+networks are trained on the goals of more scripts, and on other games of the test scripts: ``OTHER_GAMES``.
 """
 
 from __future__ import annotations
@@ -38,28 +39,33 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 COPIES, STEPS, UPDATES = 128, 500, 2000
-TAUGHT_COPIES, TAUGHT_UPDATES, WINDOW, AHEAD, WIDTH = 256, 1000, 50, 10, 128  # of recurrent networks that are taught
-SCHOOLS = {  # which splits' games teach beside the training scripts', as many in all
-    "the goal, half of it by 10 more scripts": ("train", "validation"),
-    "the goal, by other games of the test scripts": ("test",),
+GRU_COPIES, GRU_UPDATES, WINDOW, AHEAD, WIDTH = 256, 1000, 50, 10, 128  # of the supervised recurrent networks
+OTHER_GAMES = {  # splits whose games replace those of the training scripts, with the same number of steps
+    "the goal, half of the games with 10 more scripts": ("train", "validation"),
+    "the goal, on other games of the test scripts": ("test",),
 }
-TOLD = ("goal", "belief")  # beside what the runs were told, which must be neither
+TRUTH = ("goal", "belief")  # information that probes predict or are compared with; the runs must not have it
 
 
-def which(goal: Tensor, goals: int) -> Tensor:
-    """Which of so many goals each player is after, [E], told as [E, G]; -1 where that is none of them."""
-    if goal.shape[1] != goals:  # a point: prey's
+def goal_index(goal: Tensor, goals: int) -> Tensor:
+    """Index of each player's goal, [E], from its representation [E, G]; -1 if it has no goal."""
+    if goal.shape[1] != goals:  # a point, the prey's next stop
         return (goal[:, None] - torch.tensor(np.array(STOPS, np.float32))).abs().sum(dim=2).argmin(dim=1)
     return torch.where(goal.sum(dim=1) > 0, goal.argmax(dim=1), -1)
 
 
 @torch.no_grad()
 def play(mac: Any, values: dict[str, Any], split: str, seed: int, copies: int) -> tuple[dict[str, Tensor], PoolInfo]:
-    """What is there at each step, [E, T, ...], the goal's number and whether it is a script's, [E, T]; who plays."""
+    """Plays STEPS steps in each copy.
+
+    Returns:
+        The information at each step, [E, T, ...], with the goal's index and whether a script has it, [E, T]; and the
+        environment's description.
+    """
     told = words(values["opponents_told"])
     everyone = make_vec_env(values["env"], values["env_args"], copies, seed, 0)
     learners = words(values["omg_learners"])
-    env = PoolEnv(everyone, read_pool(values["pool"]), split, learners, [*told, *TOLD], seed, False)
+    env = PoolEnv(everyone, read_pool(values["pool"]), split, learners, [*told, *TRUTH], seed, False)
     sees, seats = env.info.told_slice("goal").start, len(env.seats)
     scripted = torch.tensor([member.kind == "scripted" for member in env.members])
     found = defaultdict(list)
@@ -70,14 +76,14 @@ def play(mac: Any, values: dict[str, Any], split: str, seed: int, copies: int) -
         seen = observation._replace(obs=np.ascontiguousarray(observation.obs[..., :sees]))
         actions, carry = mac.act(seen, last, carry, 10**9, True)
         memory, models = mac.split_carry(carry)
-        of_last = [everything[:, env.info.told_slice(what)].unflatten(1, (seats, -1))[:, -1] for what in TOLD]
-        aim, believed = of_last  # of the last player: prey, where there is one
-        goal = which(aim, believed.shape[1])
+        of_last = [everything[:, env.info.told_slice(what)].unflatten(1, (seats, -1))[:, -1] for what in TRUTH]
+        aim, believed = of_last  # of the last player, which is the prey if there is one
+        goal = goal_index(aim, believed.shape[1])
         keep = scripted[torch.as_tensor(env.met)] & (goal >= 0)
         have = {"seen": everything[:, :sees], "memory": memory[:, 0], "filter": believed, "goal": goal, "keep": keep,
                 "begins": begins, "state": torch.tensor(observation.state).flatten(1)}  # fmt: skip
         if mac.model is not None:
-            have |= {"model's memory": models[:, 0], "what the policy is told": mac.model.condition_of(models)[:, 0]}
+            have |= {"model's memory": models[:, 0], "condition": mac.model.condition_of(models)[:, 0]}
         for name, value in have.items():
             found[name].append(value)
         step = env.step(actions.numpy())
@@ -89,12 +95,12 @@ def play(mac: Any, values: dict[str, Any], split: str, seed: int, copies: int) -
 
 
 def decisions(games: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What a probe is given of them, [D, ...] each: the steps at which a script's goal is known."""
+    """The inputs and targets of probes, [D, ...] each: the steps at which a script's goal is known."""
     return {name: value[games["keep"]] for name, value in games.items() if name not in ("keep", "begins", "state")}
 
 
 def right(known: dict[str, Tensor], new: dict[str, Tensor], names: tuple[str, ...]) -> tuple[float, float]:
-    """How often a network that is trained on ``known`` is right about it, and about ``new``."""
+    """Accuracy of a probe, trained on ``known``, on ``known`` and on ``new``."""
     inputs = torch.cat([known[name] for name in names], dim=1)
     mean, std, goals = inputs.mean(dim=0), inputs.std(dim=0) + 1e-3, known["goal"]
     network = nn.Sequential(nn.Linear(inputs.shape[1], 128), nn.ReLU(), nn.Linear(128, known["filter"].shape[1]))
@@ -115,22 +121,22 @@ def right(known: dict[str, Tensor], new: dict[str, Tensor], names: tuple[str, ..
     return float(hits[0]), float(hits[1])
 
 
-class Lesson(NamedTuple):
-    """What a network is taught.
+class Target(NamedTuple):
+    """The training target of a recurrent network.
 
     Attributes:
-        target: [E, T, K], whole numbers below ``choices``, or measures.
-        there: bool [E, T], where there is a target.
-        choices: 0 for measures.
+        values: [E, T, K], indices below ``choices``, or real numbers.
+        known: bool [E, T], where there is a target.
+        choices: number of classes; 0 for real numbers.
     """
 
-    target: Tensor
-    there: Tensor
+    values: Tensor
+    known: Tensor
     choices: int
 
 
-def lessons(games: dict[str, Tensor], info: PoolInfo) -> dict[str, Lesson]:
-    """The goal, and what opponent models are taught."""
+def targets(games: dict[str, Tensor], info: PoolInfo) -> dict[str, Target]:
+    """The goal, and the targets of opponent models."""
     episode = games["begins"].long().cumsum(dim=1)
 
     def later(what: Tensor, steps: int) -> tuple[Tensor, Tensor]:
@@ -142,17 +148,17 @@ def lessons(games: dict[str, Tensor], info: PoolInfo) -> dict[str, Lesson]:
     state = (games["state"] - games["state"].mean(dim=(0, 1))) / (games["state"].std(dim=(0, 1)) + 1e-3)
     places, _ = opponents_places(info, info.opponents)
     return {
-        "the goal": Lesson(games["goal"].clamp(min=0)[..., None], games["keep"], games["filter"].shape[-1]),
-        "opponents' next actions": Lesson(*later(last, 1), info.n_actions),
-        f"the state {AHEAD} steps on": Lesson(*later(state, AHEAD), 0),
-        f"opponents' places {AHEAD} steps on": Lesson(*later(state[..., places], AHEAD), 0),
-        f"the last one's place {AHEAD} steps on": Lesson(*later(state[..., places[-2:]], AHEAD), 0),
+        "the goal": Target(games["goal"].clamp(min=0)[..., None], games["keep"], games["filter"].shape[-1]),
+        "opponents' next actions": Target(*later(last, 1), info.n_actions),
+        f"the state {AHEAD} steps later": Target(*later(state, AHEAD), 0),
+        f"opponents' places {AHEAD} steps later": Target(*later(state[..., places], AHEAD), 0),
+        f"the last opponent's place {AHEAD} steps later": Target(*later(state[..., places[-2:]], AHEAD), 0),
     }
 
 
-def taught(known: dict[str, Tensor], new: dict[str, Tensor], lesson: Lesson) -> None:
-    """Puts the ``memory`` of a recurrent network into games: it was taught a lesson in those to train with."""
-    target, there, choices = lesson
+def add_memory(known: dict[str, Tensor], new: dict[str, Tensor], wanted: Target) -> None:
+    """Trains a recurrent network on ``known`` and stores its state in both games as ``memory``."""
+    target, there, choices = wanted
     mean, std = known["seen"].mean(dim=(0, 1)), known["seen"].std(dim=(0, 1)) + 1e-3
     settings = SimpleNamespace(hidden_dim=WIDTH, use_rnn=True, n_actions=1, duelling=False, layer_norm=False)
     network = FeatureAgent(len(mean), settings)
@@ -164,14 +170,14 @@ def taught(known: dict[str, Tensor], new: dict[str, Tensor], lesson: Lesson) -> 
         hidden = network.init_hidden().expand(len(rows), -1)
         return unroll_rows(network, ((seen - mean) / std).clamp(-5, 5), hidden, begins)
 
-    for _ in range(TAUGHT_UPDATES):
+    for _ in range(GRU_UPDATES):
         rows, start = torch.randint(len(target), (64,)), int(torch.randint(STEPS // WINDOW, ()))
         steps = slice(start * WINDOW, (start + 1) * WINDOW)
-        answers, wanted = head(features(known, rows, steps)), target[rows, steps]
+        answers, true = head(features(known, rows, steps)), target[rows, steps]
         if choices:
-            loss = F.cross_entropy(answers.unflatten(-1, (-1, choices)).permute(0, 3, 1, 2), wanted, reduction="none")
+            loss = F.cross_entropy(answers.unflatten(-1, (-1, choices)).permute(0, 3, 1, 2), true, reduction="none")
         else:
-            loss = (answers - wanted).square()
+            loss = (answers - true).square()
         loss = loss[there[rows, steps]].mean()
         optimiser.zero_grad()
         loss.backward()
@@ -182,7 +188,7 @@ def taught(known: dict[str, Tensor], new: dict[str, Tensor], lesson: Lesson) -> 
 
 
 def values_and_mac(run: Path) -> tuple[dict[str, Any], Any]:
-    """A run's configuration and its controller as it was at the end."""
+    """The configuration of a run and its trained controller."""
     values = json.loads((run / "config.json").read_text(encoding="utf-8"))
     torch.manual_seed(0)
     parts = build(values, Logger(logging.getLogger("probe")))
@@ -192,7 +198,7 @@ def values_and_mac(run: Path) -> tuple[dict[str, Any], Any]:
 
 
 def probed(run: Path) -> tuple[str, dict[str, tuple[float, float]]]:
-    """A run's label, and what each thing it has tells."""
+    """The label of a run, and the accuracy with each kind of information."""
     values, mac = values_and_mac(run)
     known, new = (
         decisions(play(mac, values, split, seed, COPIES)[0]) for seed, split in enumerate(("train", "test"))
@@ -202,30 +208,30 @@ def probed(run: Path) -> tuple[str, dict[str, tuple[float, float]]]:
     return str(values["label"]), {**found, "filter": (hits[0], hits[1])}
 
 
-def probed_taught(run: Path) -> dict[str, tuple[float, float]]:
-    """What networks know that were taught one thing each."""
+def probed_supervised(run: Path) -> dict[str, tuple[float, float]]:
+    """Accuracy from the memories of networks that were trained on one target each."""
     values, mac = values_and_mac(run)
     (known, info), (new, _) = (
-        play(mac, values, split, seed, TAUGHT_COPIES) for seed, split in enumerate(("train", "test"))
+        play(mac, values, split, seed, GRU_COPIES) for seed, split in enumerate(("train", "test"))
     )
     found = {}
-    for name, lesson in lessons(known, info).items():
-        taught(known, new, lesson)
+    for name, target in targets(known, info).items():
+        add_memory(known, new, target)
         found[name] = right(decisions(known), decisions(new), ("seen", "memory"))
-    for said, splits in SCHOOLS.items():
+    for name, splits in OTHER_GAMES.items():
         torch.manual_seed(0)
-        games = [play(mac, values, split, 2, TAUGHT_COPIES // len(splits))[0] for split in splits]
-        school = {name: torch.cat([each[name] for each in games]) for name in known}
-        taught(school, new, lessons(school, info)["the goal"])
-        found[said] = right(decisions(school), decisions(new), ("seen", "memory"))
+        games = [play(mac, values, split, 2, GRU_COPIES // len(splits))[0] for split in splits]
+        joined = {key: torch.cat([each[key] for each in games]) for key in known}
+        add_memory(joined, new, targets(joined, info)["the goal"])
+        found[name] = right(decisions(joined), decisions(new), ("seen", "memory"))
     return found
 
 
 def main() -> None:
-    """See the module."""
+    """Runs the command line that the module describes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", nargs="+", type=Path, required=True)
-    parser.add_argument("--taught", nargs="+", type=Path, default=[])
+    parser.add_argument("--supervised", nargs="+", type=Path, default=[])
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -235,17 +241,18 @@ def main() -> None:
         for what, hits in answers.items():
             found[label, what].append(hits)
             print(label, what, hits, flush=True)
-    for run in args.taught:
-        for what, hits in probed_taught(run).items():
-            found["a GRU taught", what].append(hits)
+    for run in args.supervised:
+        for what, hits in probed_supervised(run).items():
+            found["a GRU trained on", what].append(hits)
             print(what, hits, flush=True)
-    lines = ["# What is known of opponents' goals", "",
-             "How often a small network, trained with the training scripts, is right about the goal of an opponent, "
-             "from what the learner sees and one thing more; the filter's own favourite beside them. At the end, the "
-             f"memories of GRUs of {WIDTH} that were taught one thing each in the training scripts' games, or in "
-             f"those said, of which {TAUGHT_COPIES * STEPS:,} steps were stored. Means over runs "
+    lines = ["# Information about opponents' goals", "",
+             "Accuracy of probes that predict an opponent's goal. A probe is a small network, trained on games with "
+             "the training scripts; its inputs are the learner's observation (seen) and the information in the "
+             "second column. Rows with *filter* have the accuracy of the filter's most probable goal. The last rows "
+             f"use the memories of GRUs of width {WIDTH}, each trained on one target over {GRU_COPIES * STEPS:,} "
+             "stored steps of games with the training scripts, or of the games named. Means over runs "
              "(`python benchmarks/probe.py`).", "",
-             "| runs of | | runs | scripts to learn from | test scripts |",
+             "| runs of | information | runs | training scripts | test scripts |",
              "| --- | --- | --- | --- | --- |"]  # fmt: skip
     for (label, what), hits in found.items():
         train, test = np.mean(hits, axis=0)

@@ -1,4 +1,4 @@
-"""Committed tables of the opponent-modelling benchmark are those that their CSVs make."""
+"""The committed tables of the opponent-modelling benchmark agree with their CSVs."""
 
 import re
 import shutil
@@ -21,7 +21,7 @@ def tables(monkeypatch):
 
 
 @pytest.mark.parametrize("file", sorted((BENCHMARKS / "omg").glob("*.csv")), ids=lambda file: file.stem)
-def test_tables_say_what_their_numbers_do(tables, file, tmp_path, monkeypatch):
+def test_committed_tables_are_reproduced_from_their_csv(tables, file, tmp_path, monkeypatch):
     from omg_tasks import TASKS
 
     name, _, length = file.stem.rpartition("_") if file.stem.endswith("M") else (file.stem, "", "")
@@ -35,11 +35,11 @@ def test_tables_say_what_their_numbers_do(tables, file, tmp_path, monkeypatch):
     for written in tmp_path.glob("*.md"):
         made, committed = (NUMBER.split(each.read_text()) for each in (written, file.parent / written.name))
         assert made[::2] == committed[::2], written.name
-        # to the last digit but one, which may differ from machine to machine
+        # last digits may differ between machines
         assert [float(x) for x in made[1::2]] == pytest.approx([float(x) for x in committed[1::2]], rel=2e-3)
 
 
-def test_the_last_test_with_the_most_episodes_counts(tables):
+def test_end_of_a_run_is_its_last_test_with_the_most_episodes(tables):
     found = [
         tables.Result("a", seed, steps, episodes, "return", value)
         for seed, steps, episodes, value in [(1, 0, 480, 9), (1, 5, 480, 1), (1, 5, 4800, 2), (2, 5, 480, 3)]
@@ -47,17 +47,23 @@ def test_the_last_test_with_the_most_episodes_counts(tables):
     assert tables.ends(found, "a", "return") == [2, 3] and tables.ends(found, "b", "return") == []
     assert [curve.value.tolist() for curve in tables.curves(found, "a")] == [[9, 1], [3]]
     whole = tables.row_of(tables.Group("task", "a", tuple(tables.curves(found, "a")))).area
-    assert whole.point == pytest.approx((5.0 + 3.0) / 2)  # 9 to 1 in a straight line, and 3 throughout
+    assert whole.point == pytest.approx((5.0 + 3.0) / 2)  # a line from 9 to 1, and a constant 3
 
 
-def test_what_intervals_say(tables):
+def test_comparison_line_groups_arms_by_overlap_and_gives_the_gap_closed(tables):
     rows = {"history": (2, 1, 3), "liam": (7, 6, 8), "bayes": (6, 5, 7), "oracle": (3, 2, 4), "omg": (4, 3.5, 4.4)}
-    said = tables.beside("omg", "At the end", {arm: Interval(*row) for arm, row in rows.items()})
-    assert said == (
-        "At the end, by intervals, OMG is above history, below liam, below bayes, level with oracle. It makes 50% of "
-        "the way from history to bayes. Oracle is, by intervals, no better than history."
+    line = tables.beside("omg", "at the end", {arm: Interval(*row) for arm, row in rows.items()})
+    assert line == (
+        "at the end: above history; below liam, bayes; level with oracle; gap to bayes closed by 50%; "
+        "oracle is no better than history"
     )
-    fewer = tables.beside("omg", "In steps", {arm: Interval(*row) for arm, row in rows.items()}, good=-1)
-    assert fewer.endswith(
-        "Bayes is, by intervals, no better than history. Oracle is, by intervals, no better than history."
-    )
+    fewer = tables.beside("omg", "in steps", {arm: Interval(*row) for arm, row in rows.items()}, good=-1)
+    assert fewer.endswith("bayes is no better than history; oracle is no better than history")
+
+
+def test_former_arm_names_are_read_as_present_ones(tables, tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "OUT", tmp_path)
+    header = ",".join(tables.Result._fields)
+    (tmp_path / "patrol.csv").write_text(f"{header}\nomg_categorical,1,5,480,return,2\n")
+    assert [one.arm for one in tables.gather("patrol", None)] == ["place_prediction"]
+    assert "omg_categorical" not in (tmp_path / "patrol.csv").read_text()
