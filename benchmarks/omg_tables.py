@@ -178,6 +178,8 @@ def table(name: str, arms: Sequence[str], title: str, out: str, found: Sequence[
              "Values are interquartile means over seeds with 95% bootstrap intervals; the results of each run are in "
              f"[{file}]({file}).",
              "", f"| | seeds | {heads} |", f"| --- |{' --- |' * (heads.count('|') + 2)}"]  # fmt: skip
+    if new := with_new_prey(name):
+        lines[2] += f" *{NEW_PREY}* are the {len(new)} test scripts with a prey that does not occur in training."
     lines += [f"| {arm} | {seeds[arm]} | {' | '.join(map(shown, row.values()))} |" for arm, row in rows.items()]
     if any(arm in COMPARED for arm in arms):
         lines += ["", LEGEND]
