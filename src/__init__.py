@@ -5,57 +5,24 @@ from typing import TYPE_CHECKING, Any
 from warnings import catch_warnings as _catch_warnings
 
 if TYPE_CHECKING:
-    from .api import (
-        Comparison,
-        Diagnosis,
-        Evaluation,
-        Metric,
-        Policy,
-        Run,
-        compare,
-        diagnose,
-        evaluate,
-        load,
-        make_env,
-        make_raw_env,
-        train,
-    )
+    from .analysis.comparison import Comparison
+    from .analysis.doctor import Diagnosis
+    from .api import Metric, Run, compare, diagnose, evaluate, make_env, make_raw_env, train
     from .components.vae_trainer import VAEConfig, VAETrainer
+    from .evaluation import Evaluation
+    from .policy import Policy, load
     from .types import ConfigError, EnvError, OmarlError, TrainingError
     from .utils.allocator import keep_freed_memory
 
 __version__ = "0.2.0.dev0"
 
-__all__ = [
-    "Comparison",
-    "ConfigError",
-    "Diagnosis",
-    "EnvError",
-    "Evaluation",
-    "Metric",
-    "OmarlError",
-    "Policy",
-    "Run",
-    "TrainingError",
-    "VAEConfig",
-    "VAETrainer",
-    "compare",
-    "diagnose",
-    "evaluate",
-    "keep_freed_memory",
-    "load",
-    "make_env",
-    "make_raw_env",
-    "train",
-]
+__all__ = ["Comparison", "ConfigError", "Diagnosis", "EnvError", "Evaluation", "Metric", "OmarlError", "Policy",
+           "Run", "TrainingError", "VAEConfig", "VAETrainer", "compare", "diagnose", "evaluate", "keep_freed_memory",
+           "load", "make_env", "make_raw_env", "train"]  # fmt: skip
 
-_MODULES = {  # where a name is defined, if not in api
-    "VAEConfig": "components.vae_trainer",
-    "VAETrainer": "components.vae_trainer",
-    "ConfigError": "types",
-    "EnvError": "types",
-    "OmarlError": "types",
-    "TrainingError": "types",
+_MODULES = {  # where a name is found, if not in api
+    **dict.fromkeys(("VAEConfig", "VAETrainer"), "components.vae_trainer"),
+    **dict.fromkeys(("ConfigError", "EnvError", "OmarlError", "TrainingError"), "types"),
     "keep_freed_memory": "utils.allocator",
 }
 
@@ -65,8 +32,7 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     with _catch_warnings():  # gymnasium and scipy add filters when they are imported
-        module = _import_module(f".{_MODULES.get(name, 'api')}", __name__)
-    return getattr(module, name)
+        return getattr(_import_module(f".{_MODULES.get(name, 'api')}", __name__), name)
 
 
 def __dir__() -> list[str]:

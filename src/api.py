@@ -11,6 +11,7 @@ import logging
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -118,7 +119,7 @@ def train(
             ``env`` goes on from a run.
 
     Raises:
-        ConfigError: a key or a value that cannot run; nothing has been started then.
+        ConfigError: a key or a value that cannot run. Nothing was trained then.
         EnvError, TrainingError: the training cannot go on. What was logged stays.
         KeyboardInterrupt: passed on, after a checkpoint was saved.
     """
@@ -132,7 +133,8 @@ def train(
         with status_recorded(folder):
             write_json(folder / "config.json", values)
             logger = Logger(console, folder, tensorboard=values["use_tensorboard"])
-            run_training(values, logger, folder, layers.by_user, progress)
+            with closing(logger):
+                run_training(values, logger, folder, layers.by_user, progress)
     return Run(folder)
 
 
@@ -160,9 +162,7 @@ def evaluate(path: PathLike, episodes: int | None = None, step: int = 0, **keys:
         folder = find_checkpoint(os.fspath(path), step, "path")
         asked = {} if episodes is None else {"test_nepisode": episodes}
         layers = from_keywords({**keys, **asked, "checkpoint_path": folder}, command="evaluate")
-        logger = Logger(logging.getLogger("omarl"))
-        result = evaluation.tested(layers.values, folder, logger)
-        return Evaluation.of(result, logger.latest)
+        return evaluation.tested(layers.values, folder, Logger(logging.getLogger("omarl")))
 
 
 def make_env(env: Env | None = None, n_envs: int = 1, *, test: bool = False, **keys: Any) -> VecEnv:
@@ -256,4 +256,4 @@ def compare(
     with process_state_kept():
         asked = {"metric": metric, "by": list(by), "until": until, "out": os.fspath(out or "")}
         config = read(CompareConfig, {**asked, "runs": [os.fspath(one) for one in paths]})
-        return Comparison(*compare_runs(config, write=out is not None))
+        return compare_runs(config, write=out is not None)

@@ -122,7 +122,7 @@ def check_met(whom: Mapping[Path, tuple[str, ...]]) -> None:
 
 def met(folder: Path, values: Mapping[str, Any], what: str, logger: Logger) -> dict[str, float]:
     """A checkpoint's mean with each opponent, and with all."""
-    lines = evaluation.tested(values, folder, logger)["by_opponent"]
+    lines = evaluation.tested(values, folder, logger).by_opponent
     return {str(line["name"]): float(line[what]) for line in lines if line["of"] != "family"}
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .components.episode_batch import EpisodeBatch
 from .config.schema import read
 from .opponents.pool_env import PoolEnv
 from .opponents.results import by_opponent, episode_record, format_opponent
@@ -31,32 +30,39 @@ class Evaluation:
         values: each metric's mean, by its name in docs/metrics.md: ``test_return_mean``, ``test_ep_length_mean``, ...
         standard_errors: over episodes, of the mean returns and the mean length, by the same names.
         episode_returns: float64 [episodes, N], or [episodes, 1] where agents share one reward; undiscounted.
-        by_opponent: against a pool: a record for each opponent, each family, and all.
+        by_opponent: against a pool: a record for each opponent, for each family, and for all.
+        episodes: against a pool: a record for each episode.
+        file: what was written.
     """
 
     t_env: int
     values: dict[str, float]
     standard_errors: dict[str, float]
     episode_returns: NDArray[np.float64]
-    by_opponent: list[dict[str, Any]]
+    by_opponent: tuple[dict[str, Any], ...] = ()
+    episodes: tuple[dict[str, Any], ...] = ()
+    file: Path | None = None
 
-    @classmethod
-    def of(cls, result: Mapping[str, Any], values: Mapping[str, float]) -> Evaluation:
-        """Out of what ``tested`` returns, and the metrics that it logged."""
-        returns = np.array(result["episode_returns"], np.float64)
-        against = list(result.get("by_opponent", []))
-        return cls(int(result["t_env"]), dict(values), dict(result["standard_errors"]), returns, against)
+    def as_dict(self) -> dict[str, Any]:
+        """For ``evaluation.json``."""
+        records = {"by_opponent": self.by_opponent, "episodes": self.episodes} if self.episodes else {}
+        returns = self.episode_returns.tolist()
+        return {**self.values, "t_env": self.t_env, **records, "episode_returns": returns,
+                "standard_errors": self.standard_errors}  # fmt: skip
 
     def __str__(self) -> str:
-        numbers = {"episode_returns": self.episode_returns, "standard_errors": self.standard_errors}
-        return format_evaluation({**self.values, **numbers, "by_opponent": self.by_opponent})
+        lines = [f"{len(self.episode_returns)} episodes; ± is the standard error of a mean over them"]
+        for name in sorted(self.values):
+            error = f" ± {self.standard_errors[name]:.2g}" if name in self.standard_errors else ""
+            lines.append(f"{name:32} {self.values[name]:.4g}{error}")
+        lines += [format_opponent(record) for record in self.by_opponent]
+        return "\n".join([*lines, f"written to {self.file}"] if self.file else lines)
 
 
-def evaluate(values: Mapping[str, Any], logger: Logger) -> dict[str, Any]:
-    """Tests a checkpoint's agents and its VAE on fresh episodes.
+def evaluate(values: Mapping[str, Any], logger: Logger) -> Evaluation:
+    """Tests a checkpoint's agents and its VAE, and writes ``evaluation.json`` into the checkpoint.
 
-    Returns:
-        As ``tested``, and where it was written (``evaluation.json`` in the checkpoint, if it can be written).
+    A checkpoint that takes no files is tested all the same; the console says so.
 
     Raises:
         ConfigError: there is no such checkpoint, or it cannot be loaded.
@@ -64,68 +70,52 @@ def evaluate(values: Mapping[str, Any], logger: Logger) -> dict[str, Any]:
     config = read(RunConfig, values)
     folder = find_checkpoint(config.checkpoint_path, config.load_step)
     result = tested(values, folder, logger)
+    file = folder / "evaluation.json"
     try:
-        write_json(folder / "evaluation.json", result)
-        result["file"] = str(folder / "evaluation.json")
+        write_json(file, result.as_dict())
     except OSError as error:
-        logger.console_logger.warning(f"{folder}/evaluation.json not written ({error.strerror})")
-    return result
+        logger.console_logger.warning(f"{file} not written ({error.strerror})")
+        return result
+    return replace(result, file=file)
 
 
-def tested(values: Mapping[str, Any], folder: Path, logger: Logger) -> dict[str, Any]:
-    """The means and each episode's return of fresh episodes by the checkpoint in ``folder``; by opponent, too."""
+def tested(values: Mapping[str, Any], folder: Path, logger: Logger) -> Evaluation:
+    """Plays test episodes with the checkpoint in ``folder``."""
     with opened(values, logger) as parts:
         for line in notices(parts.config, parts.info):
             logger.console_logger.info(line)
         state = load_checkpoint(folder, parts.learner)
         batches = log_test(parts, state["t_env"])
-    result: dict[str, Any] = dict(logger.latest)
-    result["t_env"] = state["t_env"]
+    against: tuple[dict[str, Any], ...] = ()
+    episodes: tuple[dict[str, Any], ...] = ()
     if isinstance(parts.test_env, PoolEnv):
         met, members = episodes_met(parts), parts.test_env.members
-        result["by_opponent"] = by_opponent(met, members)
-        result["episodes"] = [episode_record(episode, members) for episode in met]
-    result["episode_returns"] = [r for batch in batches for r in episode_returns(batch)]
-    result["episode_lengths"] = [int(n) - 1 for batch in batches for n in batch["filled"].sum(dim=1)]
-    result["standard_errors"] = standard_errors(result, parts.info.agents)
-    return result
+        against, episodes = tuple(by_opponent(met, members)), tuple(episode_record(e, members) for e in met)
+    returns = np.array([r for batch in batches for r in batch["reward"].sum(dim=1).tolist()])
+    lengths = np.array([int(n) - 1 for batch in batches for n in batch["filled"].sum(dim=1)])
+    latest = dict(logger.latest)
+    errors = standard_errors(latest, returns, lengths, parts.info.agents)
+    return Evaluation(state["t_env"], latest, errors, returns, against, episodes)
 
 
-def standard_errors(result: Mapping[str, Any], agents: Sequence[str]) -> dict[str, float]:
-    """Standard errors over episodes of the mean returns and of the mean length, by their metrics' names.
-
-    A single episode has none.
+def standard_errors(
+    values: Mapping[str, float], returns: NDArray[np.float64], lengths: NDArray[np.int64], agents: tuple[str, ...]
+) -> dict[str, float]:
+    """Standard errors over episodes of mean returns and of the mean length; none of a single episode.
 
     Args:
-        result: the latest metrics, ``episode_returns`` and ``episode_lengths``.
-        agents: whose returns stand in ``episode_returns``, where each has one of its own.
+        values: the metrics; ``test_return_std`` is of the population.
+        returns: [episodes, N], or [episodes, 1] where agents share one reward.
+        lengths: [episodes].
+        agents: N names.
     """
-    returns = np.array(result["episode_returns"])  # [episodes, agents] or [episodes, 1]
     n = len(returns)
     if n < 2:
         return {}
-    errors = {"test_ep_length_mean": float(np.std(result["episode_lengths"], ddof=1)) / math.sqrt(n)}
-    if "test_return_std" in result:  # of the population, as it is logged
-        errors["test_return_mean"] = float(result["test_return_std"]) / math.sqrt(n - 1)
+    errors = {"test_ep_length_mean": float(lengths.std(ddof=1)) / math.sqrt(n)}
+    if "test_return_std" in values:
+        errors["test_return_mean"] = values["test_return_std"] / math.sqrt(n - 1)
     if returns.shape[1] == len(agents):
         each = returns.std(axis=0, ddof=1) / math.sqrt(n)
         errors |= {f"test_return_mean/{agent}": float(error) for agent, error in zip(agents, each, strict=True)}
     return errors
-
-
-def format_evaluation(result: Mapping[str, Any]) -> str:
-    """For the console: the number of episodes, each mean with its standard error, what came of each opponent."""
-    errors = result["standard_errors"]
-    lines = [f"{len(result['episode_returns'])} episodes; ± is the standard error of a mean over them"]
-    for name in sorted(n for n in result if n.startswith("test_")):
-        error = f" ± {errors[name]:.2g}" if name in errors else ""
-        lines.append(f"{name:32} {result[name]:.4g}{error}")
-    lines += [format_opponent(line) for line in result.get("by_opponent", [])]
-    if "file" in result:
-        lines.append(f"written to {result['file']}")
-    return "\n".join(lines)
-
-
-def episode_returns(batch: EpisodeBatch) -> list[list[float]]:
-    """Each episode's undiscounted return for each agent (one number where the reward is shared)."""
-    return batch["reward"].sum(dim=1).tolist()

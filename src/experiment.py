@@ -15,12 +15,12 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import get_terminal_size
-from typing import Any
+from typing import Any, NamedTuple
 
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a machine without git must still run
 # Sacred imports pkg_resources; pyproject.toml pins setuptools below 82, which removed it.
@@ -30,23 +30,18 @@ from sacred import SETTINGS, Experiment
 from sacred.utils import apply_backspaces_and_linefeeds
 
 from . import api, evaluation, run
-from .ablation import AblateConfig
-from .ablation import ablate as run_ablation
-from .analysis.comparison import CompareConfig, words
-from .analysis.doctor import DiagnoseConfig, format_findings
-from .analysis.doctor import diagnose as examine_run
+from .ablation import AblateConfig, ablate
+from .analysis.comparison import CompareConfig, compare
+from .analysis.doctor import DiagnoseConfig, diagnose
 from .command_line import OPTIONS, commands_in, options_help, take_option, updates_of, use_new_names
 from .config.load import COMMAND_LINE, Layers, complete
 from .config.reference import reference
 from .config.schema import read
 from .configuration import configured
-from .crossplay import CrossplayConfig, format_matrix
-from .crossplay import crossplay as play_across
-from .plugin import PluginConfig
-from .plugin import plugin as plug_in
+from .crossplay import CrossplayConfig, crossplay, format_matrix
+from .plugin import PluginConfig, plugin
 from .pooling import PoolConfig, describe_pool, make_pool
-from .replay import ReplayConfig
-from .replay import replay as film_episode
+from .replay import ReplayConfig, replay
 from .types import ConfigError, OmarlError
 from .utils.allocator import keep_freed_memory
 from .utils.capture import make_capture_safe
@@ -58,17 +53,41 @@ from .utils.sacred_observer import RunDirectory
 SETTINGS["CAPTURE_MODE"] = "sys"  # keeps the terminal's own width and colours for the progress bar
 make_capture_safe()
 
-# Commands with keys of their own; the rest read run.RunConfig.
-ROOTS: dict[str, type] = {
-    "ablate": AblateConfig,
-    "compare": CompareConfig,
-    "crossplay": CrossplayConfig,
-    "diagnose": DiagnoseConfig,
-    "plugin": PluginConfig,
-    "pool": PoolConfig,
-    "replay": ReplayConfig,
+
+class Tool(NamedTuple):
+    """A command that makes no run.
+
+    ``output`` is given the command's configuration (every value, where its keys are a run's) and a logger; what it
+    returns is printed.
+    """
+
+    keys: type
+    help: str
+    output: Callable[[Any, Logger], Any]
+
+
+def _crossplay(config: CrossplayConfig, logger: Logger) -> str:
+    return format_matrix(*crossplay(config, logger))
+
+
+def _replay(values: Mapping[str, Any], logger: Logger) -> str:
+    return "\n".join(map(str, replay(values, logger)))
+
+
+TOOLS = {
+    "evaluate": Tool(run.RunConfig, "Tests a checkpoint: with checkpoint_path=RUN_FOLDER.", evaluation.evaluate),
+    "ablate": Tool(AblateConfig, "Compares settings of the VAE on one recorded run.", ablate),
+    "replay": Tool(ReplayConfig, "Draws a test episode: with checkpoint_path=RUN_FOLDER.", _replay),
+    "crossplay": Tool(CrossplayConfig, "Tests runs against a pool: with runs=[FOLDER,...].", _crossplay),
+    "compare": Tool(CompareConfig, "Compares learning curves: with runs=[FOLDER,...].", lambda c, _: compare(c)),
+    "diagnose": Tool(DiagnoseConfig, "Finds faults of a run's VAE: with run=RUN_FOLDER.", lambda c, _: diagnose(c)),
+    "pool": Tool(
+        PoolConfig, "Makes a pool of opponents: with out=FOLDER runs=[...].", lambda v, _: describe_pool(make_pool(v))
+    ),
+    "plugin": Tool(PluginConfig, "Adds the VAE learner to a PyMARL fork: with host=FOLDER.", lambda c, _: plugin(c)),
 }
-COMMANDS = ("train", "evaluate", *ROOTS)
+ROOTS = {name: tool.keys for name, tool in TOOLS.items()}
+COMMANDS = ("train", *TOOLS)
 
 
 def configuration(argv: list[str]) -> Layers:
@@ -121,9 +140,8 @@ def make_experiment(layers: Layers, started: float) -> Experiment:
     experiment.add_config(layers.values)
     experiment.logger = console_logger()
     add_train(experiment, layers, started)
-    add_examinations(experiment, layers, started)
-    add_encounters(experiment, layers, started)
-    add_tools(experiment, layers)
+    for name, tool in TOOLS.items():
+        add_tool(experiment, name, tool, layers, started)
     return experiment
 
 
@@ -146,7 +164,7 @@ def add_train(experiment: Experiment, layers: Layers, started: float) -> None:
         def body() -> Any:
             config = typed(_config, layers)
             if config["evaluate"]:
-                return evaluation.evaluate(config, Logger(experiment.logger, started=started))
+                return evaluation.evaluate(config, Logger(experiment.logger, started=started)).as_dict()
             observed = any(observer is directory for observer in _run.observers)
             folder = directory.path if observed else None
             logger = Logger(experiment.logger, folder, _run, config["use_tensorboard"], started)
@@ -155,82 +173,19 @@ def add_train(experiment: Experiment, layers: Layers, started: float) -> None:
         return said_in_one_line(body)
 
 
-def add_examinations(experiment: Experiment, layers: Layers, started: float) -> None:
-    """The commands that play or train without making a run."""
+def add_tool(experiment: Experiment, name: str, tool: Tool, layers: Layers, started: float) -> None:
+    """A command that makes no run."""
 
-    @experiment.command(unobserved=True)
-    def evaluate(_config: Any) -> None:
-        """Tests a checkpoint: with checkpoint_path=RUN_FOLDER."""
+    def command(_config: Any) -> None:
+        def body() -> Any:
+            values = typed(_config, layers, tool.keys)
+            config = values if issubclass(tool.keys, run.RunConfig) else read(tool.keys, values)
+            return tool.output(config, Logger(experiment.logger, started=started))
 
-        def body() -> None:
-            result = evaluation.evaluate(typed(_config, layers), Logger(experiment.logger, started=started))
-            print(evaluation.format_evaluation(result))
+        print(said_in_one_line(body))
 
-        said_in_one_line(body)
-
-    @experiment.command(unobserved=True)
-    def ablate(_config: Any) -> None:
-        """Compares settings of the VAE on one recorded run."""
-        said_in_one_line(lambda: run_ablation(typed(_config, layers, AblateConfig), experiment.logger))
-
-
-def add_encounters(experiment: Experiment, layers: Layers, started: float) -> None:
-    """The commands that show how agents play against opponents."""
-
-    @experiment.command(unobserved=True)
-    def replay(_config: Any) -> None:
-        """Draws a test episode: with checkpoint_path=RUN_FOLDER."""
-
-        def body() -> None:
-            logger = Logger(experiment.logger, started=started)
-            for path in film_episode(typed(_config, layers, ReplayConfig), logger):
-                print(path)
-
-        said_in_one_line(body)
-
-    @experiment.command(unobserved=True)
-    def crossplay(_config: Any) -> None:
-        """Tests runs against a pool: with runs=[FOLDER,...]."""
-
-        def body() -> None:
-            config = read(CrossplayConfig, typed(_config, layers, CrossplayConfig))
-            print(format_matrix(*play_across(config, Logger(experiment.logger, started=started))))
-
-        said_in_one_line(body)
-
-
-def add_tools(experiment: Experiment, layers: Layers) -> None:
-    """The commands that work on what runs have left."""
-
-    @experiment.command(unobserved=True)
-    def compare(_config: Any) -> None:
-        """Compares learning curves: with runs=[FOLDER,...]."""
-
-        def body() -> None:
-            c = read(CompareConfig, typed(_config, layers, CompareConfig))
-            print(api.compare(words(c.runs), metric=c.metric, by=words(c.by), until=c.until, out=c.out))
-
-        said_in_one_line(body)
-
-    @experiment.command(unobserved=True)
-    def diagnose(_config: Any) -> None:
-        """Finds faults of a run's VAE: with run=RUN_FOLDER."""
-
-        def body() -> None:
-            config = read(DiagnoseConfig, typed(_config, layers, DiagnoseConfig))
-            print(format_findings(examine_run(config)))
-
-        said_in_one_line(body)
-
-    @experiment.command(unobserved=True)
-    def pool(_config: Any) -> None:
-        """Makes a pool of opponents: with out=FOLDER runs=[...]."""
-        said_in_one_line(lambda: print(describe_pool(make_pool(typed(_config, layers, PoolConfig)))))
-
-    @experiment.command(unobserved=True)
-    def plugin(_config: Any) -> None:
-        """Adds the VAE learner to a PyMARL fork: with host=FOLDER."""
-        said_in_one_line(lambda: print(plug_in(read(PluginConfig, typed(_config, layers, PluginConfig)))))
+    command.__name__, command.__doc__ = name, tool.help
+    experiment.command(command, unobserved=True)
 
 
 def _has_git() -> bool:

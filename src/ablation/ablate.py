@@ -8,7 +8,6 @@ trains on them batch by batch, many updates each, as hosts do that discard a bat
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import time
 from collections.abc import Iterator, Mapping
@@ -58,7 +57,7 @@ class AblateConfig(run.RunConfig, OutputKeys):
     )
 
 
-def record(values: Mapping[str, Any], folder: Path) -> VAEConfig:
+def record(values: Mapping[str, Any], folder: Path, logger: Logger) -> VAEConfig:
     """Trains once and keeps the stream in ``folder``: ``stream.npy`` [batches, M, S], ``held_out.npy`` [M', S].
 
     Returns:
@@ -68,7 +67,7 @@ def record(values: Mapping[str, Any], folder: Path) -> VAEConfig:
         ConfigError: the learner is not the OMG VAE learner, or the stream is too short.
     """
     config = read(AblateConfig, values)
-    with run.opened(values, Logger(logging.getLogger("omarl"))) as parts:
+    with run.opened(values, logger) as parts:
         learner = parts.learner
         if not isinstance(learner, OMGVAELearner):
             raise ConfigError("learner: ablate records the states of omg_vae_learner; use --config=omg_vae")
@@ -192,9 +191,9 @@ def _task(job: tuple[str, Trial, int, str]) -> tuple[str, int, dict[str, Any]]:
     return name, seed, train_on(stream, held_out, trial, seed)
 
 
-def ablate(values: Mapping[str, Any], console: logging.Logger) -> Path:
+def ablate(values: Mapping[str, Any], logger: Logger) -> Path:
     """The whole of it; returns the folder of the report."""
-    config = read(AblateConfig, values)
+    config, console = read(AblateConfig, values), logger.console_logger
     label = str(config.env_args.get("key", config.env)).replace("/", "_")
     regime = "" if config.regime == "replay" else f"_{config.regime}"
     folder = Path(config.out) if config.out else Path(config.local_results_path) / "ablation" / f"{label}{regime}"
@@ -202,7 +201,7 @@ def ablate(values: Mapping[str, Any], console: logging.Logger) -> Path:
     begin = time.time()
     console.info(f"recording one run of {config.name} on {label}")
     with TemporaryDirectory(dir=folder, prefix=".recorded-") as stream:
-        default = record(values, Path(stream))
+        default = record(values, Path(stream), logger)
         recorded = time.time()
         updates = 0 if config.regime == "replay" else config.ablate_updates
         found = settings(default, updates)

@@ -60,8 +60,7 @@ class Row(NamedTuple):
     seconds: float = float("nan")
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(NamedTuple):
     """Runs compared. ``str`` gives a table for the console, ``markdown`` and ``csv`` one for a page or a file.
 
     Attributes:
@@ -87,15 +86,12 @@ class Comparison:
         return as_csv(self.rows)
 
 
-def compare(config: CompareConfig, write: bool = True) -> tuple[list[Row], list[Path]]:
+def compare(config: CompareConfig, write: bool = True) -> Comparison:
     """Reads runs and groups them by environment and algorithm.
 
     Args:
         config: which runs, and what of them.
         write: writes comparison.md, .csv and .png into ``config.out``.
-
-    Returns:
-        The rows of the table, and the files.
 
     Raises:
         ConfigError: there are no runs, none logged the metric, or none has a key of ``by``.
@@ -110,7 +106,7 @@ def compare(config: CompareConfig, write: bool = True) -> tuple[list[Row], list[
         log.warning(line)
     rows = [row_of(group) for group in groups]
     if not write:
-        return rows, []
+        return Comparison(rows, [])
     out = Path(config.out).expanduser()
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -118,7 +114,7 @@ def compare(config: CompareConfig, write: bool = True) -> tuple[list[Row], list[
         files = [write_atomically(out / name, text) for name, text in texts.items()]
     except OSError as error:
         raise OmarlError(f"out: cannot write into {out} ({error.strerror or error})") from None
-    return rows, [*files, draw_comparison(groups, out / "comparison.png", config.metric or "test return")]
+    return Comparison(rows, [*files, draw_comparison(groups, out / "comparison.png", config.metric or "test return")])
 
 
 def words(value: list[str] | str) -> list[str]:

@@ -7,8 +7,8 @@ import os
 import random
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 
 from .seeding import rng_state, set_rng_state
 
-LOGGERS = (None, "omarl")  # the root's handlers, and those of the console
+_numpy: Any = np.random  # NumPy's type stubs lack what is read here
 
 
 @contextmanager
@@ -28,91 +28,39 @@ def process_state_kept() -> Iterator[None]:
     the working directory, ``sys.path``, the standard streams, warning filters, and the handlers and levels of the
     loggers. Two threads must not be inside at once: generators are global.
     """
-    with ExitStack() as stack:
-        stack.enter_context(warnings.catch_warnings())
-        for keep in (_streams, _paths, _environment, _loggers, _threads, generators_kept):
-            stack.enter_context(keep())
-        yield
+    threads, variables, folder, path = torch.get_num_threads(), dict(os.environ), Path.cwd(), list(sys.path)
+    streams = sys.stdout, sys.stderr  # numba imports colorama, which replaces them where they are no terminal
+    loggers = [logging.getLogger(), logging.getLogger("omarl")]
+    outputs = [(list(logger.handlers), logger.level, logger.propagate) for logger in loggers]
+    with warnings.catch_warnings(), _generators_kept():
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            for name in os.environ.keys() - variables.keys():
+                del os.environ[name]
+            os.environ.update({name: value for name, value in variables.items() if os.environ.get(name) != value})
+            sys.path[:] = path
+            sys.stdout, sys.stderr = streams
+            for logger, (handlers, level, propagate) in zip(loggers, outputs, strict=True):
+                logger.handlers[:], logger.propagate = handlers, propagate
+                logger.setLevel(level)
+            os.chdir(folder)
 
 
 @contextmanager
-def generators_kept() -> Iterator[None]:
-    """Restores the global generators of Python, NumPy and torch. NumPy has a fresh one in the meantime."""
-    python, restore_numpy, torchs = random.getstate(), _fresh_numpy_generator(), rng_state()
-    was_initialized, seed = torch.cuda.is_initialized(), torch.initial_seed()
+def _generators_kept() -> Iterator[None]:
+    """Restores the global generators. NumPy has another one in the meantime: the caller's may not take a seed."""
+    python, torchs, torch_seed = random.getstate(), rng_state(), torch.initial_seed()
+    generator, state = _numpy.get_bit_generator(), _numpy.get_state(legacy=False)
+    had_gpu = torch.cuda.is_initialized()
+    _numpy.set_bit_generator(np.random.MT19937())
     try:
         yield
     finally:
         random.setstate(python)
-        restore_numpy()
+        _numpy.set_bit_generator(generator)
+        _numpy.set_state(state)  # the generator's state, and a normal number drawn in advance
         set_rng_state(torchs)
-        if not was_initialized:  # a GPU that starts later starts from the seed that torch had
-            torch.cuda.manual_seed_all(seed)
-
-
-def _fresh_numpy_generator() -> Callable[[], None]:
-    """Exchanges NumPy's global generator, which may be of a kind that takes no seed. Returns what undoes it."""
-    generator: Any = np.random.get_bit_generator()  # type: ignore[attr-defined]
-    state = np.random.get_state(legacy=False)
-    np.random.set_bit_generator(np.random.MT19937())  # type: ignore[attr-defined]
-
-    def restore() -> None:
-        np.random.set_bit_generator(generator)  # type: ignore[attr-defined]
-        np.random.set_state(state)  # holds a normal number drawn in advance, too
-
-    return restore
-
-
-@contextmanager
-def _threads() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@contextmanager
-def _environment() -> Iterator[None]:
-    variables = dict(os.environ)
-    try:
-        yield
-    finally:
-        for name in os.environ.keys() - variables.keys():
-            del os.environ[name]
-        for name, value in variables.items():
-            if os.environ.get(name) != value:
-                os.environ[name] = value
-
-
-@contextmanager
-def _paths() -> Iterator[None]:
-    folder, path = Path.cwd(), list(sys.path)
-    try:
-        yield
-    finally:
-        sys.path[:] = path
-        os.chdir(folder)
-
-
-@contextmanager
-def _streams() -> Iterator[None]:
-    """numba imports colorama, which replaces both streams where they are no terminal."""
-    streams = sys.stdout, sys.stderr
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = streams
-
-
-@contextmanager
-def _loggers() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in LOGGERS]
-    states = [(list(logger.handlers), logger.level, logger.propagate) for logger in loggers]
-    try:
-        yield
-    finally:
-        for logger, (handlers, level, propagate) in zip(loggers, states, strict=True):
-            logger.handlers[:] = handlers
-            logger.setLevel(level)
-            logger.propagate = propagate
+        if not had_gpu:  # its generators start from torch's seed
+            torch.cuda.manual_seed_all(torch_seed)

@@ -194,12 +194,12 @@ def test_a_batch_of_dicts_is_acted_on_as_each_alone(run):
     together = omarl.load(run)
     for t in range(5):
         seen = [{agent: rng.random(2, np.float32) for agent in together.agents} for _ in policies]
-        assert together.act(seen) == [policy.act(one) for policy, one in zip(policies, seen, strict=True)]
+        assert together.act_batch(seen) == [policy.act(one) for policy, one in zip(policies, seen, strict=True)]
         if t == 2:  # an episode ends in the second environment alone
             together.reset([1])
             policies[1].reset()
     together.reset()
-    assert len(together.act(seen[:2])) == 2
+    assert len(together.act_batch(seen[:2])) == 2
 
 
 def test_the_recurrent_state_goes_along_and_reset_forgets_it(run):
@@ -275,7 +275,7 @@ def test_a_policy_that_observes_opponents_actions_is_given_them(tmp_path):
 @pytest.mark.parametrize(
     ("observations", "message"),
     [
-        ({"walker_2": np.zeros(2)}, "policy: 'walker_2' is none of its agents walker_0, walker_1"),
+        ({"walker_2": np.zeros(2)}, "policy: 'walker_2' is none of walker_0, walker_1"),
         ({"walker_0": np.zeros(3)}, "policy: an observation does not fit"),
         ({"walker_0": np.array([0.0, np.nan])}, "policy: an observation is not finite"),
     ],
