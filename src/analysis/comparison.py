@@ -61,11 +61,11 @@ class Row(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Runs compared. ``str`` gives a table for the console, ``markdown`` and ``csv`` one for a page or a file.
+    """The result of a comparison; ``str`` gives a table for the console.
 
     Attributes:
-        rows: one for each environment and algorithm.
-        files: what was written.
+        rows: one row for each environment and algorithm.
+        files: the written files.
     """
 
     rows: list[Row]
@@ -78,11 +78,11 @@ class Comparison(NamedTuple):
         """The table as Markdown."""
         return "\n".join(table(self.rows))
 
-    def _repr_markdown_(self) -> str:  # notebooks show it
+    def _repr_markdown_(self) -> str:  # notebooks display it
         return self.markdown()
 
     def csv(self) -> str:
-        """The table for a spreadsheet; bounds are empty where there is one seed alone."""
+        """The table as CSV; the bounds are empty for a single seed."""
         return as_csv(self.rows)
 
 
@@ -90,8 +90,8 @@ def compare(config: CompareConfig, write: bool = True) -> Comparison:
     """Reads runs and groups them by environment and algorithm.
 
     Args:
-        config: which runs, and what of them.
-        write: writes comparison.md, .csv and .png into ``config.out``.
+        config: the runs, the metric and the groups.
+        write: whether to write comparison.md, .csv and .png into ``config.out``.
 
     Raises:
         ConfigError: there are no runs, none logged the metric, or none has a key of ``by``.
@@ -178,7 +178,7 @@ def _format_seconds(row: Row) -> str:
 
 
 def markdown(rows: Sequence[Row], config: CompareConfig) -> str:
-    """Formats the page."""
+    """Formats the table as a Markdown page."""
     head = [
         "# Comparison",
         "",

@@ -1,4 +1,4 @@
-"""Calls that leave the process as they found it."""
+"""Context managers that restore the global state of the process."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ import torch
 
 from .seeding import rng_state, set_rng_state
 
-_numpy: Any = np.random  # NumPy's type stubs lack what is read here
+_numpy: Any = np.random  # NumPy's type stubs lack the functions used here
 
 
 @contextmanager
 def process_state_kept() -> Iterator[None]:
-    """Restores, however its body ends, what a run and the packages that it imports may change in the process.
+    """Restores global state that a run and its imports may change, also after an error.
 
-    These are: the random generators of Python, NumPy and torch, torch's number of threads, environment variables,
+    This state is: the random generators of Python, NumPy and torch, torch's number of threads, environment variables,
     the working directory, ``sys.path``, the standard streams, warning filters, and the handlers and levels of the
-    loggers. Two threads must not be inside at once: generators are global.
+    loggers. Two threads must not use it at the same time, because the generators are global.
     """
     threads, variables, folder, path = torch.get_num_threads(), dict(os.environ), Path.cwd(), list(sys.path)
-    streams = sys.stdout, sys.stderr  # numba imports colorama, which replaces them where they are no terminal
+    streams = sys.stdout, sys.stderr  # numba imports colorama, which replaces them if they are not a terminal
     loggers = [logging.getLogger(), logging.getLogger("omarl")]
     outputs = [(list(logger.handlers), logger.level, logger.propagate) for logger in loggers]
     with warnings.catch_warnings(), _generators_kept():

@@ -35,22 +35,22 @@ def check_writable(config: Mapping[str, Any]) -> None:
 
 
 def new_directory(config: Mapping[str, Any], path: PathLike | None = None) -> Path:
-    """Makes a run's folder: ``path``, or the next number in the folder of its configuration's runs.
+    """Creates a run's folder: ``path``, or the next number in the folder of its configuration's runs.
 
     Raises:
-        ConfigError: ``path`` holds files already, or nothing can be written there.
+        ConfigError: ``path`` is not empty, or cannot be written.
     """
     if path is not None:
         folder = Path(path).expanduser().absolute()
         if folder.is_dir() and any(folder.iterdir()):
-            raise ConfigError(f"path: {folder} holds files already; give a new folder")
+            raise ConfigError(f"path: {folder} is not empty; give a new folder")
         return writable(folder, "path")
     base = writable(base_directory(config).absolute(), "local_results_path")
     number = 1 + max((int(run.name) for run in base.iterdir() if run.name.isdigit()), default=0)
     while True:
         try:
             (base / str(number)).mkdir()
-        except FileExistsError:  # of a run that began at the same time
+        except FileExistsError:  # another run started at the same time
             number += 1
         else:
             return base / str(number)
@@ -58,7 +58,7 @@ def new_directory(config: Mapping[str, Any], path: PathLike | None = None) -> Pa
 
 @contextmanager
 def status_recorded(folder: Path) -> Iterator[None]:
-    """Keeps in ``run.json`` how the body ends, under Sacred's names: RUNNING, COMPLETED, INTERRUPTED or FAILED."""
+    """Records the body's status in ``run.json`` with Sacred's names: RUNNING, COMPLETED, INTERRUPTED or FAILED."""
     record: dict[str, Any] = {"status": "RUNNING", "start_time": datetime.now(UTC).isoformat()}
     write_json(folder / "run.json", record)
     try:

@@ -1,4 +1,4 @@
-"""Sacred's observer of a run: its own files, in the folder that the configuration says."""
+"""Sacred's file observer, with the folder that the configuration determines."""
 
 from __future__ import annotations
 

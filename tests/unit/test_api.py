@@ -98,7 +98,7 @@ def test_what_cannot_run_is_one_line(arguments, message, tmp_path):
 
 
 def test_a_folder_that_holds_files_is_not_written_over(run):
-    with pytest.raises(omarl.ConfigError, match=r"^path: .* holds files already; give a new folder$"):
+    with pytest.raises(omarl.ConfigError, match=r"^path: .* is not empty; give a new folder$"):
         omarl.train("iql", env=CORRIDOR, path=run.path, **SMALL)
 
 
