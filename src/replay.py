@@ -11,7 +11,7 @@ from .analysis.film import Film, write_film
 from .components.episode_batch import EpisodeBatch
 from .config.keys import OutputKeys
 from .config.schema import key, new_default, read
-from .opponent_models.drawing import Drawing
+from .opponent_models.evaluation import Drawing
 from .opponent_models.model import OpponentModel
 from .opponents.boards import Board, board_of
 from .opponents.pool_env import PoolEnv
@@ -79,7 +79,7 @@ def film_of(parts: Parts, batch: EpisodeBatch, board: Board, title: str) -> Film
     states = batch["state"].flatten(2)[0, :steps].cpu().numpy()
     positions = states[:, board.places]
     model: OpponentModel | None = getattr(parts.learner, "model", None)  # PyMARL's learners have none
-    drawing = Drawing.empty(steps) if model is None else model.draw(batch)
+    drawing = Drawing([""] * steps) if model is None else model.draw(batch)
     high = max(float(positions.max()), board.high or 0.0)
     low = min(float(positions.min()), board.low)
     things = [board.things(state) for state in states]

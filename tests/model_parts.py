@@ -36,7 +36,7 @@ def parts(prior, model="omg", base="ppo_learner", copies=6, told=("actions",), k
 def conditioned(learner, runner, t_env=10**6):
     """A rollout with its condition, and its targets where the learner has no memory."""
     batch = runner.run()
-    return batch, learner._condition(batch, t_env)
+    return batch, learner.condition(batch, t_env)
 
 
 def update(learner, batch, targets, mask=None):

@@ -11,9 +11,8 @@ import gymnasium
 import numpy as np
 import torch
 from omarl.components.rollout import Condition
-from omarl.opponent_models.drawing import Drawing
-from omarl.opponent_models.history_model import HistoryModel
-from omarl.opponent_models.model import Targets
+from omarl.opponent_models.evaluation import Drawing
+from omarl.opponent_models.model import OpponentModel, Targets
 from omarl.registry import REGISTRY
 from omarl.types import ConfigError
 from pettingzoo import ParallelEnv
@@ -214,7 +213,7 @@ class TwoStep(Matrix):
         return super().step(actions)
 
 
-class MoodModel(HistoryModel):
+class MoodModel(OpponentModel):
     """A condition of two numbers, from which the opponents' last actions can be reconstructed."""
 
     condition_dim = 2
@@ -233,7 +232,7 @@ class MoodModel(HistoryModel):
         return (error * mask).sum() / mask.sum(), {}
 
 
-class MeetingModel(HistoryModel):
+class MeetingModel(OpponentModel):
     """Subgoals of its own: the first two numbers of a state to come, the one that the base learner values most.
 
     The policy is trained under the selected points and acts under inferred ones. It draws them, reports an error of

@@ -84,7 +84,7 @@ class OpponentModelLearner:
 
     def train(self, batch: Rollout, t_env: int, episode_num: int) -> None:
         """The policy's updates under the model's condition, then the model's updates."""
-        targets = self._condition(batch, t_env)
+        targets = self.condition(batch, t_env)
         self.base.train(batch, t_env, episode_num)
         if self.memory is not None:
             self.memory.insert(batch)
@@ -94,7 +94,7 @@ class OpponentModelLearner:
             self.stats.flush(self.logger, t_env)
 
     @torch.no_grad()
-    def _condition(self, batch: Rollout, t_env: int) -> Targets | None:
+    def condition(self, batch: Rollout, t_env: int) -> Targets | None:
         """Sets ``batch.condition``; returns the rollout's targets, None where updates use rollouts from memory."""
         self.model.observe(batch)
         targets = self._targets(batch) if self.memory is None else None

@@ -150,7 +150,7 @@ class PPOLearner(RolloutLearner):
         return advantage, returns
 
     def check_goals(self, by_value: bool) -> None:
-        """See ``RolloutLearner.check_goals``."""
+        """See ``BaseLearner``."""
         if by_value and self.critic.is_recurrent:
             raise ConfigError(
                 "critic_use_rnn: a recurrent critic cannot value subgoals that were not its inputs before; set it to "
@@ -158,7 +158,7 @@ class PPOLearner(RolloutLearner):
             )
 
     def goal_values(self, batch: Rollout, goals: Tensor) -> Tensor:
-        """The critic's values: see ``RolloutLearner.goal_values``."""
+        """The critic's: see ``BaseLearner``."""
         obs, state = batch["obs"][:, :-1], batch["state"][:, :-1].flatten(2)
         return torch.stack([self.critic(obs, state, goal) for goal in goals.unbind(dim=3)], dim=-1)
 

@@ -92,7 +92,7 @@ class PQNLearner(RolloutLearner):
         return (lambda_returns(reward, ahead, over, c.gamma, c.td_lambda),)
 
     def check_goals(self, by_value: bool) -> None:
-        """See ``RolloutLearner.check_goals``."""
+        """See ``BaseLearner``."""
         if self.mac.conditions_input:
             raise ConfigError(
                 "condition_at: pqn_learner values the next state under this step's subgoal, which a condition at the "
@@ -100,7 +100,7 @@ class PQNLearner(RolloutLearner):
             )
 
     def goal_values(self, batch: Rollout, goals: Tensor) -> Tensor:
-        """The mean over actions of Q: see ``RolloutLearner.goal_values``."""
+        """The mean of Q over actions: see ``BaseLearner``."""
         features = self.mac.features(batch)[:, :-1, :, None].expand(-1, -1, -1, goals.shape[3], -1)
         return self.mac.head(features, goals).mean(dim=-1)
 

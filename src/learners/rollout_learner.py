@@ -39,14 +39,10 @@ class RolloutLearner(ABC):
         logger: ``log_stat(key, value, t)``.
         args: namespace or mapping with ``n_agents``.
         parameters: what is optimised.
-
-    Attributes:
-        keeps_condition: whether targets take the value of the next state under this step's condition, where an
-            opponent model asks for it (OMG: Yu et al. 2024, equation 8).
     """
 
     on_policy = True
-    keeps_condition = False
+    keeps_condition = False  # see ``opponent_models.model.BaseLearner``
     config: RolloutLearnerConfig
 
     def __init__(
@@ -85,19 +81,8 @@ class RolloutLearner(ABC):
                 raise TrainingError(f"the agents' loss is not finite at step {t_env}: lower lr ({c.lr:g})")
 
     def check_goals(self, by_value: bool) -> None:
-        """Checks that the policy can be trained under subgoals.
-
-        Args:
-            by_value: whether ``goal_values`` will be called.
-
-        Raises:
-            ConfigError: it cannot.
-        """
+        """See ``BaseLearner``; a learner that trains under subgoals overrides it."""
         raise ConfigError(f"base_learner: {type(self).__name__} does not train under subgoals")
-
-    def goal_values(self, batch: Rollout, goals: Tensor) -> Tensor:
-        """V(s_t, g) of each agent for K subgoals at each step: goals [E, T, N, K, D] -> [E, T, N, K]."""
-        raise NotImplementedError
 
     def cuda(self) -> None:
         """Moves the agents' networks to the GPU."""

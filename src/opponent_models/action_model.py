@@ -10,13 +10,12 @@ from torch.nn import functional as F
 
 from ..components.episode_batch import EpisodeBatch
 from ..components.masks import transition_mask
-from .drawing import Drawing
-from .evaluation import Counts, rates
-from .history_model import HistoryModel
+from .evaluation import Counts, Drawing, rates
+from .model import OpponentModel
 
 
-class ActionModel(HistoryModel):
-    """Has logits of each opponent's next action. Arguments: see ``HistoryModel``."""
+class ActionModel(OpponentModel):
+    """Has logits of each opponent's next action. Arguments: see ``OpponentModel``."""
 
     def action_logits(self, features: Tensor) -> Tensor:
         """Features [..., W] -> [..., M * U]."""

@@ -1,10 +1,12 @@
-"""How often opponent models are right on test episodes, for logs."""
+"""How often opponent models are right on test episodes, and what ``replay`` draws of one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,6 +16,22 @@ Counts = dict[
 
 MIN_SHARE = 0.25  # of the largest count: steps that fewer episodes reach are left out
 RISEN = 0.9  # share of the way from the first step's accuracy to the best
+
+
+class Drawing(NamedTuple):
+    """Of an episode of T steps against M opponents.
+
+    Attributes:
+        captions: a line for each step, T+1.
+        inferred: [T+1, M, 2], the place inferred for each opponent, NaN where there is none; None: no places.
+        odds: [T+1, K, 3], places and their probabilities, of all opponents; None: no probabilities.
+        horizon: steps of the opponents' way that are drawn ahead.
+    """
+
+    captions: list[str]
+    inferred: NDArray[Any] | None = None
+    odds: NDArray[Any] | None = None
+    horizon: int = 5
 
 
 def rates(name: str, reports: Sequence[Counts]) -> dict[str, float]:
@@ -30,35 +48,6 @@ def rates(name: str, reports: Sequence[Counts]) -> dict[str, float]:
     return values
 
 
-@torch.no_grad()
-def place_hits(guess: Tensor, true: Tensor, filled: Tensor, horizon: int, near: float) -> Counts:
-    """How often opponents pass within ``horizon`` steps through the places inferred for them.
-
-    Args:
-        guess: [B, T+1, 2 M], the inferred places.
-        true: [B, T+1, 2 M], where the opponents are.
-        filled: [B, T+1], 1 on real steps.
-        horizon: H.
-        near: the largest distance, on each axis, that counts as the same place.
-
-    Returns:
-        [T + 1 - H]: ``hits``, the share of an episode's M opponents that pass, summed over episodes; ``chance``,
-        the same for places inferred in other episodes; ``count``, of episodes with a full horizon ahead. {} where
-        there is no place, no second episode, or no step with a horizon.
-    """
-    steps = guess.shape[1] - horizon
-    if not guess.shape[2] or len(guess) < 2 or steps < 1:
-        return {}
-    found = {name: torch.zeros(steps) for name in ("hits", "chance", "count")}
-    for t in range(steps):
-        ahead, is_full = true[:, t + 1 : t + 1 + horizon], filled[:, t + horizon] > 0
-        for name, place in (("hits", guess[:, t]), ("chance", guess[:, t].roll(1, dims=0))):
-            close = ((ahead - place[:, None]).abs() <= near).unflatten(-1, (-1, 2)).all(dim=-1)  # [B, H, M]
-            found[name][t] = (close.any(dim=1).float().mean(dim=-1) * is_full).sum()
-        found["count"][t] = is_full.sum()
-    return found
-
-
 def added(reports: Sequence[Counts]) -> Counts:
     """The sum of counts of episodes of different lengths; {} where there are none."""
     reports = [report for report in reports if report]
@@ -69,11 +58,7 @@ def added(reports: Sequence[Counts]) -> Counts:
 
 
 def steps_to_adapt(hits: Tensor, count: Tensor) -> float:
-    """The first step of an episode at which the share of hits has made nine tenths of its way to its best.
-
-    Args:
-        hits, count: of each step, [T].
-    """
+    """The first step of an episode at which the share of hits [T] has made nine tenths of its way to its best."""
     known = count >= MIN_SHARE * count.max()
     share = torch.where(known, hits / count.clamp(min=1.0), torch.zeros_like(hits))
     wanted = share[0] + RISEN * (share.max() - share[0])

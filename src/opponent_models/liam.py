@@ -11,16 +11,16 @@ from torch.nn import functional as F
 
 from ..components.normalisers import RunningMeanStd
 from ..components.rollout import Rollout
-from ..config.schema import key, read
+from ..config.schema import key
 from ..modules.linear import Linear
 from ..modules.losses import masked_mean
 from ..opponents.boards import opponents_observations
 from .action_model import ActionModel
-from .history_model import HistoryModelConfig
+from .model import ModelConfig
 
 
 @dataclass(frozen=True)
-class LIAMConfig(HistoryModelConfig):
+class LIAMConfig(ModelConfig):
     """Keys of ``opponent_model: liam``."""
 
     liam_code_dim: int = key(16, low=1, help="size of the code")
@@ -28,7 +28,7 @@ class LIAMConfig(HistoryModelConfig):
 
 class LIAMModel(ActionModel):
     """Decoders, used in training only, reconstruct the opponents' observations (squared error) and actions
-    (cross-entropy) from the code. Arguments: see ``HistoryModel``.
+    (cross-entropy) from the code. Arguments: see ``OpponentModel``.
 
     The opponents' observations are taken from the state where the state is all observations concatenated. Where an
     environment has a state of its own, the whole state is reconstructed.
@@ -38,7 +38,7 @@ class LIAMModel(ActionModel):
 
     def __init__(self, scheme: Any, args: Any) -> None:
         super().__init__(scheme, args)
-        self.condition_dim = read(LIAMConfig, args).liam_code_dim
+        self.condition_dim = self.config.liam_code_dim
         self.code = Linear(self.width, self.condition_dim)
         self.seen = opponents_observations(self.info, self.subjects)  # indices in the state
         self.stats = RunningMeanStd(len(self.seen))

@@ -1,9 +1,9 @@
-"""The contract of an opponent model: what it gives the policy, and how it is trained, tested and drawn.
+"""Opponent models: the contract, and an encoder of the learner's own history that all of ours share.
 
 ``controllers/model_controller.py`` acts with a model (``step``). ``learners/opponent_model_learner.py`` trains it:
-``targets`` and ``condition`` on each rollout, then ``update``. The model that acts and the one that is updated may be
-two copies (``model_tau``): what ``observe``, ``targets`` and ``condition`` change belongs in buffers, what ``update``
-changes also in ``training_state``. Most models extend ``history_model.HistoryModel``.
+``observe``, ``targets`` and ``condition`` on each rollout, then ``update``. The model that acts and the one that is
+updated may be two copies (``model_tau``): what the first three change belongs in buffers, what ``update`` changes
+also in ``training_state``. A subclass implements ``condition_of`` and ``loss``; everything else has a default.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from fnmatch import fnmatch
+from types import SimpleNamespace
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
@@ -20,19 +22,43 @@ from ..components.optimisers import load_optimiser, make_optimiser, optimiser_st
 from ..components.rollout import Condition, Rollout
 from ..config.keys import OptimiserKeys
 from ..config.schema import key, read
-from ..types import EnvInfo
-from .drawing import Drawing
+from ..modules.agents.feature_agent import FeatureAgent
+from ..modules.unrolling import as_rows, from_rows, unroll_rows
+from ..types import ConfigError, EnvInfo, feature_size
+from .evaluation import Drawing
 
 
 @dataclass(frozen=True)
-class TrainingConfig(OptimiserKeys):
-    """Keys of a model that is trained by plain gradient steps."""
+class EncoderKeys:
+    """Keys of the encoder."""
 
+    model_hidden_dim: int = key(128, low=1, help="width of the opponent model's layers")
+    model_subjects: list[str] | str = key("*", help="names or patterns of the opponents that are modelled")
+
+
+@dataclass(frozen=True)
+class ModelConfig(EncoderKeys, OptimiserKeys):
+    """Keys of an opponent model that is no VAE."""
+
+    renamed: ClassVar[dict[str, str]] = {"vae_lr": "model_lr"}
     model_lr: float = key(3e-4, above=0, help="learning rate of the opponent model")
 
 
+@dataclass(frozen=True)
+class HorizonKeys:
+    """Keys of models that predict what opponents do within a horizon."""
+
+    renamed: ClassVar[dict[str, str]] = {"omg_horizon": "model_horizon"}
+    model_horizon: int = key(5, low=1, help="H: steps ahead within which the predicted event must happen")
+
+
 class BaseLearner(Protocol):
-    """What a model may ask the learner that trains the policy: see ``learners/rollout_learner.py``."""
+    """What a model may ask the learner that trains the policy.
+
+    ``keeps_condition``: whether targets take the value of the next state under ``Condition.next``, where it is given.
+    ``check_goals`` raises ConfigError where the policy cannot be trained under subgoals, or not valued under them.
+    ``goal_values``: V(s_t, g) of each agent for K subgoals at each step, [E, T, N, K, D] -> [E, T, N, K].
+    """
 
     keeps_condition: bool
 
@@ -41,13 +67,10 @@ class BaseLearner(Protocol):
 
 
 class Targets(NamedTuple):
-    """What a model is trained to predict along a rollout of E copies and T steps.
+    """What a model is trained to predict along a rollout: ``values`` [E, T, ...], and numbers for logs.
 
-    Attributes:
-        values: [E, T, ...]; what they mean is the model's own matter.
-        complete: [E, T], 1 where the steps that a target depends on are all in the rollout; None: everywhere.
-            Incomplete targets are left out where several rollouts are kept (``model_memory``).
-        metrics: numbers for logs.
+    ``complete`` [E, T] is 1 where the rollout contains all that the target depends on; None: everywhere. Other steps
+    are left out of updates on rollouts from memory.
     """
 
     values: Tensor
@@ -56,24 +79,45 @@ class Targets(NamedTuple):
 
 
 class OpponentModel(nn.Module):
-    """Base of all opponent models: the defaults of what few models need, and plain gradient steps.
+    """Encodes ``(o_0, ..., o_t)``: observations that contain the opponents' last actions.
 
     Args:
+        scheme: PyMARL's, for the size of ``obs``.
         args: namespace with ``env_info`` (a ``PoolInfo``) and the model's keys.
+
+    Raises:
+        ConfigError: it models nobody.
 
     Attributes:
         condition_dim: D, the size of the condition.
+        subjects: names of the M opponents that are modelled.
+        width: W, the size of the features.
     """
 
-    Config: type = TrainingConfig
+    Config: type = ModelConfig  # that of a subclass extends it
+    encoder_type: type[FeatureAgent] = FeatureAgent
     condition_dim: int
 
-    def __init__(self, args: Any) -> None:
+    def __init__(self, scheme: Any, args: Any) -> None:
         super().__init__()
         self.info = args.env_info
-        self.training_config = read(TrainingConfig, args)
+        config: Any = read(self.Config, args)
+        self.config = config
+        self.width = config.model_hidden_dim
+        patterns = config.model_subjects if isinstance(config.model_subjects, list) else [config.model_subjects]
+        everyone = self.info.opponents
+        self.subjects = tuple(name for name in everyone if any(fnmatch(name, pattern) for pattern in patterns))
+        if not self.subjects:
+            raise ConfigError(f"model_subjects: {', '.join(patterns)} names none of {', '.join(everyone)}")
+        self.subject_indices = [everyone.index(name) for name in self.subjects]
+        self.last_actions = self.info.told_slice("actions")
+        self.n_subjects, self.n_actions = len(self.subjects), self.info.n_actions
+        settings = SimpleNamespace(hidden_dim=self.width, use_rnn=True, n_actions=1, duelling=False, layer_norm=False)
+        self.encoder = self.encoder_type(self.input_size(scheme), settings)
 
-    # before the run
+    def input_size(self, scheme: Any) -> int:
+        """Size of the encoder's input at each step."""
+        return feature_size(scheme, "obs")
 
     @classmethod
     def needs_prior(cls, values: Any) -> bool:
@@ -85,51 +129,53 @@ class OpponentModel(nn.Module):
         """Raises ConfigError where the environment, all agents included, does not suit the model."""
 
     def prepare(self, args: Any, base: BaseLearner, steps: int, from_memory: bool) -> None:
-        """Checks that the model can be trained in this run, and loads what it needs. Called once, before training.
+        """Loads what the model needs. Called once, before training.
 
-        Args:
-            args: the run's namespace.
-            base: the learner that trains the policy.
-            steps: consecutive steps of each update.
-            from_memory: whether updates use rollouts from memory.
-
-        Raises:
-            ConfigError: it cannot.
+        Raises ConfigError where it cannot learn from ``steps`` consecutive steps, or beside the learner ``base``.
         """
 
-    # acting
+    def condition_of(self, features: Tensor) -> Tensor:
+        """Features [..., W] -> the condition [..., D], without gradient."""
+        raise NotImplementedError
 
     def initial_carry(self, n: int) -> Tensor:
         """The recurrent state at an episode's start, [n, N, C]."""
-        raise NotImplementedError
+        return self.encoder.init_hidden().expand(n, self.info.n_agents, -1).contiguous()
 
     def step(self, obs: Tensor, carry: Tensor) -> tuple[Tensor, Tensor]:
-        """One step: observations [E, N, O] and carry [E, N, C] -> condition [E, N, D] without gradient, carry."""
-        raise NotImplementedError
+        """One step: observations [E, N, O] and carry [E, N, C] -> condition [E, N, D] and carry."""
+        features, state = self.encoder(obs.flatten(0, 1), carry.flatten(0, 1))
+        return self.condition_of(features).view(*obs.shape[:2], -1), state.view_as(carry)
 
-    # training
+    def own_carry(self, batch: EpisodeBatch) -> Tensor:
+        """The model's recurrent state at the first step of a rollout, or of whole episodes: [E, N, C]."""
+        fresh = self.initial_carry(batch.batch_size)
+        return fresh if batch.carry is None else batch.carry[..., -fresh.shape[-1] :]  # behind the agents' own
+
+    def features(self, batch: EpisodeBatch) -> Tensor:
+        """The encoded history along a rollout or whole episodes, [E, T+1, N, W]."""
+        size = self.info.n_agents
+        rows = as_rows(batch["obs"])  # [E*N, T+1, O]
+        begins = batch["begins"].repeat_interleave(size, dim=0) if "begins" in batch.data else None
+        return from_rows(unroll_rows(self.encoder, rows, self.own_carry(batch).flatten(0, 1), begins), size)
 
     def observe(self, batch: Rollout) -> None:
         """Sees each new rollout first. For statistics that ``targets`` and ``condition`` need."""
 
-    def features(self, batch: EpisodeBatch) -> Tensor:
-        """What ``loss`` is computed from, along a rollout or whole episodes: [E, T+1, N, W]."""
-        raise NotImplementedError
-
     def targets(self, batch: Rollout, base: BaseLearner) -> Targets:
-        """The targets of an update on ``batch``, without gradient."""
-        raise NotImplementedError
+        """The targets of an update on ``batch``: by default what the subjects did, int64 [E, T, N, M]."""
+        return Targets(self.actions_taken(batch))
 
     def condition(self, batch: Rollout, base: BaseLearner, t_env: int, targets: Targets | None) -> Condition:
-        """What policy and critic are conditioned on along a rollout, without gradient.
+        """What policy and critic are conditioned on: by default what acting was conditioned on.
 
-        Args:
-            batch: the rollout.
-            base: the learner that trains the policy.
-            t_env: environment steps so far.
-            targets: of this rollout; None where updates use rollouts from memory.
+        ``targets`` are those of ``batch``; None where updates use rollouts from memory.
         """
-        raise NotImplementedError
+        inferred, ends = self.condition_of(self.features(batch)), batch.ends
+        if ends is None:
+            return Condition(inferred, inferred)
+        carry = ends.carry[..., -self.initial_carry(1).shape[-1] :]
+        return Condition(inferred, inferred, at_ends=self.step(ends.obs, carry)[0])
 
     def loss(self, batch: Rollout, features: Tensor, targets: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Any]]:
         """The loss, a scalar, and numbers for logs.
@@ -143,8 +189,8 @@ class OpponentModel(nn.Module):
         raise NotImplementedError
 
     def start_training(self) -> None:
-        """Makes the optimiser. Called once, on the copy of the model that is trained."""
-        c = self.training_config
+        """Makes the optimiser. Called once, on the copy of the model that is updated."""
+        c = self.config
         self.optimiser: Any = make_optimiser("adam", self.parameters(), c.model_lr, eps=c.optim_eps)
 
     def update(self, batch: Rollout, targets: Tensor, mask: Tensor) -> dict[str, Any]:
@@ -154,7 +200,7 @@ class OpponentModel(nn.Module):
 
     def descend(self, loss: Tensor) -> Tensor:
         """One step of the optimiser; returns the gradient's norm before clipping."""
-        return optimiser_step(self.optimiser, loss, list(self.parameters()), self.training_config.grad_norm_clip)
+        return optimiser_step(self.optimiser, loss, list(self.parameters()), self.config.grad_norm_clip)
 
     def training_state(self) -> dict[str, Any]:
         """What the next update depends on beside parameters and buffers."""
@@ -164,12 +210,24 @@ class OpponentModel(nn.Module):
         """Restores ``training_state``."""
         load_optimiser(self.optimiser, state["optimiser"])
 
-    # tests
-
     def evaluate(self, batches: Sequence[EpisodeBatch]) -> dict[str, float]:
         """Numbers for logs, from whole test episodes."""
         return {}
 
     def draw(self, batch: EpisodeBatch) -> Drawing:
         """What ``replay`` draws along the episode in ``batch`` [1, T+1]."""
-        return Drawing.empty(int(batch["filled"].sum()))
+        return Drawing([""] * int(batch["filled"].sum()))
+
+    def actions_taken(self, batch: EpisodeBatch) -> Tensor:
+        """What the subjects did at each step, read from the next observation: int64 [E, T, N, M]."""
+        actions = next_observations(batch)[..., self.last_actions].unflatten(-1, (-1, self.n_actions))
+        return actions.argmax(dim=-1)[..., self.subject_indices]
+
+
+def next_observations(batch: EpisodeBatch) -> Tensor:
+    """The observations after each step, an episode's last one where it ended inside a rollout: [E, T, N, O]."""
+    obs = batch["obs"][:, 1:]
+    if batch.ends is not None:
+        obs = obs.clone()
+        obs[batch.ends.copy, batch.ends.step] = batch.ends.obs
+    return obs

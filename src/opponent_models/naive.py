@@ -14,7 +14,7 @@ from .action_model import ActionModel
 
 
 class NaiveModel(ActionModel):
-    """``p(a^-i_t | history)``, trained by cross-entropy. Arguments: see ``HistoryModel``."""
+    """``p(a^-i_t | history)``, trained by cross-entropy. Arguments: see ``OpponentModel``."""
 
     def __init__(self, scheme: Any, args: Any) -> None:
         super().__init__(scheme, args)

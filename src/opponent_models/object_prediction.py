@@ -20,18 +20,15 @@ from torch.nn import functional as F
 from ..components.episode_batch import EpisodeBatch
 from ..components.masks import ended, transition_mask
 from ..components.rollout import Rollout
-from ..config.schema import read
 from ..modules.agents.feature_agent import FeatureAgent
 from ..modules.linear import Linear
 from ..modules.min_gru import MinGRU
 from ..modules.unrolling import unroll_rows
 from ..opponents.foraging_board import food_slots, offsets_size
 from ..types import ConfigError, EnvInfo
-from .drawing import Drawing
-from .evaluation import Counts, rates
-from .history_model import HistoryModel, HistoryModelConfig, HorizonKeys, next_observations
+from .evaluation import Counts, Drawing, rates
 from .horizon import check_horizon
-from .model import BaseLearner, Targets
+from .model import BaseLearner, HorizonKeys, ModelConfig, OpponentModel, Targets, next_observations
 
 ABSENT = 1e3  # logit of an object that is gone: its place, below 0, times this
 WAYS = 4  # numbers of an object's input whose absolute values are appended
@@ -40,7 +37,7 @@ NONE = -1.0  # place of an object before the first observation
 
 
 @dataclass(frozen=True)
-class ObjectConfig(HistoryModelConfig, HorizonKeys):
+class ObjectConfig(ModelConfig, HorizonKeys):
     """Keys of ``opponent_model: object_prediction``."""
 
 
@@ -50,10 +47,10 @@ class ObjectEncoder(FeatureAgent):
     cell = MinGRU
 
 
-class ObjectModel(HistoryModel):
+class ObjectModel(OpponentModel):
     """Classifies the object at which each opponent comes to rest next, by cross-entropy.
 
-    Arguments: see ``HistoryModel``. Objects are foraging's foods, in the order of the observation's list. The list
+    Arguments: see ``OpponentModel``. Objects are foraging's foods, in the order of the observation's list. The list
     closes up when a food is eaten; the memory of each object is found again by the object's place.
 
     Raises:
@@ -68,7 +65,7 @@ class ObjectModel(HistoryModel):
         self.check_environment(whole)
         self.n_objects = food_slots(whole)
         super().__init__(scheme, args)
-        self.horizon = read(ObjectConfig, args).model_horizon
+        self.horizon = self.config.model_horizon
         self.condition_dim = self.n_subjects * self.n_objects
         # observations list the observer first and the other players in their order
         others = [[name for name in whole.agents if name != me] for me in agents]

@@ -8,25 +8,18 @@ of the policy, but no subgoal prior, no selection by value and no mixture.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..components.episode_batch import EpisodeBatch
 from ..components.rollout import Rollout
-from ..config.schema import key, read
+from ..config.schema import key
 from ..modules.codebook import Codebook
 from ..modules.linear import Linear
-from ..opponents.boards import opponents_places
 from ..types import ConfigError
-from .drawing import Drawing, passes
-from .evaluation import place_hits, rates
-from .history_model import HistoryModel, HistoryModelConfig, HorizonKeys
 from .horizon import (
     check_horizon,
     horizon_is_complete,
@@ -36,19 +29,20 @@ from .horizon import (
     step_shares,
     steps_to_come,
 )
-from .model import BaseLearner, Targets
+from .model import BaseLearner, HorizonKeys, ModelConfig, Targets
+from .places import PlaceInference
 
 
 @dataclass(frozen=True)
-class PlaceConfig(HistoryModelConfig, HorizonKeys):
+class PlaceConfig(ModelConfig, HorizonKeys):
     """Keys of ``opponent_model: place_prediction``."""
 
     renamed: ClassVar[dict[str, str]] = {"omg_codes": "model_places"}
     model_places: int = key(36, low=2, help="C, places that each opponent may be at, found by k-means")
 
 
-class PlaceModel(HistoryModel):
-    """Classifies each opponent's place to come, by cross-entropy. Arguments: see ``HistoryModel``.
+class PlaceModel(PlaceInference):
+    """Classifies each opponent's place to come, by cross-entropy. Arguments: see ``OpponentModel``.
 
     Raises:
         ConfigError: the state does not contain the opponents' places.
@@ -58,16 +52,14 @@ class PlaceModel(HistoryModel):
 
     def __init__(self, scheme: Any, args: Any) -> None:
         super().__init__(scheme, args)
-        config = read(PlaceConfig, args)
-        self.horizon = config.model_horizon
-        self.places, self.near = opponents_places(self.info, self.subjects)  # indices in the state, two of each
+        self.horizon, n_places = self.config.model_horizon, self.config.model_places
         if not self.places:
             raise ConfigError(
                 "opponent_model: place_prediction needs a state that contains the opponents' places; those of "
                 "foraging, simple_tag and simple_spread are known"
             )
-        self.codebook = Codebook(self.n_subjects, config.model_places, 2)
-        self.condition_dim = self.n_subjects * config.model_places
+        self.codebook = Codebook(self.n_subjects, n_places, 2)
+        self.condition_dim = self.n_subjects * n_places
         self.fc = Linear(self.width, self.width)
         self.posterior = Linear(self.width, self.condition_dim)
 
@@ -89,7 +81,7 @@ class PlaceModel(HistoryModel):
         return states[..., self.places].unflatten(-1, (-1, 2))
 
     def observe(self, batch: Rollout) -> None:
-        """Finds the places in the first rollout."""
+        """Finds the C places in the first rollout."""
         if not self.codebook.is_fitted:
             self.codebook.fit(self.places_in(batch["state"].flatten(2)).flatten(0, -3))
 
@@ -107,30 +99,13 @@ class PlaceModel(HistoryModel):
         logits = self.logits(features[counts])  # [R, M, C]
         return F.cross_entropy(logits.flatten(0, 1), targets[counts].flatten()), {}
 
-    def likeliest(self, features: Tensor) -> Tensor:
-        """Features [..., W] -> the likeliest place of each opponent, [..., M, 2]."""
+    def inferred_places(self, features: Tensor) -> Tensor:
+        """The likeliest places."""
         probabilities = self.condition_of(features).unflatten(-1, (self.n_subjects, -1))
-        return self.codebook.vectors(probabilities.argmax(dim=-1))
+        return self.codebook.vectors(probabilities.argmax(dim=-1)).flatten(-2)
 
-    @torch.no_grad()
-    def evaluate(self, batches: Sequence[EpisodeBatch]) -> dict[str, float]:
-        """How often opponents pass through the likeliest place within the horizon: see ``evaluation``."""
-        reports = []
-        for batch in batches:
-            guess = self.likeliest(self.features(batch)[:, :, 0]).flatten(-2)
-            true = batch["state"].flatten(2)[..., self.places]
-            reports.append(place_hits(guess, true, batch["filled"].squeeze(-1), self.horizon, self.near))
-        return rates("omg_hit_ratio", reports)
-
-    @torch.no_grad()
-    def draw(self, batch: EpisodeBatch) -> Drawing:
-        """The likeliest place of each opponent and the probabilities of all places."""
-        steps = int(batch["filled"].sum())
-        features = self.features(batch)[0, :steps, 0]
-        centres = self.codebook.centres.flatten(0, 1).expand(steps, -1, -1)
-        odds = torch.cat([centres, self.condition_of(features)[..., None]], dim=-1).cpu().numpy()
-        positions = self.places_in(batch["state"].flatten(2)[0, :steps]).cpu().numpy()
-        likeliest = self.likeliest(features).cpu().numpy()
-        inferred = np.full((steps, len(self.info.opponents), 2), np.nan)
-        inferred[:, self.subject_indices] = likeliest
-        return Drawing(passes(positions, likeliest, self.horizon, self.near), inferred, odds, self.horizon)
+    def odds(self, features: Tensor) -> Tensor:
+        """All places of all opponents and their probabilities, [..., M * C, 3]."""
+        probabilities = self.condition_of(features)
+        places = self.codebook.centres.flatten(0, 1).expand(*probabilities.shape, -1)
+        return torch.cat([places, probabilities[..., None]], dim=-1)

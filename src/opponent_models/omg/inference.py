@@ -6,34 +6,36 @@ state that the selector chose in hindsight. Both distributions are diagonal Gaus
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...components.optimisers import make_optimiser
 from ...components.rollout import Rollout
 from ...components.vae_optimiser import VAEOptimiser, VAEOptimiserConfig
 from ...components.vae_trainer import VAEShapeKeys
-from ...config.schema import key, read
+from ...config.schema import key
 from ...modules.linear import Linear
 from ...modules.losses import calibrated_nll, kl_gaussians, sample_gaussian, squared_error
 from ...modules.vae import bounded, mlp
-from ..history_model import EncoderConfig, HistoryModel
+from ..model import EncoderKeys
+from ..places import PlaceInference
 from .prior import SubgoalPrior
 
 
 @dataclass(frozen=True)
-class InferenceConfig(EncoderConfig, VAEOptimiserConfig, VAEShapeKeys):
+class InferenceConfig(EncoderKeys, VAEOptimiserConfig, VAEShapeKeys):
     """Keys of subgoal inference. Of the optimiser's, ``omg_inference: mlp`` reads vae_lr, optim_eps and
     grad_norm_clip alone."""
 
     omg_inference: Literal["cvae", "mlp"] = key("cvae", help="mlp: regress on the mean of the selected subgoal")
 
 
-class SubgoalInference(HistoryModel):
-    """q_phi and p_theta, and their updates. Arguments: see ``HistoryModel``.
+class SubgoalInference(PlaceInference):
+    """q_phi and p_theta, and their updates. Arguments: see ``OpponentModel``.
 
     The decoder's input tau_t is the encoding of the step before, which contains the history up to a^-i_{t-1} but not
     s_t.
@@ -43,8 +45,7 @@ class SubgoalInference(HistoryModel):
 
     def __init__(self, scheme: Any, args: Any) -> None:
         super().__init__(scheme, args)
-        c = self.vae_config = read(InferenceConfig, args)
-        self.condition_dim = c.vae_latent_dim
+        self.condition_dim = self.config.vae_latent_dim
         self.fc = Linear(self.width, self.width)
         self.posterior = Linear(self.width, 2 * self.condition_dim)
         self.decoder = mlp([self.condition_dim + self.width, self.width, self.info.state_shape])
@@ -52,7 +53,7 @@ class SubgoalInference(HistoryModel):
     def infer(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Features [..., W] -> mean and bounded log-variance of q_phi, [..., Z] each."""
         mu, raw = self.posterior(F.relu(self.fc(features))).chunk(2, dim=-1)
-        return mu, bounded(raw, self.vae_config.vae_log_var_bound, self.vae_config.vae_log_var_limit)
+        return mu, bounded(raw, self.config.vae_log_var_bound, self.config.vae_log_var_limit)
 
     def condition_of(self, features: Tensor) -> Tensor:
         """The inferred subgoal: the mean of q_phi, [..., Z], detached."""
@@ -64,10 +65,9 @@ class SubgoalInference(HistoryModel):
 
     def start_training(self) -> None:
         """See ``OpponentModel.start_training``; the conditional VAE has a KL weight and its remedies."""
-        c = self.vae_config
+        c = self.config
         if c.omg_inference == "mlp":
-            self.training_config = replace(self.training_config, model_lr=c.vae_lr)
-            super().start_training()
+            self.optimiser = make_optimiser("adam", self.parameters(), c.vae_lr, eps=c.optim_eps)
         else:
             self.optimiser = VAEOptimiser(self, c)
 
@@ -83,14 +83,14 @@ class SubgoalInference(HistoryModel):
         mu, log_var = self.infer(features[counts])
         mu_p, log_var_p = self.prior.encode(targets[counts])
         kl = kl_gaussians(mu, log_var, mu_p, log_var_p)
-        if self.vae_config.omg_inference == "mlp":
+        if self.config.omg_inference == "mlp":
             loss = (mu - mu_p).square().sum(dim=-1).mean()
             norm, kl_loss = self.descend(loss), kl.detach().sum(dim=-1).mean()
             return {"omg_loss": loss.detach(), "omg_kl_loss": kl_loss, "omg_grad_norm": norm}
         decoded = self.decode(sample_gaussian(mu, log_var), self._before(batch, features)[counts])
         states = batch["state"][:, :-1, None].flatten(3).expand(-1, -1, self.info.n_agents, -1)
         now = self.prior.standardised(states[counts])
-        nll = calibrated_nll(decoded, now) if self.vae_config.vae_decoder == "calibrated" else None
+        nll = calibrated_nll(decoded, now) if self.config.vae_decoder == "calibrated" else None
         numbers = self.optimiser.descend(squared_error(decoded, now).mean(), mu, kl, nll)
         return {f"omg_{name.removeprefix('vae_')}": value for name, value in numbers.items()}
 

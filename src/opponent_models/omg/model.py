@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ...components.episode_batch import EpisodeBatch
 from ...components.rollout import Condition, Rollout
 from ...components.schedules import linear
-from ...config.schema import key, read
-from ...opponents.boards import opponents_places
+from ...config.schema import key
 from ...types import ConfigError
-from ..drawing import Drawing, passes
-from ..evaluation import place_hits, rates
 from ..horizon import check_horizon, horizon_is_complete, states_ahead, states_reached, step_shares, steps_to_come
 from ..model import BaseLearner, Targets
 from .inference import InferenceConfig, SubgoalInference
@@ -39,7 +34,7 @@ class OMGConfig(InferenceConfig):
 
 
 class OMGModel(SubgoalInference):
-    """Conditions the policy on a subgoal of the opponents. Arguments: see ``HistoryModel``.
+    """Conditions the policy on a subgoal of the opponents. Arguments: see ``OpponentModel``.
 
     In acting the subgoal is always the inferred one. In training it is a mixture of that and the selected one.
     """
@@ -48,8 +43,7 @@ class OMGModel(SubgoalInference):
 
     def __init__(self, scheme: Any, args: Any) -> None:
         super().__init__(scheme, args)
-        self.config = read(OMGConfig, args)
-        self.places, self.near = opponents_places(self.info, self.subjects)  # indices in the state, two of each
+        self.horizon = self.config.omg_horizon
 
     @classmethod
     def needs_prior(cls, values: Any) -> bool:
@@ -57,13 +51,12 @@ class OMGModel(SubgoalInference):
         return True
 
     def prepare(self, args: Any, base: BaseLearner, steps: int, from_memory: bool) -> None:
-        """See ``OpponentModel.prepare``; loads the prior, which a checkpoint brings where the run starts from one."""
+        """See ``OpponentModel.prepare``. Where the run starts from a checkpoint, that contains the prior."""
         c = self.config
         base.check_goals(by_value=c.omg_selection == "value")
         if from_memory:  # elsewhere subgoals beyond the rollout are nearer ones
-            check_horizon("omg_horizon", c.omg_horizon, steps)
-        lost = c.omg_horizon if from_memory else 1  # the first step counts neither
-        if steps <= lost:
+            check_horizon("omg_horizon", self.horizon, steps)
+        if steps <= (self.horizon if from_memory else 1):  # the first step does not count either
             raise ConfigError(
                 f"rollout_steps: none of the {steps} consecutive steps of a model update counts; raise it or "
                 "model_window, or lower omg_horizon"
@@ -76,21 +69,21 @@ class OMGModel(SubgoalInference):
         """Moves the prior too when parameters are moved to another device."""
         super()._apply(fn, recurse)
         if "prior" in vars(self):
-            self.prior.to(self.fc.weight.device)
+            self.prior.to(str(self.fc.weight.device))
         return self
 
     def targets(self, batch: Rollout, base: BaseLearner) -> Targets:
         """The selected subgoal states s^g_t [E, T, N, S], by the present values of the base learner."""
         c = self.config
-        reached, valid = states_reached(batch), steps_to_come(batch, c.omg_horizon)
+        reached, valid = states_reached(batch), steps_to_come(batch, self.horizon)
         chosen = select(c.omg_selection, c.omg_mode == "optimistic", valid,
                         lambda: self._values(batch, base, reached), self.info.n_agents)  # fmt: skip
-        shares = step_shares("omg_selected_k", chosen, c.omg_horizon)
+        shares = step_shares("omg_selected_k", chosen, self.horizon)
         return Targets(states_ahead(reached, chosen), horizon_is_complete(batch, valid), shares)
 
     def _values(self, batch: Rollout, base: BaseLearner, reached: Tensor) -> Tensor:
         """V(s_t, g) for the prior's mean of each of the next H states: [E, T, N, H]."""
-        ahead = torch.arange(self.config.omg_horizon, device=reached.device).expand(*reached.shape[:2], -1)
+        ahead = torch.arange(self.horizon, device=reached.device).expand(*reached.shape[:2], -1)
         goals, _ = self.prior.encode(states_ahead(reached, ahead))  # [E, T, H, Z]
         return base.goal_values(batch, goals[:, :, None].expand(-1, -1, self.info.n_agents, -1, -1))
 
@@ -136,29 +129,8 @@ class OMGModel(SubgoalInference):
             super().load_training_state(state)
         else:
             self.optimiser.load_state_dict(state["trainer"])
-        self.prior.load_state_dict(state["prior"])
+        self.prior.load_model(state["prior"])
 
-    @torch.no_grad()
-    def evaluate(self, batches: Sequence[EpisodeBatch]) -> dict[str, float]:
-        """How often opponents pass through the place that the inferred subgoal decodes to: see ``evaluation``."""
-        reports = []
-        for batch in batches:
-            goals = self.condition_of(self.features(batch)[:, :, 0])  # the first learner's
-            guess, true = (
-                states[..., self.places] for states in (self.prior.decode(goals), batch["state"].flatten(2))
-            )
-            reports.append(place_hits(guess, true, batch["filled"].squeeze(-1), self.config.omg_horizon, self.near))
-        return rates("omg_hit_ratio", reports)
-
-    @torch.no_grad()
-    def draw(self, batch: EpisodeBatch) -> Drawing:
-        """Where the inferred subgoal decodes each opponent to."""
-        steps, horizon = int(batch["filled"].sum()), self.config.omg_horizon
-        decoded = self.prior.decode(self.condition_of(self.features(batch)[0, :steps, 0]))
-        guess, true = (
-            states[..., self.places].unflatten(-1, (-1, 2)).cpu().numpy()
-            for states in (decoded, batch["state"].flatten(2)[0, :steps])
-        )
-        inferred = np.full((steps, len(self.info.opponents), 2), np.nan)
-        inferred[:, self.subject_indices] = guess
-        return Drawing(passes(true, guess, horizon, self.near), inferred, horizon=horizon)
+    def inferred_places(self, features: Tensor) -> Tensor:
+        """The opponents' places in the state that the inferred subgoal decodes to."""
+        return self.prior.decode(self.condition_of(features))[..., self.places]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,11 @@ from ...types import ConfigError
 from ...utils.errors import reason_of
 
 
-class SubgoalPrior:
-    """A frozen state VAE: p_psi(g | s) and p_omega(s | g). Copies of a model share it.
+class SubgoalPrior(VAETrainer):
+    """A frozen state VAE: ``encode`` is p_psi(g | s), ``decode`` p_omega(s | g). Copies of a model share it.
 
     Args:
-        file: ``vae.th`` of an ``omg_vae`` run, or a pool's prior; None: ``load_state_dict`` will provide it.
+        file: ``vae.th`` of an ``omg_vae`` run, or a pool's prior; None: ``load_model`` will provide it.
         state_dim: S.
         args: the run's; the VAE's shape must be that of the file. The bound of log_var is taken from the file.
 
@@ -28,13 +27,12 @@ class SubgoalPrior:
     """
 
     def __init__(self, file: Path | None, state_dim: int, args: Any) -> None:
-        blocks = getattr(args.env_info, "state_blocks", ())
-        self.trainer = VAETrainer(blocks or state_dim, read(VAEConfig, args))
-        self.trainer.vae.requires_grad_(False)
+        super().__init__(getattr(args.env_info, "state_blocks", ()) or state_dim, read(VAEConfig, args))
+        self.vae.requires_grad_(False)
         if file is None:
             return
         try:
-            self.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+            self.load_model(torch.load(file, map_location="cpu", weights_only=True))
         except (OSError, RuntimeError, KeyError, ValueError) as error:
             raise ConfigError(
                 f"source: {file} is no subgoal prior for this environment, or of another size ({reason_of(error)})"
@@ -43,29 +41,9 @@ class SubgoalPrior:
     def __deepcopy__(self, memo: Any) -> SubgoalPrior:
         return self
 
-    def state_dict(self) -> dict[str, Any]:
-        """The VAE's state."""
-        return self.trainer.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what a frozen VAE needs."""
-        self.trainer.load_model(state)
-
-    def encode(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """States [..., S] -> mean and log-variance of p_psi(g | s), [..., Z] each."""
-        return self.trainer.encode(states)
-
     def standardised(self, states: Tensor) -> Tensor:
         """States in the units in which the VAE was trained."""
-        return self.trainer.features.inputs(states)
-
-    def decode(self, goals: Tensor) -> Tensor:
-        """Subgoals [..., Z] -> states [..., S] in the environment's units, by p_omega(s | g)."""
-        return self.trainer.decode(goals)
-
-    def to(self, device: Any) -> None:
-        """Moves the VAE to another device."""
-        self.trainer.to(str(device))
+        return self.features.inputs(states)
 
 
 def prior_file(source: str) -> Path:
@@ -75,12 +53,10 @@ def prior_file(source: str) -> Path:
         ConfigError: there is none.
     """
     folder = Path(source).expanduser()
-    for name in ("vae.th", "prior.th"):
-        if (folder / name).is_file():
-            return folder / name
-    checkpoints = sorted(folder.glob("checkpoints/*/vae.th"), key=lambda path: int(path.parent.name))
-    if not checkpoints:
-        raise ConfigError(
-            f"source: {source!r} has no subgoal prior; make the pool with prior=RUN, or give a run of omg_vae"
-        )
-    return checkpoints[-1]
+    checkpoints = sorted(folder.glob("checkpoints/*/vae.th"), key=lambda path: -int(path.parent.name))
+    for file in (folder / "vae.th", folder / "prior.th", *checkpoints):
+        if file.is_file():
+            return file
+    raise ConfigError(
+        f"source: {source!r} has no subgoal prior; make the pool with prior=RUN, or give a run of omg_vae"
+    )

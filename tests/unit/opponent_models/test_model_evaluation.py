@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from omarl.opponent_models.evaluation import added, place_hits, rates, steps_to_adapt
+from omarl.opponent_models.evaluation import added, rates, steps_to_adapt
+from omarl.opponent_models.places import place_hits
 
 
 def test_counts_of_episodes_of_different_lengths_are_added():

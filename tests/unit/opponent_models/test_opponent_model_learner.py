@@ -40,7 +40,7 @@ def test_the_condition_along_a_rollout_is_that_of_acting(prior, model, base):
     conditions.clear()
     batch = runner.run()
     acted = torch.stack(conditions[: runner.length], dim=1)
-    learner._condition(batch, 10**6)
+    learner.condition(batch, 10**6)
     torch.testing.assert_close(batch.condition.acting[:, :-1], acted, atol=1e-5, rtol=1e-4)
 
 
@@ -54,7 +54,7 @@ def test_policy_and_model_share_no_gradient(prior, model):
     assert all(torch.equal(a, b) for a, b in zip(frozen, learner.model.parameters(), strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(policy, learner.mac.parameters(), strict=True))
     policy = [p.detach().clone() for p in learner.mac.parameters()]
-    prior_vae = learner.model.prior.trainer.vae if model == "omg" else torch.nn.Module()
+    prior_vae = learner.model.prior.vae if model == "omg" else torch.nn.Module()
     vae = [p.detach().clone() for p in prior_vae.parameters()]
     update(learner, batch, targets.values)
     assert all(torch.equal(a, b) for a, b in zip(policy, learner.mac.parameters(), strict=True))
@@ -215,7 +215,7 @@ def test_the_policy_is_trained_under_the_condition_that_it_acted_under(prior, mo
     runner, learner = parts(prior, model, condition_at=place)
     learner.train(runner.run(), runner.t_env, 0)
     batch, acted = outputs_in_acting(runner)
-    learner._condition(batch, 10**6)
+    learner.condition(batch, 10**6)
     with torch.no_grad():
         torch.testing.assert_close(learner.mac.unroll(batch)[:, :-1], acted, atol=1e-5, rtol=1e-4)
         features = learner.mac.features(batch)
@@ -251,12 +251,12 @@ def test_subgoals_of_rollouts_from_memory_are_selected_by_value(prior, base):
 def test_a_checkpoint_contains_the_prior(prior, tmp_path, tau):
     _, learner = parts(prior, model_tau=tau)
     _, other = parts(tmp_path / "nowhere", checkpoint_path="a run", model_tau=tau)
-    learner.model.prior.trainer.vae.limit = 3.0
+    learner.model.prior.vae.limit = 3.0
     other.load_state_dict(learner.state_dict())
-    states = torch.randn(5, learner.model.prior.trainer.vae.encoder[0].in_features)
+    states = torch.randn(5, learner.model.prior.vae.encoder[0].in_features)
     for mine, its in zip(learner.model.prior.encode(states), other.model.prior.encode(states), strict=True):
         assert torch.equal(mine, its)
-    assert not any(p.requires_grad for p in other.model.prior.trainer.vae.parameters())
+    assert not any(p.requires_grad for p in other.model.prior.vae.parameters())
     assert other.trained.prior is other.model.prior
 
 

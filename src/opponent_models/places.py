@@ -1,0 +1,95 @@
+"""Opponent models that infer a place to come for each opponent: how often it is right, and its drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..components.episode_batch import EpisodeBatch
+from ..opponents.boards import opponents_places
+from .evaluation import Counts, Drawing, rates
+from .model import OpponentModel
+
+
+class PlaceInference(OpponentModel):
+    """Infers where each opponent will be within a horizon. Arguments: see ``OpponentModel``.
+
+    Attributes:
+        places: indices in the state of the subjects' places, 2 M; empty where the state does not contain them.
+        near: the largest distance, on each axis, at which two positions count as the same place.
+        horizon: H.
+    """
+
+    horizon: int
+
+    def __init__(self, scheme: Any, args: Any) -> None:
+        super().__init__(scheme, args)
+        self.places, self.near = opponents_places(self.info, self.subjects)
+
+    def inferred_places(self, features: Tensor) -> Tensor:
+        """Features [..., W] -> the place inferred for each subject, [..., 2 M], without gradient."""
+        raise NotImplementedError
+
+    def odds(self, features: Tensor) -> Tensor | None:
+        """Features [..., W] -> all places and their probabilities, [..., K, 3], where the model has some."""
+        return None
+
+    @torch.no_grad()
+    def evaluate(self, batches: Sequence[EpisodeBatch]) -> dict[str, float]:
+        """How often opponents pass through the places that are inferred for them: see ``place_hits``."""
+        reports = []
+        for batch in batches:
+            guess = self.inferred_places(self.features(batch)[:, :, 0])
+            true, filled = batch["state"].flatten(2)[..., self.places], batch["filled"].squeeze(-1)
+            reports.append(place_hits(guess, true, filled, self.horizon, self.near))
+        return rates("omg_hit_ratio", reports)
+
+    @torch.no_grad()
+    def draw(self, batch: EpisodeBatch) -> Drawing:
+        """The inferred places, their probabilities, and whether the opponents pass through them."""
+        steps = int(batch["filled"].sum())
+        features = self.features(batch)[0, :steps, 0]
+        true = batch["state"].flatten(2)[0, :steps, self.places]
+        guess, way = (each.unflatten(-1, (-1, 2)).cpu().numpy() for each in (self.inferred_places(features), true))
+        inferred = np.full((steps, len(self.info.opponents), 2), np.nan)
+        inferred[:, self.subject_indices] = guess
+        odds = self.odds(features)
+        captions = [_passes(way[t + 1 : t + 1 + self.horizon], guess[t], self.near) for t in range(steps)]
+        return Drawing(captions, inferred, None if odds is None else odds.cpu().numpy(), self.horizon)
+
+
+def _passes(way: NDArray[Any], guess: NDArray[Any], near: float) -> str:
+    """Whether opponents pass through places [M, 2] on their way [H, M, 2]."""
+    there = (np.abs(way - guess) <= near).all(axis=(1, 2))
+    return f"passes there in {there.argmax() + 1}" if there.any() else "does not pass there"
+
+
+def place_hits(guess: Tensor, true: Tensor, filled: Tensor, horizon: int, near: float) -> Counts:
+    """How often opponents pass within ``horizon`` steps through the places inferred for them.
+
+    Args:
+        guess, true: [B, T+1, 2 M], the inferred places and where the opponents are.
+        filled: [B, T+1], 1 on real steps.
+        horizon, near: see ``PlaceInference``.
+
+    Returns:
+        [T + 1 - H]: ``hits``, the share of an episode's M opponents that pass, summed over episodes; ``chance``,
+        the same for places inferred in other episodes; ``count``, of episodes with a full horizon ahead. {} where
+        there is no place, no second episode, or no step with a horizon.
+    """
+    steps = guess.shape[1] - horizon
+    if not guess.shape[2] or len(guess) < 2 or steps < 1:
+        return {}
+    found = {name: torch.zeros(steps) for name in ("hits", "chance", "count")}
+    for t in range(steps):
+        ahead, is_full = true[:, t + 1 : t + 1 + horizon], filled[:, t + horizon] > 0
+        for name, place in (("hits", guess[:, t]), ("chance", guess[:, t].roll(1, dims=0))):
+            close = ((ahead - place[:, None]).abs() <= near).unflatten(-1, (-1, 2)).all(dim=-1)  # [B, H, M]
+            found[name][t] = (close.any(dim=1).float().mean(dim=-1) * is_full).sum()
+        found["count"][t] = is_full.sum()
+    return found
