@@ -97,7 +97,7 @@ def suggest(name: str, known: list[str]) -> str:
 @cache
 def warn_renamed(old: str, new: str, where: str) -> None:
     """Tells the user, once in a process, that a name has changed."""
-    log.warning("%s is now called %s (%s). The old name works until the next release.", old, new, where)
+    log.warning("%s is now %s; the old name works until the next release (%s)", old, new, where)
 
 
 def current_name(kind: str, name: Any) -> Any:

@@ -105,10 +105,10 @@ def complete(layers: Layers, root: type, read_elsewhere: Collection[str] = ()) -
     Raises:
         ConfigError: one line naming the key, where it was set, and the nearest valid key.
     """
-    layers = _with_named_model(layers)
-    schema = collect(root, layers.values)
-    given = _with_new_names(layers, schema)
-    full = Layers(schema.defaults(), dict(given.source), set(given.by_user), given.renamed)
+    named = _with_named_model(layers)
+    schema = collect(root, named.values)
+    given = _with_new_names(named, schema)
+    full = Layers(schema.defaults(), dict(given.source), set(given.by_user), dict(given.renamed))
     for name, value in given.values.items():
         source = given.source[name]
         if name in schema.declarations:
@@ -123,10 +123,19 @@ def complete(layers: Layers, root: type, read_elsewhere: Collection[str] = ()) -
             raise ConfigError(_unknown(name, source, [*schema.declarations, *read_elsewhere]))
         elif schema.undeclared or name in HOSTS_KEYS:
             full.values[name] = value
-    left_out = [name for name in given.values if name not in full.values and given.source[name].endswith(STORED)]
-    if unknown := [name for name in left_out if not owners_elsewhere(name)]:
-        log.warning("This version does not know these keys of the checkpoint: %s", ", ".join(unknown))
+    _report_checkpoint(layers, given, full)
     return full
+
+
+def _report_checkpoint(layers: Layers, given: Layers, full: Layers) -> None:
+    """Two warnings at most: a checkpoint's old names, and its keys that this version does not know."""
+    stored = {name for name, source in layers.source.items() if source.endswith(STORED)}
+    old = [f"{name} (now {given.renamed[name]})" for name in given.renamed if name in stored]
+    unknown = [name for name in given.values if name in stored - full.values.keys() and not owners_elsewhere(name)]
+    if old:
+        log.warning("the checkpoint uses old names of keys: %s", ", ".join(old))
+    if unknown:
+        log.warning("the checkpoint has keys that this version does not know: %s", ", ".join(unknown))
 
 
 def complete_all(several: Sequence[Layers], root: type) -> list[Layers]:
@@ -147,7 +156,8 @@ def _with_named_model(layers: Layers) -> Layers:
     found = Layers(dict(layers.values), dict(layers.source), set(layers.by_user))
     latents, source = found.values.pop("omg_latents"), found.source.pop("omg_latents")
     model = "place_prediction" if latents == "categorical" else "omg"
-    warn_renamed(f"omg_latents={latents}", f"opponent_model={model}", source)
+    if not source.endswith(STORED):
+        warn_renamed(f"omg_latents={latents}", f"opponent_model={model}", source)
     found.values["opponent_model"], found.source["opponent_model"] = model, source
     found.renamed["omg_latents"] = "opponent_model"
     if "omg_latents" in found.by_user:
@@ -165,7 +175,8 @@ def _with_new_names(layers: Layers, schema: Schema) -> Layers:
             continue  # it is a key of another part of the run, or a file of ours sets it for a part not in use
         if layers.source.get(new) == source and old in layers.by_user:
             raise ConfigError(f"{old}: the old name of {new}, which is set as well; keep {new} ({source})")
-        warn_renamed(old, new, source)
+        if not source.endswith(STORED):
+            warn_renamed(old, new, source)
         found.renamed[old] = new
         value = found.values.pop(old)
         del found.source[old]

@@ -24,11 +24,7 @@ class ModelMACConfig(BasicMACConfig):
     condition_at: Literal["head", "input"] = key(
         "head", help="where the policy is given the condition: at its head, or at its input too"
     )
-    opponent_model: str | None = key(
-        None,
-        component="opponent_model",
-        help="liam, naive, omg, place_prediction, object_prediction, or one's own; none: no model",
-    )
+    opponent_model: str | None = key(None, component="opponent_model", help="the opponent model; None: none")
 
 
 class ModelMAC(BasicMAC):

@@ -28,14 +28,14 @@ class OpponentModelLearnerConfig(BaseLearnerKeys, PoolKeys, RolloutKeys):
     """Keys of ``learner: opponent_model_learner``; those of the base learner and of the model join them."""
 
     base_learner: str = new_default(BaseLearnerKeys, "base_learner", "ppo_learner")
-    model_epochs: int = key(1, low=1, help="the model's passes over each rollout")
-    model_minibatches: int = key(4, low=1, help="its updates of each pass")
-    model_memory: int = key(1, low=1, help="rollouts kept for its updates, the newest included")
-    model_window: int = key(1, low=1, help="consecutive rollouts of each update")
+    model_epochs: int = key(1, low=1, help="passes of the model over each rollout")
+    model_minibatches: int = key(4, low=1, help="updates of the model in each pass")
+    model_memory: int = key(1, low=1, help="rollouts kept for the model's updates, the newest included")
+    model_window: int = key(1, low=1, help="consecutive rollouts in each update of the model")
     model_tau: float = key(
         1.0, above=0, high=1, help="share by which the model that acts moves to the trained one at each update"
     )
-    source: str = key("", help="of the prior, and of opponents without pool: an omg_vae run, or a pool")
+    source: str = key("", help="an omg_vae run or a pool: gives the subgoal prior and, without pool, the opponents")
 
 
 class OpponentModelLearner:

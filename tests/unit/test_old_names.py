@@ -55,8 +55,8 @@ def test_an_old_key_on_the_command_line_sets_the_new_one(lines):
     assert {"model_lr", "model_rate"} <= layers.by_user and "vae_lr" not in layers.by_user
     assert argv[-2:] == ["model_lr=0.5", "model_rate=2"]  # what Sacred reads and records
     assert sorted(lines()) == [
-        "old_rate is now called model_rate (command line). The old name works until the next release.",
-        "vae_lr is now called model_lr (command line). The old name works until the next release.",
+        "old_rate is now model_rate; the old name works until the next release (command line)",
+        "vae_lr is now model_lr; the old name works until the next release (command line)",
     ]
 
 
@@ -99,8 +99,8 @@ def test_a_checkpoint_with_old_and_removed_keys_loads(tmp_path, lines):
     found = checkpoint(tmp_path, learner=LEARNER.partition("=")[2], vae_lr=0.5, vae_mu_l2=0.0, removed_key=3)
     assert found.values["model_lr"] == 0.5 and "removed_key" not in found.values
     assert lines() == [
-        f"vae_lr is now called model_lr ({tmp_path}/config.json). The old name works until the next release.",
-        "This version does not know these keys of the checkpoint: removed_key",
+        "the checkpoint uses old names of keys: vae_lr (now model_lr)",
+        "the checkpoint has keys that this version does not know: removed_key",
     ]
 
 
@@ -122,7 +122,7 @@ def test_old_names_of_parts(monkeypatch, tmp_path, lines):
     assert configuration(argv).values["learner"] == "q_learner" and argv[-1] == "learner=q_learner"
     assert checkpoint(tmp_path, learner="queue_learner").values["learner"] == "q_learner"
     assert resolve("learner", "queue_learner") is resolve("learner", "q_learner")
-    assert lines() == ["queue_learner is now called q_learner (learner). The old name works until the next release."]
+    assert lines() == ["queue_learner is now q_learner; the old name works until the next release (learner)"]
 
 
 def test_old_names_of_configurations(monkeypatch, tmp_path, lines):
@@ -133,8 +133,8 @@ def test_old_names_of_configurations(monkeypatch, tmp_path, lines):
     assert configured("--config=independent", "--env-config=tag").values == new
     assert configured(f"--config={tmp_path}/mine.yaml", "--env-config=simple_tag").values == new
     assert lines() == [
-        "tag is now called simple_tag (--env-config). The old name works until the next release.",
-        "independent is now called iql (--config). The old name works until the next release.",
+        "tag is now simple_tag; the old name works until the next release (--env-config)",
+        "independent is now iql; the old name works until the next release (--config)",
     ]
 
 
@@ -151,8 +151,8 @@ def test_omg_latents_is_the_old_way_to_choose_a_model(tmp_path, lines, latents, 
     found = configuration(argv)
     assert found.values["opponent_model"] == model and "omg_latents" not in found.values
     assert argv[-1] == f"opponent_model={model}"
-    assert lines() == [f"omg_latents={latents} is now called opponent_model={model} (command line). "
-                       "The old name works until the next release."]  # fmt: skip
+    change = f"omg_latents={latents} is now opponent_model={model}"
+    assert lines() == [f"{change}; the old name works until the next release (command line)"]
 
 
 def test_a_checkpoint_of_omg_categorical_is_one_of_place_prediction(tmp_path):
@@ -168,6 +168,6 @@ def test_a_checkpoint_of_omg_categorical_is_one_of_place_prediction(tmp_path):
 @pytest.mark.parametrize("algorithm", ["liam", "naive_om", "object_prediction"])
 def test_opponent_models_that_are_no_vaes_accept_vae_lr(lines, algorithm):
     assert configured(f"--config={algorithm}", "with", "vae_lr=0.25").values["model_lr"] == 0.25
-    assert lines() == ["vae_lr is now called model_lr (command line). The old name works until the next release."]
+    assert lines() == ["vae_lr is now model_lr; the old name works until the next release (command line)"]
     with pytest.raises(ConfigError, match="vae_mu_l2: no part of this run reads it"):
         configured(f"--config={algorithm}", "with", "vae_mu_l2=0.1")

@@ -24,13 +24,14 @@ from .selector import select
 class OMGConfig(InferenceConfig):
     """Keys of ``opponent_model: omg``."""
 
-    omg_mode: Literal["optimistic", "conservative"] = key("optimistic", help="friends, or foes")
-    omg_horizon: int = key(5, low=1, help="H: subgoals are states of the next so many steps")
-    omg_selection: Literal["value", "random", "next", "third"] = key("value", help="which of those")
+    omg_mode: Literal["optimistic", "conservative"] = key("optimistic", help="select the highest or lowest value")
+    omg_horizon: int = key(5, low=1, help="H: subgoals are states of the next H steps")
+    omg_selection: Literal["value", "random", "next", "third"] = key("value", help="how one of these is selected")
     omg_input: Literal["mixture", "inferred", "prior"] = key(
-        "mixture", help="the subgoal that the policy trains under; prior: the selected one"
+        "mixture",
+        help="the subgoal in training: a mixture, the inferred one, or (prior) the selected one",
     )
-    omg_anneal_time: int = key(200_000, low=0, help="steps over which the mixture turns to the inferred subgoal")
+    omg_anneal_time: int = key(200_000, low=0, help="environment steps until the mixture is the inferred subgoal")
 
 
 class OMGModel(SubgoalInference):
