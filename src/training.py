@@ -82,7 +82,7 @@ class Training:
         folder = find_checkpoint(self.config.checkpoint_path, self.config.load_step)
         state = load_checkpoint(folder, self.parts.learner)
         if state["t_env"] >= self.config.t_max:
-            raise ConfigError(f"t_max: {folder} stands at step {state['t_env']} already; give a larger t_max")
+            raise ConfigError(f"t_max: {folder} has already reached step {state['t_env']}; give a larger t_max")
         self.updates = state["updates"]
         self.parts.runner.t_env, self.parts.runner.episodes = state["t_env"], state["episodes"]
         set_rng_state(state["rng"])

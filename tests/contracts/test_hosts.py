@@ -1,4 +1,4 @@
-"""What our learner may count on in a host, and no more: doubles of PyMARL's and EPyMARL's batch, logger, learner."""
+"""The VAE learner in hosts: test doubles offer only what PyMARL's and EPyMARL's batch, logger and learner offer."""
 
 import logging
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ B, T, N, S, U = 8, 6, 2, 5, 3
 
 
 class HostBatch:
-    """PyMARL's EpisodeBatch as learners use it: keys of its scheme, no ``truncated``, no ``agent_mask``.
+    """PyMARL's EpisodeBatch as learners use it, without the keys ``truncated`` and ``agent_mask``.
 
     ``filled`` is an integer in pymarl; rewards are [B, T, 1] there and [B, T, N] in EPyMARL.
     """
@@ -32,18 +32,18 @@ class HostBatch:
 
 
 class HostLogger:
-    """EPyMARL's Logger: knows nothing of spreads."""
+    """EPyMARL's Logger, which has no standard deviations."""
 
     def __init__(self):
         self.console_logger, self.stats = logging.getLogger("host"), {}
 
     def log_stat(self, key, value, t, to_sacred=True):
-        assert isinstance(value, float | int), key  # Sacred's JSON takes no tensors
+        assert isinstance(value, float | int), key  # Sacred's JSON cannot contain tensors
         self.stats.setdefault(key, []).append((t, value))
 
 
 class HostLearner:
-    """A host's learner: its own ``state_dict`` it has not."""
+    """A host's learner, which has no ``state_dict``."""
 
     def __init__(self, mac, scheme, logger, args):
         self.mac, self.args, self.seen, self.saved = mac, args, [], []
@@ -63,7 +63,7 @@ class HostLearner:
 
 @pytest.mark.parametrize("as_dict", [False, True])
 @pytest.mark.parametrize("rewards", [1, N])
-def test_the_learner_lives_in_a_host(tmp_path, as_dict, rewards):
+def test_the_vae_learner_works_in_a_host(tmp_path, as_dict, rewards):
     torch.manual_seed(0)
     values = {"base_learner": "contracts.test_hosts:HostLearner", "n_agents": N, "n_actions": U, "lr": 1e-3,
               "learner_log_interval": 100, "vae_lr": 3e-3, "vae_alpha_ramp": 20, "vae_hidden_dim": 32,
@@ -78,7 +78,7 @@ def test_the_learner_lives_in_a_host(tmp_path, as_dict, rewards):
     assert len(learner.base.seen) == 200 and learner.base.seen[7] == (batch, 70, 7)
     recon = logger.stats["vae_recon_loss"]
     assert [t for t, _ in recon] == list(range(100, 2000, 100))
-    assert recon[-1][1] < 0.5 * recon[0][1] and recon[0][1] < 10  # padding of a million would show
+    assert recon[-1][1] < 0.5 * recon[0][1] and recon[0][1] < 10  # padding has the value 1e6 and would raise the loss
     assert {"vae_kl_loss", "vae_loss", "vae_alpha", "vae_grad_norm"} <= set(logger.stats)
     learner.save_models(str(tmp_path))
     learner.load_models(str(tmp_path))
@@ -86,7 +86,7 @@ def test_the_learner_lives_in_a_host(tmp_path, as_dict, rewards):
 
 
 def test_a_hosts_learner_is_restored_from_its_own_files(tmp_path):
-    """It has no ``state_dict``: what ``save_models`` wrote must be read, or evaluate would test fresh agents."""
+    """Without ``state_dict``, the files of ``save_models`` must be read; otherwise untrained agents are evaluated."""
     values = {"base_learner": "contracts.test_hosts:HostLearner", "n_agents": N, "n_actions": U}
     learners = [
         OMGVAELearner(None, {"state": {"vshape": S}}, HostLogger(), SimpleNamespace(**values)) for _ in range(2)

@@ -1,4 +1,4 @@
-"""main.py as a user types it."""
+"""Runs main.py as a command."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VOLATILE = ("wall_s", "steps_per_second")
 
 @dataclass
 class Result:
-    """What a command left behind."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -28,21 +28,21 @@ class Result:
 
     @property
     def run(self) -> Path:
-        """The one run directory."""
+        """The folder of the only run."""
         (folder,) = [p.parent for p in self.results.glob("sacred/*/*/*/run.json")]
         return folder
 
     def lines(self) -> list[dict[str, Any]]:
-        """metrics.jsonl."""
+        """The records of metrics.jsonl."""
         return [json.loads(line) for line in (self.run / "metrics.jsonl").read_text().splitlines()]
 
     def steady(self) -> list[dict[str, Any]]:
-        """metrics.jsonl without what the clock says."""
+        """The records of metrics.jsonl without times."""
         return [{k: v for k, v in line.items() if k not in VOLATILE} for line in self.lines()]
 
 
 def command(words: list[str], results: Path, results_key: bool = True) -> list[str]:
-    """The command line, with results under ``results``."""
+    """The command line, with results in ``results``."""
     asks = words[0] in ("help", "-h", "--help") or not results_key
     tail = [] if asks else [*([] if "with" in words else ["with"]), f"local_results_path={results}"]
     return [sys.executable, "main.py", *words, *tail]
@@ -53,7 +53,7 @@ def environment() -> dict[str, str]:
 
 
 def main(words: list[str], results: Path, cwd: Path = ROOT, results_key: bool = True, **more: Any) -> Result:
-    """Runs it to its end."""
+    """Runs a command to its end."""
     line = command(words, results, results_key)
     line[1] = str(ROOT / "main.py")
     done = subprocess.run(
@@ -63,7 +63,7 @@ def main(words: list[str], results: Path, cwd: Path = ROOT, results_key: bool = 
 
 
 def error_of(result: Result) -> str:
-    """The one line that a refused command ends with."""
+    """The error line of a refused command."""
     assert result.code == 1, result.err
     assert "Traceback" not in result.err + result.out, result.err
     (line,) = [text for text in result.err.splitlines() if text.startswith("error: ")]

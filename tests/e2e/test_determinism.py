@@ -1,4 +1,4 @@
-"""Same seed, same numbers, bit for bit, however many workers step the environments."""
+"""Runs with the same seed log identical metrics for any number of environment workers."""
 
 import pytest
 from e2e.command import SMALL, main
@@ -16,11 +16,11 @@ def one_worker(tmp_path_factory):
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
-def test_same_seed_same_numbers(one_worker, tmp_path, workers):
+def test_the_same_seed_gives_identical_metrics(one_worker, tmp_path, workers):
     assert run(tmp_path, "b", "seed=5", f"env_workers={workers}") == one_worker
 
 
-def test_other_seed_other_run(one_worker, tmp_path):
+def test_another_seed_gives_other_metrics(one_worker, tmp_path):
     other = run(tmp_path, "c", "seed=6", "env_workers=1")
     assert len(other) == len(one_worker)
     assert all(a != b for a, b in zip(other, one_worker, strict=True))

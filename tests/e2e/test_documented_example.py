@@ -1,4 +1,4 @@
-"""The example of docs/vae-anywhere.md, as it stands there."""
+"""The example of docs/vae-anywhere.md, executed unchanged."""
 
 import ast
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_loop_that_collects_trains_and_discards_gives_what_the_page_says(tmp_path):
+def test_the_example_gives_the_documented_result(tmp_path):
     page = (ROOT / "docs" / "vae-anywhere.md").read_text()
     code = re.search(r"```python\n(.*?)```", page, re.S)[1]
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)

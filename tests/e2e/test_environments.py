@@ -1,4 +1,4 @@
-"""The same command on environments of different nature, and with parts from outside."""
+"""Runs on environments of different kinds, and with external parts."""
 
 import pytest
 from e2e.command import SMALL, error_of, main
@@ -14,7 +14,7 @@ ENVIRONMENTS = {
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_runs(name, tmp_path):
+def test_a_short_run_on_each_environment(name, tmp_path):
     words = [f"--env-config={name}", "with", *SMALL, "t_max=600", "batch_size=4", *ENVIRONMENTS[name]]
     result = main(["--config=omg_vae", *words], tmp_path)
     assert result.code == 0, result.err
@@ -24,14 +24,14 @@ def test_runs(name, tmp_path):
     assert losses and None not in losses
 
 
-def test_a_gymnasium_id_needs_no_further_word(tmp_path):
+def test_a_gymnasium_id_needs_no_further_setting(tmp_path):
     words = ["env_args.key=lbforaging:Foraging-8x8-2p-3f-v3", *SMALL, "t_max=400"]
     result = main(["--config=omg_vae", "with", *words], tmp_path)
     assert result.code == 0, result.err
     assert "omg_vae on lbforaging:Foraging-8x8-2p-3f-v3 (Gymnasium: 2 agent)" in result.err
 
 
-def test_turn_based_games_play_under_a_turn_mask(tmp_path):
+def test_turn_based_games_have_a_turn_mask(tmp_path):
     words = ["env_args.key=pettingzoo.classic.tictactoe_v3", "env_args.episode_limit=10", *SMALL, "t_max=400"]
     (tmp_path / "env.yaml").write_text("env: pettingzoo\n")
     result = main(["--config=omg_vae", f"--env-config={tmp_path}/env.yaml", "with", *words], tmp_path)
@@ -41,7 +41,7 @@ def test_turn_based_games_play_under_a_turn_mask(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_environment_learner_and_controller_from_outside(tmp_path, workers):
+def test_external_environment_learner_and_controller(tmp_path, workers):
     (tmp_path / "corridor.yaml").write_text("env: tests.outside:Corridor\n")
     (tmp_path / "plain.yaml").write_text("name: plain\nlearner: tests.outside:CountingLearner\nmy_scale: 2.0\n")
     result = main(
@@ -54,7 +54,7 @@ def test_environment_learner_and_controller_from_outside(tmp_path, workers):
     assert sum("counted_reward" in line for line in result.lines()) >= 5
 
 
-def test_the_vae_learner_composes_a_base_learner_and_a_controller_from_outside(tmp_path):
+def test_the_vae_learner_works_with_an_external_base_learner_and_controller(tmp_path):
     (tmp_path / "corridor.yaml").write_text("env: tests.outside:Corridor\n")
     result = main(
         ["--config=omg_vae", f"--env-config={tmp_path}/corridor.yaml", "with", "mac=tests.outside:MemoryMAC",
@@ -78,7 +78,7 @@ def test_the_vae_learner_composes_a_base_learner_and_a_controller_from_outside(t
         (["env_args.continuous_actions=True"], "continuous"),
     ],
 )
-def test_bad_environments_are_one_line(words, expected, tmp_path):
+def test_invalid_environments_give_a_one_line_error(words, expected, tmp_path):
     assert expected in error_of(main(["--config=omg_vae", "with", *words], tmp_path))
 
 
@@ -86,7 +86,7 @@ def test_bad_environments_are_one_line(words, expected, tmp_path):
     ("fault", "expected"), [("raise", "the floor gave way"), ("nan", "not finite (NaN or infinity)")]
 )
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_environment_that_goes_wrong_keeps_what_was_logged(fault, expected, workers, tmp_path):
+def test_a_failing_environment_ends_the_run_and_keeps_the_metrics(fault, expected, workers, tmp_path):
     (tmp_path / "env.yaml").write_text(f"env: tests.outside:Corridor\nenv_args: {{fault: {fault}}}\n")
     result = main(
         [

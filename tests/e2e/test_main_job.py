@@ -1,4 +1,4 @@
-"""The main job and what it leaves behind."""
+"""The default run: its files, metrics, evaluation, resumption and interruption."""
 
 import json
 import re
@@ -24,7 +24,7 @@ def default_run(tmp_path_factory):
     return result
 
 
-def test_the_layout_is_epymarls_with_our_files_beside(default_run):
+def test_the_run_folder_has_epymarls_layout_and_omarls_files(default_run):
     run = default_run.run
     assert run.relative_to(default_run.results).parts[:4] == ("sacred", "omg_vae", "mpe2.simple_tag_v3", "1")
     for name in ("config.json", "run.json", "metrics.json", "cout.txt", "metrics.jsonl", "curves.png"):
@@ -38,7 +38,7 @@ def test_the_layout_is_epymarls_with_our_files_beside(default_run):
     assert saved == {"agent.th", "opt.th", "vae.th", "run.th", "config.json"}
 
 
-def test_every_metric_is_there_with_its_spread_at_the_log_interval(default_run):
+def test_every_metric_is_logged_with_its_statistics_at_the_log_interval(default_run):
     lines = default_run.lines()
     for name in PER_UPDATE:
         logged = [line["t_env"] for line in lines if name in line]
@@ -61,7 +61,7 @@ def test_return_mean_is_the_sum_over_agents(default_run):
             assert len(agents) == 4 and sum(agents) == pytest.approx(line["return_mean"], abs=1e-6)
 
 
-def test_sacred_mirrors_the_same_numbers_as_plain_floats(default_run):
+def test_sacred_has_the_same_metrics_as_plain_floats(default_run):
     mirror = json.loads((default_run.run / "metrics.json").read_text())
     for name in ("vae_kl_loss", "return_mean", "test_return_mean"):
         ours = [(line["t_env"], line[name]) for line in default_run.lines() if name in line]
@@ -70,7 +70,7 @@ def test_sacred_mirrors_the_same_numbers_as_plain_floats(default_run):
     assert not (default_run.run / "info.json").exists()
 
 
-def test_the_user_is_told_where_the_run_is_and_what_came_out(default_run):
+def test_the_console_states_the_run_folder_and_the_results(default_run):
     told = (default_run.run / "cout.txt").read_text()
     for text in (
         "run directory: ",
@@ -82,10 +82,10 @@ def test_the_user_is_told_where_the_run_is_and_what_came_out(default_run):
         "learner: loss ",
     ):
         assert text in told, text
-    assert "optim_alpha" not in told  # the user did not ask for it
+    assert "optim_alpha" not in told  # the user did not set it
 
 
-def test_every_test_episode_is_kept(default_run):
+def test_every_test_episode_is_recorded(default_run):
     kept = [json.loads(line) for line in (default_run.run / "test_episodes.jsonl").read_text().splitlines()]
     logged = [line for line in default_run.lines() if "test_return_mean" in line]
     assert [line["t_env"] for line in kept] == [line["t_env"] for line in logged] and len(kept) > 1
@@ -111,20 +111,20 @@ def test_evaluate_loads_agents_and_vae(default_run, tmp_path):
     assert float(mean) == pytest.approx(joint.mean(), rel=1e-3)
     assert float(error) == pytest.approx(joint.std(ddof=1) / 8**0.5, rel=0.05)
     assert re.search(r"test_return_mean/agent_0 +-?[\d.]+ ± \S+\n", result.out)
-    assert not (default_run.results / "x" / "sacred").exists()  # an evaluation is no run
+    assert not (default_run.results / "x" / "sacred").exists()  # an evaluation creates no run
     again = main(
         ["with", "evaluate=True", f"checkpoint_path={default_run.run}", "test_nepisode=8"], default_run.results / "y"
     )
     assert again.code == 0, again.err
     (folder,) = (default_run.run / "checkpoints").iterdir()
     assert json.loads((folder / "evaluation.json").read_text())["episode_returns"] == stored["episode_returns"]
-    moved = shutil.copytree(folder, tmp_path / "moved")  # the same games, wherever it lies
+    moved = shutil.copytree(folder, tmp_path / "moved")  # the same episodes from another folder
     (moved / "evaluation.json").unlink()
     main(["evaluate", "with", f"checkpoint_path={moved}", "test_nepisode=8"], tmp_path)
     assert json.loads((moved / "evaluation.json").read_text())["episode_returns"] == stored["episode_returns"]
 
 
-def test_a_run_goes_on_from_a_checkpoint(default_run, tmp_path):
+def test_a_run_resumes_from_a_checkpoint(default_run, tmp_path):
     result = main(["with", f"checkpoint_path={default_run.run}", "t_max=1600"], tmp_path)
     assert result.code == 0, result.err
     steps = [line["t_env"] for line in result.lines()]
@@ -132,7 +132,7 @@ def test_a_run_goes_on_from_a_checkpoint(default_run, tmp_path):
     assert "resumed from" in result.err
 
 
-def test_iql_trains_the_same_agents_without_the_vae(default_run, tmp_path):
+def test_iql_trains_the_same_agents_as_omg_vae(default_run, tmp_path):
     small = [word for word in SMALL if not word.startswith("vae")]
     result = main(["--config=iql", "with", "seed=3", *small], tmp_path)
     assert result.code == 0, result.err
@@ -143,7 +143,7 @@ def test_iql_trains_the_same_agents_without_the_vae(default_run, tmp_path):
 
 
 @pytest.mark.parametrize("words", [["print_config"], ["help"], ["--help"], ["help", "train"], ["print_dependencies"]])
-def test_sacreds_own_questions_make_no_run(words, tmp_path):
+def test_sacreds_commands_create_no_run(words, tmp_path):
     result = main(words, tmp_path)
     assert result.code == 0, result.err
     assert "Traceback" not in result.err
@@ -155,7 +155,7 @@ def test_sacreds_own_questions_make_no_run(words, tmp_path):
         assert "omg_vae_alpha = 0.01" in result.out
 
 
-def test_sacreds_own_options(tmp_path):
+def test_sacreds_options_work(tmp_path):
     results, extra = tmp_path / "r", tmp_path / "f"
     result = main(
         [
@@ -187,7 +187,7 @@ def test_unobserved_runs_leave_no_files(tmp_path):
 
 
 def start(line):
-    """A command in the foreground, wherever the tests run: a shell's background jobs ignore SIGINT."""
+    """Starts a command in the foreground, because background jobs of a shell ignore SIGINT."""
 
     def foreground():
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -198,7 +198,7 @@ def start(line):
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_and_a_schedulers_end_keep_what_was_logged_and_draw_it(ending, tmp_path):
+def test_an_interrupted_run_keeps_its_metrics_and_draws_them(ending, tmp_path):
     line = command(["--config=omg_vae", "with", *SMALL, "t_max=1000000"], tmp_path)
     process = start(line)
     deadline = time.time() + 120
@@ -220,7 +220,7 @@ def test_ctrl_c_and_a_schedulers_end_keep_what_was_logged_and_draw_it(ending, tm
 
 
 @pytest.mark.parametrize("after", [0.3, 1.5])
-def test_ctrl_c_before_the_run_has_begun_is_quiet(after, tmp_path):
+def test_ctrl_c_before_the_start_gives_no_traceback(after, tmp_path):
     line = command(["--config=omg_vae", "with", *SMALL], tmp_path)
     process = start(line)
     time.sleep(after)
@@ -229,24 +229,24 @@ def test_ctrl_c_before_the_run_has_begun_is_quiet(after, tmp_path):
     assert process.returncode in (130, -signal.SIGINT) and "omarl" not in err.replace(str(ROOT), ""), err
 
 
-def test_a_full_disk_is_one_line_and_keeps_what_fitted(tmp_path):
+def test_a_full_disk_gives_a_one_line_error_and_keeps_complete_lines(tmp_path):
     def small_files():
         resource.setrlimit(resource.RLIMIT_FSIZE, (25_000, 25_000))
 
     result = main(["--config=omg_vae", "with", *SMALL, "use_tensorboard=False"], tmp_path, preexec_fn=small_files)
     assert "cannot write" in error_of(result)
-    lines = result.lines()  # every one of them whole
+    lines = result.lines()  # all complete
     assert lines and not list(result.run.rglob("*.tmp"))
 
 
-def test_a_place_that_cannot_be_written_starts_nothing(tmp_path):
+def test_a_folder_that_cannot_be_written_stops_the_run_at_the_start(tmp_path):
     (tmp_path / "file").write_text("")
     assert "local_results_path: cannot write into" in error_of(
         main(["--config=iql", "-c", "note"], tmp_path / "file")
     )
 
 
-def test_missing_package_says_what_to_install(tmp_path):
+def test_a_missing_package_gives_its_install_command(tmp_path):
     (tmp_path / "main.py").write_text((ROOT / "main.py").read_text())
     done = subprocess.run(
         ["/usr/bin/env", "python3", "-S", "-I", "main.py"], cwd=tmp_path, capture_output=True, text=True, check=False
@@ -255,11 +255,11 @@ def test_missing_package_says_what_to_install(tmp_path):
     assert "pip install -r requirements.txt" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_error_of_reads_errors(tmp_path):
+def test_error_of_finds_the_error_line(tmp_path):
     assert error_of(main(["--config=nothing"], tmp_path)).startswith("error: --config=nothing: no such configuration")
 
 
-def test_diagnose_reads_a_run_and_suggests_one_that_runs(default_run, tmp_path):
+def test_the_configuration_suggested_by_diagnose_can_be_run(default_run, tmp_path):
     result = main(["diagnose", "with", f"run={default_run.run}", f"out={tmp_path}/d"], tmp_path, results_key=False)
     assert result.code == 0, result.err
     verdict = json.loads((tmp_path / "d" / "diagnosis.json").read_text())
@@ -274,7 +274,7 @@ def test_diagnose_reads_a_run_and_suggests_one_that_runs(default_run, tmp_path):
     assert "not a run" in error_of(main(["diagnose", "with", f"run={tmp_path}/none"], tmp_path, results_key=False))
 
 
-def test_ablate_writes_its_table_and_picture(tmp_path):
+def test_ablate_writes_a_table_and_a_picture(tmp_path):
     words = ["ablate", "--config=omg_vae", "with", *SMALL, "t_max=3000", "env_steps_per_update=10", "ablate_seeds=2"]
     result = main([*words, "test_interval=0", "ablate_states=16", f"out={tmp_path}/a"], tmp_path)
     assert result.code == 0, result.err

@@ -1,4 +1,4 @@
-"""The wheel, installed without the extra ``envs``: what must work, and what must say which package is missing."""
+"""The wheel installed without the extra ``envs``: working commands, and errors that name the missing package."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from e2e.command import ROOT, environment
 
 EXTRA = ("lbforaging", "llvmlite", "mpe2", "numba", "pygame", "pymunk")
-# An installation in which these packages do not exist: the import system does not find them.
+# Python code that hides these packages from the import system.
 WITHOUT = f"""
 import sys
 from importlib.machinery import PathFinder
@@ -32,7 +32,7 @@ BUILD = (
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of the working tree, without what may lie about in it."""
+    """The wheel built from the source files of the working tree."""
     folder = tmp_path_factory.mktemp("wheel")
     copy = folder / "copy"
     copy.mkdir()
@@ -50,20 +50,20 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path) -> Path:
-    """The wheel, unpacked."""
+    """The unpacked wheel."""
     site = wheel.parent / "site"
     zipfile.ZipFile(wheel).extractall(site)
     return site
 
 
 def omarl(installed: Path, cwd: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """A command of the wheel without its extra, in a folder that holds nothing of the repository."""
+    """Runs a command of the wheel without its extra in a folder outside the repository."""
     line = [sys.executable, "-c", WITHOUT, str(installed), *words]
     variables = {**environment(), "PYTHONPATH": str(installed)}
     return subprocess.run(line, cwd=cwd, env=variables, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_the_wheel_holds_one_package_with_its_yaml(wheel):
+def test_the_wheel_contains_one_package_with_its_yaml_files(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     top_level = next(n for n in names if n.endswith("top_level.txt"))
     assert zipfile.ZipFile(wheel).read(top_level).decode().split() == ["omarl"]
@@ -93,7 +93,7 @@ def write_host(folder: Path) -> Path:
     return folder
 
 
-def test_commands_that_play_nothing_work_without_the_extra(installed, tmp_path):
+def test_commands_without_environments_work_without_the_extra(installed, tmp_path):
     run, host = write_run(tmp_path / "run"), write_host(tmp_path / "host")
     for words, expected in (
         (["diagnose", "with", f"run={run}"], "diagnosis.json"),
@@ -117,7 +117,7 @@ def test_commands_that_play_nothing_work_without_the_extra(installed, tmp_path):
         (["pool", "with", "env_args.key=mpe2.simple_tag_v3", "scripts=[chase+flee]", "out=p"], "mpe2"),
     ],
 )
-def test_training_names_the_missing_extra_in_one_line(installed, tmp_path, words, package):
+def test_training_without_the_extra_gives_a_one_line_error(installed, tmp_path, words, package):
     done = omarl(installed, tmp_path, *words)
     assert done.returncode == 1
     (line,) = [text for text in done.stderr.splitlines() if text.startswith("error: ")]

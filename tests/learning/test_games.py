@@ -1,4 +1,4 @@
-"""Games whose outcome is known from the papers: who finds what."""
+"""Matrix games for which the papers state the solution that each algorithm finds."""
 
 import pytest
 from test_learning import train
@@ -12,7 +12,7 @@ GAME = ["t_max=16000", "epsilon_start=1.0", "epsilon_finish=1.0", "gamma=0.99", 
 
 
 def outcome(tmp_path, game: str, algorithm: str, *changes: str) -> float:
-    """The team's return of the greedy policy."""
+    """The team's return under the greedy policy."""
     path = tmp_path / "game.yaml"
     path.write_text(f"env: tests.outside:{game}\n")
     words = [word for word in GAME if algorithm == "qmix" or not word.startswith("mixing")]
@@ -22,12 +22,12 @@ def outcome(tmp_path, game: str, algorithm: str, *changes: str) -> float:
     )
 
 
-def test_vdn_settles_on_seven_and_qmix_finds_eight(tmp_path):
+def test_qmix_finds_the_optimum_of_the_two_step_game_and_vdn_does_not(tmp_path):
     assert outcome(tmp_path, "TwoStep", "vdn") == 7
     assert outcome(tmp_path, "TwoStep", "qmix") == 8
 
 
 @pytest.mark.parametrize("algorithm", ["iql", "vdn"])
-def test_independents_overgeneralise_in_the_climbing_game(tmp_path, algorithm):
-    """Played against a random partner, 0 and 1 look dear on average and 2 safe: not the 11 that is there."""
+def test_independent_learners_miss_the_optimum_of_the_climbing_game(tmp_path, algorithm):
+    """With a random partner, actions 0 and 1 have low mean rewards and action 2 is safe, so 11 is not found."""
     assert outcome(tmp_path, "Climbing", algorithm) in (5, 0, 6, 7)

@@ -13,7 +13,7 @@ from omarl.utils.metrics import Logger
 
 
 def train(*words: str) -> Logger:
-    """Trains in this process and returns the logger with its latest numbers."""
+    """Trains in this process and returns the logger with the latest metrics."""
     values = {**configuration(["main.py", *words]).values, "seed": 1}
     logger = Logger(logging.getLogger("test"))
     training.train(values, logger, None)
@@ -35,15 +35,15 @@ CORRIDOR = ["with", "t_max=6000", "epsilon_anneal_time=3000", "env_steps_per_upd
 @pytest.mark.parametrize(
     "changes", [[], ["use_rnn=False"], ["agent=mingru"], ["share_parameters=none"], ["standardise_rewards=True"]]
 )
-def test_iql_walks_down_the_corridor(corridor, changes):
-    """Always right is best: from cell c in 0..4, 12 steps give 5 + c steps at the end, 7 on average, for each
-    of two walkers. A random walker gets about 0.4. Learned must be within a tenth of the best."""
+def test_iql_learns_the_corridor(corridor, changes):
+    """The optimal policy always moves right: starting in cell c in 0..4, it spends 5 + c of 12 steps at the end, 7
+    on average, for each of two walkers. A random policy gets about 0.4. IQL must reach 90% of the optimum."""
     latest = train("--config=iql", corridor, *CORRIDOR, *changes).latest
     assert latest["test_return_mean"] > 12.6
     assert latest["test_return_mean"] <= 16
 
 
-def test_common_reward_learns_too(corridor):
+def test_iql_learns_with_a_common_reward(corridor):
     latest = train("--config=iql", corridor, *CORRIDOR, "common_reward=True").latest
     assert latest["test_return_mean"] > 12
 
@@ -51,8 +51,8 @@ def test_common_reward_learns_too(corridor):
 @pytest.mark.parametrize(
     "changes", [["mixer=None"], ["mixer=vdn"], ["use_rnn=True"], ["mixer=vdn", "common_reward=True"]]
 )
-def test_pqn_walks_down_the_corridor(corridor, changes):
-    """As above: 14 on average is best."""
+def test_pqn_learns_the_corridor(corridor, changes):
+    """The optimum is 14 on average, as above."""
     words = ["t_max=24000", "epsilon_anneal_time=8000", "batch_size_run=16", "rollout_steps=8", "hidden_dim=32",
              "test_interval=24000", "test_nepisode=64", "env_workers=0", "lr=3e-3", "td_lambda=0.9"]  # fmt: skip
     latest = train("--config=pqn", corridor, "with", *words, *changes).latest
@@ -61,8 +61,8 @@ def test_pqn_walks_down_the_corridor(corridor, changes):
 
 @pytest.mark.parametrize("changes", [["--config=ippo"], ["--config=mappo"], ["--config=mappo", "common_reward=True"],
                                      ["--config=ippo", "use_rnn=True"]])  # fmt: skip
-def test_ppo_walks_down_the_corridor(corridor, changes):
-    """As above: 14 on average is best."""
+def test_ppo_learns_the_corridor(corridor, changes):
+    """The optimum is 14 on average, as above."""
     words = ["t_max=30000", "batch_size_run=16", "rollout_steps=12", "hidden_dim=32", "critic_hidden_dim=32",
              "test_interval=30000", "test_nepisode=64", "env_workers=0", "lr=3e-3"]  # fmt: skip
     latest = train(changes[0], corridor, "with", *words, *changes[1:]).latest
@@ -70,8 +70,8 @@ def test_ppo_walks_down_the_corridor(corridor, changes):
 
 
 def test_the_vae_finds_the_factors_behind_linear_states():
-    """States of S=12 are noisy images of 3 factors. The best linear code explains 1 - noise; with three factors
-    at work the rest of eight latents must stay closed under a KL weight that prices them."""
+    """States with S=12 are noisy linear functions of 3 factors. The best linear code explains 1 - noise. With three
+    factors, the KL weight must keep the other five of the eight latents inactive."""
     torch.manual_seed(0)
     trainer = VAETrainer(
         12, VAEConfig(vae_latent_dim=8, vae_hidden_dim=64, vae_lr=2e-3, omg_vae_alpha=0.02, vae_alpha_ramp=200)
@@ -90,6 +90,6 @@ def test_the_vae_finds_the_factors_behind_linear_states():
 
 
 def test_the_vae_explains_held_out_states_of_simple_tag():
-    """The default run, a tenth of its length: an untrained VAE is below 0, the whole run ends near 0.9."""
+    """A tenth of the default run: an untrained VAE is below 0, and the complete run ends near 0.9."""
     words = ["with", "t_max=10000", "env_steps_per_update=25", "test_interval=10000"]
     assert train("--config=omg_vae", *words).latest["test_vae_explained_variance"] > 0.6

@@ -1,4 +1,4 @@
-"""The training loop, with the real parts on a small environment in this process."""
+"""The training loop with real parts on a small environment."""
 
 import logging
 
@@ -22,7 +22,7 @@ def corridor(tmp_path):
 
 @pytest.fixture
 def training(corridor, tmp_path):
-    """Makes a ``Training`` from words; closes what it made."""
+    """Creates a ``Training`` from settings and closes it at the end."""
     made = []
 
     def make(*words):
@@ -39,28 +39,28 @@ def training(corridor, tmp_path):
 
 
 @pytest.mark.parametrize("copies", [1, 2, 4])
-def test_updates_follow_environment_steps_whatever_the_number_of_copies(training, copies):
+def test_the_number_of_updates_depends_on_environment_steps_and_not_on_copies(training, copies):
     one = training("t_max=960", "env_steps_per_update=48", f"batch_size_run={copies}", "test_interval=0")
     one.run()
-    # 4 episodes of 12 steps come first: the first update is due at step 48, the last at 960
+    # 4 episodes of 12 steps are collected first: the first update is at step 48, the last at 960
     assert one.parts.runner.t_env == 960
     assert one.updates == (960 - 48) // 48 + 1
 
 
-def test_no_step_is_tested_twice(training, monkeypatch):
+def test_no_environment_step_is_tested_twice(training, monkeypatch):
     tested = []
     monkeypatch.setattr("omarl.training.log_test", lambda parts, t_env, directory: tested.append(t_env))
     training("t_max=480", "test_interval=240").run()
     assert tested == [0, 240, 480]
 
 
-def test_what_is_not_yet_logged_is_logged_at_the_end(training):
+def test_pending_statistics_are_logged_at_the_end(training):
     one = training("t_max=240", "runner_log_interval=1000", "test_interval=0")
     one.run()
     assert "return_mean" in one.parts.logger.latest
 
 
-def test_a_resumed_run_takes_up_counters_generators_buffer_and_learner(training, tmp_path):
+def test_a_resumed_run_restores_counters_generators_buffer_and_learner(training, tmp_path):
     one = training("t_max=480", "save_buffer=True", "test_interval=0")
     one.run()
     one.save()
@@ -74,7 +74,7 @@ def test_a_resumed_run_takes_up_counters_generators_buffer_and_learner(training,
     assert torch.equal(
         other.buffer.data["obs"][: other.buffer.n_episodes], one.buffer.data["obs"][: one.buffer.n_episodes]
     )
-    # the same update comes of both
+    # both make the same update
     for each in (one, other):
         torch.set_rng_state(state)
         each.parts.learner.train(each.buffer.sample(4), 480, 0)
@@ -82,7 +82,7 @@ def test_a_resumed_run_takes_up_counters_generators_buffer_and_learner(training,
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
-def test_a_resumed_runs_environments_do_not_repeat_the_first_episodes(training, tmp_path):
+def test_a_resumed_run_does_not_repeat_the_first_episodes(training, tmp_path):
     one = training("t_max=48", "test_interval=0")
     first = one.parts.runner.run()["obs"]
     one.parts.runner.run()
@@ -92,7 +92,7 @@ def test_a_resumed_runs_environments_do_not_repeat_the_first_episodes(training, 
 
 
 @pytest.mark.parametrize("n", [12, 96])
-def test_another_update_ratio_holds_from_the_resumption_on(training, tmp_path, n):
+def test_a_resumed_run_can_change_the_update_ratio(training, tmp_path, n):
     one = training("t_max=480", "env_steps_per_update=48", "save_buffer=True", "test_interval=0")
     one.run()
     one.save()
@@ -101,16 +101,16 @@ def test_another_update_ratio_holds_from_the_resumption_on(training, tmp_path, n
     assert abs((other.updates - one.updates) - 960 / n) <= 4
 
 
-def test_another_learning_rate_holds_from_the_resumption_on(training, tmp_path):
+def test_a_resumed_run_can_change_the_learning_rate(training, tmp_path):
     one = training("t_max=96", "test_interval=0")
     one.run()
     one.save()
     other = training(f"checkpoint_path={tmp_path}", "t_max=960", "lr=1e-5")
     assert other.parts.learner.optimiser.param_groups[0]["lr"] == 1e-5
-    assert other.parts.learner.optimiser.state  # its moments are the old ones
+    assert other.parts.learner.optimiser.state  # the moments are restored
 
 
-def test_where_a_run_began_is_not_where_its_successor_is_found(training, tmp_path):
+def test_evaluation_ignores_the_load_step_of_the_evaluated_run(training, tmp_path):
     one = training("t_max=48", "test_interval=0", "load_step=3")
     one.run()
     one.save()
@@ -118,15 +118,15 @@ def test_where_a_run_began_is_not_where_its_successor_is_found(training, tmp_pat
     assert values["load_step"] == 0
 
 
-def test_a_run_that_is_over_says_so(training, tmp_path):
+def test_resuming_a_finished_run_gives_an_error(training, tmp_path):
     one = training("t_max=48", "test_interval=0")
     one.run()
     one.save()
-    with pytest.raises(ConfigError, match=r"t_max: .* stands at step 48 already; give a larger t_max"):
+    with pytest.raises(ConfigError, match=r"t_max: .* has already reached step 48; give a larger t_max"):
         training(f"checkpoint_path={tmp_path}")
 
 
 @pytest.mark.parametrize("words", [["buffer_size=3"], ["batch_size_run=9", "buffer_size=8"]])
-def test_a_buffer_smaller_than_what_goes_in_or_out_is_refused(training, words):
+def test_a_buffer_smaller_than_a_batch_is_refused(training, words):
     with pytest.raises(ConfigError, match=r"^buffer_size: \d episodes are fewer than batch_size"):
         training(*words)
