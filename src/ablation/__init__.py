@@ -1,4 +1,4 @@
-"""Ablations of the VAE: which remedy helps on the states of one recorded run."""
+"""Compares settings of the VAE on the states of one recorded run."""
 
 from .ablate import AblateConfig, ablate, movement, record, sawtooth, train_on
 from .settings import FINAL, FIRST, REFRESH_REMEDIES, REMEDIES, Trial, settings

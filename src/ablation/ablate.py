@@ -1,9 +1,9 @@
-"""Which remedy keeps the KL where it is? One recorded stream of states, many settings of the VAE, many seeds.
+"""Compares settings of the VAE on one recorded stream of states, each setting with many seeds.
 
-``python main.py ablate --config=omg_vae`` trains the agents once and keeps the states, so that the stream shifts as
-the policies learn; then it trains the VAE alone on that identical stream under each setting with each seed.
-``regime=replay`` keeps the states of each VAE update. ``regime=refresh`` keeps the states as they were collected and
-trains on them batch by batch, many updates each, as hosts do that discard a batch after training on it.
+``python main.py ablate --config=omg_vae`` trains the agents once and records the states. Their distribution shifts
+while the policies learn. Then it trains the VAE alone on this stream, with each setting and each seed.
+``regime=replay`` records the states of each VAE update. ``regime=refresh`` records the states as they are collected
+and makes many updates on each batch in turn, as hosts do that discard a batch after training on it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ FEWEST_BATCHES = 4  # of regime=refresh
 
 @dataclass(frozen=True)
 class AblateConfig(run.RunConfig, OutputKeys):
-    """Keys of ``ablate``, beside those of the run whose states are recorded."""
+    """Keys of ``ablate``, in addition to those of the recorded run."""
 
     ablate_seeds: int = key(10, low=2, help="seeds of each setting")
     regime: Literal["replay", "refresh"] = key(
@@ -58,7 +58,7 @@ class AblateConfig(run.RunConfig, OutputKeys):
 
 
 def record(values: Mapping[str, Any], folder: Path, logger: Logger) -> VAEConfig:
-    """Trains once and keeps the stream in ``folder``: ``stream.npy`` [batches, M, S], ``held_out.npy`` [M', S].
+    """Trains once and writes ``stream.npy`` [batches, M, S] and ``held_out.npy`` [M', S] into ``folder``.
 
     Returns:
         The VAE's configuration of that run.
@@ -85,7 +85,7 @@ def record(values: Mapping[str, Any], folder: Path, logger: Logger) -> VAEConfig
 
 
 def _states_of_updates(learner: OMGVAELearner, config: AblateConfig) -> list[np.ndarray]:
-    """A list that grows by some of the states of each update."""
+    """A list that grows by a sample of the states of each update."""
     kept: list[np.ndarray] = []
     rng, collect = np.random.default_rng(config.seed), learner.trainer.collect
 
@@ -99,7 +99,7 @@ def _states_of_updates(learner: OMGVAELearner, config: AblateConfig) -> list[np.
 
 
 def _fresh_states(parts: run.Parts) -> list[np.ndarray]:
-    """A list that grows by the states of each collection, each state once."""
+    """A list that grows by all states of each collection."""
     kept: list[np.ndarray] = []
     collect = parts.runner.run
 
@@ -118,7 +118,7 @@ def _cut(states: np.ndarray, size: int) -> np.ndarray:
 
 
 def numbers_of(trainer: VAETrainer, stream: np.ndarray, trial: Trial) -> Iterator[Mapping[str, Any]]:
-    """Trains on the stream; yields the numbers of each update."""
+    """Trains on the stream and yields the numbers of each update."""
     for i in range(0, len(stream) - trial.joined + 1, trial.joined):
         states = torch.from_numpy(np.concatenate(stream[i : i + trial.joined]))
         if not trial.updates:
@@ -156,9 +156,9 @@ def train_on(stream: np.ndarray, held_out: np.ndarray, trial: Trial, seed: int) 
 
 
 def sawtooth(values: np.ndarray, period: int) -> float:
-    """How far a series jumps where one batch takes the next one's place, over the last half of the batches.
+    """The mean relative jump of a series between batches, over the last half of the batches.
 
-    The mean over these places of |mean of the next batch's first 5% - mean of the last 5%| / mean of the two.
+    A jump is |mean of the first 5% of a batch - mean of the last 5% of the batch before| / mean of the two.
     """
     batches = values[: len(values) // period * period].reshape(-1, period)
     few = max(1, period // 20)
@@ -192,7 +192,7 @@ def _task(job: tuple[str, Trial, int, str]) -> tuple[str, int, dict[str, Any]]:
 
 
 def ablate(values: Mapping[str, Any], logger: Logger) -> Path:
-    """The whole of it; returns the folder of the report."""
+    """Records, trains and writes the report; returns its folder."""
     config, console = read(AblateConfig, values), logger.console_logger
     label = str(config.env_args.get("key", config.env)).replace("/", "_")
     regime = "" if config.regime == "replay" else f"_{config.regime}"
@@ -237,6 +237,6 @@ def ablate(values: Mapping[str, Any], logger: Logger) -> Path:
 
 
 def _kl_of_default(trial: Trial, stream: str) -> float:
-    """The KL that the default settles at with one seed: what the controller is asked to hold."""
+    """The KL of the default with one seed: the target of the PI controller."""
     _, _, result = _task(("", trial, 0, stream))
     return round(result["kl"], 1)

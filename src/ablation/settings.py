@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ..components.vae_trainer import VAEConfig
 from ..config.schema import read
 
-# A configuration as people have it before they look for help, and one with everything that is usually advised.
+# FIRST: a common configuration that leads to trouble. FINAL: the same with all remedies that are usually advised.
 FIRST: dict[str, Any] = {
     "vae_optimiser": "adam",
     "vae_betas": [0.9, 0.999],
@@ -33,8 +33,8 @@ FINAL: dict[str, Any] = {
 }
 ANNEALED: dict[str, Any] = {"omg_vae_alpha": 0.01, "vae_alpha_schedule": "linear"}
 
-# Each changes the first settings in one thing. The number is its kind: 1 KL weight, 2 learning rate, 3 beta1, 4 clip,
-# 5 log_var, 6 latents.
+# Each changes one thing in FIRST. The number is its kind: 1 KL weight, 2 learning rate, 3 beta1, 4 clip, 5 log_var,
+# 6 latents.
 REMEDIES: dict[str, dict[str, Any]] = {
     "1 alpha 0.01": {"omg_vae_alpha": 0.01},
     "1 alpha 0.01, ramp of 10": {**ANNEALED, "vae_alpha_ramp": 10},
@@ -57,7 +57,7 @@ REMEDIES: dict[str, dict[str, Any]] = {
     "lr warm-up": {"vae_lr_warmup": 300},
     "nats by feature type": {"vae_formula": "nats"},
 }
-# Of regime=refresh: the settings of the VAE, and how many times as many states and updates each batch has.
+# For regime=refresh: the changes of the settings, and the factors of the states and of the updates of each batch.
 REFRESH_REMEDIES: dict[str, tuple[dict[str, Any], int, float]] = {
     "window of 4 batches": ({"vae_window": 4}, 1, 1.0),
     "window of 8 batches": ({"vae_window": 8}, 1, 1.0),
@@ -74,12 +74,12 @@ REFRESH_REMEDIES: dict[str, tuple[dict[str, Any], int, float]] = {
 
 
 class Trial(NamedTuple):
-    """One way to train the VAE on the stream.
+    """A setting of the VAE's training.
 
     Attributes:
         config: the VAE's keys.
-        updates: on each batch; 0: one on each, of exactly its states (``regime=replay``).
-        joined: how many recorded batches make one.
+        updates: updates on each batch; 0: one, on exactly its states (``regime=replay``).
+        joined: recorded batches that are joined to one.
     """
 
     config: VAEConfig
@@ -88,11 +88,11 @@ class Trial(NamedTuple):
 
 
 def settings(default: VAEConfig, updates: int = 0) -> dict[str, Trial]:
-    """Every setting by name.
+    """All settings by name.
 
     Args:
-        default: what the configuration says.
-        updates: on each batch, of ``regime=refresh``; 0: ``regime=replay``.
+        default: the keys of the run.
+        updates: updates on each batch of ``regime=refresh``; 0 for ``regime=replay``.
     """
     found = {"first settings": Trial(read(VAEConfig, FIRST), updates)}
     if updates:

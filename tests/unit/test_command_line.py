@@ -1,4 +1,4 @@
-"""What is typed: commands, options, and what help says of keys."""
+"""Commands, options and the help of keys."""
 
 import logging
 import re
@@ -26,7 +26,7 @@ from omarl.types import ConfigError
         (["diagnose", "with", "seed=1.5"], "seed: 1.5 is not an integer (command line)"),
     ],
 )
-def test_slips_are_one_line(words, expected):
+def test_a_mistake_gets_one_line(words, expected):
     with pytest.raises(ConfigError) as error:
         configuration(["main.py", *words])
     assert str(error.value).startswith(expected) and "\n" not in str(error.value)
@@ -38,13 +38,13 @@ def test_slips_are_one_line(words, expected):
         ([], ["train"]),
         (["with", "evaluate=True"], ["train"]),
         (["evaluate", "-u", "with", "a=b"], ["evaluate"]),
-        (["-c", "evaluate", "-F", "help", "--name=pool"], ["train"]),  # what options take is no command
-        (["--comm", "evaluate", "-uc", "help", "-lDEBUG"], ["train"]),  # cut short, stuck together
+        (["-c", "evaluate", "-F", "help", "--name=pool"], ["train"]),  # values of options are not commands
+        (["--comm", "evaluate", "-uc", "help", "-lDEBUG"], ["train"]),  # abbreviated, joined
         (["help", "pool"], ["help", "pool"]),
         (["-p"], ["train"]),
     ],
 )
-def test_options_and_commands_are_told_apart(words, command):
+def test_the_command_is_found_among_options(words, command):
     assert commands_in(["main.py", *words], COMMANDS) == command
 
 

@@ -25,7 +25,7 @@ def refused(*words):
     return message
 
 
-def test_the_shipped_vae_values_are_the_ones_asked_for():
+def test_omg_vae_has_the_documented_values():
     c = configured("--config=omg_vae")
     assert c["omg_vae_alpha"] == 0.01 and c["vae_alpha_ramp"] > 0
     assert c["vae_lr"] == 3e-4 and c["vae_optimiser"] == "adam" and c["vae_betas"] == [0.5, 0.999]
@@ -34,8 +34,8 @@ def test_the_shipped_vae_values_are_the_ones_asked_for():
     assert c["env_args"]["key"] == "mpe2.simple_tag_v3"
 
 
-def test_the_class_and_its_file_agree():
-    """A host without our YAML gets the same VAE."""
+def test_omg_vae_yaml_equals_the_defaults_of_its_class():
+    """So a host without the YAML trains the same VAE."""
     shipped = from_files("omg_vae", None).values
     assert read(OMGVAEConfig, {}) == read(OMGVAEConfig, shipped)
 
@@ -69,11 +69,11 @@ def test_every_line_of_an_algorithm_changes_a_value(path: Path):
     inherited = from_files(below[0][0].stem, None).values if below else {}
     before = collect(RunConfig, {**inherited, **own}).defaults() | inherited
     same = {name for name, value in own.items() if name in before and before[name] == value} - STATED
-    # omg_vae lists the keys of the VAE with their defaults; test_the_class_and_its_file_agree compares them
+    # omg_vae lists the defaults of the VAE: see test_omg_vae_yaml_equals_the_defaults_of_its_class
     assert same == set() or path.stem == "omg_vae"
 
 
-def test_a_file_may_extend_another(tmp_path):
+def test_a_file_extends_another(tmp_path):
     (tmp_path / "mine.yaml").write_text("extends: omg_vae\nname: mine\nvae_lr: 1e-4\n")
     (tmp_path / "deeper.yaml").write_text("extends: mine.yaml\nvae_latent_dim: 8\n")
     shipped, c = configured("--config=omg_vae"), configured(f"--config={tmp_path}/deeper.yaml")
@@ -91,12 +91,12 @@ def test_a_file_may_extend_another(tmp_path):
         ("extends: [iql, vdn]", "mine.yaml: extends: give the name or the path of one configuration"),
     ],
 )
-def test_what_cannot_be_extended(tmp_path, text, message):
+def test_a_wrong_extends_is_refused(tmp_path, text, message):
     (tmp_path / "mine.yaml").write_text(f"{text}\nname: mine\n")
     assert message in refused(f"--config={tmp_path}/mine.yaml")
 
 
-def test_layers_win_in_their_order(tmp_path):
+def test_later_layers_win(tmp_path):
     (tmp_path / "alg.yaml").write_text("name: mine\nlearner: q_learner\nlr: 1e-3\ngamma: 0.9\nt_max: 7\n")
     (tmp_path / "env.yaml").write_text(
         "env: pettingzoo\nenv_args: {key: mpe2.simple_tag_v3}\nt_max: 5\nbatch_size: 9\n"
@@ -105,14 +105,14 @@ def test_layers_win_in_their_order(tmp_path):
     assert (c["lr"], c["gamma"], c["t_max"], c["batch_size"]) == (1e-3, 0.5, 7, 9)
 
 
-def test_another_environment_has_nothing_of_the_default_one():
-    """simple_tag's discount is for 25 steps."""
+def test_another_environment_does_not_inherit_the_settings_of_the_default_one():
+    """The discount of simple_tag is meant for episodes of 25 steps."""
     assert configured()["gamma"] == configured("with", "env_args.key=mpe2.simple_tag_v3")["gamma"] == 0.9
     c = configured("with", "env_args.key=pettingzoo.sisl.pursuit_v5")
     assert c["gamma"] == 0.99 and c["omg_learners"] == "*_0"
 
 
-def test_with_reaches_into_env_args_and_keeps_the_rest():
+def test_the_command_line_changes_single_env_args():
     c = configured("with", "env_args.max_cycles=7", "env_args.num_good=2")
     assert c["env_args"] == {"key": "mpe2.simple_tag_v3", "max_cycles": 7, "num_good": 2}
 
@@ -122,13 +122,13 @@ def test_another_environment_does_not_inherit_the_arguments_of_the_files():
     assert c["env_args"] == {"key": "pettingzoo.classic.tictactoe_v3", "episode_limit": 10}
 
 
-def test_files_may_merge_mappings_as_yaml_does(tmp_path):
+def test_the_merge_key_of_yaml_is_read(tmp_path):
     (tmp_path / "a.yaml").write_text("base: &base {lr: 1e-3, gamma: 0.9}\n<<: *base\ngamma: 0.8\n")
     values = read_yaml(tmp_path / "a.yaml")
     assert (values["lr"], values["gamma"]) == (1e-3, 0.8)
 
 
-def test_numbers_as_people_write_them(tmp_path):
+def test_scientific_notation_is_read_as_a_number(tmp_path):
     (tmp_path / "a.yaml").write_text(
         "learner: omg_vae_learner\nvae_lr: 1e-4\nt_max: 2e4\nomg_vae_alpha: 1\noptim_eps: 1E-05\n"
     )
@@ -178,11 +178,11 @@ def test_numbers_as_people_write_them(tmp_path):
         (["with", "vae_lr"], "with: 'vae_lr' is not KEY=VALUE"),
     ],
 )  # fmt: skip
-def test_bad_input_is_one_line_that_names_the_key(words, expected):
+def test_a_wrong_command_line_gets_one_line_that_names_the_key(words, expected):
     assert refused(*words) == expected
 
 
-def test_unknown_environment_configs_are_listed():
+def test_an_unknown_environment_configuration_gets_a_suggestion():
     message = refused("--env-config=simple_tagg")
     assert "did you mean 'simple_tag'?" in message
 
@@ -197,7 +197,7 @@ def test_unknown_environment_configs_are_listed():
         ("learner: omg_vae_learner\nomg_vae_alpha: lots\n", "omg_vae_alpha: 'lots' is not a number"),
     ],
 )
-def test_a_bad_file_is_named(tmp_path, text, expected):
+def test_an_error_in_a_file_names_the_file(tmp_path, text, expected):
     path = tmp_path / "bad.yaml"
     path.write_text(text)
     message = refused(f"--config={path}")
@@ -243,12 +243,12 @@ def test_in_a_sweep_a_key_is_refused_where_none_of_the_runs_reads_it():
         sweep(clip_ration=0.3)
 
 
-def test_swapping_the_learner_leaves_the_files_other_keys_alone():
+def test_another_learner_may_leave_keys_of_the_packaged_file_unread():
     c = configured("--config=omg_vae", "with", "learner=q_learner", "lr=0.1")
     assert c["learner"] == "q_learner" and c["lr"] == 0.1
 
 
-def test_a_part_from_outside_that_declares_nothing_may_have_keys_of_its_own(tmp_path, monkeypatch):
+def test_a_part_that_declares_no_keys_may_read_unknown_keys(tmp_path, monkeypatch):
     (tmp_path / "elsewhere.py").write_text("class XLearner: pass\n")
     monkeypatch.chdir(tmp_path)
     c = configured("--config=iql", "with", "learner=elsewhere:XLearner", "my_temperature=3")
@@ -257,7 +257,7 @@ def test_a_part_from_outside_that_declares_nothing_may_have_keys_of_its_own(tmp_
     assert "did you mean 'batch_size'" in message
 
 
-def test_a_part_from_outside_that_declares_its_keys_has_them_checked(tmp_path, monkeypatch):
+def test_the_declared_keys_of_a_part_from_outside_are_checked(tmp_path, monkeypatch):
     (tmp_path / "declared.py").write_text(
         "from dataclasses import dataclass\n"
         "from omarl.config.schema import key\n"
@@ -274,7 +274,7 @@ def test_a_part_from_outside_that_declares_its_keys_has_them_checked(tmp_path, m
     assert "did you mean 'my_temperature'" in refused(*words, "my_temperatur=2")
 
 
-def test_read_takes_namespaces_and_mappings_and_leaves_other_keys():
+def test_read_accepts_namespaces_and_mappings_with_other_keys():
     @dataclass(frozen=True)
     class C:
         a: float = key(1.0)
@@ -289,19 +289,19 @@ def test_mutable_defaults_are_not_shared():
     assert other.vae_betas == [0.5, 0.999]
 
 
-def test_find_lists_what_exists():
+def test_an_unknown_configuration_is_answered_with_the_list():
     with pytest.raises(ConfigError, match="known: ippo, iql, liam, mappo, naive_om, object_prediction, omg"):
         find("algs", "zzz")
 
 
-def test_complete_keeps_what_is_given():
+def test_complete_keeps_a_given_seed():
     layers = from_files("omg_vae", "simple_tag")
     layers.add({"seed": 5}, COMMAND_LINE)
     assert complete(layers, RunConfig).values["seed"] == 5
     assert isinstance(layers, Layers)
 
 
-def test_a_part_that_declares_no_keys_may_read_any_of_ours():
+def test_a_part_that_declares_no_keys_may_read_keys_of_other_parts():
     words = ["main.py", "--config=iql", "with", "learner=tests.outside:CountingLearner", "lr=0.1", "mixer=None"]
     values = configuration([*words, "learner_log_interval=500"]).values
     assert (values["lr"], values["learner_log_interval"]) == (0.1, 500)
@@ -309,7 +309,7 @@ def test_a_part_that_declares_no_keys_may_read_any_of_ours():
         configuration([*words, "t_maxx=5"])
 
 
-def test_the_keys_that_the_user_set_are_known(tmp_path):
+def test_by_user_holds_the_keys_of_the_command_line_and_of_the_users_files(tmp_path):
     (tmp_path / "mine.yaml").write_text("extends: omg_vae\noptim_alpha: 0.5\n")
     (tmp_path / "env.yaml").write_text("gamma: 0.5\nlr: 0.5\n")
     words = [f"--config={tmp_path}/mine.yaml", f"--env-config={tmp_path}/env.yaml", "with", "vae_lr=1e-4"]

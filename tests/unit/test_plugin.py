@@ -1,6 +1,7 @@
 """The plugin's changes of a PyMARL fork, and what it leaves as it is."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import yaml
@@ -187,7 +188,7 @@ def test_a_fork_that_cannot_be_interpreted_is_refused_and_left_unchanged(host, w
     [
         (PluginConfig(), "host: give the fork's folder"),
         (PluginConfig(host="/nowhere"), "there is no folder"),
-        (PluginConfig(host="/tmp"), "is not a PyMARL fork"),
+        (PluginConfig(host=str(Path(__file__).parent)), "is not a PyMARL fork"),
         (PluginConfig(host="/tmp", apply=True, undo=True), "contradict each other"),
     ],
 )
