@@ -192,10 +192,7 @@ def markdown(rows: Sequence[Row], config: CompareConfig) -> str:
 
 def table(rows: Sequence[Row]) -> list[str]:
     """The lines of the table."""
-    lines = [
-        "| environment | algorithm | seeds | steps | seconds | final | curve |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    lines = ["| environment | algorithm | seeds | steps | seconds | final | curve |", "|---|---|---|---|---|---|---|"]
     for row in rows:
         intervals = [_format_interval(interval) for interval in (row.final, row.area)]
         cells = (row.task, row.label, str(row.seeds), f"{row.steps:,.0f}", _format_seconds(row), *intervals)

@@ -140,7 +140,7 @@ def ordered(findings: Iterable[Finding]) -> list[Finding]:
     result: list[Finding] = []
     while rest:
         first, *rest = rest
-        effects = [f for f in rest if f.symptom in EXPLAINS.get(first.symptom, ()) and not f.independent]
+        effects = [f for f in rest if f.symptom in EXPLAINS[first.symptom] and not f.independent]
         result.append(replace(first, explains=tuple(f.symptom for f in effects)))
         rest = [f for f in rest if f not in effects]
     return result

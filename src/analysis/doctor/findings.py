@@ -13,29 +13,9 @@ from .sawtooth import Teeth
 from .shapes import thinned
 from .weights import Weight
 
-# Causes precede their effects: of two findings, the one that is earlier here is named first, except that a finding
-# driven by the KL weight's schedule (``Finding.driven_by_weight``) precedes others.
-SYMPTOMS = (
-    "negative_kl",
-    "non_finite",
-    "learning_rate_too_high",
-    "posterior_collapse",
-    "kl_weight_too_large",
-    "kl_weight_too_small",
-    "data_refresh",
-    "gradient_clipping",
-    "logvar_saturation",
-    "kl_explosion",
-    "latent_oversized",
-    "kl_oscillation",
-    "kl_growth",
-    "reconstruction_plateau",
-    "excursion",
-    "too_short",
-    "sampling_noise",
-)
-
-# Effects of a symptom; they are listed in its finding's ``explains`` instead of separately.
+# Each symptom with its possible effects, which are listed in its finding's ``explains`` and not separately. Causes
+# precede their effects: of two findings, the one that is earlier here is named first, except that a finding driven by
+# the KL weight's schedule (``Finding.driven_by_weight``) precedes others.
 EXPLAINS: Mapping[str, tuple[str, ...]] = {
     "negative_kl": (
         "non_finite", "posterior_collapse", "kl_explosion", "kl_growth", "kl_oscillation", "kl_weight_too_small",
@@ -61,8 +41,15 @@ EXPLAINS: Mapping[str, tuple[str, ...]] = {
     "gradient_clipping": ("reconstruction_plateau",),
     "logvar_saturation": ("reconstruction_plateau", "kl_growth"),
     "kl_explosion": ("kl_growth", "kl_oscillation", "excursion"),
+    "latent_oversized": (),
     "kl_oscillation": ("kl_growth", "excursion"),
+    "kl_growth": (),
+    "reconstruction_plateau": (),
+    "excursion": (),
+    "too_short": (),
+    "sampling_noise": (),
 }  # fmt: skip
+SYMPTOMS = tuple(EXPLAINS)
 
 HARMLESS = frozenset({"sampling_noise"})  # reported, but not a fault of the training
 

@@ -48,8 +48,8 @@ def measure(series: Mapping[str, Series], config: Mapping[str, Any], failure: st
                     kl_level=late_level(kl))  # fmt: skip
     unexplained, drift = _unexplained(facts)
     return replace(
-        facts, unexplained=unexplained, unexplained_drift=drift, unexplained_late=_late_unexplained(facts),
-        in_use=code_is_used(kl, recon),
+        facts, unexplained=unexplained, unexplained_drift=drift,
+        unexplained_late=late_level(_unexplained_series(facts)), in_use=code_is_used(kl, recon),
         kl_teeth=_teeth(kl, recon), recon_teeth=_teeth(recon),
     )  # fmt: skip
 
@@ -69,7 +69,7 @@ def _with_weight(facts: Facts) -> Facts:
     """Adds the KL weight, and converts the KL to nats if the factor is known."""
     z = facts.number("vae_latent_dim")
     weight = weigh(facts.series, facts.config, z)
-    kl, explained = facts.points("vae_kl_loss"), 1.0 - _late_unexplained(facts)
+    kl, explained = facts.points("vae_kl_loss"), 1.0 - late_level(_unexplained_series(facts))
     if len(kl):
         weight = units_from_information(late_level(kl), explained, weight, z)
     factor = weight.kl_factor
@@ -109,30 +109,23 @@ def _updates(series: Mapping[str, Series], main: Series) -> tuple[float, float]:
     return float(np.nanmax(updates.value)), max(1.0, done * stretch / (len(main) - 1))
 
 
-def _unexplained_series(facts: Facts) -> Series | None:
-    """1 - explained variance, or reconstruction loss over that of a decoder of the mean; None if unknown."""
+def _unexplained_series(facts: Facts) -> Series:
+    """1 - explained variance, or reconstruction loss over that of a decoder of the mean; empty if unknown."""
     explained = facts.points("vae_explained_variance")
     if len(explained) and np.median(explained.value[len(explained) // 2 :]) > -0.5:
         return Series(explained.t, 1.0 - explained.value)
     recon, null = facts.points("vae_recon_loss"), facts.points("vae_recon_null")
     if len(recon) and len(null):
         return Series(recon.t, recon.value / np.maximum(np.interp(recon.t, null.t, null.value), 1e-9))
-    return None
-
-
-def _late_unexplained(facts: Facts) -> float:
-    unexplained = _unexplained_series(facts)
-    return late_level(unexplained) if unexplained is not None else NAN
+    return EMPTY
 
 
 def _unexplained(facts: Facts) -> tuple[float, float]:
     """Mean and drift of the unexplained share over the window."""
     unexplained = _unexplained_series(facts)
-    if unexplained is None:
-        return NAN, NAN
     part = facts.window.of(unexplained)
     moving = motion(part)
-    return (moving.mean, moving.drift) if moving.points else (mean_of(part if len(part) else unexplained), NAN)
+    return moving.mean if moving.points else mean_of(part if len(part) else unexplained), moving.drift
 
 
 def late_level(series: Series) -> float:
