@@ -103,8 +103,9 @@ def configuration(argv: list[str]) -> Layers:
     command, *asked = commands_in(argv, COMMANDS)
     root = ROOTS.get(asked[0] if asked else command, run.RunConfig)
     if not issubclass(root, run.RunConfig):  # a command that runs nothing has keys of its own alone
-        return complete(Layers(updates, dict.fromkeys(updates, COMMAND_LINE), set(updates)), root)
-    layers = configured(updates, config, env_config, root, command)
+        layers = complete(Layers(updates, dict.fromkeys(updates, COMMAND_LINE), set(updates)), root)
+    else:
+        layers = configured(updates, config, env_config, root, command)
     use_new_names(argv, layers)
     return layers
 
