@@ -105,8 +105,8 @@ def prepare(name: str, results: Path, jobs: int) -> Path:
 def information(task: Task, more: str) -> list[str]:
     """The keys that set which information learners get about their opponents."""
     if more == "blind":
-        return [f"opponents_told=[{task.seen.replace('actions', '').strip(',')}]", "use_rnn=False"]
-    return [f"opponents_told=[{','.join(filter(None, (task.seen, more)))}]"]
+        return [f"opponent_information=[{task.seen.replace('actions', '').strip(',')}]", "use_rnn=False"]
+    return [f"opponent_information=[{','.join(filter(None, (task.seen, more)))}]"]
 
 
 def run(name: str, arm: str, seed: int, results: Path, setting: str | None = None) -> str:

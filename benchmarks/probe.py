@@ -25,12 +25,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from omarl.envs.make import make_vec_env
+from omarl.games.lookup import place_indices
+from omarl.games.tag.scripts import STOPS
 from omarl.modules.agents.feature_agent import FeatureAgent
 from omarl.modules.unrolling import unroll_rows
-from omarl.opponents.boards import opponents_places
+from omarl.opponents.information import PoolInfo
 from omarl.opponents.pool import read_pool
-from omarl.opponents.pool_env import PoolEnv, PoolInfo
-from omarl.opponents.tag import STOPS
+from omarl.opponents.pool_env import PoolEnv
 from omarl.pooling import words
 from omarl.run import build
 from omarl.utils.checkpoints import find_checkpoint
@@ -62,11 +63,11 @@ def play(mac: Any, values: dict[str, Any], split: str, seed: int, copies: int) -
         The information at each step, [E, T, ...], with the goal's index and whether a script has it, [E, T]; and the
         environment's description.
     """
-    told = words(values["opponents_told"])
+    information = words(values["opponent_information"])
     everyone = make_vec_env(values["env"], values["env_args"], copies, seed, 0)
     learners = words(values["omg_learners"])
-    env = PoolEnv(everyone, read_pool(values["pool"]), split, learners, [*told, *TRUTH], seed, False)
-    sees, seats = env.info.told_slice("goal").start, len(env.seats)
+    env = PoolEnv(everyone, read_pool(values["pool"]), split, learners, [*information, *TRUTH], seed, False)
+    sees, seats = env.info.information_slice("goal").start, len(env.seats)
     scripted = torch.tensor([member.kind == "scripted" for member in env.members])
     found = defaultdict(list)
     observation, carry = env.reset(), mac.initial_carry(copies)
@@ -76,10 +77,10 @@ def play(mac: Any, values: dict[str, Any], split: str, seed: int, copies: int) -
         seen = observation._replace(obs=np.ascontiguousarray(observation.obs[..., :sees]))
         actions, carry = mac.act(seen, last, carry, 10**9, True)
         memory, models = mac.split_carry(carry)
-        of_last = [everything[:, env.info.told_slice(what)].unflatten(1, (seats, -1))[:, -1] for what in TRUTH]
+        of_last = [everything[:, env.info.information_slice(what)].unflatten(1, (seats, -1))[:, -1] for what in TRUTH]
         aim, believed = of_last  # of the last player, which is the prey if there is one
         goal = goal_index(aim, believed.shape[1])
-        keep = scripted[torch.as_tensor(env.met)] & (goal >= 0)
+        keep = scripted[torch.as_tensor(env.lineup.playing)] & (goal >= 0)
         have = {"seen": everything[:, :sees], "memory": memory[:, 0], "filter": believed, "goal": goal, "keep": keep,
                 "begins": begins, "state": torch.tensor(observation.state).flatten(1)}  # fmt: skip
         if mac.model is not None:
@@ -144,9 +145,9 @@ def targets(games: dict[str, Tensor], info: PoolInfo) -> dict[str, Target]:
         same[:, :-steps] = episode[:, steps:] == episode[:, :-steps]
         return what.roll(-steps, dims=1), same
 
-    last = games["seen"][..., info.told_slice("actions")].unflatten(-1, (-1, info.n_actions)).argmax(dim=-1)
+    last = games["seen"][..., info.information_slice("actions")].unflatten(-1, (-1, info.n_actions)).argmax(dim=-1)
     state = (games["state"] - games["state"].mean(dim=(0, 1))) / (games["state"].std(dim=(0, 1)) + 1e-3)
-    places, _ = opponents_places(info, info.opponents)
+    places, _ = place_indices(info.full, info.opponents)
     return {
         "the goal": Target(games["goal"].clamp(min=0)[..., None], games["keep"], games["filter"].shape[-1]),
         "opponents' next actions": Target(*later(last, 1), info.n_actions),

@@ -30,10 +30,10 @@ from .analysis.doctor.examination import examine_run
 from .analysis.runs import read_config, read_metrics
 from .config.schema import read
 from .configuration import Env, from_keywords
+from .default_pool import with_pool
 from .envs.make import raw_env
 from .evaluation import Evaluation
 from .policy import Policy, load
-from .pooling import with_pool
 from .run import TEST_STREAM, TRAIN_STREAM, RunConfig
 from .types import ConfigError, PathLike, VecEnv
 from .utils.checkpoints import find_checkpoint

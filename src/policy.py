@@ -16,8 +16,9 @@ from .config.schema import read
 from .configuration import from_keywords
 from .envs.arrays import lay_out
 from .envs.make import single_adapter
+from .opponents.information import full_info
 from .run import TEST_STREAM, Parts, RunConfig, assemble, make_env
-from .types import EnvError, EnvInfo, Observation, PathLike
+from .types import EnvError, Observation, PathLike
 from .utils.checkpoints import find_checkpoint, load_checkpoint
 from .utils.isolation import process_state_kept
 from .utils.metrics import Logger
@@ -44,11 +45,11 @@ class Policy:
     def __init__(self, parts: Parts, adapter: Any, t_env: int, config: dict[str, Any]) -> None:
         self.info, self.t_env, self.config = parts.info, t_env, config
         self._actor, self._adapter = parts.runner.mac, adapter
-        whole: EnvInfo = getattr(self.info, "whole", None) or self.info
-        named = dict(zip(whole.agents, whole.agents if adapter is None else adapter.agents, strict=True))
+        full = full_info(self.info)
+        named = dict(zip(full.agents, full.agents if adapter is None else adapter.agents, strict=True))
         self.agents = [named[name] for name in self.info.agents]
         self.opponents = [named[name] for name in getattr(self.info, "opponents", ())]
-        self._seats = [whole.agents.index(name) for name in self.info.agents]
+        self._seats = [full.agents.index(name) for name in self.info.agents]
         self._random = rng_state()
         self._carry: Tensor | None = None  # with those of ``_act``: what is remembered of E episodes
         self._last = torch.zeros(0)
@@ -175,7 +176,7 @@ class Policy:
 
     def _of_opponents(self, actions: Sequence[ByAgent | None] | None, n_envs: int) -> NDArray[np.float32]:
         """What agents observe of opponents, [E, N, ...]: one-hot last actions, zeros at an episode's start."""
-        kinds = [name for name, _ in getattr(self.info, "told", ())]
+        kinds = [name for name, _ in getattr(self.info, "information", ())]
         if others := [name for name in kinds if name != "actions"]:
             raise EnvError(f"policy: no observation holds the opponents' {others[0]}, which it needs; use act_arrays")
         table = np.zeros((n_envs, len(self.opponents), self.info.n_actions), np.float32)

@@ -51,14 +51,6 @@ REGISTRY: dict[str, dict[str, Any]] = {
         "softmax": ".components.action_selectors:Softmax",
     },
     "mixer": {"vdn": ".modules.mixers.vdn:VDNMixer", "qmix": ".modules.mixers.qmix:QMixer"},
-    "scripts": {
-        "foraging": ".opponents.foraging:ForagingScripts",
-        "simple_tag": ".opponents.tag:TagScripts",
-    },
-    "filter": {
-        "foraging": ".opponents.foraging_filter:ForagingFilter",
-        "simple_tag": ".opponents.prey_filter:PreyFilter",
-    },
     "env": {
         "pettingzoo": ".envs.factories:make_pettingzoo",
         "gymnasium": ".envs.factories:make_gymnasium",

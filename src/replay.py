@@ -11,9 +11,11 @@ from .analysis.film import Film, write_film
 from .components.episode_batch import EpisodeBatch
 from .config.keys import OutputKeys
 from .config.schema import key, new_default, read
+from .games.layout import Layout
+from .games.lookup import layout_of
 from .opponent_models.evaluation import Drawing
 from .opponent_models.model import OpponentModel
-from .opponents.boards import Board, board_of
+from .opponents.information import full_info
 from .opponents.pool_env import PoolEnv
 from .run import Parts, RunConfig, opened
 from .types import ConfigError
@@ -44,21 +46,21 @@ def replay(values: Mapping[str, Any], logger: Logger) -> list[Path]:
     out = writable(Path(config.out) if config.out else folder / "replay", "out")
     with opened({**values, "test_nepisode": 1}, logger) as parts:
         load_checkpoint(folder, parts.learner)
-        whole = getattr(parts.info, "whole", None) or parts.info
-        board = board_of(whole)
-        if board is None:
+        full = full_info(parts.info)
+        layout = layout_of(full)
+        if layout is None:
             raise ConfigError(
-                f"env_args: the state of {whole.key} does not say where its players stand; foraging, simple_tag and "
-                "simple_spread can be drawn"
+                f"game: the layout of the state of {full.key} is unknown, so that it cannot be drawn; known are "
+                "foraging whose players see the whole board, simple_tag and simple_spread; game=CLASS brings another"
             )
         turn, who = _turn(parts.test_env, config.opponent)
         batch = parts.tester.collect(turn + 1)[-1].to(parts.args.device)
-        film = film_of(parts, batch, board, f"{config.name} {who}".strip())
+        film = film_of(parts, batch, layout, f"{config.name} {who}".strip())
     return write_film(film, out)
 
 
 def _turn(env: Any, wanted: str) -> tuple[int, str]:
-    """Which test episode is played against the opponent, and its name; 0 where there is no pool."""
+    """The index of the test episode against the wanted opponent, and its name; 0 and no name without a pool."""
     if not isinstance(env, PoolEnv):
         if wanted:
             raise ConfigError(f"opponent: {wanted!r} cannot be met, the checkpoint was not trained against a pool")
@@ -69,19 +71,19 @@ def _turn(env: Any, wanted: str) -> tuple[int, str]:
     return (names.index(wanted) if wanted else 0), f"with {wanted or names[0]}"
 
 
-def film_of(parts: Parts, batch: EpisodeBatch, board: Board, title: str) -> Film:
+def film_of(parts: Parts, batch: EpisodeBatch, layout: Layout, title: str) -> Film:
     """The film of the episode in ``batch`` [1, T+1]."""
     info = parts.info
-    whole: Any = getattr(info, "whole", None) or info
+    full = full_info(info)
     names = getattr(info, "opponents", ())
-    opponents = tuple(whole.agents.index(name) for name in names)
+    opponents = tuple(full.agents.index(name) for name in names)
     steps = int(batch["filled"].sum())
     states = batch["state"].flatten(2)[0, :steps].cpu().numpy()
-    positions = states[:, board.places]
+    positions = states[:, layout.places]
     model: OpponentModel | None = getattr(parts.learner, "model", None)  # PyMARL's learners have none
     drawing = Drawing([""] * steps) if model is None else model.draw(batch)
-    high = max(float(positions.max()), board.high or 0.0)
-    low = min(float(positions.min()), board.low)
-    things = [board.things(state) for state in states]
-    return Film(title, whole.agents, opponents, positions, things, drawing.inferred, drawing.odds, drawing.captions,
-                drawing.horizon, board.is_grid, low, high)  # fmt: skip
+    high = max(float(positions.max()), layout.high or 0.0)
+    low = min(float(positions.min()), layout.low)
+    objects = [layout.objects(state) for state in states]
+    return Film(title, full.agents, opponents, positions, objects, drawing.inferred, drawing.odds, drawing.captions,
+                drawing.horizon, layout.is_grid, low, high)  # fmt: skip

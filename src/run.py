@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -15,6 +15,7 @@ from .config.keys import StepKeys, TestKeys
 from .config.schema import key, read
 from .controllers.pymarl_controller import PyMARLController
 from .envs.make import PACKAGED, make_vec_env
+from .games.lookup import game_named
 from .opponents.pool import Pool, read_pool
 from .opponents.pool_env import PoolEnv
 from .registry import resolve
@@ -33,6 +34,8 @@ TRAIN_STREAM, TEST_STREAM, REPLAY_STREAM, OPPONENTS_STREAM = range(4)
 class RunConfig(StepKeys, TestKeys):
     """Keys of the run itself; each part named here declares its own."""
 
+    renamed: ClassVar[dict[str, str]] = {"opponents_told": "opponent_information"}
+
     name: str = key("omarl", pattern=r"[^/\\]*[^/\\.][^/\\]*", help="name of the run and of its folder")
     label: str = key("", help="name of the run in compare and crossplay; empty: that of its algorithm")
     runner: str = key("episode", component="runner", help="collects episodes or rollouts from the environments")
@@ -41,9 +44,11 @@ class RunConfig(StepKeys, TestKeys):
     env: str = key("pettingzoo", component="env", help="the interface of the environment")
     env_args: dict[str, Any] = key({}, help="key, episode_limit, backend, and the environment's own arguments")
     omg_learners: list[str] | str = key("*_0", help="names or patterns of the learning agents, with a pool")
-    opponents_told: list[Literal["actions", "goal", "belief", "next_actions", "offsets"]] = key(
-        ["actions"], help="what learners are told of opponents: their last actions, and more for oracles"
+    opponent_information: list[Literal["actions", "goal", "belief", "next_actions", "offsets"]] = key(
+        ["actions"], help="what learners observe of opponents: their last actions, and more for oracles"
     )
+    game: str = key("", help="foraging, tag, spread or package.module:Class; empty: known by the environment")
+    prior_t_max: int = key(200_000, low=1, help="steps of the run that trains a prior where none is given")
     common_reward: bool = key(False, help="give all agents one common reward")
     reward_scalarisation: Literal["sum", "mean"] = key("sum", help="how the agents' rewards make the common reward")
     batch_size_run: int = key(8, low=1, help="copies of the environment, stepped at once")
@@ -112,15 +117,13 @@ def make_env(config: RunConfig, n_envs: int, stream: int) -> VecEnv:
         env_args = {**env_args, "backend": "pettingzoo"}
     workers = None if config.env_workers == "auto" else config.env_workers
     env = make_vec_env(config.env, env_args, n_envs, workers, seed)
+    if config.game:
+        env.info = replace(env.info, game=game_named(config.game))
     return with_opponents(env, config, stream, seed) if config.pool else env
 
 
 def check_game(config: RunConfig, pool: Pool) -> None:
-    """Opponents play the game that they were taken from.
-
-    Raises:
-        ConfigError: naming both, where the environment is another.
-    """
+    """Raises ConfigError where the pool was made for another environment than the run's."""
     here, there = (str(args.get("key", "")) for args in (config.env_args, pool.env_args))
     if here != there:
         raise ConfigError(f"pool: {pool.folder} was made for {there}, and this run is in {here}; make one for it")
@@ -138,24 +141,25 @@ def notices(config: RunConfig, info: EnvInfo) -> list[str]:
     other = {name for name in {*config.env_args, *pool.env_args} - {"backend"}
              if config.env_args.get(name) != pool.env_args.get(name)}  # fmt: skip
     if other:
-        said = {name: pool.env_args.get(name) for name in sorted(other)}
-        lines.append(f"pool: {pool.folder} was made with other env_args: {said}")
+        theirs = {name: pool.env_args.get(name) for name in sorted(other)}
+        lines.append(f"pool: {pool.folder} was made with other env_args: {theirs}")
     count, copies = len(pool.split(config.split)), min(config.batch_size_run, config.test_nepisode)
-    met = -(-config.test_nepisode // copies) * copies
-    if met < count:
-        lines.append(f"test_nepisode: tests of {met} episodes meet the first {met} of {count} opponents alone")
+    episodes = -(-config.test_nepisode // copies) * copies
+    if episodes < count:
+        few = f"are against the first {episodes} of {count} opponents only"
+        lines.append(f"test_nepisode: tests of {episodes} episodes {few}")
     return lines
 
 
 def with_opponents(env: VecEnv, config: RunConfig, stream: int, seed: int) -> VecEnv:
-    """The environment with the pool's opponents inside; tests meet them in turn."""
+    """The environment with the pool's opponents inside; tests play against them in turn."""
     testing = stream == TEST_STREAM
     learners = [config.omg_learners] if isinstance(config.omg_learners, str) else config.omg_learners
     try:
         pool = read_pool(config.pool)
         check_game(config, pool)
-        told: list[str] = list(dict.fromkeys(config.opponents_told))
-        return PoolEnv(env, pool, config.split if testing else "train", learners, told,
+        information: list[str] = list(dict.fromkeys(config.opponent_information))
+        return PoolEnv(env, pool, config.split if testing else "train", learners, information,
                        stream_seed(seed, OPPONENTS_STREAM), in_turn=testing)  # fmt: skip
     except BaseException:
         env.close()

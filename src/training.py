@@ -12,8 +12,8 @@ import numpy as np
 from .analysis.plots import draw_curves
 from .components.episode_batch import EpisodeBatch
 from .components.replay_buffer import ReplayBuffer
-from .opponents.pool_env import Episode, PoolEnv
-from .opponents.results import by_opponent, first_of_each_copy
+from .opponents.pool_env import PoolEnv
+from .opponents.results import Episode, by_opponent, first_of_each_copy
 from .run import REPLAY_STREAM, Parts, describe, notices, opened
 from .runners.player import Stopwatch
 from .types import ConfigError, EnvError, OmarlError
@@ -211,7 +211,7 @@ def log_test(parts: Parts, t_env: int, directory: Path | None = None) -> list[Ep
 def episodes_met(parts: Parts) -> list[Episode]:
     """Who was met in the test's episodes, in their order; a copy that goes on after its share does not count."""
     assert isinstance(parts.test_env, PoolEnv)
-    return first_of_each_copy(parts.test_env.episodes, parts.tester.episodes_per_copy(parts.config.test_nepisode))
+    return first_of_each_copy(parts.test_env.log.finished, parts.tester.episodes_per_copy(parts.config.test_nepisode))
 
 
 def picture(directory: Path) -> str:

@@ -82,6 +82,7 @@ class EnvInfo:
         arguments: what its constructor was given beside the key.
         obs_blocks: for each agent, what its space declares of its O features; empty where unknown.
         state_blocks: the same of the S features of the state.
+        game: the ``games.game.Game`` that the run or the environment's class names; None: found by ``key``.
     """
 
     key: str
@@ -96,6 +97,7 @@ class EnvInfo:
     arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
     obs_blocks: tuple[tuple[Block, ...], ...] = ()
     state_blocks: tuple[Block, ...] = ()
+    game: Any = None
 
     @property
     def n_agents(self) -> int:
@@ -138,6 +140,68 @@ class Step(NamedTuple):
     reward: NDArray[np.float32]
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
+
+
+class Frame(NamedTuple):
+    """An ``Observation`` of E copies, and which agents act on it.
+
+    Attributes:
+        obs, state, avail, agent_mask: as in ``Observation``.
+        acting: uint8 [E, N]; 1 where the agent's next action counts.
+
+    The row of one copy is a Frame as well, without the leading E.
+    """
+
+    obs: NDArray[np.float32]
+    state: NDArray[np.float32]
+    avail: NDArray[np.uint8]
+    agent_mask: NDArray[np.uint8]
+    acting: NDArray[np.uint8]
+
+    def observation(self) -> Observation:
+        """The public part, without a copy."""
+        return Observation(self.obs, self.state, self.avail, self.agent_mask)
+
+    def rows(self, index: slice | int) -> Frame:
+        """Views of some copies, or of one."""
+        return Frame._make(array[index] for array in self)
+
+    def copy_rows(self, source: Frame, where: NDArray[np.bool_]) -> None:
+        """Takes over the rows of the copies ``where`` [E] from ``source``."""
+        pairs: Iterable[tuple[NDArray[Any], NDArray[Any]]] = zip(self, source, strict=True)
+        for own, other in pairs:
+            own[where] = other[where]
+
+
+class Arrays(NamedTuple):
+    """The memory through which copies and the vector environment exchange actions and observations.
+
+    Attributes:
+        actions: int64 [E, N]; written before a step.
+        final: what the step led to.
+        first: the first observation of a new episode, valid in copies that have just begun one.
+        reward: float32 [E, N].
+        terminated: bool [E].
+        truncated: bool [E].
+    """
+
+    actions: NDArray[np.int64]
+    final: Frame
+    first: Frame
+    reward: NDArray[np.float32]
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+
+    def rows(self, index: slice | int) -> Arrays:
+        """Views of some copies, or of one."""
+        return Arrays(
+            self.actions[index],
+            self.final.rows(index),
+            self.first.rows(index),
+            self.reward[index],
+            self.terminated[index],
+            self.truncated[index],
+        )
 
 
 class VecEnv(Protocol):

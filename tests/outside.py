@@ -11,12 +11,43 @@ import gymnasium
 import numpy as np
 import torch
 from omarl.components.rollout import Condition
+from omarl.games.game import Game, Scripts
+from omarl.games.layout import Layout
 from omarl.opponent_models.evaluation import Drawing
 from omarl.opponent_models.model import OpponentModel, Targets
-from omarl.registry import REGISTRY
 from omarl.types import ConfigError
 from pettingzoo import ParallelEnv
 from torch import nn
+
+
+class Walkers(Scripts):
+    """Scripted players of the corridor: one walks to the right, one to the left."""
+
+    defaults = ("right",), ("left",)
+
+    def __init__(self, names, noise, info, seats, n_envs, seed):
+        unknown = {*names} - {"left", "right"}
+        if unknown:
+            raise ConfigError(f"script: {', '.join(unknown)} is neither left nor right")
+        self.way, self.seats = np.array([int(name == "right") for name in names]), seats
+
+    def act(self, rows, which, obs, avail):
+        return np.repeat(self.way[which][:, None], len(self.seats), axis=1)
+
+
+class CorridorGame(Game):
+    """Scripts and layout of the corridor; its one axis is used for both coordinates."""
+
+    scripts = Walkers
+
+    @staticmethod
+    def layout(info):
+        cells = np.array([[0, 0], [1, 1]])
+
+        def goal(state):
+            return [(1.0, 1.0, "+1")]
+
+        return Layout(cells, near=1 / 16, high=1.0, objects=goal)
 
 
 class Corridor(ParallelEnv):
@@ -27,6 +58,7 @@ class Corridor(ParallelEnv):
     """
 
     metadata = {"name": "corridor_v0"}  # noqa: RUF012
+    game = CorridorGame
     max_cycles = 12
 
     def __init__(self, fault: str = "", render_mode: str | None = None) -> None:
@@ -292,28 +324,3 @@ class MeetingModel(OpponentModel):
         inferred = points[:, None].repeat(len(self.info.opponents), axis=1)
         captions = [f"meets at {x:.1f}, {y:.1f}" for x, y in points]
         return Drawing(captions, inferred, horizon=self.horizon)
-
-
-class Walkers:
-    """Scripted players of the corridor: one walks to the right, one to the left."""
-
-    usual = ("right",), ("left",)
-
-    def __init__(self, names, noise, info, seats, n_envs, seed):
-        unknown = {*names} - {"left", "right"}
-        if unknown:
-            raise ConfigError(f"script: {', '.join(unknown)} is neither left nor right")
-        self.way, self.seats = np.array([int(name == "right") for name in names]), seats
-
-    @staticmethod
-    def sizes(info):
-        return {}
-
-    def begin(self, rows, which):
-        pass
-
-    def act(self, rows, which, obs, avail):
-        return np.repeat(self.way[which][:, None], len(self.seats), axis=1)
-
-
-REGISTRY["scripts"]["corridor"] = Walkers

@@ -1,4 +1,4 @@
-"""An episode as a film: the board, its players, and what an opponent model infers of some of them."""
+"""Draws an episode as a film: the board, the agents, and what an opponent model infers about opponents."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from ..utils.files import write_atomically
 from .figures import INK, MUTED, RULE
 from .panels import BLUE, GREEN, ORANGE, VERMILLION
 
-STILLS = 4  # frames that are kept as pictures
+STILLS = 4  # frames that are written as pictures
 MILLISECONDS = 350  # of each frame
-UNLIKELY = 0.02  # below this a place is not drawn
+UNLIKELY = 0.02  # places with a lower probability are not drawn
 
 
 class Film(NamedTuple):
-    """What is drawn. Positions are row and column on a grid, else x and y.
+    """The data of a film. Positions are row and column on a grid, else x and y.
 
     Attributes:
         title: of every frame.
-        names: N, of the agents.
-        opponents: which of them are opponents.
+        names: of the N agents.
+        opponents: indices of the M opponents.
         positions: [T+1, N, 2].
-        things: at each step, what lies about: first and second coordinate and label.
-        inferred: [T+1, len(opponents), 2], the places inferred for the opponents; None: none are inferred.
-        odds: [T+1, K, 3], places and the probability of each; None: nothing but ``inferred`` is said.
+        objects: at each step, first and second coordinate and label of each object on the board.
+        inferred: [T+1, M, 2], the place inferred for each opponent, NaN: none; None: the model infers none.
+        odds: [T+1, K, 3], places and the probability of each; None: the model has none.
         captions: a line under each frame.
-        horizon: H, steps of the opponents' way that are drawn ahead.
-        is_grid, low, high: the board.
+        horizon: H, the number of the opponents' next steps that are drawn.
+        is_grid, low, high: see ``games.layout.Layout``.
     """
 
     title: str
     names: tuple[str, ...]
     opponents: tuple[int, ...]
     positions: NDArray[Any]
-    things: list[list[tuple[float, float, str]]]
+    objects: Sequence[Sequence[tuple[float, float, str]]]
     inferred: NDArray[Any] | None
     odds: NDArray[Any] | None
     captions: Sequence[str]
@@ -75,7 +75,7 @@ def write_film(film: Film, folder: Path) -> list[Path]:
 
 
 def encoded(image: Any, kind: str, **options: Any) -> bytes:
-    """A picture's file."""
+    """The content of a picture's file."""
     file = BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
@@ -99,7 +99,7 @@ def drawn(film: Film, t: int) -> NDArray[np.uint8]:
 
 
 def draw_board(ax: Any, film: Film, t: int) -> None:
-    """The board at step ``t``, the opponents' way ahead, and the places inferred for them."""
+    """The board at step ``t``, the opponents' next steps, and the places inferred for them."""
     margin = 0.6 if film.is_grid else 0.15
     ax.set_xlim(film.low - margin, film.high + margin)
     ax.set_ylim(
@@ -113,7 +113,7 @@ def draw_board(ax: Any, film: Film, t: int) -> None:
         lines = np.arange(film.low - 0.5, film.high + 1)
         ax.hlines(lines, film.low - 0.5, film.high + 0.5, color=RULE, linewidth=0.8, zorder=0)
         ax.vlines(lines, film.low - 0.5, film.high + 0.5, color=RULE, linewidth=0.8, zorder=0)
-    for first, second, label in film.things[t]:
+    for first, second, label in film.objects[t]:
         x, y = _xy(film, (first, second))
         ax.scatter(x, y, s=150, color=GREEN if film.is_grid else RULE, zorder=1)
         ax.text(x, y, label, ha="center", va="center", fontsize=8, color="white", zorder=2)
@@ -129,8 +129,8 @@ def draw_board(ax: Any, film: Film, t: int) -> None:
         if len({other.rsplit("_", 1)[0] for other in film.names}) > 1:
             ax.annotate(name, (x, y), (0, -15), textcoords="offset points", ha="center", fontsize=6, color=MUTED)
     for m, i in enumerate(film.opponents):
-        way = np.array([_xy(film, place) for place in film.positions[t : t + 1 + film.horizon, i]])
-        ax.plot(way[:, 0], way[:, 1], color=VERMILLION, linewidth=1.6, linestyle=":", zorder=2)
+        path = np.array([_xy(film, place) for place in film.positions[t : t + 1 + film.horizon, i]])
+        ax.plot(path[:, 0], path[:, 1], color=VERMILLION, linewidth=1.6, linestyle=":", zorder=2)
         if film.inferred is not None:
             x, y = _xy(film, film.inferred[t, m])
             ax.scatter(x, y, s=260, marker="*", facecolor="none", edgecolor=ORANGE, linewidth=1.8, zorder=5)
@@ -142,8 +142,8 @@ def _xy(film: Film, place: Any) -> tuple[Any, Any]:
 
 
 def _legend(film: Film) -> str:
-    said = [f"blue learns, red is of the pool; dotted: its next {film.horizon} steps"] if film.opponents else []
+    lines = [f"blue: learners, red: opponents; dotted: their next {film.horizon} steps"] if film.opponents else []
     if film.inferred is not None:
-        discs = "; discs: the odds of others" if film.odds is not None else ""
-        said.append(f"star: the place inferred for it{discs}")
-    return "\n".join(said)
+        discs = "; discs: probabilities of places" if film.odds is not None else ""
+        lines.append(f"star: inferred place{discs}")
+    return "\n".join(lines)

@@ -104,8 +104,14 @@ class BasicMAC(nn.Module):
         size += self.n_actions if self.config.obs_last_action else 0
         return size + (self.n_agents if self.config.obs_agent_id else 0)
 
-    def _inputs(self, obs: Tensor, last_actions: Tensor, more: Tensor | None = None) -> Tensor:
-        """Observations [..., N, O] and last actions, one-hot [..., N, U], and a subclass's, as inputs [..., N, I]."""
+    def inputs(self, obs: Tensor, last_actions: Tensor, more: Tensor | None = None) -> Tensor:
+        """The networks' inputs [..., N, I].
+
+        Args:
+            obs: [..., N, O].
+            last_actions: one-hot [..., N, U].
+            more: what a subclass appends, [..., N, D].
+        """
         parts = [obs]
         if self.config.obs_last_action:
             parts.append(last_actions)
@@ -119,9 +125,10 @@ class BasicMAC(nn.Module):
 
     def _inputs_along(self, batch: Any, last_actions: Tensor) -> Tensor:
         """A batch's inputs [B, T+1, N, I]."""
-        return self._inputs(batch["obs"], last_actions)
+        return self.inputs(batch["obs"], last_actions)
 
-    def _in_agent_order(self, outputs: list[Tensor], dim: int) -> Tensor:
+    def in_agent_order(self, outputs: list[Tensor], dim: int) -> Tensor:
+        """Joins the outputs of all networks along ``dim``, where their agents stand, in the order of the agents."""
         joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=dim)
         if self.positions is None:
             return joined
@@ -136,7 +143,7 @@ class BasicMAC(nn.Module):
             out, state = agent(rows, hidden[:, members].flatten(0, 1))
             outputs.append(out.view(copies, size, -1))
             states.append(state.reshape(copies, size, -1))
-        return self._in_agent_order(outputs, 1), self._in_agent_order(states, 1)
+        return self.in_agent_order(outputs, 1), self.in_agent_order(states, 1)
 
     def split_carry(self, carry: Tensor) -> tuple[Tensor, Tensor]:
         """The agents' part of a recurrent state, and what a subclass adds behind it."""
@@ -146,7 +153,7 @@ class BasicMAC(nn.Module):
         """The recurrent state at an episode's start, [n, N, H]."""
         pairs: Any = zip(self.sizes, self.agents, strict=True)
         hidden = [agent.init_hidden().expand(size, -1) for size, agent in pairs]
-        return self._in_agent_order(hidden, 0).unsqueeze(0).expand(n, -1, -1).contiguous()
+        return self.in_agent_order(hidden, 0).unsqueeze(0).expand(n, -1, -1).contiguous()
 
     @torch.no_grad()
     def act(
@@ -166,7 +173,7 @@ class BasicMAC(nn.Module):
         """
         obs = torch.as_tensor(observation.obs, device=carry.device)
         avail = torch.as_tensor(observation.avail, device=carry.device)
-        outputs, carry = self._step(self._inputs(obs, last_actions), carry)
+        outputs, carry = self._step(self.inputs(obs, last_actions), carry)
         return self.action_selector.select_action(outputs, avail, t_env, test_mode=test_mode), carry
 
     def evaluate(self, obs: Tensor, last_actions: Tensor, carry: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -174,7 +181,7 @@ class BasicMAC(nn.Module):
 
         ``condition`` is for controllers with an opponent model; here it is None.
         """
-        return self._step(self._inputs(torch.as_tensor(obs), last_actions), carry)[0]
+        return self._step(self.inputs(torch.as_tensor(obs), last_actions), carry)[0]
 
     def unroll(self, batch: Any) -> Tensor:
         """Outputs [B, T+1, N, U] along the episodes of ``batch``, or along the rows of a ``Rollout``."""
@@ -198,7 +205,7 @@ class BasicMAC(nn.Module):
                 hidden = carry[:, members].flatten(0, 1)
             out = unroll_rows(agent, rows, hidden, None if begins is None else begins.repeat_interleave(size, dim=0))
             outputs.append(from_rows(out, size))  # [B, T+1, n, U]
-        return self._in_agent_order(outputs, 2)
+        return self.in_agent_order(outputs, 2)
 
     def init_hidden(self, batch_size: int) -> None:
         """PyMARL's: begins ``batch_size`` episodes for ``forward``."""
@@ -208,9 +215,7 @@ class BasicMAC(nn.Module):
         """PyMARL's: outputs [B, N, U] at step ``t``, moving ``self.hidden_states`` on."""
         one_hot = ep_batch["actions_onehot"]
         last_actions = one_hot[:, t - 1] if t > 0 else torch.zeros_like(one_hot[:, 0])
-        outputs, self.hidden_states = self._step(
-            self._inputs(ep_batch["obs"][:, t], last_actions), self.hidden_states
-        )
+        outputs, self.hidden_states = self._step(self.inputs(ep_batch["obs"][:, t], last_actions), self.hidden_states)
         return outputs
 
     def select_actions(
@@ -234,6 +239,11 @@ class BasicMAC(nn.Module):
     def kept(self) -> nn.Module:
         """What files and target networks hold."""
         return self.agents
+
+    @property
+    def can_be_stacked(self) -> bool:
+        """Whether several such controllers can act in one call: all that they hold are their agents."""
+        return self.kept is self.agents
 
     def load_state(self, other_mac: BasicMAC) -> None:
         """PyMARL's: copies the parameters of ``other_mac``."""

@@ -77,7 +77,7 @@ class ModelMAC(BasicMAC):
         condition = None
         if self.model is not None:
             condition, models = self.model.step(obs, models)
-        features, mine = self._step(self._inputs(obs, last_actions, self._at_input(condition)), mine)
+        features, mine = self._step(self.inputs(obs, last_actions, self._at_input(condition)), mine)
         outputs = self.head(features, obs, condition)
         actions = self.action_selector.select_action(outputs, avail, t_env, test_mode=test_mode)
         return actions, torch.cat([mine, models], dim=-1)
@@ -97,7 +97,7 @@ class ModelMAC(BasicMAC):
     def evaluate(self, obs: Tensor, last_actions: Tensor, carry: Tensor, condition: Tensor | None = None) -> Tensor:
         """Outputs [K, N, U] for observations [K, N, O], last actions [K, N, U], carry and conditions [K, N, D]."""
         obs = torch.as_tensor(obs)
-        inputs = self._inputs(obs, last_actions, self._at_input(condition))
+        inputs = self.inputs(obs, last_actions, self._at_input(condition))
         return self.head(self._step(inputs, self.split_carry(carry)[0])[0], obs, condition)
 
     def _at_input(self, condition: Tensor | None) -> Tensor | None:
@@ -105,7 +105,7 @@ class ModelMAC(BasicMAC):
         return condition if self.conditions_input else None
 
     def _inputs_along(self, batch: Any, last_actions: Tensor) -> Tensor:
-        return self._inputs(batch["obs"], last_actions, self._at_input(batch.condition.acting))
+        return self.inputs(batch["obs"], last_actions, self._at_input(batch.condition.acting))
 
     def parameters(self, recurse: bool = True) -> Any:
         """The policy's parameters: those of the agents and the head, not the model's."""

@@ -1,76 +1,13 @@
-"""The arrays that copies write and the vector environment hands out: one block of memory, many views."""
+"""Where the arrays of ``types.Arrays`` lie: one block of memory, many views."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..types import EnvInfo, Observation
-
-
-class Frame(NamedTuple):
-    """What copies show at one moment: an ``Observation`` and who acts on it.
-
-    Attributes:
-        obs, state, avail, agent_mask: as in ``Observation``.
-        acting: uint8 [E, N]; 1 where the agent's next action counts.
-
-    The row of one copy is a Frame as well, without the leading E.
-    """
-
-    obs: NDArray[np.float32]
-    state: NDArray[np.float32]
-    avail: NDArray[np.uint8]
-    agent_mask: NDArray[np.uint8]
-    acting: NDArray[np.uint8]
-
-    def observation(self) -> Observation:
-        """The public part, without a copy."""
-        return Observation(self.obs, self.state, self.avail, self.agent_mask)
-
-    def rows(self, index: slice | int) -> Frame:
-        """Views of some copies, or of one."""
-        return Frame._make(array[index] for array in self)
-
-    def copy_rows(self, source: Frame, where: NDArray[np.bool_]) -> None:
-        """Takes over the rows of the copies ``where`` [E] from ``source``."""
-        pairs: Iterable[tuple[NDArray[Any], NDArray[Any]]] = zip(self, source, strict=True)
-        for own, other in pairs:
-            own[where] = other[where]
-
-
-class Arrays(NamedTuple):
-    """All that passes between copies and the vector environment.
-
-    Attributes:
-        actions: int64 [E, N]; written before a step.
-        final: what the step led to.
-        first: the first observation of a new episode, valid in copies that have just begun one.
-        reward: float32 [E, N].
-        terminated: bool [E].
-        truncated: bool [E].
-    """
-
-    actions: NDArray[np.int64]
-    final: Frame
-    first: Frame
-    reward: NDArray[np.float32]
-    terminated: NDArray[np.bool_]
-    truncated: NDArray[np.bool_]
-
-    def rows(self, index: slice | int) -> Arrays:
-        """Views of some copies, or of one."""
-        return Arrays(
-            self.actions[index],
-            self.final.rows(index),
-            self.first.rows(index),
-            self.reward[index],
-            self.terminated[index],
-            self.truncated[index],
-        )
+from ..types import Arrays, EnvInfo, Frame
 
 
 def n_bytes(info: EnvInfo, n_envs: int) -> int:

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from ..games.lookup import batched_rules
 from ..registry import resolve
 from ..types import ConfigError, EnvInfo, VecEnv
 from .adapter import Adapter
 from .arrays import lay_out
-from .batched import batched_game
 from .copies import Copies, generators_kept
 from .factories import construct
 from .single import look_at, make_single
@@ -65,10 +65,10 @@ def make_vec_env(env: str, env_args: Mapping[str, Any], n_envs: int, n_workers: 
     with generators_kept(np.random.MT19937(seed)):
         info, state_size, original = look_at(target, env, arguments)
     if wanted != "pettingzoo":
-        game, why_not = batched_game(original)
-        if game is not None:
+        rules, why_not = batched_rules(original)
+        if rules is not None:
             arrays = lay_out(info, n_envs)
-            return VectorEnv(info, n_envs, arrays, game(original, info, arrays, seed), "as arrays")
+            return VectorEnv(info, n_envs, arrays, rules(original, info, arrays, seed), "as arrays")
         if wanted == "batched":
             raise ConfigError(f"env_args.backend: {info.key} cannot be batched: {why_not}; use backend=pettingzoo")
     make = partial(make_single, target, env, arguments, state_size)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from ..games.game import Game, declares_game
 from ..types import ConfigError, EnvError, EnvInfo, OmarlError
 from .adapter import Adapter
 from .aec import AECAdapter
@@ -52,7 +53,8 @@ def make_single(target: Any, name: str, env_args: Mapping[str, Any], state_size:
         raise
     except Exception as error:
         raise EnvError(f"environment {key} does not tell its agents and spaces: {describe(error)}") from error
-    adapter.info = replace(adapter.info, arguments={k: v for k, v in arguments.items() if k != "key"})
+    own_arguments = {k: v for k, v in arguments.items() if k != "key"}
+    adapter.info = replace(adapter.info, arguments=own_arguments, game=declared_game(env))
     adapter.use_state(state_size)
     return adapter
 
@@ -99,6 +101,12 @@ def _kind(env: Any, key: str) -> type[ParallelAdapter] | type[AECAdapter] | type
         f"environment {key}: {type(env).__name__} is neither a PettingZoo environment (with possible_agents) "
         "nor a gymnasium one"
     )
+
+
+def declared_game(env: Any) -> type[Game] | None:
+    """The attribute ``game`` of the environment's class, or of the class that it wraps, where that is a ``Game``."""
+    declared = (getattr(type(each), "game", None) for each in (env, getattr(env, "unwrapped", env)))
+    return next((game for game in declared if declares_game(game)), None)
 
 
 def _steps(name: str, value: Any) -> int | None:

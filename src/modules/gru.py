@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional as F
 
-from .linear import linear, outer
+from .linear import linear, outer, under_vmap
 
 
 @cache
@@ -78,8 +78,6 @@ class GRU(nn.GRU):
     bias_ih_l0: Tensor
     bias_hh_l0: Tensor
 
-    under_vmap = False  # True: avoid gru_cell, for which torch.func.vmap has no rule and would loop over networks
-
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size, batch_first=True)
 
@@ -95,7 +93,7 @@ class GRU(nn.GRU):
     def step(self, input: Tensor, hidden: Tensor) -> Tensor:
         """One step: [M, I], [M, H] -> [M, H]; costs a sixth of a sequence of one step."""
         weights = self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0
-        if not self.under_vmap:
+        if not under_vmap(input):  # vmap has no rule for gru_cell, and would run its networks one by one
             return torch.gru_cell(input, hidden, *weights)
         r, z, n = F.linear(input, weights[0], weights[2]).chunk(3, dim=-1)
         kept_r, kept_z, kept_n = F.linear(hidden, weights[1], weights[3]).chunk(3, dim=-1)

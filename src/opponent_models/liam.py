@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from ..components.normalisers import RunningMeanStd
 from ..components.rollout import Rollout
 from ..config.schema import key
+from ..games.layout import observation_indices
 from ..modules.linear import Linear
 from ..modules.losses import masked_mean
-from ..opponents.boards import opponents_observations
 from .action_model import ActionModel
 from .model import ModelConfig
 
@@ -40,7 +40,7 @@ class LIAMModel(ActionModel):
         super().__init__(scheme, args)
         self.condition_dim = self.config.liam_code_dim
         self.code = Linear(self.width, self.condition_dim)
-        self.seen = opponents_observations(self.info, self.subjects)  # indices in the state
+        self.seen = observation_indices(self.info.full, self.subjects)  # indices in the state
         self.stats = RunningMeanStd(len(self.seen))
         self.fc = Linear(self.condition_dim, self.width)
         self.observations = Linear(self.width, len(self.seen))

@@ -110,7 +110,7 @@ class OpponentModel(nn.Module):
         if not self.subjects:
             raise ConfigError(f"model_subjects: {', '.join(patterns)} names none of {', '.join(everyone)}")
         self.subject_indices = [everyone.index(name) for name in self.subjects]
-        self.last_actions = self.info.told_slice("actions")
+        self.last_actions = self.info.information_slice("actions")
         self.n_subjects, self.n_actions = len(self.subjects), self.info.n_actions
         settings = SimpleNamespace(hidden_dim=self.width, use_rnn=True, n_actions=1, duelling=False, layer_norm=False)
         self.encoder = self.encoder_type(self.input_size(scheme), settings)
@@ -125,7 +125,7 @@ class OpponentModel(nn.Module):
         return False
 
     @classmethod
-    def check_environment(cls, whole: EnvInfo) -> None:
+    def check_environment(cls, full: EnvInfo) -> None:
         """Raises ConfigError where the environment, all agents included, does not suit the model."""
 
     def prepare(self, args: Any, base: BaseLearner, steps: int, from_memory: bool) -> None:

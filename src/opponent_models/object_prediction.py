@@ -20,11 +20,11 @@ from torch.nn import functional as F
 from ..components.episode_batch import EpisodeBatch
 from ..components.masks import ended, transition_mask
 from ..components.rollout import Rollout
+from ..games.foraging.layout import food_slots, offsets_size
 from ..modules.agents.feature_agent import FeatureAgent
 from ..modules.linear import Linear
 from ..modules.min_gru import MinGRU
 from ..modules.unrolling import unroll_rows
-from ..opponents.foraging_board import food_slots, offsets_size
 from ..types import ConfigError, EnvInfo
 from .evaluation import Counts, Drawing, rates
 from .horizon import check_horizon
@@ -61,14 +61,14 @@ class ObjectModel(OpponentModel):
     encoder_type = ObjectEncoder
 
     def __init__(self, scheme: Any, args: Any) -> None:
-        whole, agents = args.env_info.whole, args.env_info.agents
-        self.check_environment(whole)
-        self.n_objects = food_slots(whole)
+        full, agents = args.env_info.full, args.env_info.agents
+        self.check_environment(full)
+        self.n_objects = food_slots(full)
         super().__init__(scheme, args)
         self.horizon = self.config.model_horizon
         self.condition_dim = self.n_subjects * self.n_objects
         # observations list the observer first and the other players in their order
-        others = [[name for name in whole.agents if name != me] for me in agents]
+        others = [[name for name in full.agents if name != me] for me in agents]
         self.listed_at = [[1 + names.index(name) for name in self.subjects] for names in others]
         columns = [self._columns(m, at) for places in self.listed_at for m, at in enumerate(places)]
         self.columns = nn.Buffer(torch.tensor(columns).view(len(agents), -1), persistent=False)
@@ -80,10 +80,10 @@ class ObjectModel(OpponentModel):
         return 9 + self.n_actions + WAYS
 
     @classmethod
-    def check_environment(cls, whole: EnvInfo) -> None:
+    def check_environment(cls, full: EnvInfo) -> None:
         """See ``OpponentModel.check_environment``."""
         try:
-            food_slots(whole)
+            food_slots(full)
         except ConfigError as error:
             raise ConfigError(
                 "opponent_model: object_prediction needs foraging whose players see everything: --env-config=foraging"
@@ -100,8 +100,8 @@ class ObjectModel(OpponentModel):
         beside it; whether the learner's level suffices; whether it is there; its level; the subject's last action;
         the four offsets again, of which the absolute values are taken.
         """
-        offsets, actions = self.info.told_slice("offsets"), self.info.told_slice("actions")
-        size = offsets_size(self.info.whole)
+        offsets, actions = self.info.information_slice("offsets"), self.info.information_slice("actions")
+        size = offsets_size(self.info.full)
         action = actions.start + self.subject_indices[m] * self.n_actions
         found = []
         for f in range(self.n_objects):
@@ -252,8 +252,8 @@ class ObjectModel(OpponentModel):
 
     def _players(self, obs: Tensor) -> Tensor:
         """Row, column and level of the subjects, [..., M, 3]."""
-        whole = self.info.whole
-        players = obs[..., 3 * self.n_objects : whole.obs_shape].unflatten(-1, (whole.n_agents, 3))
+        full = self.info.full
+        players = obs[..., 3 * self.n_objects : full.obs_shape].unflatten(-1, (full.n_agents, 3))
         return torch.stack([players[..., i, at, :] for i, at in enumerate(self.listed_at)], dim=-3)
 
     def _places_at_start(self, places: Tensor, listed: Tensor, begins: Tensor | None) -> Tensor:

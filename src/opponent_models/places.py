@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..components.episode_batch import EpisodeBatch
-from ..opponents.boards import opponents_places
+from ..games.lookup import place_indices
 from .evaluation import Counts, Drawing, rates
 from .model import OpponentModel
 
@@ -29,7 +29,7 @@ class PlaceInference(OpponentModel):
 
     def __init__(self, scheme: Any, args: Any) -> None:
         super().__init__(scheme, args)
-        self.places, self.near = opponents_places(self.info, self.subjects)
+        self.places, self.near = place_indices(self.info.full, self.subjects)
 
     def inferred_places(self, features: Tensor) -> Tensor:
         """Features [..., W] -> the place inferred for each subject, [..., 2 M], without gradient."""

@@ -1,1 +1,1 @@
-"""Those who are modelled: scripted players, frozen networks, pools of them, and the environment with them inside."""
+"""Opponents: pools of scripted and trained players, and the environment with them inside."""

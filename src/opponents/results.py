@@ -1,19 +1,70 @@
-"""Episodes against a pool: what they come to for each opponent and each family."""
+"""Episodes against a pool: records, and summaries for each opponent and each family of opponents."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .pool import Member
-from .pool_env import Episode
+
+
+class Episode(NamedTuple):
+    """One finished episode.
+
+    Attributes:
+        opponent: index of the member that played.
+        copy: of the environment.
+        returns: float64 [L], of the learners.
+        length: in steps.
+        terminated: whether it ended in the environment's own terms, not by a time limit.
+    """
+
+    opponent: int
+    copy: int
+    returns: NDArray[np.float64]
+    length: int
+    terminated: bool
+
+
+class EpisodeLog:
+    """Sums rewards and steps of E copies, and keeps the finished episodes if ``keeps``.
+
+    Attributes:
+        returns: float64 [E, L], of the running episodes.
+        lengths: int64 [E].
+        finished: episodes since the last ``clear``.
+    """
+
+    def __init__(self, n_envs: int, n_learners: int, keeps: bool) -> None:
+        self.returns = np.zeros((n_envs, n_learners))
+        self.lengths = np.zeros(n_envs, np.int64)
+        self.finished: list[Episode] = []
+        self.keeps = keeps
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self.returns[:], self.lengths[:] = 0.0, 0
+        self.finished.clear()
+
+    def add(self, reward: NDArray[np.float32]) -> None:
+        """Takes the learners' rewards [E, L] of one step."""
+        self.returns += reward
+        self.lengths += 1
+
+    def finish(self, ended: NDArray[np.int64], playing: NDArray[np.int64], terminated: NDArray[np.bool_]) -> None:
+        """Ends the episodes of copies ``ended``, which members ``playing`` [E] played in."""
+        for e in ended if self.keeps else ():
+            returns, length = self.returns[e].copy(), int(self.lengths[e])
+            self.finished.append(Episode(int(playing[e]), int(e), returns, length, bool(terminated[e])))
+        self.returns[ended], self.lengths[ended] = 0.0, 0
 
 
 def episode_record(episode: Episode, members: Sequence[Member]) -> dict[str, Any]:
-    """One episode, as it is kept in a file."""
+    """One episode as a JSON object."""
     return {
         "opponent": members[episode.opponent].name,
         "returns": [float(value) for value in episode.returns],
@@ -23,7 +74,7 @@ def episode_record(episode: Episode, members: Sequence[Member]) -> dict[str, Any
 
 
 def first_of_each_copy(episodes: Sequence[Episode], n_of_each: int) -> list[Episode]:
-    """The first so many episodes of every copy: those that a test counts, see ``EpisodeRunner.collect``."""
+    """The first ``n_of_each`` episodes of every copy, which a test counts; see ``EpisodeRunner.collect``."""
     seen: Counter[int] = Counter()
     kept = []
     for episode in episodes:
@@ -34,21 +85,21 @@ def first_of_each_copy(episodes: Sequence[Episode], n_of_each: int) -> list[Epis
 
 
 def by_opponent(episodes: Sequence[Episode], members: Sequence[Member]) -> list[dict[str, Any]]:
-    """A line for each opponent met, in the pool's order, one for each family, and one for all.
+    """A row for each opponent in the pool's order, then one for each family, then one for all episodes.
 
-    ``return`` is the mean over episodes of the learners' summed return, ``success`` the share of episodes in which
-    they got anything, ``completed`` the share that ended in the environment's own terms, ``length`` in steps.
+    ``return`` is the mean over episodes of the learners' summed return, ``success`` the share of episodes with a
+    positive return, ``completed`` the share that ended in the environment's own terms, ``length`` in steps.
     """
     names = [members[e.opponent].name for e in episodes]
     families = [members[e.opponent].family for e in episodes]
-    lines = [_line("opponent", name, [e for e, n in zip(episodes, names, strict=True) if n == name])
-             for name in (member.name for member in members) if name in names]  # fmt: skip
-    lines += [_line("family", family, [e for e, f in zip(episodes, families, strict=True) if f == family])
-              for family in dict.fromkeys(member.family for member in members) if family in families]  # fmt: skip
-    return [*lines, _line("all", "all", list(episodes))]
+    rows = [_row("opponent", name, [e for e, n in zip(episodes, names, strict=True) if n == name])
+            for name in (member.name for member in members) if name in names]  # fmt: skip
+    rows += [_row("family", family, [e for e, f in zip(episodes, families, strict=True) if f == family])
+             for family in dict.fromkeys(member.family for member in members) if family in families]  # fmt: skip
+    return [*rows, _row("all", "all", list(episodes))]
 
 
-def _line(kind: str, name: str, episodes: list[Episode]) -> dict[str, Any]:
+def _row(kind: str, name: str, episodes: list[Episode]) -> dict[str, Any]:
     returns = np.array([e.returns.sum() for e in episodes])
     return {
         "of": kind,
@@ -63,7 +114,7 @@ def _line(kind: str, name: str, episodes: list[Episode]) -> dict[str, Any]:
 
 
 def format_opponent(line: dict[str, Any]) -> str:
-    """A line for the console."""
+    """One row of ``by_opponent`` as a line for the console."""
     return (
         f"{line['of']:9} {line['name']:28} return {line['return']:8.3f}  success {line['success']:5.2f}  "
         f"completed {line['completed']:5.2f}  length {line['length']:6.1f}  ({line['episodes']} episodes)"

@@ -145,13 +145,13 @@ def test_every_run_meets_every_opponent(source, tmp_path):
     assert "was not trained against a pool" in error_of(bare)
 
 
-def test_an_oracle_is_the_base_that_is_told_more(source, tmp_path):
+def test_the_base_learner_observes_goals_and_beliefs_where_asked(source, tmp_path):
     words = [
         "--config=ppo_history",
         *FORAGING,
         *TINY,
         f"pool={source / 'bare'}",
-        "opponents_told=[actions,goal,belief]",
+        "opponent_information=[actions,goal,belief]",
     ]
     assert main(words, tmp_path).code == 0
 
@@ -166,7 +166,7 @@ def test_the_base_plays_against_scripts_too_where_no_pool_is_given(tmp_path):
     assert folder.name.endswith("_scripts") and not (folder / "prior.th").exists()
 
 
-def test_an_environment_and_its_players_from_outside(tmp_path):
+def test_an_environment_brings_its_own_scripts_and_layout(tmp_path):
     (tmp_path / "corridor.yaml").write_text("env: tests.outside:Corridor\n")
     game = f"--env-config={tmp_path / 'corridor.yaml'}"
     lost = main(["pool", game, "with", "scripts=[up]", f"out={tmp_path / 'p'}"], tmp_path, results_key=False)
@@ -177,9 +177,19 @@ def test_an_environment_and_its_players_from_outside(tmp_path):
     (manifest,) = tmp_path.glob("pools/*/pool.yaml")  # made of the players that the environment's module brings
     names = [(m["name"], m["split"]) for m in yaml.safe_load(manifest.read_text())["opponents"]]
     assert names == [("right", "train"), ("left", "test")]
+    small = ["model_places=3", "model_horizon=4", "rollout_steps=6", "model_hidden_dim=16", "model_memory=2"]
+    words = [word.replace("test_interval=0", "test_interval=3000") for word in words]
+    done = main(["--config=place_prediction", game, "with", *words, *small], tmp_path / "places")
+    assert done.code == 0, done.err
+    (ratio,) = {line["test_omg_hit_ratio"] for line in done.lines() if "test_omg_hit_ratio" in line}
+    assert 0.0 < ratio <= 1.0
+    film = main(["replay", "with", f"checkpoint_path={done.run}", f"out={tmp_path / 'film'}"], tmp_path / "places")
+    assert film.code == 0, film.err
+    with Image.open(tmp_path / "film" / "episode.gif") as gif:
+        assert gif.n_frames == 13
 
 
-def test_opponents_are_of_the_pools_game(tmp_path):
+def test_runs_of_another_environment_are_refused(tmp_path):
     team = main(["--config=iql", *FORAGING, "t_max=400", "test_interval=0", "batch_size=4", "batch_size_run=4",
                  "hidden_dim=16", "use_tensorboard=False"], tmp_path)  # fmt: skip
     (team.run / "checkpoints" / ".DS_Store").touch()
@@ -206,15 +216,15 @@ def test_the_same_seed_is_the_same_run(source, tmp_path, algorithm):
     "words, message",
     [
         (["--config=omg_ppo", "with", "pool=/nowhere"], "pool: /nowhere cannot be read (No such file"),
-        (["--config=omg_ppo", "--env-config=simple_spread"], "pool: there are no scripts for mpe2.simple_spread_v3"),
+        (["--config=omg_ppo", "--env-config=simple_spread"], "pool: no scripts known for mpe2.simple_spread_v3"),
         (
             ["--config=object_prediction"],
             "opponent_model: object_prediction needs foraging whose players see",
         ),
-        (["--config=ippo", "with", "opponents_told=[thoughts]"], "opponents_told: 'thoughts' is not one of 'act"),
+        (["--config=ippo", "with", "opponent_information=[mood]"], "opponent_information: 'mood' is not one of 'act"),
         (["replay"], "checkpoint_path: replay needs one"),
         (["--config=omg_ppo", "with", "omg_mode=hopeful"], "omg_mode: 'hopeful' is not one of"),
-        (["pool", "with", "out=x"], "runs, scripts: say who is to be met in training"),
+        (["pool", "with", "out=x"], "runs, scripts: name opponents to train against"),
         (["pool", "with", "out=tests", "scripts=[chase+flee]"], "out: tests exists"),
         (["pool", "with", "out=x", "scripts=[a:b]"], "scripts: 'a:b' is no SCRIPT"),
         (["pool", "with", "out=x", "runs=[/nowhere]"], "runs: /nowhere holds no run"),

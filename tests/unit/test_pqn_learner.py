@@ -12,7 +12,7 @@ def made(lengths, truncates=False, steps=4, **changes):
 
 def values_are(learner, value):
     """Every action of every agent is worth ``value(state)``: state is what ClockEnv stamps on observations."""
-    learner.mac._inputs = lambda obs, last: obs
+    learner.mac.inputs = lambda obs, last: obs
     learner.mac._step = lambda obs, carry: (value(obs[..., :1]).expand(-1, -1, 2), carry)
     learner.mac.unroll = lambda batch: value(batch["obs"][..., :1]).expand(-1, -1, -1, 2)
 

@@ -66,13 +66,13 @@ def test_unrolling_a_rollout_reproduces_the_outputs_of_acting(share, layer_norm)
     seen = []
     step = mac._step
     mac._step = lambda inputs, hidden: seen.append(step(inputs / 100, hidden)) or seen[-1]
-    inputs_of = mac._inputs
+    inputs_of = mac.inputs
     runner = RolloutRunner(env, mac, scheme, groups, args)
     for _ in range(3):
         seen.clear()
         rollout = runner.run()
         acted = torch.stack([outputs for outputs, _ in seen], dim=1)  # [E, T, N, U]
-        mac._inputs = lambda obs, last: inputs_of(obs, last) / 100
+        mac.inputs = lambda obs, last: inputs_of(obs, last) / 100
         again = mac.unroll(rollout)[:, :-1]
-        mac._inputs = inputs_of
+        mac.inputs = inputs_of
         torch.testing.assert_close(again, acted, atol=1e-5, rtol=1e-5)

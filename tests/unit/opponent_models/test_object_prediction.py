@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from model_parts import parts
-from omarl.opponents.foraging import offsets
+from omarl.games.foraging.offsets import offsets
 from omarl.types import ConfigError
 
 FOODS = [(1, 1, 1), (5, 5, 2), (7, 0, 1)]
@@ -24,7 +24,7 @@ def walk(runner, way=WAY, eaten=3, foods=FOODS):
         left = [food for i, food in enumerate(foods) if i or t < eaten]
         board = [n for food in left for n in food] + [-1, -1, 0] * (3 - len(left)) + [4, 2, 2, y, x, 1]
         board = np.array(board, np.float32)[None, None]
-        seen = np.concatenate([board, offsets(board, [0], runner.env.whole)], axis=2)
+        seen = np.concatenate([board, offsets(board, [0], runner.env.info.full)], axis=2)
         obs[0, t, 0, : seen.shape[2]] = torch.as_tensor(seen[0, 0])
     obs[0, 1:, 0, -4] = 1.0  # an action
     batch.data["obs"] = obs

@@ -11,8 +11,8 @@ from model_parts import conditioned, parts, update
 from omarl.components.episode_batch import make_scheme
 from omarl.controllers.model_controller import ModelMAC
 from omarl.envs.make import make_vec_env
+from omarl.games.lookup import layout_of
 from omarl.learners.opponent_model_learner import OpponentModelLearner
-from omarl.opponents.boards import board_of
 from omarl.opponents.pool import Member, Pool
 from omarl.opponents.pool_env import PoolEnv
 from omarl.registry import resolve
@@ -306,7 +306,7 @@ def test_some_of_the_opponents_may_be_modelled(model, size):
     assert (taken[..., 0, 0] == prey)[going_on].all()
     if model == "place_prediction":
         assert mac.model.codebook.centres.shape == (1, 5, 2)
-        assert mac.model.places == board_of(env.info.whole).places[3].tolist()
+        assert mac.model.places == layout_of(env.info.full).places[3].tolist()
     args.model_subjects = "wolf_*"
     with pytest.raises(ConfigError, match=r"model_subjects: wolf_\* names none of adversary_1, adversary_2, agent_0"):
         ModelMAC(scheme, groups, args)

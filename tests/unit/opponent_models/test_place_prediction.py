@@ -96,7 +96,7 @@ def test_masked_steps_do_not_count(prior):
 
 
 def test_a_state_without_the_opponents_places_is_refused(prior, monkeypatch):
-    monkeypatch.setattr("omarl.opponent_models.places.opponents_places", lambda info, names: ([], 0.0))
+    monkeypatch.setattr("omarl.opponent_models.places.place_indices", lambda info, names: ([], 0.0))
     with pytest.raises(ConfigError, match="place_prediction needs a state that contains the opponents' places"):
         places(prior)
 

@@ -1,4 +1,4 @@
-"""The environment with the opponents inside: who acts, what learners are told, what is noted."""
+"""The environment with opponents inside: who acts, what learners observe of them, which episodes are recorded."""
 
 import numpy as np
 import pytest
@@ -7,11 +7,21 @@ from fakes import args_for, env_info, pool_of
 from omarl.components.episode_batch import make_scheme
 from omarl.controllers.basic_controller import BasicMAC
 from omarl.envs.make import make_vec_env
+from omarl.games.tag.scripts import (
+    LAPS,
+    PATROLS,
+    PREDATOR_SCRIPTS,
+    PREY_SCRIPTS,
+    ROUNDS,
+    STOPS,
+    THERE,
+    is_stray,
+    rounds_of,
+)
 from omarl.opponents.frozen import FrozenNetworks
 from omarl.opponents.pool import write_pool
 from omarl.opponents.pool_env import PoolEnv
 from omarl.opponents.results import by_opponent, first_of_each_copy
-from omarl.opponents.tag import LAPS, PATROLS, PREDATORS, PREY, ROUNDS, STOPS, THERE, is_stray, rounds_of
 from omarl.run import TRAIN_STREAM, RunConfig, make_env, notices
 from omarl.runners.episode_runner import EpisodeRunner
 from omarl.types import ConfigError
@@ -20,9 +30,9 @@ KEY = "lbforaging:Foraging-8x8-2p-3f-v3"
 NAMES = ("nearest", "farthest", "west")
 
 
-def foraging(told=("actions",), n_envs=6, in_turn=False, names=NAMES, seed=0, **args):
+def foraging(information=("actions",), n_envs=6, in_turn=False, names=NAMES, seed=0, **args):
     env = make_vec_env("gymnasium", {"key": KEY, "backend": "batched", **args}, n_envs, 0, seed)
-    return PoolEnv(env, pool_of(*names), "train", ["agent_0"], list(told), seed, in_turn)
+    return PoolEnv(env, pool_of(*names), "train", ["agent_0"], list(information), seed, in_turn)
 
 
 def play(env, steps, seed=0):
@@ -32,12 +42,12 @@ def play(env, steps, seed=0):
 
 
 def test_learners_alone_are_seen():
-    env = foraging(told=("actions", "goal", "offsets"))
+    env = foraging(information=("actions", "goal", "offsets"))
     info = env.info
     assert info.agents == ("agent_0",)
     assert info.opponents == ("agent_1",)
     assert info.obs_shape == 15 + 3 * 8 + 6 + 3
-    assert [info.told_slice(n) for n in ("offsets", "actions", "goal")] == [
+    assert [info.information_slice(n) for n in ("offsets", "actions", "goal")] == [
         slice(15, 39),
         slice(39, 45),
         slice(45, 48),
@@ -47,13 +57,13 @@ def test_learners_alone_are_seen():
     assert seen.avail.shape == (6, 1, 6)
     assert seen.state.shape == (6, 30)
     with pytest.raises(ConfigError, match="belief is needed here"):
-        info.told_slice("belief")
+        info.information_slice("belief")
 
 
 def test_what_is_told_is_what_the_opponent_did():
-    env = foraging(told=("actions", "next_actions", "goal"), n_envs=8, max_food_level=[1, 1, 1])
+    env = foraging(information=("actions", "next_actions", "goal"), n_envs=8, max_food_level=[1, 1, 1])
     env.reset()
-    where = env.info.told_slice("actions")
+    where = env.info.information_slice("actions")
     alone = 0
     for _ in range(60):
         planned = env.actions[:, 1].copy()
@@ -69,23 +79,23 @@ def test_what_is_told_is_what_the_opponent_did():
 
 
 def test_next_actions_foretell():
-    env = foraging(told=("actions", "next_actions"))
+    env = foraging(information=("actions", "next_actions"))
     seen = env.reset()
     for _ in range(30):
-        foretold = seen.obs[:, 0, env.info.told_slice("next_actions")].argmax(axis=1)
+        foretold = seen.obs[:, 0, env.info.information_slice("next_actions")].argmax(axis=1)
         step = env.step(np.zeros((6, 1), np.int64))
-        assert (step.final.obs[:, 0, env.info.told_slice("actions")].argmax(axis=1) == foretold).all()
+        assert (step.final.obs[:, 0, env.info.information_slice("actions")].argmax(axis=1) == foretold).all()
         seen = step.observation
 
 
 def test_tests_meet_everybody_equally_often():
     env = foraging(n_envs=3, in_turn=True, episode_limit=5)
     play(env, 30)
-    met = [(e.copy, e.opponent) for e in env.episodes]
+    met = [(e.copy, e.opponent) for e in env.log.finished]
     assert [o for c, o in met if c == 1] == [(1 + 3 * i) % 3 for i in range(6)]
     env = foraging(n_envs=2, in_turn=True, episode_limit=5)
     play(env, 30)
-    assert sorted(e.opponent for e in env.episodes) == [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]
+    assert sorted(e.opponent for e in env.log.finished) == [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]
 
 
 def test_episodes_are_noted():
@@ -95,12 +105,12 @@ def test_episodes_are_noted():
     for _ in range(60):
         step = env.step(rng.integers(0, 6, (4, 1)))
         total, completed = total + step.reward.sum(), completed + step.terminated.sum()
-    noted = sum(e.returns.sum() for e in env.episodes) + env.returns.sum()
+    noted = sum(e.returns.sum() for e in env.log.finished) + env.log.returns.sum()
     assert noted == pytest.approx(total, abs=1e-5)
-    assert sum(e.length for e in env.episodes) + env.lengths.sum() == 240
-    assert sum(e.terminated for e in env.episodes) == completed
+    assert sum(e.length for e in env.log.finished) + env.log.lengths.sum() == 240
+    assert sum(e.terminated for e in env.log.finished) == completed
     env.reset()
-    assert not env.episodes and not env.returns.any() and not env.lengths.any()
+    assert not env.log.finished and not env.log.returns.any() and not env.log.lengths.any()
 
 
 def test_who_was_met_goes_with_the_returns_of_a_test():
@@ -110,8 +120,8 @@ def test_who_was_met_goes_with_the_returns_of_a_test():
     scheme, groups = make_scheme(env.info, False)
     runner = EpisodeRunner(env, RandomMoves(), scheme, groups, args, test_mode=True)
     runner.collect(15)
-    met = first_of_each_copy(env.episodes, runner.episodes_per_copy(15))
-    assert len(met) == 15 < len(env.episodes)
+    met = first_of_each_copy(env.log.finished, runner.episodes_per_copy(15))
+    assert len(met) == 15 < len(env.log.finished)
     assert [e.length for e in met] == runner.stats.lengths and len({*runner.stats.lengths}) > 5
     for episode, returns in zip(met, runner.stats.returns, strict=True):
         np.testing.assert_allclose(episode.returns, returns, atol=1e-5)
@@ -139,9 +149,9 @@ def config_of(tmp_path, **values):
 def test_environment_and_opponents_draw_from_streams_of_their_own(tmp_path):
     env = make_env(config_of(tmp_path), 4, TRAIN_STREAM)
     boards = env.env._backend.random
-    assert env.groups[0].random.shape == boards.shape and not (env.groups[0].random == boards).any()
+    assert env.lineup.groups[0].random.shape == boards.shape and not (env.lineup.groups[0].random == boards).any()
     again = make_env(config_of(tmp_path), 4, TRAIN_STREAM)
-    assert (env.groups[0].random == again.groups[0].random).all()
+    assert (env.lineup.groups[0].random == again.lineup.groups[0].random).all()
 
 
 def test_opponents_play_the_game_that_they_are_of(tmp_path):
@@ -153,7 +163,7 @@ def test_opponents_play_the_game_that_they_are_of(tmp_path):
     (line,) = notices(config_of(tmp_path, env_args={**batched, "episode_limit": 9}), info)
     assert line.endswith("was made with other env_args: {'episode_limit': None}")
     (line,) = notices(config_of(tmp_path, test_nepisode=2), info)
-    assert line == "test_nepisode: tests of 2 episodes meet the first 2 of 3 opponents alone"
+    assert line == "test_nepisode: tests of 2 episodes are against the first 2 of 3 opponents only"
     assert notices(config_of(tmp_path, test_nepisode=2, batch_size_run=1), info)
     assert notices(config_of(tmp_path, test_nepisode=3, batch_size_run=2), info) == []  # two of each copy
     (line,) = notices(config_of(tmp_path, pool="", common_reward=True), env_info(agent_types=("hunter", "prey")))
@@ -161,28 +171,28 @@ def test_opponents_play_the_game_that_they_are_of(tmp_path):
 
 
 def test_the_same_seed_is_the_same_play():
-    one, other = (play(foraging(told=("actions", "belief")), 40) for _ in range(2))
+    one, other = (play(foraging(information=("actions", "belief")), 40) for _ in range(2))
     assert all((a == b).all() for a, b in zip(one, other, strict=True))
-    another = play(foraging(told=("actions", "belief"), seed=1), 40)
+    another = play(foraging(information=("actions", "belief"), seed=1), 40)
     assert any((a != b).any() for a, b in zip(one, another, strict=True))
 
 
 @pytest.mark.parametrize(
-    "learners, told, message",
+    "learners, information, message",
     [
         (["agent_*"], [], "names everybody of agent_0, agent_1"),
         (["predator"], [], "names nobody"),
         (["agent_0"], ["thoughts"], "'thoughts' is none of"),
     ],
 )
-def test_what_cannot_be(learners, told, message):
+def test_what_cannot_be(learners, information, message):
     env = make_vec_env("gymnasium", {"key": KEY, "backend": "batched"}, 2, 0, 0)
     with pytest.raises(ConfigError, match=message):
-        PoolEnv(env, pool_of(*NAMES), "train", learners, told, 0, False)
+        PoolEnv(env, pool_of(*NAMES), "train", learners, information, 0, False)
 
 
 def test_predators_and_prey():
-    names = [f"{hunter}+{prey}" for hunter in PREDATORS for prey in PREY]
+    names = [f"{hunter}+{prey}" for hunter in PREDATOR_SCRIPTS for prey in PREY_SCRIPTS]
     env = make_vec_env("pettingzoo", {"key": "mpe2.simple_tag_v3", "backend": "batched"}, 90, 0, 0)
     pool = PoolEnv(env, pool_of(*names), "train", ["adversary_0"], ["actions", "goal"], 0, True)
     assert pool.info.opponents == ("adversary_1", "adversary_2", "agent_0")
@@ -190,7 +200,7 @@ def test_predators_and_prey():
     for _ in range(100):
         pool.step(np.zeros((90, 1), np.int64))
     caught = {}
-    for e in pool.episodes:
+    for e in pool.log.finished:
         caught.setdefault(names[e.opponent], []).append(e.returns.sum())
     assert len(caught) == 90
     mean = {name: np.mean(values) for name, values in caught.items()}
@@ -217,22 +227,22 @@ def test_prey_goes_from_stop_to_stop():
     )
     pool = PoolEnv(env, pool_of(*names), "train", ["adversary_0"], ["goal"], 0, True)
     pool.reset()
-    (scripts,) = pool.groups
+    (scripts,) = pool.lineup.groups
     assert len(np.unique(scripts.stop % 4)) == 4
     turns = np.zeros(n_envs, np.int64)
     legs = {name: set() for name in ROUNDS}
     for _ in range(58):
         before = scripts.stop.copy()
         pool.step(np.zeros((n_envs, 1), np.int64))
-        now = pool.env_observation.obs[:, 3, 2:4]
+        now = pool.all_obs[:, 3, 2:4]
         for e in np.flatnonzero(scripts.stop != before):
-            name = list(ROUNDS)[pool.met[e]]
+            name = list(ROUNDS)[pool.lineup.playing[e]]
             stops = np.array(ROUNDS[name])
             left, to = before[e] % len(stops), scripts.stop[e] % len(stops)
             legs[name].add((int(left), int(to)))
             assert np.linalg.norm(stops[left] - now[e]) < THERE, name
             assert to != left if name.startswith("stray") else to == (left + 1) % len(stops)
-            np.testing.assert_allclose(pool.tells["goal"][e, 4:6], stops[to], rtol=1e-6)
+            np.testing.assert_allclose(pool.information.values["goal"][e, 4:6], stops[to], rtol=1e-6)
             turns[e] += 1
     assert turns.min() >= 1 and turns.mean() > 2
     assert all({left for left, _ in legs[name]} == set(range(len(s))) for name, s in ROUNDS.items() if len(s) < 5)
@@ -262,7 +272,7 @@ def test_prey_on_patrol_draws_its_round_for_each_episode():
     pool.reset()
     goals = []
     for _ in range(198):
-        goals.append(pool.tells["goal"][:, 4:6].copy())
+        goals.append(pool.information.values["goal"][:, 4:6].copy())
         pool.step(np.zeros((80, 1), np.int64))
     met = {name: set() for name in names}
     for episode in (goals[:98], goals[100:]):

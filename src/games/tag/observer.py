@@ -1,4 +1,4 @@
-"""What a perfect observer of prey on a round believes: Bayes' rule over rounds and the stops on them."""
+"""Exact inference of the stop that scripted prey is moving to: Bayes' rule over rounds and their stops."""
 
 from __future__ import annotations
 
@@ -7,38 +7,39 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
-from ..types import ConfigError, EnvInfo
-from .tag import PATROLS, ROUNDS, STOPS, THERE, check_what_is_seen, is_stray, rounds_of, steer
+from ...types import ConfigError, EnvInfo
+from .layout import PREY, check_settings
+from .scripts import PATROLS, ROUNDS, STOPS, THERE, is_stray, rounds_of, steer
 
 Ints = NDArray[np.int64]
-SLIP = 0.02  # share of a player's actions that are reckoned to be accidents
+SLIP = 0.02  # assumed probability that an action is random
 
 
-class PreyFilter:
-    """A ``Filter``, see ``pool_env``: it tells probabilities of each of the ``STOPS``; nothing of other predators.
+class PreyObserver:
+    """A ``game.Observer``: the probability of each of the ``STOPS`` for the prey, zeros for predators.
 
     Args:
-        scripts: those that it reckons with, all with the same weight, beside the stray, who may go anywhere.
-        info: the environment's, all agents included.
-        seats: the agents that it watches.
+        scripts: the hypotheses, equally likely; ``stray``, which goes to any stop, is always one of them.
+        info: of the environment, with all agents.
+        seats: indices of the M agents that it observes.
         n_envs: E.
 
     Raises:
-        ConfigError: a script whose prey is on no round, prey that is nobody's opponent, or another game.
+        ConfigError: a script whose prey goes to no stops, prey that is not an opponent, or unsupported settings.
     """
 
     def __init__(self, scripts: list[str], info: EnvInfo, seats: list[int], n_envs: int) -> None:
-        check_what_is_seen(info)
+        check_settings(info)
         weights = Counter(script.split("+")[-1] for script in scripts)
         weights.setdefault("stray", 1)
-        lost = [name for name in weights if name not in ROUNDS and name not in PATROLS]
-        self.prey = info.agents.index("agent_0")
-        if lost or self.prey not in seats:
-            why = f"{lost[0]} is on none" if lost else "the prey learns"
-            raise ConfigError(f"opponents_told: belief is of prey on rounds; {why}, take goal")
+        unsupported = [name for name in weights if name not in ROUNDS and name not in PATROLS]
+        self.prey = info.agents.index(PREY)
+        if unsupported or self.prey not in seats:
+            why = f"{unsupported[0]} is on none" if unsupported else "the prey learns"
+            raise ConfigError(f"opponent_information: belief is about prey on rounds; {why}, take goal")
         self.place, self.n_seats = seats.index(self.prey), len(seats)
-        # A hypothesis is a round and a stop of it that prey is on its way to. Those of known rounds stand first, each
-        # with the hypothesis that follows it; a stray's stand together, and any other of them may follow.
+        # A hypothesis is a round and the stop of it that the prey is moving to. Hypotheses of known rounds come
+        # first, each with its successor; those of a stray come last, and any other of the same stray may follow.
         at: list[int] = []
         after: list[int] = []
         prior: list[float] = []
@@ -59,11 +60,11 @@ class PreyFilter:
         self.belief = np.tile(self.prior, (n_envs, 1))
 
     def begin(self, rows: Ints) -> None:
-        """New episodes in copies ``rows``."""
+        """See ``Observer``."""
         self.belief[rows] = self.prior
 
-    def believe(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What it believes before the players act: [E, M, 8]; prey that is at a stop is bound for the next one."""
+    def beliefs(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See ``Observer``: [E, M, 8]; prey that has reached a stop is moving to the next one."""
         near = np.linalg.norm(self.stops - self._own(obs)[:, None], axis=2) < THERE  # [E, 8]
         arrived = np.where(near[:, self.at], self.belief, 0.0)
         self.belief = self.belief - arrived
@@ -71,12 +72,12 @@ class PreyFilter:
         for stray in self.strays:
             left = arrived[:, stray]
             self.belief[:, stray] += (left.sum(axis=1, keepdims=True) - left) / (left.shape[1] - 1)
-        told = np.zeros((len(obs), self.n_seats, len(STOPS)), np.float32)
-        told[:, self.place] = self.belief @ self.which
-        return told
+        beliefs = np.zeros((len(obs), self.n_seats, len(STOPS)), np.float32)
+        beliefs[:, self.place] = self.belief @ self.which
+        return beliefs
 
-    def observe(self, obs: NDArray[np.float32], actions: Ints) -> None:
-        """Bayes' rule, once actions [E, M] have been seen."""
+    def update(self, obs: NDArray[np.float32], actions: Ints) -> None:
+        """See ``Observer``: Bayes' rule."""
         own = self._own(obs)
         shape = len(own), len(self.stops), 2
         wanted = steer(np.broadcast_to(own[:, None], shape), np.broadcast_to(self.stops, shape))

@@ -1,7 +1,7 @@
 """Scripted players of level-based foraging.
 
-A player goes for one food until it is gone, whoever takes it, and loads beside it; scripts differ in the food that
-they choose. Food is told by its place among the foods still there, from the north-west on, as observations list it.
+A player walks to one food until that food is eaten, by anyone, and loads next to it; scripts differ in the food that
+they choose. A goal is the index of the food in the observation, which lists foods from the north-west on.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ..envs.batched.random import generators, integer, uniform
-from ..types import ConfigError, EnvInfo
-from .foraging_board import food_slots, middle_of, offsets_size
+from ...types import ConfigError, EnvInfo
+from ..game import Scripts
+from ..random import generators, integer, uniform
+from .layout import board_centre, food_slots
 
 SCRIPTS = (
     "nearest", "farthest", "second_nearest", "highest_level", "lowest_level", "follower", "avoider", "first", "last",
     "west", "east", "centre", "border", "clustered", "isolated", "random", "contested", "diagonal", "north_east",
     "south_west",
 )  # fmt: skip
-# Who is met in training, and who never is, where nobody says otherwise.
+# The default training and test scripts; no script is in both.
 TRAIN = ("nearest", "farthest", "avoider", "west", "north_east", "clustered", "border", "lowest_level", "random",
          "isolated")  # fmt: skip
 TEST = ("second_nearest", "follower", "last", "east", "centre", "contested", "diagonal", "south_west", "first",
@@ -28,60 +29,28 @@ RANDOM = SCRIPTS.index("random")
 NORTH, SOUTH, WEST, EAST, LOAD = 1, 2, 3, 4, 5
 
 
-def offsets(obs: NDArray[np.float32], learners: list[int], info: EnvInfo) -> NDArray[np.float32]:
-    """Where foods lie from each learner and from the others, in the order in which it sees them: [E, L, F * D].
+class ForagingScripts(Scripts):
+    """Players that walk to the food that their script prefers. Arguments and errors: see ``Scripts``."""
 
-    A network finds in them at once what it must else work out from absolute places: the way, in fours of steps, and
-    whether the food is beside, from each player's place; its level against one's own; and whether there is a food
-    at all.
-    """
-    told = np.zeros((len(obs), len(learners), food_slots(info), offsets_size(info)), np.float32)
-    for place, seat in enumerate(learners):
-        _offsets(obs[:, seat], told.shape[2], told[:, place])
-    return told.reshape(len(obs), len(learners), -1)
-
-
-class ForagingScripts:
-    """A ``Group`` of opponents, see ``pool_env``: rows of copies, each played by one of some scripts.
-
-    Args:
-        names: the members' scripts.
-        noise: each member's share of random moves.
-        info: the environment's, all agents included.
-        seats: the agents that are played.
-        n_envs: E.
-        seed: of all copies.
-
-    Raises:
-        ConfigError: an unknown script, or players that do not see the whole board.
-    """
+    defaults = TRAIN, TEST
 
     def __init__(
         self, names: list[str], noise: list[float], info: EnvInfo, seats: list[int], n_envs: int, seed: int
     ) -> None:
         self.kind = kinds(names)
         self.noise = np.array(noise, np.float64)
-        self.seats, self.n_foods, self.middle = seats, food_slots(info), middle_of(info)
+        self.seats, self.n_foods, self.middle = seats, food_slots(info), board_centre(info)
         self.goal = np.full((n_envs, len(seats), 2), -1.0, np.float32)
         self.random = generators(seed, n_envs)
 
-    @staticmethod
-    def sizes(info: EnvInfo) -> dict[str, int]:
-        """Numbers that tell one player's goal, or a belief about it; and all ``offsets``."""
-        slots = food_slots(info)
-        return {"goal": slots, "belief": slots, "offsets": offsets_size(info) * slots}
-
-    offsets = staticmethod(offsets)
-    usual = TRAIN, TEST
-
     def begin(self, rows: NDArray[np.int64], which: NDArray[np.int64]) -> None:
-        """New episodes in copies ``rows``, played by members ``which``."""
+        """See ``Players``."""
         self.goal[rows] = -1.0
 
     def act(
         self, rows: NDArray[np.int64], which: NDArray[np.int64], obs: NDArray[np.float32], avail: object = None
     ) -> NDArray[np.int64]:
-        """Actions [R, M] for observations [E, N, O] in copies ``rows``; every action is always available here."""
+        """See ``Players``; in foraging every action is always available."""
         actions = np.zeros((len(rows), len(self.seats)), np.int64)
         for place, seat in enumerate(self.seats):
             _act(rows, self.kind[which], self.noise[which], obs[:, seat], self.goal[:, place], self.n_foods,
@@ -89,42 +58,23 @@ class ForagingScripts:
         return actions
 
     def goals(self, rows: NDArray[np.int64], obs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Which of the listed foods each player goes for, one-hot [R, M, F]."""
-        told = np.zeros((len(rows), len(self.seats), self.n_foods), np.float32)
+        """Which of the listed foods each player walks to, one-hot [R, M, F]."""
+        goals = np.zeros((len(rows), len(self.seats), self.n_foods), np.float32)
         for place, seat in enumerate(self.seats):
-            _slots(rows, obs[:, seat], self.goal[:, place], self.n_foods, told[:, place])
-        return told
+            _slots(rows, obs[:, seat], self.goal[:, place], self.n_foods, goals[:, place])
+        return goals
 
 
 def kinds(names: list[str]) -> NDArray[np.int64]:
-    """Scripts by number, [K].
+    """Indices of scripts in ``SCRIPTS``, [K].
 
     Raises:
-        ConfigError: an unknown one.
+        ConfigError: an unknown script.
     """
     for name in names:
         if name not in SCRIPTS:
             raise ConfigError(f"script: {name!r} is none of {', '.join(SCRIPTS)}")
     return np.array([SCRIPTS.index(name) for name in names], np.int64)
-
-
-@njit(cache=True)
-def _offsets(obs, n_foods, told):
-    own = 3 * n_foods
-    for e in range(len(obs)):
-        seen = obs[e]
-        for f in range(n_foods):
-            y, x, level = seen[3 * f], seen[3 * f + 1], seen[3 * f + 2]
-            if level <= 0:
-                continue
-            players = (told.shape[2] - 2) // 3
-            for who in range(players):
-                dy, dx = y - seen[own + 3 * who], x - seen[own + 3 * who + 1]
-                told[e, f, 3 * who] = 0.25 * dy
-                told[e, f, 3 * who + 1] = 0.25 * dx
-                told[e, f, 3 * who + 2] = abs(dy) + abs(dx) == 1
-            told[e, f, 3 * players] = seen[own + 2] >= level
-            told[e, f, 3 * players + 1] = 1.0
 
 
 @njit(cache=True)
@@ -134,7 +84,7 @@ def _distance(ay, ax, by, bx):
 
 @njit(cache=True)
 def _score(kind, obs, f, n_foods, middle):
-    """The lower, the sooner the script goes there."""
+    """The script's preference for food ``f``: it walks to the food with the lowest score."""
     y, x, level = obs[3 * f], obs[3 * f + 1], obs[3 * f + 2]
     own = 3 * n_foods
     near = _distance(y, x, obs[own], obs[own + 1]) + 1e-3 * f
@@ -174,7 +124,7 @@ def _score_by_place(kind, obs, f, n_foods, middle, y, x, near, other):
 
 @njit(cache=True)
 def choose(kind, obs, n_foods, middle):
-    """The food that a script picks, -1 where there is none; not for the random one."""
+    """The index of the food that a script (not the random one) walks to; -1 where no food is left."""
     best, second = -1, -1
     for f in range(n_foods):
         if obs[3 * f + 2] <= 0:
@@ -188,7 +138,7 @@ def choose(kind, obs, n_foods, middle):
 
 @njit(cache=True)
 def find(obs, y, x, n_foods):
-    """The slot of the food at a place, -1 where it is gone."""
+    """The index of the food at a position; -1 where there is none."""
     for f in range(n_foods):
         if obs[3 * f + 2] > 0 and obs[3 * f] == y and obs[3 * f + 1] == x:
             return f
@@ -207,7 +157,7 @@ def _is_free(obs, y, x, n_foods):
 
 @njit(cache=True)
 def towards(obs, y, x, n_foods, rows_first):
-    """The action that brings a player nearer to a food, 0 where the way is blocked."""
+    """The action that moves a player towards a food, or loads next to it; 0 where the way is blocked."""
     own = 3 * n_foods
     dy, dx = y - obs[own], x - obs[own + 1]
     if abs(dy) + abs(dx) == 1:
@@ -244,8 +194,8 @@ def _act(rows, kinds, noise, obs, goals, n_foods, middle, random, actions):
 
 
 @njit(cache=True)
-def _slots(rows, obs, goals, n_foods, told):
+def _slots(rows, obs, goals, n_foods, one_hot):
     for r in range(len(rows)):
         f = find(obs[rows[r]], goals[rows[r], 0], goals[rows[r], 1], n_foods)
         if f >= 0:
-            told[r, f] = 1.0
+            one_hot[r, f] = 1.0

@@ -1,7 +1,8 @@
-"""Scripted predators and prey of mpe2's simple_tag: each script is a point that a player makes for.
+"""Scripted predators and prey of simple_tag: each script is a point that a player moves to.
 
-A member plays every seat that nobody learns in: ``chase+flee`` sends predators after the prey, which flees. Prey on
-a round (``ROUNDS``) goes from stop to stop whoever is near: it is faster than predators, who must know where to wait.
+A pair of scripts plays all opponents: with ``chase+flee`` predators chase the prey, and the prey flees. Prey on a
+round (``ROUNDS``) visits stop after stop, wherever predators are: it is faster than they are, so they must predict
+where to wait.
 """
 
 from __future__ import annotations
@@ -13,20 +14,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..types import ConfigError, EnvInfo
+from ...types import ConfigError, EnvInfo
+from ..game import Scripts
+from .layout import PREY, check_settings
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.int64]
 LEFT, RIGHT, DOWN, UP = 1, 2, 3, 4
-EDGE = 0.9  # mpe2 punishes a prey beyond
-STILL = 0.05  # near enough to its point, a player rests
-THERE = 0.2  # near enough to a stop, prey goes on to the next
+EDGE = 0.9  # mpe2 penalises prey beyond it
+STILL = 0.05  # this near to its point on both axes, a player rests
+THERE = 0.2  # this near to a stop, prey moves on to the next
 N, E, S, W = (0.0, 0.6), (0.6, 0.0), (0.0, -0.6), (-0.6, 0.0)
 NW, NE, SE, SW = (-0.6, 0.6), (0.6, 0.6), (0.6, -0.6), (-0.6, -0.6)
 
 
 def _spin(where: Floats, angle: float) -> Floats:
-    """The point further round the origin, at radius 0.7."""
+    """The point at radius 0.7 that is ``angle`` further around the origin."""
     heading = np.arctan2(where[:, 1], where[:, 0]) + angle
     return 0.7 * np.stack([np.cos(heading), np.sin(heading)], axis=1)
 
@@ -42,9 +45,9 @@ def _nearest(distance: Floats) -> Floats:
     return (distance == distance.min(axis=1, keepdims=True)).astype(np.float64)
 
 
-# A player's own place [R, 2], the predators' [R, 3, 2], the prey's place and velocity [R, 2], landmarks [R, 2, 2]
-# to the point that it makes for, [R, 2].
-PREDATORS: dict[str, Callable[..., Floats]] = {
+# From a player's position [R, 2], the predators' [R, 3, 2], the prey's position and velocity [R, 2] and the landmarks
+# [R, 2, 2] to the point that the player moves to, [R, 2].
+PREDATOR_SCRIPTS: dict[str, Callable[..., Floats]] = {
     "chase": lambda own, team, prey, speed, marks: prey,
     "ambush": lambda own, team, prey, speed, marks: prey + 0.8 * speed,
     "north": lambda own, team, prey, speed, marks: prey + np.array([0.0, 0.35]),
@@ -56,7 +59,7 @@ PREDATORS: dict[str, Callable[..., Floats]] = {
     "follow": lambda own, team, prey, speed, marks: team.mean(axis=1),
     "late": lambda own, team, prey, speed, marks: prey - 0.6 * speed,
 }  # fmt: skip
-PREY: dict[str, Callable[..., Floats]] = {
+PREY_SCRIPTS: dict[str, Callable[..., Floats]] = {
     "flee": lambda own, team, prey, speed, marks: _away(own, team, _nearest),
     "flee_all": lambda own, team, prey, speed, marks: _away(own, team, lambda d: 1.0 / d),
     "circle": lambda own, team, prey, speed, marks: _spin(own, 0.8),
@@ -67,7 +70,7 @@ PREY: dict[str, Callable[..., Floats]] = {
     "centre": lambda own, team, prey, speed, marks: np.zeros_like(own),
     "opposite": lambda own, team, prey, speed, marks: np.clip(-1.5 * team.mean(axis=1), -0.9, 0.9),
 }  # fmt: skip
-# Where prey goes in turn, from any of its stops on; strays go to any of theirs.
+# The stops that prey visits in order, starting at any of them; strays visit theirs in random order.
 ROUNDS = {
     "clockwise": (NW, NE, SE, SW), "anticlockwise": (NW, SW, SE, NE), "zigzag": (NW, NE, SW, SE),
     "hourglass": (NW, SE, NE, SW), "north_side": (NW, NE), "east_side": (NE, SE), "south_side": (SE, SW),
@@ -79,7 +82,7 @@ Round = tuple[tuple[float, float], ...]
 
 
 def _patrols(stops: Round) -> dict[str, tuple[Round, ...]]:
-    """Every round of two, three or four of some stops, and every way along three and back, each once."""
+    """Every cyclic order of two, three or four of some stops, and every path along three and back, each once."""
     orders = {n: permutations(stops, n) for n in (2, 3, 4)}
     rounds = {n: tuple(each for each in orders[n] if each[0] == min(each)) for n in orders}
     back = tuple((a, b, c, b) for a, b, c in permutations(stops, 3) if a < c)
@@ -95,9 +98,9 @@ PATROLS = {
     )
     for kind, rounds in _patrols(stops).items()
 }
-LAPS = 12  # stops that every round is repeated to: a multiple of its length
+LAPS = 12  # every round is repeated to this number of stops, a multiple of its length
 STOPS = tuple(dict.fromkeys(stop for stops in ROUNDS.values() for stop in stops))
-# Who is met in training, and who never is, where nobody says otherwise.
+# The default training and test scripts; no script is in both.
 TRAIN = ("guard+clockwise", "centre+zigzag", "follow+north_side", "circle+diamond", "inside+rising",
          "guard+stray_corners", "centre+west_side", "follow+clockwise", "circle+zigzag", "inside+cross")  # fmt: skip
 TEST = ("guard+anticlockwise", "centre+hourglass", "follow+east_side", "circle+falling", "inside+south_side",
@@ -107,12 +110,12 @@ TEST = ("guard+anticlockwise", "centre+hourglass", "follow+east_side", "circle+f
 
 
 def is_stray(script: str) -> bool:
-    """Whether prey goes from stop to stop in no order."""
+    """Whether prey visits its stops in random order."""
     return script.startswith("stray")
 
 
 def rounds_of(script: str) -> tuple[Round, ...]:
-    """The rounds that prey on a round or on patrol may be on; no strays."""
+    """The rounds that a script of ``ROUNDS`` or ``PATROLS`` chooses from; not for strays."""
     return PATROLS.get(script) or (ROUNDS[script],)
 
 
@@ -122,48 +125,36 @@ def laps_of(script: str) -> Floats:
     return np.tile(rounds, (1, LAPS // rounds.shape[1], 1))
 
 
-def check_what_is_seen(info: EnvInfo) -> None:
-    """Raises ConfigError where there are not one prey and two obstacles, all in sight: what scripts read."""
-    prey = [name for name in info.agents if not name.startswith("adversary")]
-    seen = 4 + 2 * 2 + 2 * (info.n_agents - 1) + 2  # own, obstacles, the others, the prey's speed
-    if prey != ["agent_0"] or info.obs_sizes[0] != seen:
-        raise ConfigError(f"script: {info.key} is played by scripts with one prey and two obstacles, all in sight")
-
-
-class TagScripts:
-    """A ``Group`` of opponents, see ``pool_env``. Arguments: as ``foraging.ForagingScripts``.
+class TagScripts(Scripts):
+    """Predators and prey that move to points. Arguments: see ``Scripts``.
 
     Raises:
-        ConfigError: an unknown script, or a game that is not of one prey and two obstacles, which players see.
+        ConfigError: an unknown script, or not one prey and two obstacles that all observe.
     """
 
-    usual = TRAIN, TEST
+    defaults = TRAIN, TEST
 
     def __init__(
         self, names: list[str], noise: list[float], info: EnvInfo, seats: list[int], n_envs: int, seed: int
     ) -> None:
-        check_what_is_seen(info)
+        check_settings(info)
         self.kinds = [tuple(name.split("+")) for name in names]
         for name, pair in zip(names, self.kinds, strict=True):
-            if len(pair) != 2 or pair[0] not in PREDATORS or pair[1] not in {**PREY, **ROUNDS, **PATROLS}:
-                known = f"{', '.join(PREDATORS)}; {', '.join((*PREY, *ROUNDS, *PATROLS))}"
+            prey_scripts = *PREY_SCRIPTS, *ROUNDS, *PATROLS
+            if len(pair) != 2 or pair[0] not in PREDATOR_SCRIPTS or pair[1] not in prey_scripts:
+                known = f"{', '.join(PREDATOR_SCRIPTS)}; {', '.join(prey_scripts)}"
                 raise ConfigError(f"script: {name!r} is no PREDATOR+PREY of {known}")
         self.noise, self.seats = np.array(noise), seats
-        self.prey = info.agents.index("agent_0")
+        self.prey = info.agents.index(PREY)
         self.random = np.random.default_rng(seed)
         self.target = np.zeros((n_envs, len(seats), 2), np.float32)
-        met = {prey for _, prey in self.kinds if prey in PATROLS or (prey in ROUNDS and not is_stray(prey))}
-        self.laps = {prey: laps_of(prey) for prey in met}
-        self.round = np.zeros((n_envs, LAPS, 2))  # of prey on rounds, repeated
-        self.stop = np.zeros(n_envs, np.int64)  # how many stops prey on a round has been sent to, from a random one
-
-    @staticmethod
-    def sizes(info: EnvInfo) -> dict[str, int]:
-        """Numbers that tell one player's goal, and a belief about where prey is bound for."""
-        return {"goal": 2, "belief": len(STOPS)}
+        on_rounds = {prey for _, prey in self.kinds if prey in PATROLS or (prey in ROUNDS and not is_stray(prey))}
+        self.laps = {prey: laps_of(prey) for prey in on_rounds}
+        self.round = np.zeros((n_envs, LAPS, 2))  # the stops of each copy's prey, repeated
+        self.stop = np.zeros(n_envs, np.int64)  # index of the current stop, before it is taken modulo their number
 
     def begin(self, rows: Ints, which: Ints) -> None:
-        """New episodes in copies ``rows``: patrols draw a round, and rounds begin anywhere."""
+        """See ``Players``: patrols draw a round, and rounds start at any stop."""
         for k in np.unique(which):
             mine, script = rows[which == k], self.kinds[k][1]
             if script in self.laps:
@@ -173,14 +164,14 @@ class TagScripts:
         self.stop[rows] = self.random.integers(0, 120, len(rows))  # a multiple of every round's length
 
     def act(self, rows: Ints, which: Ints, obs: NDArray[np.float32], avail: object = None) -> Ints:
-        """Actions [R, M] for observations [E, N, O] in copies ``rows``; every action is always available here."""
+        """See ``Players``; in simple_tag every action is always available."""
         seen = obs[rows].astype(np.float64)
         places = seen[:, :, 2:4]
         team, prey = np.delete(places, self.prey, axis=1), places[:, self.prey]
         marks = places[:, :1] + seen[:, 0, 4:8].reshape(-1, 2, 2)
         actions = np.zeros((len(rows), len(self.seats)), np.int64)
         for m, seat in enumerate(self.seats):
-            scripts, part = (PREY, 1) if seat == self.prey else (PREDATORS, 0)
+            scripts, part = (PREY_SCRIPTS, 1) if seat == self.prey else (PREDATOR_SCRIPTS, 0)
             own, speed = places[:, seat], seen[:, self.prey, 0:2]
             target = np.zeros_like(own)
             for k in np.unique(which):
@@ -196,7 +187,7 @@ class TagScripts:
         return np.where(slips, self.random.integers(0, 5, actions.shape), actions)
 
     def _next_stop(self, script: str, rows: Ints, own: Floats) -> Floats:
-        """Where prey at ``own`` [R, 2] is on its way to, [R, 2]."""
+        """The stop [R, 2] that prey at ``own`` [R, 2] moves to."""
         strays = is_stray(script)
         stops = np.broadcast_to(ROUNDS[script], (len(rows), len(ROUNDS[script]), 2)) if strays else self.round[rows]
         each, n = np.arange(len(rows)), stops.shape[1]
@@ -206,12 +197,12 @@ class TagScripts:
         return stops[each, self.stop[rows] % n]
 
     def goals(self, rows: Ints, obs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The points that players make for, [R, M, 2]."""
+        """The points that players move to, [R, M, 2]."""
         return self.target[rows]
 
 
 def steer(own: Floats, target: Floats) -> Ints:
-    """Actions [...] that bring players at ``own`` [..., 2] nearer to their points, on the axis that lacks most."""
+    """Actions [...] that move players at ``own`` [..., 2] to their targets, on the axis with the larger distance."""
     wish = target - own
     axis = np.abs(wish).argmax(axis=-1)
     along = np.take_along_axis(wish, axis[..., None], axis=-1)[..., 0]

@@ -1,8 +1,8 @@
-"""Level-based foraging (lbforaging 2.x; Christianos, Schäfer and Albrecht 2020), E copies at once.
+"""The rules of lbforaging 2.x for E copies at once.
 
-The rules are the package's, its peculiarities included: a player may walk onto one who has just failed to move;
-a player near the border sees others further away than food; players not yet placed in a new episode block their
-cells of the last one.
+They include the package's peculiarities: a player may walk onto one that has just failed to move; a player near the
+border sees other players at larger distances than food; in a new episode, players that are not yet placed block the
+cells where they stood last.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ...types import EnvInfo
-from ..arrays import Arrays
-from .random import generators, integer, shuffle
+from ...types import Arrays, EnvInfo
+from ..random import generators, integer, shuffle
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -25,13 +24,7 @@ ATTEMPTS = 1000  # at placing players or food before the package gives up
 
 
 class Foraging:
-    """A backend of ``VectorEnv``.
-
-    Args:
-        original: a ``ForagingEnv``, for its settings.
-        info: what the copies show.
-        arrays: where they show it.
-        seed: of all copies.
+    """A ``game.Batched`` of ``ForagingEnv``.
 
     Attributes:
         field: int64 [E, R, C], food levels.
@@ -54,40 +47,36 @@ class Foraging:
         by_players = original.max_food_level is None  # a food may need as much as three players together
         low = original.min_food_level
         high = low if by_players else original.max_food_level
-        self._begin_settings = (
+        self._spawn = (  # levels of players and foods, [2, ...] each, and how food levels are drawn
             np.stack([original.min_player_level, original.max_player_level]).astype(np.int64),
             np.stack([low, high]).astype(np.int64),
             bool(by_players),
             bool(original.force_coop),
         )
         self._seen = (int(original.max_num_food), int(original.sight), bool(original._observe_agent_levels))
-        self._step_settings = (
-            int(original._max_episode_steps),
-            int(info.episode_limit),
-            float(original.penalty),
-            bool(original._normalize_reward),
-        )
-        for frame in (arrays.final, arrays.first):  # nothing is masked, and nobody dies
+        self._limits = int(original._max_episode_steps), int(info.episode_limit)
+        self._rewards = float(original.penalty), bool(original._normalize_reward)
+        for frame in (arrays.final, arrays.first):  # all actions are available, and no agent dies
             frame.avail[...] = 1
             frame.agent_mask[...] = 1
             frame.acting[...] = 1
 
     @staticmethod
     def unknown_setting(original: Any) -> str:
-        """The setting that is not known here, or nothing."""
+        """See ``game.Batched``."""
         return "grid_observation" if original._grid_observation else ""
 
     def reset(self) -> None:
         """Begins an episode in every copy."""
         first = self.arrays.first
-        _reset(*self._world(), first.obs, first.state, *self._begin_settings, *self._seen)
+        _reset(*self._world(), first.obs, first.state, self._spawn, self._seen)
 
     def step(self) -> None:
         """Steps every copy with ``actions``."""
         a = self.arrays
         _step(
             *self._world(), a.actions, a.reward, a.terminated, a.truncated, a.final.obs, a.final.state,
-            a.final.acting, a.first.obs, a.first.state, *self._step_settings, *self._begin_settings, *self._seen,
+            a.final.acting, a.first.obs, a.first.state, self._limits, self._rewards, self._spawn, self._seen,
         )  # fmt: skip
 
     def _world(self) -> tuple[NDArray[Any], ...]:
@@ -99,15 +88,15 @@ class Foraging:
 
 @njit(cache=True)
 def _is_open(field: Ints, row: int, column: int) -> bool:
-    """Whether a player may want to go there: players do not count, food does."""
+    """Whether a player may try to enter a cell: one inside the board without food; players do not matter."""
     return 0 <= row < field.shape[0] and 0 <= column < field.shape[1] and field[row, column] == 0
 
 
 @njit(cache=True)
 def _food_beside(field: Ints, row: int, column: int) -> tuple[int, int]:
-    """Where the food beside a cell is, north, south, west or east of it; (-1, -1) for none.
+    """The position of the food north, south, west or east of a cell; (-1, -1) for none.
 
-    Food is spawned so far apart that there is never more than one.
+    Food is spawned so far apart that there is at most one.
     """
     if row > 0 and field[row - 1, column] > 0:
         return row - 1, column
@@ -123,8 +112,7 @@ def _food_beside(field: Ints, row: int, column: int) -> tuple[int, int]:
 @njit(cache=True)
 def _step(
     fields, positions, levels, clock, spawned, random, actions, rewards, terminated, truncated, obs, state, acting,
-    first_obs, first_state, max_steps, limit, penalty, normalised, player_levels, food_levels, by_players, coop,
-    n_food, sight, shows_levels,
+    first_obs, first_state, limits, rules, spawn, seen,
 ):  # fmt: skip
     n = positions.shape[1]
     wanted = np.empty((n, 2), np.int64)
@@ -133,23 +121,23 @@ def _step(
         field, position, level, reward = fields[e], positions[e], levels[e], rewards[e]
         clock[e] += 1
         _move(field, position, actions[e], wanted, loads)
-        eaten = _load(field, position, level, loads, reward, spawned[e], penalty, normalised)
+        eaten = _load(field, position, level, loads, reward, spawned[e], rules)
         left = True
         if eaten:
             left = bool(np.any(field))
         terminated[e] = not left
-        truncated[e] = left and (clock[e] >= max_steps or clock[e] >= limit)
-        _show(field, position, level, obs[e], state[e], n_food, sight, shows_levels)
+        truncated[e] = left and (clock[e] >= limits[0] or clock[e] >= limits[1])
+        _show(field, position, level, obs[e], state[e], seen)
         ended = terminated[e] or truncated[e]
         acting[e] = 0 if ended else 1
         if ended:
-            _begin(e, fields, positions, levels, clock, spawned, random, player_levels, food_levels, by_players, coop)
-            _show(field, position, level, first_obs[e], first_state[e], n_food, sight, shows_levels)
+            _begin(e, fields, positions, levels, clock, spawned, random, spawn)
+            _show(field, position, level, first_obs[e], first_state[e], seen)
 
 
 @njit(cache=True)
 def _move(field, position, action, wanted, loads):
-    """Who wants a cell alone goes there; notes in ``loads`` who loads."""
+    """Moves each player that alone wants to enter a cell; writes to ``loads`` which players load food."""
     n = len(position)
     for i in range(n):
         row, column = position[i]
@@ -176,8 +164,9 @@ def _move(field, position, action, wanted, loads):
 
 
 @njit(cache=True)
-def _load(field, position, level, loads, reward, spawned, penalty, normalised):
-    """All who load the same food do it together; whether any was eaten."""
+def _load(field, position, level, loads, reward, spawned, rules):
+    """All players that load the same food do so together; returns whether any food was eaten."""
+    penalty, normalised = rules
     n = len(position)
     eaten = False
     reward[:] = 0.0
@@ -204,8 +193,9 @@ def _load(field, position, level, loads, reward, spawned, penalty, normalised):
 
 
 @njit(cache=True)
-def _show(field, position, level, obs, state, n_food, sight, shows_levels):
-    """What each player sees: the food in sight from the north-west on, then itself, then the others in sight."""
+def _show(field, position, level, obs, state, seen):
+    """Each player's observation: food in sight from the north-west on, then itself, then the others in sight."""
+    n_food, sight, shows_levels = seen
     n, width = obs.shape
     per_player = 3 if shows_levels else 2
     for i in range(n):
@@ -245,18 +235,16 @@ def _show(field, position, level, obs, state, n_food, sight, shows_levels):
 
 
 @njit(cache=True)
-def _reset(
-    fields, positions, levels, clock, spawned, random, obs, state, player_levels, food_levels, by_players, coop,
-    n_food, sight, shows_levels,
-):  # fmt: skip
+def _reset(fields, positions, levels, clock, spawned, random, obs, state, spawn, seen):
     for e in range(len(fields)):
-        _begin(e, fields, positions, levels, clock, spawned, random, player_levels, food_levels, by_players, coop)
-        _show(fields[e], positions[e], levels[e], obs[e], state[e], n_food, sight, shows_levels)
+        _begin(e, fields, positions, levels, clock, spawned, random, spawn)
+        _show(fields[e], positions[e], levels[e], obs[e], state[e], seen)
 
 
 @njit(cache=True)
-def _begin(e, fields, positions, levels, clock, spawned, random, player_levels, food_levels, by_players, coop):
+def _begin(e, fields, positions, levels, clock, spawned, random, spawn):
     """Places players and food for a new episode of copy ``e``."""
+    player_levels, food_levels, by_players, coop = spawn
     field, position, level = fields[e], positions[e], levels[e]
     field[...] = 0
     clock[e] = 0
@@ -269,7 +257,7 @@ def _begin(e, fields, positions, levels, clock, spawned, random, player_levels, 
                 position[i, 0], position[i, 1] = row, column
                 level[i] = integer(random, e, player_levels[0, order[i]], player_levels[1, order[i]] + 1)
                 break
-    strongest = np.sort(level)[:3].sum()  # the package's word for it: the three lowest levels
+    strongest = np.sort(level)[:3].sum()  # as in the package, these are the three lowest levels
     _grow(e, field, position, random, food_levels, strongest if by_players else -1, coop)
     spawned[e] = field.sum()
 
@@ -284,7 +272,7 @@ def _is_taken(position, row, column):
 
 @njit(cache=True)
 def _grow(e, field, position, random, food_levels, highest, coop):
-    """Food inside the border, none beside another, of random levels up to ``highest``, or up to its own if -1."""
+    """Spawns food inside the border, none next to another, of levels up to ``highest`` (-1: up to each one's own)."""
     order = np.empty(food_levels.shape[1], np.int64)
     shuffle(random, e, order)
     placed = 0
@@ -302,7 +290,7 @@ def _grow(e, field, position, random, food_levels, highest, coop):
 
 @njit(cache=True)
 def _is_near_food(field, row, column):
-    """Food in the eight cells around, or two away straight up, down, left or right."""
+    """Whether there is food in the eight cells around, or two cells away along the row or the column."""
     for r in range(max(row - 2, 0), min(row + 3, field.shape[0])):
         for c in range(max(column - 2, 0), min(column + 3, field.shape[1])):
             near = (abs(r - row) <= 1 and abs(c - column) <= 1) or r == row or c == column

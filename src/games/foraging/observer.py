@@ -1,4 +1,4 @@
-"""What a perfect observer of foraging's scripts believes: Bayes' rule over the foods that they go for."""
+"""Exact inference of the scripted players' goals: Bayes' rule over the foods that each may walk to."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ..types import EnvInfo
-from .foraging import RANDOM, choose, find, kinds, towards
-from .foraging_board import food_slots, middle_of
+from ...types import EnvInfo
+from .layout import board_centre, food_slots
+from .scripts import RANDOM, choose, find, kinds, towards
 
 Ints = NDArray[np.int64]
-SLIP = 0.02  # share of the belief that an action was an accident
+SLIP = 0.02  # likelihood, up to normalisation, of an action that does not lead to the goal
 
 
-class ForagingFilter:
-    """A ``Filter``, see ``pool_env``: it tells probabilities of each listed food.
+class ForagingObserver:
+    """A ``game.Observer``: the probability of each listed food.
 
     Args:
-        scripts: those that it reckons with, all with the same weight, beside the random one, who may go anywhere.
-        info: the environment's, all agents included.
-        seats: the agents that it watches.
+        scripts: the hypotheses, equally likely; ``random``, which chooses any food, is always one of them.
+        info: of the environment, with all agents.
+        seats: indices of the M agents that it observes.
         n_envs: E.
 
     Raises:
@@ -29,35 +29,35 @@ class ForagingFilter:
 
     def __init__(self, scripts: list[str], info: EnvInfo, seats: list[int], n_envs: int) -> None:
         self.seats, n_foods = seats, food_slots(info)
-        self.middle = middle_of(info)
+        self.middle = board_centre(info)
         self.kinds = kinds([*dict.fromkeys([*scripts, "random"])])
         self.belief = np.zeros((n_envs, len(seats), len(self.kinds), n_foods))
-        self.foods = np.full((n_envs, len(seats), n_foods, 2), -1.0, np.float32)  # that the belief is about
+        self.foods = np.full((n_envs, len(seats), n_foods, 2), -1.0, np.float32)  # the foods in ``belief``
 
     def begin(self, rows: Ints) -> None:
-        """New episodes in copies ``rows``."""
+        """See ``Observer``."""
         self.belief[rows] = 0.0
         self.foods[rows] = -1.0
 
-    def believe(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What it believes before the players act: [E, M, F]."""
+    def beliefs(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See ``Observer``: [E, M, F]."""
         rows = np.arange(len(obs))
-        told = np.zeros((len(obs), len(self.seats), self.foods.shape[2]), np.float32)
+        beliefs = np.zeros((len(obs), len(self.seats), self.foods.shape[2]), np.float32)
         for place, seat in enumerate(self.seats):
             _expect(rows, obs[:, seat], self.belief[:, place], self.foods[:, place], self.kinds,
-                    self.middle, told[:, place])  # fmt: skip
-        return told
+                    self.middle, beliefs[:, place])  # fmt: skip
+        return beliefs
 
-    def observe(self, obs: NDArray[np.float32], actions: Ints) -> None:
-        """Bayes' rule, once actions [E, M] have been seen."""
+    def update(self, obs: NDArray[np.float32], actions: Ints) -> None:
+        """See ``Observer``: Bayes' rule."""
         for place, seat in enumerate(self.seats):
-            _learn(np.arange(len(obs)), obs[:, seat], actions[:, place], self.belief[:, place],
+            _update(np.arange(len(obs)), obs[:, seat], actions[:, place], self.belief[:, place],
                    self.foods[:, place])  # fmt: skip
 
 
 @njit(cache=True)
-def _expect(rows, obs, belief, foods, kinds, middle, told):
-    """Moves the belief on what is gone to what each script would choose now, and tells it by slot."""
+def _expect(rows, obs, belief, foods, kinds, middle, by_slot):
+    """Moves the belief in eaten foods to what each script would choose now; writes the sum over scripts."""
     n_foods = foods.shape[1]
     for r in range(len(rows)):
         e = rows[r]
@@ -86,11 +86,11 @@ def _expect(rows, obs, belief, foods, kinds, middle, told):
         for f in range(n_foods):
             foods[e, f, 0] = seen[3 * f] if seen[3 * f + 2] > 0 else -1.0
             foods[e, f, 1] = seen[3 * f + 1]
-            told[r, f] = moved[:, f].sum()
+            by_slot[r, f] = moved[:, f].sum()
 
 
 @njit(cache=True)
-def _learn(rows, obs, actions, belief, foods):
+def _update(rows, obs, actions, belief, foods):
     n_foods = foods.shape[1]
     for r in range(len(rows)):
         e = rows[r]

@@ -1,68 +1,67 @@
 """Where players and things stand: read from states, against the packages' own worlds."""
 
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from omarl.analysis.film import Film, drawn
 from omarl.envs.make import make_vec_env
-from omarl.opponents.boards import board_of, opponents_observations
-from omarl.replay import _passed
+from omarl.games.layout import observation_indices
+from omarl.games.lookup import layout_of
+from omarl.opponent_models.places import _passes
 
 
 @pytest.mark.parametrize("key", ["lbforaging:Foraging-8x8-2p-3f-v3", "lbforaging:Foraging-10x10-3p-4f-v3"])
-def test_foraging(key):
+def test_foraging_positions_and_foods_are_those_of_the_package(key):
     with make_vec_env("gymnasium", {"key": key, "backend": "pettingzoo"}, 1, 0, 3) as env:
-        board = board_of(env.info)
+        layout = layout_of(env.info)
         rng = np.random.default_rng(0)
         observation = env.reset()
         for _ in range(20):
             state, world = observation.state[0], env._backend._copies[0]._adapter.env.unwrapped
-            assert state[board.places].tolist() == [list(map(float, p.position)) for p in world.players]
+            assert state[layout.places].tolist() == [list(map(float, p.position)) for p in world.players]
             foods = {(r, c): world.field[r, c] for r, c in zip(*world.field.nonzero(), strict=True)}
-            assert {(r, c): float(level) for r, c, level in board.things(state)} == foods
+            assert {(r, c): float(level) for r, c, level in layout.objects(state)} == foods
             scores = rng.random(observation.avail.shape) * observation.avail
             observation = env.step(scores.argmax(-1)).observation
-    assert board.is_grid and board.high == int(key.split("x")[0].split("-")[-1]) - 1
+    assert layout.is_grid and layout.high == int(key.split("x")[0].split("-")[-1]) - 1
 
 
 @pytest.mark.parametrize("key", ["mpe2.simple_tag_v3", "mpe2.simple_spread_v3"])
-def test_particles(key):
+def test_particle_positions_and_landmarks_are_those_of_the_package(key):
     with make_vec_env("pettingzoo", {"key": key, "backend": "pettingzoo"}, 1, 0, 3) as env:
-        board, state = board_of(env.info), env.reset().state[0]
+        layout, state = layout_of(env.info), env.reset().state[0]
         world = env._backend._copies[0]._adapter.env.unwrapped.world
-        np.testing.assert_allclose(state[board.places], [a.state.p_pos for a in world.agents], atol=1e-6)
-        things = [place[:2] for place in board.things(state)]
+        np.testing.assert_allclose(state[layout.places], [a.state.p_pos for a in world.agents], atol=1e-6)
+        things = [place[:2] for place in layout.objects(state)]
         np.testing.assert_allclose(things, [entity.state.p_pos for entity in world.landmarks], atol=1e-6)
 
 
-def test_what_opponents_see_is_found_in_the_state():
+def test_observations_of_agents_are_found_in_the_state():
     with make_vec_env("pettingzoo", {"key": "mpe2.simple_tag_v3", "backend": "batched"}, 1, 0, 3) as env:
         seen = env.reset()
-        info = SimpleNamespace(whole=env.info, opponents=("adversary_1", "agent_0"))
+        names = ("adversary_1", "agent_0")
         own = [seen.obs[0, i, : env.info.obs_sizes[i]] for i in (1, 3)]  # the prey sees less, and is padded
-        np.testing.assert_array_equal(
-            seen.state[0][opponents_observations(info, info.opponents)], np.concatenate(own)
-        )
-        info.whole = SimpleNamespace(**{**vars(env.info), "state_shape": 7})
-        assert opponents_observations(info, info.opponents) == list(range(7))
+        np.testing.assert_array_equal(seen.state[0][observation_indices(env.info, names)], np.concatenate(own))
+        assert observation_indices(replace(env.info, state_shape=7), names) == list(range(7))
 
 
-def test_other_states_are_not_guessed():
+def test_an_unknown_environment_has_no_layout():
     with make_vec_env("pettingzoo", {"key": "mpe2.simple_adversary_v3"}, 1, 0, 3) as env:
-        assert board_of(env.info) is None
+        assert layout_of(env.info) is None
 
 
-def test_whether_a_place_is_passed():
+def test_caption_says_whether_opponents_pass_the_inferred_place():
     way = np.array([[[0.0, 1.0]], [[0.0, 2.0]], [[0.0, 3.0]]])
-    assert _passed(way, np.array([[0.2, 2.4]]), 0.5) == "passes there in 2"
-    assert _passed(way, np.array([[1.0, 2.0]]), 0.5) == "does not pass there"
-    two = np.concatenate([way, way + 9.0], axis=1)  # of the second nothing is inferred
-    assert _passed(two, np.array([[0.2, 2.4], [np.nan, np.nan]]), 0.5) == "passes there in 2"
-    assert _passed(way[:0], np.array([[0.0, 0.0]]), 0.5) == "does not pass there"
+    assert _passes(way, np.array([[0.2, 2.4]]), 0.5) == "passes there in 2"
+    assert _passes(way, np.array([[1.0, 2.0]]), 0.5) == "does not pass there"
+    two = np.concatenate([way, way + 9.0], axis=1)
+    assert _passes(two, np.array([[0.2, 2.4], [9.0, 11.0]]), 0.5) == "passes there in 2"
+    assert _passes(two, np.array([[0.2, 2.4], [9.0, 12.0]]), 0.5) == "does not pass there"
+    assert _passes(way[:0], np.array([[0.0, 0.0]]), 0.5) == "does not pass there"
 
 
-def test_the_star_stands_where_the_subgoal_is():
+def test_the_star_is_drawn_at_the_inferred_position():
     positions = np.array([[[0.0, 0.0], [3.0, 1.0]], [[0.0, 0.0], [3.0, 2.0]]])
     film = Film("t", ("agent_0", "agent_1"), (1,), positions, [[], []], np.array([[[1.0, 6.0]]] * 2), None, ["", ""],
                 5, True, 0.0, 7.0)  # fmt: skip
@@ -77,7 +76,7 @@ def test_the_star_stands_where_the_subgoal_is():
     assert abs(rows.mean() - (middle + (1.0 - 3.5) * cell)) < cell / 2
 
 
-def test_discs_are_as_large_as_the_odds():
+def test_areas_of_discs_are_proportional_to_probabilities():
     """Three places, of which one is too unlikely to be drawn: areas of the others are as 1 to 3."""
     positions = np.zeros((1, 2, 2))
     odds = np.array([[[6.0, 1.0, 0.245], [6.0, 5.0, 0.735], [2.0, 6.0, 0.01]]])

@@ -1,13 +1,15 @@
-"""Scripted foraging players, and the filter that watches them, against boards worked out by hand."""
+"""Scripted foraging players and their observer, against boards worked out by hand."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from omarl.envs.make import make_vec_env
-from omarl.opponents.foraging import SCRIPTS, ForagingScripts
-from omarl.opponents.foraging_board import middle_of
-from omarl.opponents.foraging_filter import ForagingFilter
+from omarl.games.foraging.layout import board_centre
+from omarl.games.foraging.observer import ForagingObserver
+from omarl.games.foraging.offsets import offsets
+from omarl.games.foraging.scripts import SCRIPTS, ForagingScripts
+from omarl.games.lookup import layout_of
 from omarl.types import ConfigError, EnvInfo
 
 KEY = "lbforaging:Foraging-8x8-2p-3f-v3"
@@ -34,7 +36,7 @@ def player(script, noise=0.0, info=None):
 
 
 def watcher(*scripts):
-    found = ForagingFilter(list(scripts), board_info(), [1], 1)
+    found = ForagingObserver(list(scripts), board_info(), [1], 1)
     found.begin(ALL)
     return found
 
@@ -58,7 +60,7 @@ def test_what_each_script_goes_for(script, slot):
 
 
 @pytest.mark.parametrize("size, centre", [("8x8", 0), ("15x15", 1), ("8x15", 2)])
-def test_the_centre_is_the_boards(size, centre):
+def test_the_script_centre_uses_the_size_of_the_board(size, centre):
     obs = seen([(3, 3, 1), (7, 7, 1), (3, 7, 1)], me=(0, 0, 1), other=(0, 7, 1))
     for script, slots in (("centre", [centre]), ("border", [0, 1, 2])):
         group = player(script, info=board_info(key=f"lbforaging:Foraging-{size}-2p-3f-v3"))
@@ -114,32 +116,32 @@ def test_bayes_by_hand():
     """Two scripts and the random one: one goes west to slot 1, one east to slot 2. A step east fits the second."""
     group = watcher("west", "last")
     obs = seen(FOODS, me=(6, 3, 2), other=(0, 0, 1))
-    assert group.believe(obs)[0, 0].tolist() == pytest.approx([1 / 9, 4 / 9, 4 / 9])
-    group.observe(obs, np.array([[EAST]]))
+    assert group.beliefs(obs)[0, 0].tolist() == pytest.approx([1 / 9, 4 / 9, 4 / 9])
+    group.update(obs, np.array([[EAST]]))
     moved = seen(FOODS, me=(6, 4, 2), other=(0, 0, 1))
     # east half the time towards (1, 6), never towards (4, 1); an accident has 2 parts in 100
     by_hand = 4 * 1.02 / (0.52 + 4 * 0.02 + 4 * 1.02)
-    assert group.believe(moved)[0, 0, 2] == pytest.approx(by_hand, abs=1e-6)
+    assert group.beliefs(moved)[0, 0, 2] == pytest.approx(by_hand, abs=1e-6)
 
 
 def test_belief_moves_on_when_food_is_gone():
     group = watcher("west", "last")
-    group.believe(seen(FOODS, me=(6, 3, 2), other=(0, 0, 1)))
+    group.beliefs(seen(FOODS, me=(6, 3, 2), other=(0, 0, 1)))
     left = seen(FOODS[:2], me=(6, 3, 2), other=(0, 0, 1))  # slot 2 was eaten: "last" would go for (4, 1) now
-    assert group.believe(left)[0, 0].tolist() == pytest.approx([1 / 9 + 1 / 18, 2 / 3 + 1 / 9 + 1 / 18, 0.0])
+    assert group.beliefs(left)[0, 0].tolist() == pytest.approx([1 / 9 + 1 / 18, 2 / 3 + 1 / 9 + 1 / 18, 0.0])
 
 
-def test_the_random_script_is_believed_to_go_anywhere():
+def test_the_observer_believes_the_random_script_equally_in_all_foods():
     group = watcher("random")
     obs = seen(FOODS, me=(6, 3, 2), other=(0, 0, 1))
-    assert group.believe(obs)[0, 0].tolist() == pytest.approx([1 / 3] * 3)
+    assert group.beliefs(obs)[0, 0].tolist() == pytest.approx([1 / 3] * 3)
 
 
 def test_offsets_by_hand():
     obs = seen([(4, 3, 2)], me=(4, 2, 1), other=(0, 3, 2))
-    told = ForagingScripts.offsets(obs, [1], board_info())[0, 0].reshape(3, -1)
-    assert told[0].tolist() == [0.0, 0.25, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0]
-    assert not told[1:].any()
+    values = offsets(obs, [1], board_info())[0, 0].reshape(3, -1)
+    assert values[0].tolist() == [0.0, 0.25, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    assert not values[1:].any()
 
 
 @pytest.mark.parametrize("key, arguments", [
@@ -147,21 +149,22 @@ def test_offsets_by_hand():
     ("Foraging-8x8-2p-3f-v3", {"field_size": [12, 12]}),  # sight stays 8
     ("Foraging-8x8-2p-3f-v3", {"observe_agent_levels": False}),
 ])  # fmt: skip
-def test_places_in_ones_own_window_are_no_places_on_the_board(key, arguments):
+def test_observations_of_a_window_have_no_layout_and_no_scripts(key, arguments):
     info = replace(board_info(key=f"lbforaging:{key}"), arguments=arguments)
+    assert layout_of(info) is None and layout_of(board_info()) is not None
     with pytest.raises(ConfigError, match="no foraging whose players see everything"):
         player("nearest", info=info)
 
 
-def test_who_sees_as_far_as_the_board_goes_sees_everything():
+def test_sight_to_the_edge_of_a_larger_board_is_enough_for_scripts():
     env = make_vec_env("gymnasium", {"key": KEY, "field_size": [10, 10], "sight": 9, "episode_limit": 9}, 1, 0, 0)
     env.close()
     assert env.info.arguments == {"field_size": [10, 10], "sight": 9}
-    assert middle_of(env.info).tolist() == [4.5, 4.5]
+    assert board_centre(env.info).tolist() == [4.5, 4.5]
     player("nearest", info=env.info)
 
 
-def test_what_cannot_be_played():
+def test_unknown_scripts_and_other_games_are_refused():
     with pytest.raises(ConfigError, match="'nearst' is none of"):
         player("nearst")
     partly_seen = board_info(key="mpe2.simple_spread_v3")

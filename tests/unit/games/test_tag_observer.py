@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from fakes import pool_of
 from omarl.envs.make import make_vec_env
+from omarl.games.tag.observer import SLIP, PreyObserver
+from omarl.games.tag.scripts import DOWN, LEFT, NE, NW, SE, STOPS, SW, S, W, steer
 from omarl.opponents.pool_env import PoolEnv
-from omarl.opponents.prey_filter import SLIP, PreyFilter
-from omarl.opponents.tag import DOWN, LEFT, NE, NW, SE, STOPS, SW, S, W, steer
 from omarl.types import ConfigError
 
 KEY = {"key": "mpe2.simple_tag_v3", "backend": "batched"}
@@ -25,15 +25,15 @@ def seen(place):
 
 
 def told(watcher, place):
-    return dict(zip(STOPS, watcher.believe(seen(place))[0, 2].tolist(), strict=True))
+    return dict(zip(STOPS, watcher.beliefs(seen(place))[0, 2].tolist(), strict=True))
 
 
 def test_by_hand(whole):
     """North side, south side and the stray: corners have 1/6 + 1/24 each, sides 1/24."""
-    watcher = PreyFilter(["guard+north_side", "centre+south_side"], whole, [1, 2, 3], 1)
+    watcher = PreyObserver(["guard+north_side", "centre+south_side"], whole, [1, 2, 3], 1)
     before = told(watcher, (0.0, 0.0))
     assert before[NW] == before[SE] == pytest.approx(5 / 24) and sum(before.values()) == pytest.approx(1)
-    watcher.observe(seen((0.0, 0.0)), np.array([[0, 0, LEFT]]))
+    watcher.update(seen((0.0, 0.0)), np.array([[0, 0, LEFT]]))
     after = told(watcher, (-0.1, 0.0))  # left is the way to both western corners, and to the west
     fits, slip = 1 - SLIP + SLIP / 5, SLIP / 5
     assert after[NW] == after[SW] == pytest.approx(5 * fits / (11 * fits + 13 * slip), abs=1e-6)
@@ -43,30 +43,30 @@ def test_by_hand(whole):
 
 
 def test_prey_that_arrives_goes_on(whole):
-    watcher = PreyFilter(["guard+north_side"], whole, [1, 2, 3], 1)
+    watcher = PreyObserver(["guard+north_side"], whole, [1, 2, 3], 1)
     before = told(watcher, (0.0, 0.0))
     there = told(watcher, NW)  # whoever made for NW goes on: to NE on the north side, to anywhere as a stray
     assert there[NW] == 0.0 and there[NE] == pytest.approx(before[NE] + 1 / 4 + 1 / 16 / 7)
     assert told(watcher, NW) == there  # looking twice changes nothing
-    watcher.observe(seen(NW), np.array([[0, 0, DOWN]]))
+    watcher.update(seen(NW), np.array([[0, 0, DOWN]]))
     down = told(watcher, NW)  # no one on the north side goes down: a stray on its way to one of three
     assert down[SW] == down[W] == down[S] > 0.32 and down[NE] < 0.03
 
 
 def test_rounds_have_a_direction(whole):
-    there = told(PreyFilter(["guard+clockwise"], whole, [1, 2, 3], 1), NW)
+    there = told(PreyObserver(["guard+clockwise"], whole, [1, 2, 3], 1), NW)
     assert there[NE] - there[SW] == pytest.approx(1 / 8)
 
 
 def test_a_patrol_is_seen_through(whole):
     """Prey that came from NW and goes to SE: most likely these are its two corners."""
-    watcher = PreyFilter(["guard+pair_corners"], whole, [1, 2, 3], 1)
+    watcher = PreyObserver(["guard+pair_corners"], whole, [1, 2, 3], 1)
     assert len(watcher.prior) == 12 + 8 and watcher.prior.sum() == pytest.approx(1)  # six pairs, and the stray
     place = np.array(NW)
     for _ in range(40):
         told(watcher, place)
         action = int(steer(place[None], np.array([SE]))[0])
-        watcher.observe(seen(place), np.array([[0, 0, action]]))
+        watcher.update(seen(place), np.array([[0, 0, action]]))
         if action == 0 or np.linalg.norm(place - SE) < 0.2:
             break
         place = place + 0.1 * np.array([(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)][action])
@@ -89,8 +89,8 @@ def test_belief_is_frequency(rounds, early, late):
     of_truth, of_itself = [], []
     for _ in range(100):
         shown = observation.obs[:, 0]
-        goal = shown[:, info.told_slice("goal")].reshape(240, 3, 2)[:, 2]
-        belief = shown[:, info.told_slice("belief")].reshape(240, 3, 8)
+        goal = shown[:, info.information_slice("goal")].reshape(240, 3, 2)[:, 2]
+        belief = shown[:, info.information_slice("belief")].reshape(240, 3, 8)
         assert not belief[:, :2].any()
         np.testing.assert_allclose(belief[:, 2].sum(axis=1), 1.0, rtol=1e-5)
         truth = np.abs(goal[:, None] - np.array(STOPS, np.float32)).sum(axis=2).argmin(axis=1)
@@ -104,6 +104,6 @@ def test_belief_is_frequency(rounds, early, late):
 @pytest.mark.parametrize(
     "scripts, seats, whom", [(["guard+flee"], [1, 2, 3], "flee is on none"), ([], [1, 2], "the prey learns")]
 )
-def test_what_it_cannot_watch(whole, scripts, seats, whom):
-    with pytest.raises(ConfigError, match=f"opponents_told: belief is of prey on rounds; {whom}"):
-        PreyFilter(scripts, whole, seats, 1)
+def test_prey_without_stops_and_prey_that_learns_are_refused(whole, scripts, seats, whom):
+    with pytest.raises(ConfigError, match=f"opponent_information: belief is about prey on rounds; {whom}"):
+        PreyObserver(scripts, whole, seats, 1)

@@ -1,0 +1,143 @@
+"""The contract of a game: what a package of ``games/``, or a class of your own, may declare of an environment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..types import Arrays, EnvInfo
+from .layout import Layout
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+Part = str | type  # a class, or the text 'package.module:Class', which is imported when it is first used
+
+
+class Game:
+    """Knowledge of one game. Everything is optional; the class is never instantiated.
+
+    An environment is matched with its game by the run's key ``game``, by the attribute ``game`` of the environment's
+    class, or by ``environments``: see ``lookup.game_of``.
+
+    Attributes:
+        environments: patterns (``fnmatch``) of ``EnvInfo.key``.
+        scripts: a ``Scripts``: scripted players.
+        observer: an ``Observer``: infers the scripted players' goals exactly.
+        offsets: a function ``(obs [E, N, O], agents, info) -> [E, L, K]``: features of the board as L agents see it.
+        original: 'module:Class' of the environment that ``batched`` steps many copies of.
+        batched: a ``Batched``: the rules of the game on arrays.
+    """
+
+    environments: ClassVar[tuple[str, ...]] = ()
+    scripts: ClassVar[Part] = ""
+    observer: ClassVar[Part] = ""
+    offsets: ClassVar[Any] = ""
+    original: ClassVar[str] = ""
+    batched: ClassVar[Part] = ""
+
+    @staticmethod
+    def layout(info: EnvInfo) -> Layout | None:
+        """Where agents and objects stand in the state; None where these settings hide it."""
+        return None
+
+    @staticmethod
+    def sizes(info: EnvInfo) -> dict[str, int]:
+        """Sizes of the features that learners can be given: ``goal`` and ``belief`` of one opponent, all ``offsets``.
+
+        Raises:
+            ConfigError: the settings of the environment hide what the features are computed from.
+        """
+        return {}
+
+
+def declares_game(value: Any) -> bool:
+    """Whether the attribute ``game`` of an environment's class is a game, and not something of its own."""
+    return isinstance(value, type) and issubclass(value, Game)
+
+
+class Players:
+    """Opponents that act in one call; each copy of the environment is played by one of the K members."""
+
+    def begin(self, rows: Ints, which: Ints) -> None:
+        """Starts new episodes in copies ``rows`` [R], played by members ``which`` [R]."""
+
+    def act(self, rows: Ints, which: Ints, obs: Floats, avail: NDArray[np.uint8]) -> Ints:
+        """Actions [R, M] of the M seats in copies ``rows``.
+
+        Args:
+            rows, which: int64 [R].
+            obs: of all agents in all copies, [E, N, O].
+            avail: available actions, [E, N, U].
+        """
+        raise NotImplementedError
+
+    def remember(self, rows: Ints, actions: Ints) -> None:
+        """Takes the joint actions [R, N] of copies ``rows``, for players whose input includes the last action."""
+
+    def goals(self, rows: Ints, obs: Floats) -> Floats | None:
+        """Goals of the M seats [R, M, G], after ``act``; None where they are unknown."""
+        return None
+
+
+class Scripts(Players):
+    """Scripted players.
+
+    Args:
+        names: K scripts.
+        noise: each script's share of random moves, in [0, 1].
+        info: of the environment, with all agents.
+        seats: indices of the M agents that are played.
+        n_envs: E.
+        seed: of all copies.
+
+    Raises:
+        ConfigError: an unknown script, or an environment whose settings the scripts do not support.
+
+    Attributes:
+        defaults: names of the scripts to train and to test against where the configuration names none.
+    """
+
+    defaults: ClassVar[tuple[Sequence[str], Sequence[str]]] = (), ()
+
+    def __init__(
+        self, names: list[str], noise: list[float], info: EnvInfo, seats: list[int], n_envs: int, seed: int
+    ) -> None:
+        raise NotImplementedError
+
+
+class Observer(Protocol):
+    """Infers the goals of known scripts from the players' actions, in all copies at once.
+
+    It is constructed with the names of the scripts, the ``EnvInfo`` with all agents, the indices of the M agents that
+    it observes, and E.
+    """
+
+    def begin(self, rows: Ints) -> None:
+        """Starts new episodes in copies ``rows``."""
+
+    def beliefs(self, obs: Floats) -> Floats:
+        """Probabilities [E, M, G] of the goals before the players act on observations [E, N, O]."""
+
+    def update(self, obs: Floats, actions: Ints) -> None:
+        """Takes the actions [E, M] that followed observations [E, N, O]."""
+
+
+class Batched(Protocol):
+    """A backend of ``envs.vector.VectorEnv``: the rules of a game for E copies.
+
+    It is constructed with an instance of the original environment (for its settings), the ``EnvInfo``, the arrays
+    that it reads actions from and writes observations into, and the seed of all copies.
+    """
+
+    def __init__(self, original: Any, info: EnvInfo, arrays: Arrays, seed: int) -> None: ...
+
+    @staticmethod
+    def unknown_setting(original: Any) -> str:
+        """The name of a setting of ``original`` that the array version does not support; empty: none."""
+
+    def reset(self) -> None: ...
+    def step(self) -> None: ...
+    def close(self) -> None: ...

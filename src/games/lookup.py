@@ -1,0 +1,111 @@
+"""Which game an environment is, and the parts of that game."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ..registry import load, suggest
+from ..types import ConfigError, EnvInfo
+from .game import Game, declares_game
+from .layout import Layout
+
+
+@cache
+def packaged() -> dict[str, type[Game]]:
+    """The games of this folder by the name of their package, which calls its game ``GAME``."""
+    names = [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]) if module.ispkg]
+    return {name: import_module(f".{name}", __package__).GAME for name in names}
+
+
+def game_named(game: Any) -> type[Game]:
+    """A subclass of ``Game``, from itself, from the name of a package of this folder, or 'package.module:Class'.
+
+    Raises:
+        ConfigError: there is no such game.
+    """
+    if isinstance(game, str):
+        known = packaged()
+        if ":" not in game and game not in known:
+            raise ConfigError(f"game: unknown name {game!r}{suggest(game, list(known))}")
+        game = known[game] if game in known else load(game, "game")
+    if not declares_game(game):
+        raise ConfigError(f"game: {game!r} is no subclass of omarl.games.game.Game")
+    return game
+
+
+def game_of(info: EnvInfo) -> type[Game] | None:
+    """The game that ``info.game`` names, else the packaged game that declares ``info.key``; None: unknown.
+
+    Raises:
+        ConfigError: ``info.game`` names no game.
+    """
+    if info.game:
+        return game_named(info.game)
+    declared = (game for game in packaged().values() if any(fnmatchcase(info.key, p) for p in game.environments))
+    return next(declared, None)
+
+
+def is_game(info: EnvInfo, name: str) -> bool:
+    """Whether an environment's game is that of the package ``name`` of this folder, or derived from it."""
+    game = game_of(info)
+    return game is not None and issubclass(game, packaged()[name])
+
+
+def layout_of(info: EnvInfo) -> Layout | None:
+    """Where agents and objects stand in the state of an environment with all agents; None: unknown."""
+    game = game_of(info)
+    return None if game is None else game.layout(info)
+
+
+def place_indices(info: EnvInfo, names: Sequence[str]) -> tuple[list[int], float]:
+    """Indices in the state of the coordinates of the agents ``names``, two each, and ``Layout.near``.
+
+    No indices and 0 where the layout is unknown.
+    """
+    layout = layout_of(info)
+    if layout is None:
+        return [], 0.0
+    agents = [info.agents.index(name) for name in names]
+    return layout.places[agents].flatten().tolist(), layout.near
+
+
+def part_of(info: EnvInfo, name: str) -> Any:
+    """One part (``scripts``, ``observer``, ``offsets``) of an environment's game.
+
+    Raises:
+        ConfigError: the game is unknown or has no such part, or a package that the part imports is missing.
+    """
+    game = game_of(info)
+    part = getattr(game, name, "")
+    if not part:
+        known = ", ".join(each for each, game in packaged().items() if getattr(game, name))
+        raise ConfigError(
+            f"pool: no {name} known for {info.key} (known for {known}); trained opponents play anywhere: "
+            "pool=FOLDER, or source=RUN"
+        )
+    return load(part, name) if isinstance(part, str) else part
+
+
+def batched_rules(original: Any) -> tuple[Any, str]:
+    """The class that steps copies of ``original`` at once (``game.Batched``), or None and the reason.
+
+    Args:
+        original: a single environment, unwrapped.
+    """
+    kind = type(original)
+    name = f"{kind.__module__}:{kind.__qualname__}"
+    game = next((game for game in packaged().values() if game.original == name), None)
+    if game is None:
+        return None, "there is no array version of it"
+    try:
+        rules: Any = load(game.batched, "backend") if isinstance(game.batched, str) else game.batched
+    except ConfigError as error:
+        return None, str(error)
+    unknown = rules.unknown_setting(original)
+    return (None, f"{unknown} is beyond its array version") if unknown else (rules, "")

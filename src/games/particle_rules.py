@@ -1,0 +1,187 @@
+"""The physics that simple_tag and simple_spread share (mpe2; Lowe et al. 2017), for E copies at once.
+
+Point masses on a plane, in double precision as in the package: forces push colliding bodies apart, the velocity
+decays, and positions move by the velocity before the forces of this step are applied.
+
+numba's caches of the games' kernels do not notice an edit of this file: delete ``games/*/__pycache__`` after one.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+from numba import njit
+
+from ..types import Arrays, EnvInfo
+from .random import generators, uniform
+
+SENSITIVITY = 5.0  # force of an action, for bodies without an acceleration of their own
+NO_CONTACT = 60.0  # contact margins apart, at which the force is below 1e-23
+
+
+class Particles:
+    """A ``game.Batched``; subclasses name the compiled functions and the parameters of their game.
+
+    Args:
+        original: mpe2's ``raw_env``, for its settings.
+        info: names and sizes.
+        arrays: see ``game.Batched``.
+        seed: of all copies.
+
+    Attributes:
+        position: float64 [E, N + L, 2], agents before landmarks.
+        velocity: float64 [E, N, 2].
+        clock: int64 [E], steps of the episode.
+        kernels: the compiled functions that reset and step all copies.
+    """
+
+    kernels: ClassVar[tuple[Any, Any]]
+
+    def __init__(self, original: Any, info: EnvInfo, arrays: Arrays, seed: int) -> None:
+        n_envs, world = len(arrays.actions), original.world
+        self.arrays = arrays
+        self.position = np.zeros((n_envs, len(world.entities), 2))
+        self.velocity = np.zeros((n_envs, len(world.agents), 2))
+        self.clock = np.zeros(n_envs, np.int64)
+        self._copies = self.position, self.velocity, self.clock, generators(seed, n_envs)
+        fast = [np.inf if a.max_speed is None else a.max_speed for a in world.agents]
+        self._bodies = (
+            np.array([entity.size for entity in world.entities], np.float64),
+            np.array([entity.collide for entity in world.entities], np.bool_),
+            np.array([SENSITIVITY if a.accel is None else a.accel for a in world.agents], np.float64),
+            np.array(fast, np.float64),
+        )
+        self._laws = float(world.dt), float(world.damping), float(world.contact_force), float(world.contact_margin)
+        stops_on_success = bool(original.scenario.terminate_on_success)
+        self._limits = stops_on_success, int(original.max_cycles), int(info.episode_limit)
+        self._obs_sizes = np.array(info.obs_sizes, np.int64)
+        self._parameter = self.parameter(original)
+        for frame in (arrays.final, arrays.first):  # all actions are available, and no agent dies
+            frame.avail[...] = np.arange(info.n_actions) < np.array(info.action_sizes)[:, None]
+            frame.agent_mask[...] = 1
+            frame.acting[...] = 1
+            frame.obs[...] = 0.0
+
+    @staticmethod
+    def parameter(original: Any) -> Any:
+        """What the kernels need beside bodies, laws and limits."""
+        raise NotImplementedError
+
+    @staticmethod
+    def unknown_setting(original: Any) -> str:
+        """See ``game.Batched``."""
+        scenario = original.scenario
+        settings = {
+            "continuous_actions": original.continuous_actions,
+            "curriculum": scenario.curriculum,
+            "num_agent_neighbors": scenario.num_agent_neighbors,
+            "num_landmark_neighbors": scenario.num_landmark_neighbors,
+            "benchmark_data": original.benchmark_data,
+        }
+        return next((name for name, value in settings.items() if value), "")
+
+    def reset(self) -> None:
+        """Begins an episode in every copy."""
+        first = self.arrays.first
+        self.kernels[0](*self._copies, first.obs, first.state, self._obs_sizes, self._parameter)
+
+    def step(self) -> None:
+        """Steps every copy with ``actions``."""
+        a = self.arrays
+        self.kernels[1](
+            *self._copies, a.actions, a.reward, a.terminated, a.truncated, a.final.acting, a.final.obs, a.final.state,
+            a.first.obs, a.first.state, self._obs_sizes, self._bodies, self._laws, self._limits, self._parameter,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+@njit(cache=True)
+def ending(clock, success, limits):
+    """Whether an episode terminates and whether it is truncated, after ``clock`` steps."""
+    stops_on_success, max_steps, limit = limits
+    out_of_time = clock >= max_steps
+    terminated = stops_on_success and success and not out_of_time
+    return terminated, not terminated and (out_of_time or clock >= limit)
+
+
+@njit(cache=True)
+def push(force, action, accelerations):
+    """Actions 1 to 4 are left, right, down, up."""
+    for i in range(len(force)):
+        a = action[i]
+        force[i, 0] = accelerations[i] * ((a == 2) - (a == 1))
+        force[i, 1] = accelerations[i] * ((a == 4) - (a == 3))
+
+
+@njit(cache=True)
+def collide(force, position, sizes, collides, contact_force, margin):
+    """Adds to the agents' forces what pushes overlapping bodies apart: margin * log(1 + e^(depth / margin))."""
+    n = len(force)
+    for a in range(n):
+        for b in range(a + 1, len(position)):
+            if not (collides[a] and collides[b]):
+                continue
+            distance = distance_of(position, a, b)
+            gap = (distance - (sizes[a] + sizes[b])) / margin
+            if gap > NO_CONTACT:
+                continue
+            dx, dy = position[a, 0] - position[b, 0], position[a, 1] - position[b, 1]
+            depth = (max(0.0, -gap) + math.log1p(math.exp(-abs(gap)))) * margin
+            fx, fy = contact_force * dx / distance * depth, contact_force * dy / distance * depth
+            force[a, 0] += fx
+            force[a, 1] += fy
+            if b < n:
+                force[b, 0] -= fx
+                force[b, 1] -= fy
+
+
+@njit(cache=True)
+def integrate(force, position, velocity, max_speeds, dt, damping):
+    for i in range(len(force)):
+        for d in range(2):
+            position[i, d] += velocity[i, d] * dt
+            velocity[i, d] = velocity[i, d] * (1 - damping) + force[i, d] * dt
+        speed = math.sqrt(velocity[i, 0] * velocity[i, 0] + velocity[i, 1] * velocity[i, 1])
+        if speed > max_speeds[i]:
+            for d in range(2):
+                velocity[i, d] = velocity[i, d] / speed * max_speeds[i]
+
+
+@njit(cache=True)
+def distance_of(position, a, b):
+    dx, dy = position[a, 0] - position[b, 0], position[a, 1] - position[b, 1]
+    return math.sqrt(dx * dx + dy * dy)
+
+
+@njit(cache=True)
+def show(position, velocity, obs):
+    """Writes each agent's velocity and position, then the offsets of landmarks and of the other agents from it."""
+    n = len(velocity)
+    for i in range(n):
+        own = obs[i]
+        x, y = position[i, 0], position[i, 1]
+        own[0], own[1], own[2], own[3] = velocity[i, 0], velocity[i, 1], x, y
+        at = 4
+        for k in range(n, len(position)):
+            own[at], own[at + 1] = position[k, 0] - x, position[k, 1] - y
+            at += 2
+        for j in range(n):
+            if j != i:
+                own[at], own[at + 1] = position[j, 0] - x, position[j, 1] - y
+                at += 2
+
+
+@njit(cache=True)
+def scatter(e, positions, velocities, clock, random, landmarks_within):
+    """Starts an episode of copy ``e``: all at rest anywhere in the square, landmarks within a smaller one."""
+    n = velocities.shape[1]
+    clock[e] = 0
+    velocities[e] = 0.0
+    for k in range(positions.shape[1]):
+        reach = landmarks_within if k >= n else 1.0
+        for d in range(2):
+            positions[e, k, d] = reach * (2.0 * uniform(random, e) - 1.0)

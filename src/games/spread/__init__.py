@@ -1,0 +1,24 @@
+"""Covering landmarks together: simple_spread (mpe2; Lowe et al. 2017)."""
+
+from __future__ import annotations
+
+from ...types import EnvInfo
+from ..game import Game
+from ..layout import Layout
+from ..particles import particle_layout
+
+
+class Spread(Game):
+    """As many landmarks as agents; all are rewarded for covering every landmark, and pay for touching each other."""
+
+    environments = ("mpe2.simple_spread_v3",)
+    original = "mpe2.simple_spread.simple_spread:raw_env"
+    batched = ".games.spread.batched:Spread"
+
+    @staticmethod
+    def layout(info: EnvInfo) -> Layout | None:
+        """See ``Game``."""
+        return particle_layout(info, n_landmarks=info.n_agents)
+
+
+GAME = Spread

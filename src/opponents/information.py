@@ -1,0 +1,144 @@
+"""Features about opponents that are appended to the learners' observations, and where they stand there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..games.game import Observer
+from ..games.lookup import game_of, part_of
+from ..types import ConfigError, EnvInfo, Observation
+from .lineup import Lineup
+from .pool import Pool
+
+Ints = NDArray[np.int64]
+KINDS = ("actions", "goal", "belief", "next_actions", "offsets")
+
+
+@dataclass(frozen=True)
+class PoolInfo(EnvInfo):
+    """``EnvInfo`` of the learners, and where the opponents stand in their observations.
+
+    Attributes:
+        opponents: M names.
+        full: the environment's own info, with all agents.
+        information: name and size of each feature that is appended to a learner's observation, in order.
+    """
+
+    opponents: tuple[str, ...] = ()
+    full: EnvInfo | None = None
+    information: tuple[tuple[str, int], ...] = ()
+
+    def information_slice(self, name: str) -> slice:
+        """Where the feature ``name`` stands in a learner's observation.
+
+        Raises:
+            ConfigError: learners are not given it.
+        """
+        at = self.obs_shape - sum(size for _, size in self.information)
+        for other, size in self.information:
+            if other == name:
+                return slice(at, at + size)
+            at += size
+        given = [other for other, _ in self.information]
+        raise ConfigError(f"opponent_information: {name} is needed here; learners are given {given}")
+
+
+def full_info(info: EnvInfo) -> EnvInfo:
+    """The ``EnvInfo`` with all agents, of an environment with or without a pool."""
+    return getattr(info, "full", None) or info
+
+
+def information_sizes(full: EnvInfo, n_opponents: int, names: list[str]) -> tuple[tuple[str, int], ...]:
+    """Name and size of each feature; ``offsets`` come first, right after the learner's own observation.
+
+    Raises:
+        ConfigError: an unknown feature, or one that the environment's game does not have.
+    """
+    sizes = []
+    for name in sorted(names, key=lambda name: name != "offsets"):
+        if name not in KINDS:
+            raise ConfigError(f"opponent_information: {name!r} is none of {', '.join(KINDS)}")
+        if name.endswith("actions"):
+            sizes.append((name, n_opponents * full.n_actions))
+            continue
+        game = game_of(full)
+        known = {} if game is None else game.sizes(full)
+        if name not in known:
+            raise ConfigError(f"opponent_information: {name} is not known of the opponents of {full.key}")
+        sizes.append((name, known[name] * (1 if name == "offsets" else n_opponents)))
+    return tuple(sizes)
+
+
+class Information:
+    """Computes the features of all copies.
+
+    Args:
+        info: of the learners; see ``PoolInfo``.
+        learners, seats: indices of the L learners and of the M opponents among all agents.
+        pool: its scripted training members are the hypotheses of ``belief``.
+        n_envs: E.
+
+    Attributes:
+        values: float32 [E, size] of each feature but ``offsets``.
+    """
+
+    def __init__(self, info: PoolInfo, learners: list[int], seats: list[int], pool: Pool, n_envs: int) -> None:
+        assert info.full is not None
+        self.learners, self.seats, sizes = learners, seats, dict(info.information)
+        self.observer: Observer | None = None
+        if "belief" in sizes:
+            scripts = [m.script for m in pool.members if m.split == "train" and m.kind == "scripted"]
+            self.observer = part_of(info.full, "observer")(scripts, info.full, seats, n_envs)
+        self.offsets: Any = None
+        if sizes.pop("offsets", 0):
+            self.offsets = partial(part_of(info.full, "offsets"), agents=learners, info=info.full)
+        self.values = {name: np.zeros((n_envs, size), np.float32) for name, size in sizes.items()}
+
+    def begin(self, rows: Ints) -> None:
+        """Starts new episodes in copies ``rows``."""
+        for values in self.values.values():
+            values[rows] = 0.0
+        if self.observer is not None:
+            self.observer.begin(rows)
+
+    def before_step(self, observation: Observation, actions: Ints, lineup: Lineup) -> None:
+        """Belief, goals and next actions, once opponents have chosen ``actions`` [E, N] but before the step."""
+        if self.observer is not None:
+            self.values["belief"][...] = self.observer.beliefs(observation.obs).reshape(len(actions), -1)
+        if "goal" in self.values:
+            lineup.write_goals(observation.obs, self.values["goal"])
+        if "next_actions" in self.values:
+            self._one_hot("next_actions", actions)
+
+    def observe(self, obs: NDArray[np.float32], actions: Ints) -> None:
+        """Updates the belief with the actions [E, N] that are about to be played."""
+        if self.observer is not None:
+            self.observer.update(obs, actions[:, self.seats])
+
+    def after_step(self, actions: Ints) -> None:
+        """Takes the actions [E, N] that were played."""
+        if "actions" in self.values:
+            self._one_hot("actions", actions)
+
+    def _one_hot(self, name: str, actions: Ints) -> None:
+        table = self.values[name].reshape(len(actions), len(self.seats), -1)
+        table[...] = 0.0
+        np.put_along_axis(table, actions[:, self.seats][:, :, None], 1.0, axis=2)
+
+    def append(self, observation: Observation) -> Observation:
+        """The learners' part of an observation of all agents, with the features behind each ``obs`` row."""
+        parts = [observation.obs[:, self.learners]]
+        if self.offsets is not None:
+            parts.append(self.offsets(observation.obs))
+        parts += [values[:, None].repeat(len(self.learners), axis=1) for values in self.values.values()]
+        return Observation(
+            np.concatenate(parts, axis=2),
+            observation.state,
+            observation.avail[:, self.learners],
+            observation.agent_mask[:, self.learners],
+        )

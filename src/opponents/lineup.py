@@ -1,0 +1,108 @@
+"""Which member of a pool plays in which copy, and the calls that decide for all copies at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..games.game import Players
+from ..games.lookup import part_of
+from ..types import EnvInfo, Observation
+from .frozen import FrozenNetworks, load_controller, shape_of
+from .pool import Member, Pool
+
+Ints = NDArray[np.int64]
+
+
+class Lineup:
+    """The K opponents of one split of a pool, in E copies.
+
+    Members are played in groups: all scripts together, and all networks of one shape together.
+
+    Args:
+        pool: the files of trained members.
+        members: K.
+        full: the environment's info, with all agents.
+        seats: indices of the M agents that are opponents.
+        n_envs: E.
+        seed: of the draws and of the opponents' own random choices.
+        in_turn: copy i plays against members i, i + E, ... instead of random ones.
+
+    Attributes:
+        playing: int64 [E], the index of the member that plays in each copy.
+    """
+
+    def __init__(
+        self, pool: Pool, members: Sequence[Member], full: EnvInfo, seats: list[int], n_envs: int, seed: int,
+        in_turn: bool,
+    ) -> None:  # fmt: skip
+        self.seats, self.n_envs, self.n_members, self.in_turn = seats, n_envs, len(members), in_turn
+        self.random = np.random.default_rng(seed)
+        self.playing = np.zeros(n_envs, np.int64)
+        self.turn = np.arange(n_envs)
+        self.groups: list[Players] = []
+        self.group_of, self.index_of = np.zeros(len(members), np.int64), np.zeros(len(members), np.int64)
+        scripted = [i for i, member in enumerate(members) if member.kind == "scripted"]
+        if scripted:
+            names, noise = [members[i].script for i in scripted], [members[i].noise for i in scripted]
+            self._add(part_of(full, "scripts")(names, noise, full, seats, n_envs, seed), scripted)
+        for which, macs in _stacks(pool, members, full):
+            self._add(FrozenNetworks(macs, full, seats, n_envs, seed + len(self.groups)), which)
+
+    def _add(self, group: Players, which: list[int]) -> None:
+        self.group_of[which], self.index_of[which] = len(self.groups), np.arange(len(which))
+        self.groups.append(group)
+
+    def restart(self) -> None:
+        """Starts the turns anew."""
+        self.turn = np.arange(self.n_envs)
+
+    def begin(self, rows: Ints) -> None:
+        """Starts new episodes in copies ``rows`` and chooses who plays there."""
+        if self.in_turn:
+            self.playing[rows] = self.turn[rows] % self.n_members
+            self.turn[rows] += self.n_envs
+        else:
+            self.playing[rows] = self.random.integers(0, self.n_members, len(rows))
+        for group, mine in self._by_group(rows):
+            group.begin(mine, self.index_of[self.playing[mine]])
+
+    def act(self, observation: Observation, actions: Ints) -> None:
+        """Writes the opponents' actions into ``actions`` [E, N]."""
+        for group, rows in self._by_group():
+            which = self.index_of[self.playing[rows]]
+            actions[rows[:, None], self.seats] = group.act(rows, which, observation.obs, observation.avail)
+
+    def remember(self, actions: Ints) -> None:
+        """Shows the joint actions [E, N] to players whose input includes the last action."""
+        for group, rows in self._by_group():
+            group.remember(rows, actions[rows])
+
+    def write_goals(self, obs: NDArray[np.float32], goals: NDArray[np.float32]) -> None:
+        """Writes known goals into ``goals`` [E, M * G], after ``act``."""
+        for group, rows in self._by_group():
+            known = group.goals(rows, obs)
+            if known is not None:
+                goals[rows] = known.reshape(len(rows), -1)
+
+    def _by_group(self, rows: Ints | None = None) -> list[tuple[Players, Ints]]:
+        """Each group with the copies in which its members play."""
+        rows = np.arange(self.n_envs) if rows is None else rows
+        groups = self.group_of[self.playing[rows]]
+        found = [(group, rows[groups == number]) for number, group in enumerate(self.groups)]
+        return [(group, mine) for group, mine in found if len(mine)]
+
+
+def _stacks(pool: Pool, members: Sequence[Member], full: EnvInfo) -> list[tuple[list[int], list[Any]]]:
+    """Indices and controllers of the trained members, grouped by the shape of their networks."""
+    stacks: dict[str, tuple[list[int], list[Any]]] = {}
+    for i, member in enumerate(members):
+        if member.kind == "checkpoint":
+            mac = load_controller((pool.folder / member.file).parent, full)
+            which, macs = stacks.setdefault(shape_of(mac), ([], []))
+            which.append(i)
+            macs.append(mac)
+    return list(stacks.values())
