@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from omarl.opponents import foraging as foraging_scripts
-from omarl.opponents import tag as tag_scripts
+from omarl.games.foraging import scripts as foraging_scripts
+from omarl.games.tag import scripts as tag_scripts
 
 PPO_TEAMS = (("ippo", 3), ("ippo", 4), ("ippo", 5), ("ippo", 6))
 SEEDS = 10
