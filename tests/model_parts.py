@@ -36,7 +36,16 @@ def parts(prior, model="omg", base="ppo_learner", copies=6, told=("actions",), k
 def conditioned(learner, runner, t_env=10**6):
     """A rollout with its condition, and its targets where the learner has no memory."""
     batch = runner.run()
-    return batch, learner.condition(batch, t_env)
+    return batch, condition(learner, batch, t_env)
+
+
+@torch.no_grad()
+def condition(learner, batch, t_env=10**6):
+    """Conditions a rollout as ``train`` does; its targets."""
+    learner.model.observe(batch)
+    targets = learner.model.targets(batch, learner.base) if learner.memory is None else None
+    batch.condition = learner.model.condition(batch, learner.base, t_env, targets)
+    return targets
 
 
 def update(learner, batch, targets, mask=None):

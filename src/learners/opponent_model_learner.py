@@ -84,7 +84,10 @@ class OpponentModelLearner:
 
     def train(self, batch: Rollout, t_env: int, episode_num: int) -> None:
         """The policy's updates under the model's condition, then the model's updates."""
-        targets = self.condition(batch, t_env)
+        with torch.no_grad():
+            self.model.observe(batch)
+            targets = self._targets(batch) if self.memory is None else None
+            batch.condition = self.model.condition(batch, self.base, t_env, targets)
         self.base.train(batch, t_env, episode_num)
         if self.memory is not None:
             self.memory.insert(batch)
@@ -92,14 +95,6 @@ class OpponentModelLearner:
             self._fit(batch, targets)
         if self.log_grid.due(t_env):
             self.stats.flush(self.logger, t_env)
-
-    @torch.no_grad()
-    def condition(self, batch: Rollout, t_env: int) -> Targets | None:
-        """Sets ``batch.condition``; returns the rollout's targets, None where updates use rollouts from memory."""
-        self.model.observe(batch)
-        targets = self._targets(batch) if self.memory is None else None
-        batch.condition = self.model.condition(batch, self.base, t_env, targets)
-        return targets
 
     @torch.no_grad()
     def _targets(self, batch: Rollout) -> Targets:
@@ -118,14 +113,10 @@ class OpponentModelLearner:
         copies = batch.batch_size
         for part in torch.randperm(copies, device=batch.device).chunk(min(self.config.model_minibatches, copies)):
             self.stats.add(self.trained.update(batch.copies(part), targets.values[part], mask[part]))
-            self._follow()
-
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """Moves the model that acts towards the one that is trained."""
-        if self.trained is not self.model:
-            for acting, trained in zip(self.model.parameters(), self.trained.parameters(), strict=True):
-                acting.lerp_(trained, self.config.model_tau)
+            if self.trained is not self.model:
+                with torch.no_grad():
+                    for acting, trained in zip(self.model.parameters(), self.trained.parameters(), strict=True):
+                        acting.lerp_(trained, self.config.model_tau)
 
     def evaluate(self, batches: Sequence[EpisodeBatch]) -> dict[str, float]:
         """The model's numbers on whole test episodes."""

@@ -152,9 +152,9 @@ class PPOLearner(RolloutLearner):
     def check_goals(self, by_value: bool) -> None:
         """See ``BaseLearner``."""
         if by_value and self.critic.is_recurrent:
+            wanted = "set it to False, or take another omg_selection than value"
             raise ConfigError(
-                "critic_use_rnn: a recurrent critic cannot value subgoals that were not its inputs before; set it to "
-                "False, or take another omg_selection than value"
+                f"critic_use_rnn: a recurrent critic cannot value subgoals that it did not see; {wanted}"
             )
 
     def goal_values(self, batch: Rollout, goals: Tensor) -> Tensor:

@@ -94,10 +94,8 @@ class PQNLearner(RolloutLearner):
     def check_goals(self, by_value: bool) -> None:
         """See ``BaseLearner``."""
         if self.mac.conditions_input:
-            raise ConfigError(
-                "condition_at: pqn_learner values the next state under this step's subgoal, which a condition at the "
-                "input does not allow; take head"
-            )
+            why = "values the next state under this step's subgoal, which input does not allow"
+            raise ConfigError(f"condition_at: pqn_learner {why}; take head")
 
     def goal_values(self, batch: Rollout, goals: Tensor) -> Tensor:
         """The mean of Q over actions: see ``BaseLearner``."""

@@ -85,9 +85,8 @@ class ObjectModel(OpponentModel):
         try:
             food_slots(full)
         except ConfigError as error:
-            raise ConfigError(
-                "opponent_model: object_prediction needs foraging whose players see everything: --env-config=foraging"
-            ) from error
+            needs = "needs foraging whose players see everything: --env-config=foraging"
+            raise ConfigError(f"opponent_model: object_prediction {needs}") from error
 
     def prepare(self, args: Any, base: BaseLearner, steps: int, from_memory: bool) -> None:
         """See ``OpponentModel.prepare``."""
@@ -228,12 +227,10 @@ class ObjectModel(OpponentModel):
         inferred = np.full((steps, len(self.info.opponents), 2), np.nan)
         inferred[:, self.subject_indices] = np.take_along_axis(each, likeliest[..., None, None], axis=2)[:, :, 0, :2]
         inferred[(each[..., 2].sum(axis=-1) == 0).all(axis=-1)] = np.nan  # no object is left
-        rests = self.next_rests(batch)[0, :, 0].cpu().numpy()
-        captions = []
-        for t in range(steps):
-            known = t < len(rests) and bool((rests[t] >= 0).all())
-            where = "there" if known and bool((rests[t] == likeliest[t]).all()) else "elsewhere"
-            captions.append(f"comes to rest {where} next" if known else "")
+        rests = F.pad(self.next_rests(batch)[0, :, 0], (0, 0, 0, 1), value=-1)[:steps].cpu().numpy()
+        is_next, known = np.equal(rests, likeliest).all(axis=1), np.greater_equal(rests, 0).all(axis=1)
+        where = ["there" if each else "elsewhere" for each in is_next]
+        captions = [f"comes to rest {where[t]} next" if known[t] else "" for t in range(steps)]
         return Drawing(captions, inferred, drawn, self.horizon)
 
     def _split(self, carry: Tensor) -> tuple[Tensor, Tensor]:
