@@ -227,7 +227,7 @@ def test_the_same_seed_is_the_same_run(source, tmp_path, algorithm):
         (["pool", "with", "out=x"], "runs, scripts: name opponents to train against"),
         (["pool", "with", "out=tests", "scripts=[chase+flee]"], "out: tests exists"),
         (["pool", "with", "out=x", "scripts=[a:b]"], "scripts: 'a:b' is no SCRIPT"),
-        (["pool", "with", "out=x", "runs=[/nowhere]"], "runs: /nowhere holds no run"),
+        (["pool", "with", "out=x", "runs=[/nowhere]"], "runs: /nowhere contains no run"),
         (["pool", "with", "out=x", "scripts=[nearest]"], "script: 'nearest' is no PREDATOR+PREY"),
         (["--config=omg_ppo", "with", "source=/nowhere"], "source: /nowhere does not exist"),
     ],
