@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from omarl import run
-from omarl.experiment import configuration
+from omarl.configuration import from_keywords
 from omarl.opponents.pool import read_pool
 from omarl.utils.metrics import Logger
 
@@ -27,9 +27,8 @@ ARMS = ("ppo_history", "omg_ppo", "place_prediction", "object_prediction", "liam
 def actor(algorithm: str, pool: str) -> run.Parts:
     """The objects of a run, as its command makes them."""
     said = read_pool(pool)
-    words = ["main.py", f"--config={algorithm}", "--env-config=foraging", "with", f"pool={pool}",
-             *(f"env_args.{name}={value}" for name, value in said.env_args.items())]  # fmt: skip
-    return run.build({**configuration(words).values, "seed": 1}, Logger(logging.getLogger("acting")))
+    keys = {"pool": pool, "env_args": said.env_args, "seed": 1}
+    return run.build(from_keywords(keys, algorithm, "foraging").values, Logger(logging.getLogger("acting")))
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import omarl
 from speed import ROOT, epymarl_copy
 
 HERE = Path(__file__).parent
@@ -130,18 +131,8 @@ def table(name: str, results: Path) -> None:
     out, task = HERE / "learning", TASKS[name]
     out.mkdir(exist_ok=True)
     there = results / f"comparison_{name}"
-    runs = ",".join(str(results / side / name) for side in ("ours", "theirs"))
-    command = [
-        sys.executable,
-        "main.py",
-        "compare",
-        "with",
-        f"runs=[{runs}]",
-        "by=[runner]",
-        "metric=test_return_mean",
-        f"out={there}",
-    ]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    runs = [results / side / name for side in ("ours", "theirs")]
+    omarl.compare(runs, by=["runner"], metric="test_return_mean", out=there)
     with (there / "comparison.csv").open(encoding="utf-8") as file:
         rows = {
             (row["algorithm"].endswith("runner=parallel"), row["algorithm"].split()[0]): row

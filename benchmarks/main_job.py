@@ -14,18 +14,19 @@ import json
 import logging
 import os
 import platform
-import subprocess
-import sys
+import shutil
 import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import omarl
 import torch
+from keywords import keywords
 from omarl import run, training
 from omarl.analysis.statistics import intervals_apart, mean_interval
-from omarl.experiment import configuration
+from omarl.configuration import from_keywords
 from omarl.utils.checkpoints import find_checkpoint, load_checkpoint
 from omarl.utils.metrics import Logger
 
@@ -34,24 +35,15 @@ ROOT = HERE.parent
 PREDATORS = ("adversary_0", "adversary_1", "adversary_2")
 
 
-def train(seed: int, results: Path, changes: list[str]) -> tuple[Path, float]:
-    """Trains the default run with one seed; returns its folder and the seconds from the command to its end."""
+def train(seed: int, results: Path, changes: dict[str, Any]) -> omarl.Run:
+    """The default run with one seed; a finished one is not made again."""
     folder = results / str(seed)
-    done = list(folder.glob("sacred/*/*/*/run.json"))
-    if not (done and json.loads(done[0].read_text())["status"] == "COMPLETED"):
-        words = [
-            "--config=omg_vae",
-            "with",
-            f"seed={seed}",
-            "t_max=100000",
-            "vae_batch_states=256",
-            f"local_results_path={folder}",
-            *changes,
-        ]
-        subprocess.run([sys.executable, "main.py", *words], cwd=ROOT, check=True)
-        done = list(folder.glob("sacred/*/*/*/run.json"))
-    last = json.loads((done[0].parent / "metrics.jsonl").read_text().splitlines()[-1])
-    return done[0].parent, last["wall_s"]
+    record = folder / "run.json"
+    if record.is_file() and json.loads(record.read_text())["status"] == "COMPLETED":
+        return omarl.Run(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    keys = {"seed": seed, "t_max": 100_000, "vae_batch_states": 256, **changes}
+    return omarl.train("omg_vae", path=folder, progress=True, **keys)
 
 
 class RandomIn:
@@ -76,15 +68,12 @@ def play(folder: Path, seed: int, episodes: int, random: list[int]) -> dict[str,
     Returns:
         The predators' return (summed), the prey's return, and the VAE's explained variance.
     """
-    words = [f"checkpoint_path={folder}", f"seed={seed}", f"test_nepisode={episodes}"]
-    values = configuration(["main.py", "evaluate", "with", *words]).values
-    parts = run.build(values, Logger(logging.getLogger("benchmark")))
-    try:
-        load_checkpoint(find_checkpoint(str(folder)), parts.learner, "cpu")
+    keys = {"checkpoint_path": folder, "seed": seed, "test_nepisode": episodes}
+    values = from_keywords(keys, command="evaluate").values
+    with run.opened(values, Logger(logging.getLogger("benchmark"))) as parts:
+        load_checkpoint(find_checkpoint(folder), parts.learner)
         parts.tester.mac = RandomIn(parts.tester.mac, random)
         training.log_test(parts, 0)
-    finally:
-        parts.close()
     latest = parts.logger.latest
     return {
         "predators": sum(latest[f"test_return_mean/{name}"] for name in PREDATORS),
@@ -147,25 +136,26 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=ROOT / "results" / "benchmarks" / "main_job")
     parser.add_argument("changes", nargs="*", help="with KEY=VALUE ...")
     options = parser.parse_args()
-    changes = [word for word in options.changes if word != "with"]
+    words = [word for word in options.changes if word != "with"]
+    changes = keywords(words)
     seeds = list(range(1, options.seeds + 1))
     runs = {seed: train(seed, options.results, changes) for seed in seeds}
     arms = {
-        arm: [play(runs[seed][0], 1000 + seed, options.episodes, random) for seed in seeds]
+        arm: [play(runs[seed].path, 1000 + seed, options.episodes, random) for seed in seeds]
         for arm, random in ARMS.items()
     }
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "pettingzoo", "mpe2"))
     data = {
         "seeds": seeds,
         "episodes": options.episodes,
-        "t_max": json.loads((runs[1][0] / "config.json").read_text())["t_max"],
+        "t_max": runs[1].config["t_max"],
         "arms": arms,
-        "seconds": [seconds for _, seconds in runs.values()],
+        "seconds": [float(one.metrics["wall_s"].values[-1]) for one in runs.values()],
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, {packages}, "
         f"{time.strftime('%Y-%m-%d')}",
     }
     (HERE / "main_job.json").write_text(json.dumps(data, indent=1) + "\n")
-    command = " ".join(["python", "benchmarks/main_job.py", *(["with", *changes] if changes else [])])
+    command = " ".join(["python", "benchmarks/main_job.py", *(["with", *words] if words else [])])
     (HERE / "main_job.md").write_text(report(data, command))
     print((HERE / "main_job.md").read_text())
 

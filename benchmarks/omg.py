@@ -19,14 +19,20 @@ opponents: 10 scripts and 2 teams, each at two ages.
 from __future__ import annotations
 
 import argparse
+import logging
+import multiprocessing
 import os
 import shutil
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import omarl
+from keywords import keywords
+from omarl import evaluation, pooling
+from omarl.configuration import from_keywords
+from omarl.utils.metrics import Logger
 from omg_tables import tables
 from omg_tasks import (
     ARMS,
@@ -45,30 +51,38 @@ from omg_tasks import (
     called,
 )
 
-ROOT = Path(__file__).parent.parent
+
+def processes(jobs: int) -> ProcessPoolExecutor:
+    """Processes of one thread each, a fresh one for every run."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    spawn = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(jobs, spawn, initializer=begin, initargs=(dict(TASKS),), max_tasks_per_child=1)
 
 
-def main_py(*words: str) -> None:
-    """Runs a command of ``main.py``; exits with its output if it fails."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "main.py", *words]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"main.py {' '.join(words)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+def begin(tasks: dict[str, Task]) -> None:
+    """Prepares a process: the tasks with the lengths that the command line asked for."""
+    TASKS.update(tasks)
+    omarl.keep_freed_memory()
+
+
+def make_pool(task: Task, out: Path, who: dict[str, Any], prior: str = "") -> None:
+    """Makes a task's pool of these opponents."""
+    keys = {**keywords(task.words), **who, "checkpoints": "all", "out": out, "prior": prior}
+    layers = from_keywords(keys, None, task.env_config, "pool", pooling.PoolConfig)
+    pooling.make_pool(layers.values)
 
 
 def team(name: str, alg: str, seed: int, results: Path) -> Path:
     """The run of a trained team, made if it is missing, with checkpoints half-way and at the end."""
     task, place = TASKS[name], results / "teams" / name / alg / str(seed)
     if not place.is_dir():
-        partial = place.with_name(f"{seed}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
+        unfinished = place.with_name(f"{seed}.partial")
+        shutil.rmtree(unfinished, ignore_errors=True)
         friends = task.mode == "optimistic" and task.env_config == "foraging"
-        main_py(f"--config={alg}", f"--env-config={task.env_config}", "with", *task.words, *task.team_words,
-                f"t_max={MATURE}",
-                f"save_model_interval={MATURE // 2}", f"common_reward={friends}", "test_interval=0", f"seed={seed}",
-                "use_tensorboard=False", f"local_results_path={partial}")  # fmt: skip
-        partial.rename(place)
+        keys = keywords([*task.words, *task.team_words])
+        keys |= {"t_max": MATURE, "save_model_interval": MATURE // 2, "test_interval": 0, "common_reward": friends}
+        omarl.train(alg, task.env_config, **keys, seed=seed, use_tensorboard=False, local_results_path=unfinished)
+        unfinished.rename(place)
     (run,) = place.glob("sacred/*/*/1")
     return run
 
@@ -78,27 +92,27 @@ def prepare(name: str, results: Path, jobs: int) -> Path:
     task, pool = TASKS[name], results / "pools" / name
     if pool.is_dir():
         return pool
-    with ThreadPoolExecutor(jobs) as workers:
-        teams = dict(
-            zip(task.teams, workers.map(lambda one: str(team(name, *one, results)), task.teams), strict=True)
-        )
-    task_words = [f"--env-config={task.env_config}", "with", *task.words]
-    bare = results / "pools" / f"{name}_bare"
-    shutil.rmtree(bare, ignore_errors=True)
+    with processes(jobs) as workers:
+        made = workers.map(partial(team, name, results=results), *zip(*task.teams, strict=True))
+        teams = dict(zip(task.teams, map(str, made), strict=True))
     # the last team of each algorithm is a validation opponent
     validation = {alg: (alg, seed) for alg, seed in task.teams}.values()
-    tested = [run for who, run in teams.items() if who not in validation]
-    who = [f"scripts=[{','.join(task.train)}]", f"test_scripts=[{','.join(task.test)}]",
-           f"test_runs=[{','.join(tested)}]", f"validation_scripts=[{','.join(task.validation)}]",
-           f"validation_runs=[{','.join(teams[who] for who in validation)}]", "checkpoints=all"]  # fmt: skip
-    main_py("pool", *task_words, *who, f"out={bare}")
-    prior = results / "priors" / name
-    shutil.rmtree(prior, ignore_errors=True)
-    main_py("--config=ppo_history", *task_words, *information(task, ""), f"pool={bare}", "learner=omg_vae_learner",
-            "base_learner=ppo_learner", "vae_updates=32", "vae_batch_states=256", "t_max=400000", "seed=100",
-            f"local_results_path={prior}")  # fmt: skip
-    (run,) = prior.glob("sacred/*/*/1")
-    main_py("pool", *task_words, *who, f"out={pool}", f"prior={run}")
+    who = {
+        "scripts": task.train,
+        "test_scripts": task.test,
+        "validation_scripts": task.validation,
+        "test_runs": [run for who, run in teams.items() if who not in validation],
+        "validation_runs": [teams[who] for who in validation],
+    }
+    bare, prior = results / "pools" / f"{name}_bare", results / "priors" / name
+    for folder in (bare, prior):
+        shutil.rmtree(folder, ignore_errors=True)
+    make_pool(task, bare, who)
+    keys = keywords([*task.words, *information(task, "")])
+    run = omarl.train("ppo_history", task.env_config, **keys, pool=bare, learner="omg_vae_learner",
+                      base_learner="ppo_learner", vae_updates=32, vae_batch_states=256, t_max=400_000, seed=100,
+                      local_results_path=prior)  # fmt: skip
+    make_pool(task, pool, who, str(run.path))
     return pool
 
 
@@ -120,17 +134,16 @@ def run(name: str, arm: str, seed: int, results: Path, setting: str | None = Non
         if setting is None:
             retest(place)
         return f"{place}: exists"
-    partial = place.with_name(f"{seed}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    unfinished = place.with_name(f"{seed}.partial")
+    shutil.rmtree(unfinished, ignore_errors=True)
     mode = [f"omg_mode={task.mode}"] if alg.startswith("omg") else []
     mode += [f"model_subjects={task.about}"] if alg in MODELS and task.about != "*" else []
     mode += [f"model_horizon={task.horizon}"] if alg == "place_prediction" else []
-    main_py(f"--config={alg}", f"--env-config={task.env_config}", "with", *task.words,
-            *information(task, more), *mode, *words, *settings.split(), f"pool={results / 'pools' / name}",
-            f"split={split}", f"t_max={task.steps}", f"test_interval={task.steps // 5}",
-            f"test_nepisode={TESTED}", f"seed={seed}", f"label={label}",
-            "use_tensorboard=False", f"local_results_path={partial}")  # fmt: skip
-    partial.rename(place)
+    keys = keywords([*task.words, *information(task, more), *mode, *words, *settings.split()])
+    keys |= {"pool": results / "pools" / name, "split": split, "t_max": task.steps, "test_interval": task.steps // 5,
+             "test_nepisode": TESTED, "seed": seed, "label": label}  # fmt: skip
+    omarl.train(alg, task.env_config, **keys, use_tensorboard=False, local_results_path=unfinished)
+    unfinished.rename(place)
     if setting is None:
         retest(place)
     return f"{place}: done"
@@ -140,7 +153,8 @@ def retest(place: Path) -> None:
     """Tests the last checkpoint of a finished run with ``RETEST`` episodes, which makes sampling noise small."""
     (folder,) = place.glob("sacred/*/*/1")
     if not list(folder.glob("checkpoints/*/evaluation.json")):
-        main_py("evaluate", "with", f"checkpoint_path={folder}", f"test_nepisode={RETEST}")
+        values = from_keywords({"checkpoint_path": folder, "test_nepisode": RETEST}, command="evaluate").values
+        evaluation.evaluate(values, Logger(logging.getLogger("benchmark")))
 
 
 def refuse(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
@@ -182,8 +196,8 @@ def main() -> None:
         wanted = [(name, arm, seed, results, setting) for name, arm, seed in wanted for setting in SETTINGS[arm]]
     else:
         wanted = [(*one, results) for one in wanted]
-    with ThreadPoolExecutor(args.jobs) as workers:
-        for line in workers.map(lambda one: run(*one), wanted):
+    with processes(args.jobs) as workers:
+        for line in workers.map(run, *zip(*wanted, strict=True)):
             print(line, flush=True)
 
 

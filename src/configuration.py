@@ -82,7 +82,11 @@ def configured(
 
 
 def from_keywords(
-    keys: Mapping[str, Any], config: PathLike | None = None, env: Env | None = None, command: str = "train"
+    keys: Mapping[str, Any],
+    config: PathLike | None = None,
+    env: Env | None = None,
+    command: str = "train",
+    root: type = RunConfig,
 ) -> Layers:
     """``configured`` for Python's arguments.
 
@@ -91,7 +95,7 @@ def from_keywords(
         config: as in ``configured``.
         env: a name or a path, as in ``configured``; a mapping, which stands for ``env_args``; or
             ``package.module:Class``, which stands for the key ``env``.
-        command: as in ``configured``.
+        command, root: as in ``configured``.
     """
     updates = _plain(keys)
     env_config = None
@@ -107,7 +111,7 @@ def from_keywords(
         except (TypeError, ValueError) as error:
             raise ConfigError(f"{name}: {value!r} cannot be kept in config.json ({error})") from None
     name = None if config is None else os.fspath(config)
-    return configured(updates, name, env_config, command=command, source=KEYWORD)
+    return configured(updates, name, env_config, root, command, KEYWORD)
 
 
 def _plain(value: Any) -> Any:

@@ -5,30 +5,23 @@ import logging
 import pytest
 import torch
 from omarl import run
-from omarl.experiment import configuration
+from omarl.configuration import from_keywords
 from omarl.training import Training
 from omarl.types import ConfigError
 from omarl.utils.metrics import Logger
 
-SMALL = ["env_workers=0", "batch_size_run=2", "batch_size=4", "hidden_dim=8", "test_nepisode=2", "seed=1"]
+SMALL = {"env_workers": 0, "batch_size_run": 2, "batch_size": 4, "hidden_dim": 8, "test_nepisode": 2, "seed": 1}
 
 
 @pytest.fixture
-def corridor(tmp_path):
-    path = tmp_path / "corridor.yaml"
-    path.write_text("env: tests.outside:Corridor\n")
-    return f"--env-config={path}"
-
-
-@pytest.fixture
-def training(corridor, tmp_path):
-    """Creates a ``Training`` from settings and closes it at the end."""
+def training(tmp_path):
+    """Makes a ``Training`` of IQL in the corridor; closes what it made."""
     made = []
 
-    def make(*words):
-        known = [w for w in words if w.startswith("checkpoint_path")]
-        argv = ["main.py", "--config=iql", corridor, "with", *SMALL, *words]
-        values = configuration([w for w in argv if not known or not w.startswith("--")]).values
+    def make(**keys):
+        named = () if "checkpoint_path" in keys else ("iql", "tests.outside:Corridor")
+        values = from_keywords({**SMALL, **keys}, *named).values
+        torch.manual_seed(1)
         parts = run.build(values, Logger(logging.getLogger("test")))
         made.append(parts)
         return Training(parts, values, tmp_path)
@@ -40,7 +33,7 @@ def training(corridor, tmp_path):
 
 @pytest.mark.parametrize("copies", [1, 2, 4])
 def test_the_number_of_updates_depends_on_environment_steps_and_not_on_copies(training, copies):
-    one = training("t_max=960", "env_steps_per_update=48", f"batch_size_run={copies}", "test_interval=0")
+    one = training(t_max=960, env_steps_per_update=48, batch_size_run=copies, test_interval=0)
     one.run()
     # 4 episodes of 12 steps are collected first: the first update is at step 48, the last at 960
     assert one.parts.runner.t_env == 960
@@ -50,23 +43,23 @@ def test_the_number_of_updates_depends_on_environment_steps_and_not_on_copies(tr
 def test_no_environment_step_is_tested_twice(training, monkeypatch):
     tested = []
     monkeypatch.setattr("omarl.training.log_test", lambda parts, t_env, directory: tested.append(t_env))
-    training("t_max=480", "test_interval=240").run()
+    training(t_max=480, test_interval=240).run()
     assert tested == [0, 240, 480]
 
 
 def test_pending_statistics_are_logged_at_the_end(training):
-    one = training("t_max=240", "runner_log_interval=1000", "test_interval=0")
+    one = training(t_max=240, runner_log_interval=1000, test_interval=0)
     one.run()
     assert "return_mean" in one.parts.logger.latest
 
 
 def test_a_resumed_run_restores_counters_generators_buffer_and_learner(training, tmp_path):
-    one = training("t_max=480", "save_buffer=True", "test_interval=0")
+    one = training(t_max=480, save_buffer=True, test_interval=0)
     one.run()
     one.save()
     state, replay = torch.get_rng_state(), one.buffer.rng.bit_generator.state
     torch.manual_seed(0)
-    other = training(f"checkpoint_path={tmp_path}", "t_max=960")
+    other = training(checkpoint_path=tmp_path, t_max=960)
     assert (other.updates, other.next_update) == (one.updates, one.next_update)
     assert torch.equal(torch.get_rng_state(), state)
     assert other.buffer.rng.bit_generator.state == replay
@@ -83,50 +76,50 @@ def test_a_resumed_run_restores_counters_generators_buffer_and_learner(training,
 
 
 def test_a_resumed_run_does_not_repeat_the_first_episodes(training, tmp_path):
-    one = training("t_max=48", "test_interval=0")
+    one = training(t_max=48, test_interval=0)
     first = one.parts.runner.run()["obs"]
     one.parts.runner.run()
     one.save()
-    other = training(f"checkpoint_path={tmp_path}", "t_max=960")
+    other = training(checkpoint_path=tmp_path, t_max=960)
     assert not torch.equal(other.parts.runner.run()["obs"][:, 0], first[:, 0])
 
 
 @pytest.mark.parametrize("n", [12, 96])
 def test_a_resumed_run_can_change_the_update_ratio(training, tmp_path, n):
-    one = training("t_max=480", "env_steps_per_update=48", "save_buffer=True", "test_interval=0")
+    one = training(t_max=480, env_steps_per_update=48, save_buffer=True, test_interval=0)
     one.run()
     one.save()
-    other = training(f"checkpoint_path={tmp_path}", "t_max=1440", f"env_steps_per_update={n}")
+    other = training(checkpoint_path=tmp_path, t_max=1440, env_steps_per_update=n)
     other.run()
     assert abs((other.updates - one.updates) - 960 / n) <= 4
 
 
 def test_a_resumed_run_can_change_the_learning_rate(training, tmp_path):
-    one = training("t_max=96", "test_interval=0")
+    one = training(t_max=96, test_interval=0)
     one.run()
     one.save()
-    other = training(f"checkpoint_path={tmp_path}", "t_max=960", "lr=1e-5")
+    other = training(checkpoint_path=tmp_path, t_max=960, lr=1e-5)
     assert other.parts.learner.optimiser.param_groups[0]["lr"] == 1e-5
     assert other.parts.learner.optimiser.state  # the moments are restored
 
 
 def test_evaluation_ignores_the_load_step_of_the_evaluated_run(training, tmp_path):
-    one = training("t_max=48", "test_interval=0", "load_step=3")
+    one = training(t_max=48, test_interval=0, load_step=3)
     one.run()
     one.save()
-    values = configuration(["main.py", "evaluate", "with", f"checkpoint_path={tmp_path}"]).values
+    values = from_keywords({"checkpoint_path": tmp_path}, command="evaluate").values
     assert values["load_step"] == 0
 
 
 def test_resuming_a_finished_run_gives_an_error(training, tmp_path):
-    one = training("t_max=48", "test_interval=0")
+    one = training(t_max=48, test_interval=0)
     one.run()
     one.save()
     with pytest.raises(ConfigError, match=r"t_max: .* has already reached step 48; give a larger t_max"):
-        training(f"checkpoint_path={tmp_path}")
+        training(checkpoint_path=tmp_path)
 
 
-@pytest.mark.parametrize("words", [["buffer_size=3"], ["batch_size_run=9", "buffer_size=8"]])
-def test_a_buffer_smaller_than_a_batch_is_refused(training, words):
+@pytest.mark.parametrize("keys", [{"buffer_size": 3}, {"batch_size_run": 9, "buffer_size": 8}])
+def test_a_buffer_smaller_than_a_batch_is_refused(training, keys):
     with pytest.raises(ConfigError, match=r"^buffer_size: \d episodes are fewer than batch_size"):
-        training(*words)
+        training(**keys)
