@@ -29,7 +29,7 @@ from .analysis.doctor import diagnose as diagnose_run
 from .analysis.doctor.examination import examine_run
 from .analysis.runs import read_config, read_metrics
 from .config.schema import read
-from .configuration import Env, from_keywords
+from .configuration.request import Env, from_keywords
 from .default_pool import with_pool
 from .envs.make import raw_env
 from .evaluation import Evaluation

@@ -13,7 +13,7 @@ from sacred.arg_parser import get_config_updates
 from sacred.experiment import gather_command_line_options
 
 from .config.files import packaged
-from .config.load import Layers
+from .configuration.layers import Layers
 from .registry import REGISTRY, suggest
 from .types import ConfigError
 

@@ -17,8 +17,8 @@ from .analysis.comparison import find_runs, words
 from .analysis.figures import draw_matrix
 from .analysis.groups import name_of
 from .config.keys import RunsKeys, TestKeys
-from .config.load import COMMAND_LINE, complete, from_checkpoint
 from .config.schema import key, new_default, read
+from .configuration.layers import COMMAND_LINE, complete, from_checkpoint
 from .opponents.pool import read_pool
 from .run import RunConfig, check_game
 from .types import ConfigError, OmarlError

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import training
-from .config.load import complete, from_checkpoint, from_files
+from .configuration.layers import complete, from_checkpoint, from_files
 from .games.lookup import part_of
 from .opponents.pool import MANIFEST, Pool, digest, read_pool
 from .pooling import info_of, make_or_read_pool, make_pool, prior_of

@@ -34,10 +34,10 @@ from .ablation import AblateConfig, ablate
 from .analysis.comparison import CompareConfig, compare
 from .analysis.doctor import DiagnoseConfig, diagnose
 from .command_line import OPTIONS, commands_in, options_help, take_option, updates_of, use_new_names
-from .config.load import COMMAND_LINE, Layers, complete
-from .config.reference import reference
 from .config.schema import read
-from .configuration import configured
+from .configuration.layers import COMMAND_LINE, Layers, complete
+from .configuration.reference import reference
+from .configuration.request import configured
 from .crossplay import CrossplayConfig, crossplay, format_matrix
 from .plugin import PluginConfig, plugin
 from .pooling import PoolConfig, describe_pool, make_pool

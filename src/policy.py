@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .config.schema import read
-from .configuration import from_keywords
+from .configuration.request import from_keywords
 from .envs.arrays import lay_out
 from .envs.make import single_adapter
 from .opponents.information import full_info

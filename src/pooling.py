@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from .analysis.comparison import find_runs, words
 from .config.keys import RunsKeys
-from .config.load import from_checkpoint
 from .config.schema import key, new_default, read
+from .configuration.layers import from_checkpoint
 from .envs.make import make_vec_env
 from .games.lookup import game_named, part_of
 from .opponents.pool import MANIFEST, Member, Pool, digest, read_pool, write_pool

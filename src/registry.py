@@ -18,11 +18,15 @@ from .types import ConfigError
 
 log = logging.getLogger(__name__)
 
+BASE_LEARNERS = {
+    "q_learner": ".learners.q_learner:QLearner",
+    "pqn_learner": ".learners.pqn_learner:PQNLearner",
+    "ppo_learner": ".learners.ppo_learner:PPOLearner",
+}
 REGISTRY: dict[str, dict[str, Any]] = {
+    "base_learner": BASE_LEARNERS,
     "learner": {
-        "q_learner": ".learners.q_learner:QLearner",
-        "pqn_learner": ".learners.pqn_learner:PQNLearner",
-        "ppo_learner": ".learners.ppo_learner:PPOLearner",
+        **BASE_LEARNERS,
         "omg_vae_learner": ".learners.omg_vae_learner:OMGVAELearner",
         "opponent_model_learner": ".learners.opponent_model_learner:OpponentModelLearner",
     },

@@ -62,7 +62,7 @@ class MixerKeys:
 class BaseLearnerKeys(LogKeys):
     """Of a learner that trains something beside the agents."""
 
-    base_learner: str = key("q_learner", component="learner", help="the learner that trains the agents")
+    base_learner: str = key("q_learner", component="base_learner", help="the learner that trains the agents")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ A key that was renamed keeps its old name for one release: ``renamed: ClassVar[d
 the dataclass that declares the new name.
 
 ``read(QLearnerConfig, args)`` returns the typed values from a namespace or a mapping, of omarl or of a PyMARL host.
-``collect`` finds every key that a run reads, by following the parts that its configuration names.
+``configuration/parts.py`` finds every key that a run reads.
 """
 
 from __future__ import annotations
@@ -20,19 +20,18 @@ import re
 import types
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, Field, field, fields
 from functools import cache
 from operator import ge, gt, le
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from ..registry import REGISTRY, resolve, warn_renamed
+from ..registry import warn_renamed
 from ..types import ConfigError
 
 C = TypeVar("C")
 
 NAMES = {bool: "True or False", int: "an integer", float: "a number", str: "a string", dict: "a mapping"}
 PLURALS = {int: "integers", float: "numbers", str: "strings"}
-KINDS_WITH_KEYS = ("learner", "mac", "agent", "runner", "action_selector", "opponent_model", "mixer")
 
 
 def key(
@@ -71,7 +70,7 @@ def new_default(base: type, name: str, default: Any, help: str = "") -> Any:
 
 
 @cache
-def _hints(config: type) -> dict[str, Any]:
+def hints_of(config: type) -> dict[str, Any]:
     return get_type_hints(config)
 
 
@@ -124,7 +123,7 @@ def check(config: type, spec: Field[Any], value: Any) -> Any:
         ConfigError: names the key and its type or range.
     """
     try:
-        typed = _convert(value, _hints(config)[spec.name])
+        typed = _convert(value, hints_of(config)[spec.name])
     except MismatchError as error:
         raise ConfigError(f"{spec.name}: {error.value!r} is not {describe(error.hint)}") from None
     length, pattern = spec.metadata["length"], spec.metadata["pattern"]
@@ -136,19 +135,6 @@ def check(config: type, spec: Field[Any], value: Any) -> Any:
         if isinstance(number, int | float) and not isinstance(number, bool):
             _check_range(spec, number)
     return typed
-
-
-def type_of(declaration: Declaration) -> str:
-    """The type and the range of a key, in words."""
-    low, high, above, length = (declaration.spec.metadata[name] for name in ("low", "high", "above", "length"))
-    text = describe(_hints(declaration.config)[declaration.spec.name])
-    if kind := declaration.spec.metadata["component"]:
-        text = ", ".join([*sorted(REGISTRY[kind]), "or package.module:Class"])
-    if low is not None and high is not None:
-        text += f" from {low:.10g} to {high:.10g}"
-    elif low is not None or above is not None:
-        text += f", at least {low:.10g}" if above is None else f" above {above:.10g}"
-    return text if length is None else f"{text}, {length} values"
 
 
 def _check_range(spec: Field[Any], number: float) -> None:
@@ -208,71 +194,3 @@ def describe(hint: Any) -> str:
         (item,) = get_args(hint)
         return f"a list of {PLURALS[item]}" if item in PLURALS else f"a list, each item {describe(item)}"
     return NAMES.get(origin or hint, str(hint))
-
-
-@dataclass(frozen=True)
-class Declaration:
-    """A key as one part declares it."""
-
-    config: type
-    spec: Field[Any]
-    owner: str
-
-
-@dataclass
-class Schema:
-    """Every key that a run reads.
-
-    Attributes:
-        declarations: by key. Of several parts that read the key, the outermost counts.
-        undeclared: parts from outside that declare no keys. They may read any key.
-        renamed: old -> new names of these keys.
-    """
-
-    declarations: dict[str, Declaration]
-    undeclared: list[str]
-    renamed: dict[str, str]
-
-    def defaults(self) -> dict[str, Any]:
-        """The default value of each key."""
-        return {name: default_of(found.spec) for name, found in self.declarations.items()}
-
-
-def collect(root: type, config: Mapping[str, Any]) -> Schema:
-    """The keys of ``root``, of the parts that ``config`` names, and of the parts that these name in turn.
-
-    Raises:
-        ConfigError: a part cannot be resolved.
-    """
-    schema = Schema({}, [], {})
-    seen: set[tuple[str, str]] = set()
-
-    def visit(part: type, owner: str) -> None:
-        schema.renamed.update(renamed_keys(part))
-        for spec in fields(part):
-            schema.declarations.setdefault(spec.name, Declaration(part, spec, owner))
-        for spec in fields(part):
-            kind, name = spec.metadata.get("component"), config.get(spec.name, default_of(spec))
-            if not kind or name is None or (kind, str(name)) in seen:
-                continue
-            seen.add((kind, str(name)))
-            chosen = resolve(kind, name)
-            if hasattr(chosen, "Config"):
-                visit(chosen.Config, str(name))
-            elif kind in KINDS_WITH_KEYS and ":" in str(name):
-                schema.undeclared.append(str(name))
-
-    visit(root, "the run")
-    return schema
-
-
-def owners_elsewhere(name: str) -> list[str]:
-    """The registered parts, used or not, that declare the key ``name``."""
-    owners = []
-    for kind in KINDS_WITH_KEYS:
-        for part in REGISTRY[kind]:
-            with suppress(ConfigError):  # its package is missing
-                config = getattr(resolve(kind, part), "Config", None)
-                if config is not None and name in {spec.name for spec in fields(config)}:
-                    owners.append(part)
-    return owners

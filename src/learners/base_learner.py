@@ -15,7 +15,7 @@ def make_base_learner(name: str, mac: Any, scheme: Any, logger: MetricLogger, ar
     Raises:
         ConfigError: it has a base learner itself, which the same key would name without end.
     """
-    learner = resolve("learner", name)
+    learner = resolve("base_learner", name)
     config = getattr(learner, "Config", None)
     if is_dataclass(config) and "base_learner" in {spec.name for spec in fields(config)}:
         raise ConfigError(f"base_learner: {name} has a base learner itself; take q_learner, ppo_learner or another")

@@ -44,7 +44,7 @@ def test_the_vae_learns_beside_any_of_them(tmp_path, base):
         (["--config=omg_vae", "with", "base_learner=ppo_learner", "runner=rollout"],
          "action_selector: ppo_learner trains the policy that acts; set action_selector=softmax"),
         (["--config=omg_vae", "with", "base_learner=omg_vae_learner"],
-         "base_learner: omg_vae_learner has a base learner itself"),
+         "base_learner: unknown name 'omg_vae_learner'"),
         (["--config=ppo_history", "with", "opponent_model=liam"],
          "opponent_model: nothing trains it; set learner=opponent_model_learner"),
         (["--config=iql", "with", "learner=:QLearner"], "learner: ':QLearner' is not 'package.module:Class'"),

@@ -12,7 +12,7 @@ import omarl
 import pytest
 import torch
 from omarl import training
-from omarl.configuration import from_keywords
+from omarl.configuration.request import from_keywords
 from omarl.envs.adapter import Adapter
 from omarl.opponents.pool import Member, write_pool
 from omarl.run import opened

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 from omarl.config.files import CONFIG_DIR, find, read_chain, read_yaml
-from omarl.config.load import COMMAND_LINE, Layers, complete, complete_all, from_files
-from omarl.config.schema import collect, key, read
+from omarl.config.schema import key, read
+from omarl.configuration.layers import COMMAND_LINE, Layers, complete, complete_all, from_files
+from omarl.configuration.parts import collect
 from omarl.experiment import configuration
 from omarl.learners.omg_vae_learner import OMGVAEConfig
 from omarl.run import RunConfig

@@ -2,7 +2,7 @@
 
 from dataclasses import fields
 
-from omarl.config.schema import KINDS_WITH_KEYS, Declaration, type_of
+from omarl.configuration.parts import KINDS_WITH_KEYS, Declaration, type_of
 from omarl.experiment import ROOTS
 from omarl.registry import REGISTRY, resolve
 from omarl.run import RunConfig

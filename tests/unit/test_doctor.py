@@ -10,7 +10,8 @@ import pytest
 from omarl.analysis.doctor import SYMPTOMS, Diagnosis, examine, format_findings
 from omarl.analysis.runs import Series
 from omarl.config.files import CONFIG_DIR, read_yaml
-from omarl.config.schema import check, collect
+from omarl.config.schema import check
+from omarl.configuration.parts import collect
 from omarl.run import RunConfig
 
 POINTS, UPDATES = 100, 2000

@@ -13,7 +13,7 @@ from omarl.analysis.doctor import DiagnoseConfig, Diagnosis, Finding, diagnose
 from omarl.analysis.doctor.report import write_report
 from omarl.analysis.runs import read_metrics
 from omarl.config.files import read_yaml
-from omarl.config.load import complete, from_files
+from omarl.configuration.layers import complete, from_files
 from omarl.run import RunConfig
 from omarl.types import OmarlError
 

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import pytest
 from omarl.config import files
-from omarl.config.load import complete, from_checkpoint
 from omarl.config.schema import key, read
+from omarl.configuration.layers import complete, from_checkpoint
 from omarl.experiment import configuration
 from omarl.registry import REGISTRY, RENAMED, resolve, warn_renamed
 from omarl.run import RunConfig

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from .schema import collect, default_of, type_of
+from ..config.schema import default_of
+from .parts import collect, type_of
 
 COLUMN = 34  # where explanations begin, unless the value reaches further
 

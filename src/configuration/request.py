@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from .config.files import find, read_yaml
-from .config.load import COMMAND_LINE, KEYWORD, Layers, complete, from_checkpoint, from_files
-from .config.schema import read
-from .envs.factories import is_gymnasium_id
-from .run import RunConfig
-from .types import ConfigError, PathLike
-from .utils.checkpoints import find_checkpoint
+from ..config.files import find, read_yaml
+from ..config.schema import read
+from ..envs.factories import is_gymnasium_id
+from ..run import RunConfig
+from ..types import ConfigError, PathLike
+from ..utils.checkpoints import find_checkpoint
+from .layers import COMMAND_LINE, KEYWORD, Layers, complete, from_checkpoint, from_files
 
 DEFAULT_CONFIG = "omg_vae"
 DEFAULT_ENV_CONFIG = "simple_tag"

@@ -14,10 +14,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from ..config.files import CONFIG_DIR, read_chain, read_yaml
+from ..config.schema import check
 from ..registry import current_name, warn_renamed
 from ..types import ConfigError
-from .files import CONFIG_DIR, read_chain, read_yaml
-from .schema import Declaration, Schema, check, collect, owners_elsewhere
+from .parts import Declaration, Schema, collect, owners_elsewhere
 
 log = logging.getLogger(__name__)
 
