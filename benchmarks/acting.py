@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from omarl import run
-from omarl.configuration import from_keywords
+from omarl.configuration.request import from_keywords
 from omarl.opponents.pool import read_pool
 from omarl.utils.metrics import Logger
 

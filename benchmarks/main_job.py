@@ -26,7 +26,7 @@ import torch
 from keywords import keywords
 from omarl import run, training
 from omarl.analysis.statistics import intervals_apart, mean_interval
-from omarl.configuration import from_keywords
+from omarl.configuration.request import from_keywords
 from omarl.utils.checkpoints import find_checkpoint, load_checkpoint
 from omarl.utils.metrics import Logger
 

@@ -31,7 +31,7 @@ from typing import Any
 import omarl
 from keywords import keywords
 from omarl import evaluation, pooling
-from omarl.configuration import from_keywords
+from omarl.configuration.request import from_keywords
 from omarl.utils.metrics import Logger
 from omg_tables import tables
 from omg_tasks import (

@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 from omarl import run
-from omarl.configuration import from_keywords
+from omarl.configuration.request import from_keywords
 from omarl.training import Training
 from omarl.types import ConfigError
 from omarl.utils.metrics import Logger
