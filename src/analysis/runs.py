@@ -38,16 +38,16 @@ class Series:
     def __len__(self) -> int:
         return len(self.t)
 
+    def __getitem__(self, chosen: slice | NDArray[np.bool_]) -> Series:
+        return Series(self.t[chosen], self.value[chosen])
+
 
 EMPTY = Series(np.empty(0), np.empty(0))
 
 
 def finite(series: Series | None) -> Series:
     """The points whose value is a finite number; empty for None."""
-    if series is None:
-        return EMPTY
-    kept = np.isfinite(series.value)
-    return Series(series.t[kept], series.value[kept])
+    return EMPTY if series is None else series[np.isfinite(series.value)]
 
 
 def read_metrics(run_dir: PathLike) -> dict[str, Series]:
@@ -178,5 +178,4 @@ def series_of(steps: Iterable[float], values: Iterable[float]) -> Series:
     value = np.asarray(values, dtype=np.float64)
     order = np.argsort(t, kind="stable")
     t, value = t[order], value[order]
-    keep = np.append(t[1:] != t[:-1], True)[: len(t)]
-    return Series(t[keep], value[keep])
+    return Series(t, value)[np.append(t[1:] != t[:-1], True)[: len(t)]]

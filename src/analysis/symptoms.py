@@ -14,7 +14,9 @@ memory: residuals without autocorrelation, or with one that decays within a few 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,8 +48,10 @@ class Window(NamedTuple):
 
     def of(self, series: Series) -> Series:
         """The part of a series inside the window."""
-        inside = (series.t >= self.start) & (series.t <= self.end)
-        return Series(series.t[inside], series.value[inside])
+        return series[(series.t >= self.start) & (series.t <= self.end)]
+
+
+NO_WINDOW = Window(0.0, 0.0, True)
 
 
 class Motion(NamedTuple):
@@ -87,7 +91,7 @@ def measured_window(t: Floats, alpha: Series | None = None, target: float | None
         target: the weight at the end of the ramp, if configured.
     """
     if not len(t):
-        return Window(0.0, 0.0, True)
+        return NO_WINDOW
     first, last = float(t[0]), float(t[-1])
     half = first + (last - first) / 2
     if len(t) >= FEW_LOGS:
@@ -235,25 +239,10 @@ def units_in_use(kl: float, latent_dim: float, active: float = np.inf) -> int:
     return int(min(latent_dim, active, np.ceil(max(kl, 0.0) / 0.5)))
 
 
-def mean_of(series: Series | None) -> float:
-    """The mean of the finite values, NaN if there are none."""
+def reduced(reduce: Callable[[Floats], Any], series: Series | None) -> float:
+    """``reduce`` of the finite values, NaN if there are none."""
     values = finite(series).value
-    return float(values.mean()) if len(values) else NAN
+    return float(reduce(values)) if len(values) else NAN
 
 
-def peak_of(series: Series | None) -> float:
-    """The largest finite value, NaN if there is none."""
-    values = finite(series).value
-    return float(values.max()) if len(values) else NAN
-
-
-def lowest_of(series: Series | None) -> float:
-    """The smallest finite value, NaN if there is none."""
-    values = finite(series).value
-    return float(values.min()) if len(values) else NAN
-
-
-def first_of(series: Series | None) -> float:
-    """The first finite value, NaN if there is none."""
-    values = finite(series).value
-    return float(values[0]) if len(values) else NAN
+mean_of, peak_of, lowest_of = (partial(reduced, reduce) for reduce in (np.mean, np.max, np.min))

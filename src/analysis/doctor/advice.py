@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .findings import Facts, Finding
+from .facts import Facts
+from .findings import Finding
 from .reading import KEYS
 
 LIKELIHOOD = (

@@ -19,19 +19,16 @@ from ...types import ConfigError
 from ..runs import Series, read_config, series_of
 from ..symptoms import DRIFT, mean_of, peak_of
 from ..tables import read_any, run_directory
+from . import rules_data, rules_motion, rules_optimiser, rules_weight
 from .advice import advice
-from .findings import EXPLAINS, HARMLESS, SYMPTOMS, Diagnosis, Facts, Finding
+from .facts import Facts, rounded
+from .findings import EXPLAINS, HARMLESS, SYMPTOMS, Diagnosis, Finding
 from .measuring import measure
 from .reading import canonical, is_ours, require_vae_loss, run_status, translated
-from .rules_common import kl_share, rounded, share_clipped
-from .rules_data import RULES_OF_DATA
-from .rules_latents import RULES_OF_LATENTS
-from .rules_motion import RULES_OF_MOTION
-from .rules_optimiser import RULES_OF_OPTIMISER
-from .rules_weight import RULES_OF_WEIGHT
+from .report import write_report
 from .weights import recon_notes
 
-RULES = (*RULES_OF_OPTIMISER, *RULES_OF_WEIGHT, *RULES_OF_DATA, *RULES_OF_LATENTS, *RULES_OF_MOTION)
+RULES = (*rules_optimiser.RULES, *rules_weight.RULES, *rules_data.RULES, *rules_motion.RULES)
 
 
 @dataclass(frozen=True)
@@ -49,8 +46,6 @@ def diagnose(config: DiagnoseConfig) -> Diagnosis:
     Raises:
         ConfigError, OmarlError: as ``examine_run``, or ``out`` cannot be written.
     """
-    from .report import write_report
-
     if not config.run:
         raise ConfigError("run: name the run, run=FOLDER (the folder with metrics.jsonl or metrics.json)")
     run = Path(config.run)
@@ -78,9 +73,10 @@ def examine_run(run: Path, names: Mapping[str, Any]) -> tuple[Diagnosis, Mapping
     status, failure = run_status(folder)
     settings = read_config(folder)
     diagnosis = examine(series, settings, failure)
-    note = f"The run ended with status {status}. {failure}".strip() if status not in ("", "COMPLETED") else ""
-    note = "The run is still being written; the diagnosis covers the data so far." if status == "RUNNING" else note
-    diagnosis = replace(diagnosis, notes=(*diagnosis.notes, note)) if note else diagnosis
+    if status == "RUNNING":
+        diagnosis = diagnosis.noted("The run is still being written; the diagnosis covers the data so far.")
+    elif status not in ("", "COMPLETED"):
+        diagnosis = diagnosis.noted(f"The run ended with status {status}. {failure}".strip())
     return diagnosis, series, settings
 
 
@@ -100,8 +96,7 @@ def examine(series: Mapping[str, Series], config: Mapping[str, Any], failure: st
     else:
         findings = [replace(f, advice=advice(f, facts), remedy={}) for f in findings]
     findings = ordered(findings)
-    notes = [*_notes(facts), *_falling(facts, findings)]
-    return Diagnosis(tuple(findings), tuple(notes), _measured(facts), facts.window)
+    return Diagnosis(tuple(findings), tuple(_notes(facts, findings)), _measured(facts), facts.window)
 
 
 def diagnose_arrays(
@@ -136,7 +131,13 @@ def diagnose_arrays(
 
 def ordered(findings: Iterable[Finding]) -> list[Finding]:
     """Sorts findings by importance and merges the effects of a finding into its ``explains``."""
-    rest = sorted(findings, key=_rank)
+
+    def rank(finding: Finding) -> tuple[bool, int]:
+        """Broken trainings and effects of the weight's schedule first, then in the order of ``SYMPTOMS``."""
+        broken = finding.symptom in ("negative_kl", "non_finite", "learning_rate_too_high")
+        return not (broken or finding.driven_by_weight), SYMPTOMS.index(finding.symptom)
+
+    rest = sorted(findings, key=rank)
     result: list[Finding] = []
     while rest:
         first, *rest = rest
@@ -146,20 +147,14 @@ def ordered(findings: Iterable[Finding]) -> list[Finding]:
     return result
 
 
-def _rank(finding: Finding) -> tuple[bool, int]:
-    """The sort key of a finding: broken trainings and effects of the weight's schedule first, then ``SYMPTOMS``."""
-    broken = finding.symptom in ("negative_kl", "non_finite", "learning_rate_too_high")
-    return not (broken or finding.driven_by_weight), SYMPTOMS.index(finding.symptom)
-
-
 def _measured(facts: Facts) -> dict[str, Any]:
     kl, recon = facts.kl, facts.recon
     return rounded(
         kl_mean=kl.mean, kl_drift=kl.drift, kl_oscillation=kl.oscillation, kl_sampling_noise=kl.noise,
         kl_points=kl.points, recon_mean=recon.mean, recon_drift=recon.drift, recon_oscillation=recon.oscillation,
-        kl_weight=facts.alpha, weighted_kl_over_reconstruction=kl_share(facts), unexplained=facts.unexplained,
-        active_units=mean_of(facts.in_window("vae_active_units")), updates=facts.updates,
-        clipped_share=share_clipped(facts), kl_at_end=facts.kl_level, kl_weight_known_from=facts.weight.source,
+        kl_weight=facts.alpha, weighted_kl_over_reconstruction=facts.kl_share, unexplained=facts.unexplained,
+        active_units=facts.mean("vae_active_units"), updates=facts.updates,
+        clipped_share=facts.share_clipped, kl_at_end=facts.kl_level, kl_weight_known_from=facts.weight.source,
         outliers=facts.outliers or None,
     )  # fmt: skip
 
@@ -174,7 +169,7 @@ MISSING = {
 }
 
 
-def _notes(facts: Facts) -> Iterable[str]:
+def _notes(facts: Facts, findings: list[Finding]) -> Iterable[str]:
     """Further remarks for the user."""
     yield from (text for name, text in MISSING.items() if name not in facts.series)
     optimiser = str(facts.config.get("vae_optimiser", facts.config.get("optimizer", "adam"))).lower()
@@ -200,9 +195,5 @@ def _notes(facts: Facts) -> Iterable[str]:
     lengths = {len(facts.series[n]) for n in ("vae_kl_loss", "vae_recon_loss", "vae_loss") if n in facts.series}
     if len(lengths) > 1:
         yield f"The losses were logged unequally often ({', '.join(map(str, sorted(lengths)))} points)."
-
-
-def _falling(facts: Facts, findings: list[Finding]) -> Iterable[str]:
-    """A note on a KL that still falls, unless a finding covers it."""
     if facts.kl.drift < -DRIFT and facts.kl.mean > 0.5 and all(f.symptom in HARMLESS for f in findings):
         yield f"The KL has not converged: it falls by {-facts.kl.drift:.0%} over the window. This is not a fault."

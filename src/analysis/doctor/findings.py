@@ -1,17 +1,12 @@
-"""The doctor's results: symptoms in order, findings, diagnosis, and the measured facts of a run."""
+"""The doctor's results: symptoms in order, findings, and diagnosis."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from ..runs import Series, finite
-from ..symptoms import NO_MOTION, Motion, Window
-from .sawtooth import Teeth
-from .shapes import thinned
-from .weights import Weight
+from ..symptoms import NO_WINDOW, Window
 
 # Each symptom with its possible effects, which are listed in its finding's ``explains`` and not separately. Causes
 # precede their effects: of two findings, the one that is earlier here is named first, except that a finding driven by
@@ -96,7 +91,7 @@ class Diagnosis:
     findings: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
     measured: dict[str, Any] = field(default_factory=dict)
-    window: Window = Window(0.0, 0.0, True)
+    window: Window = NO_WINDOW
     files: tuple[str, ...] = ()
 
     @property
@@ -106,6 +101,10 @@ class Diagnosis:
 
     def __str__(self) -> str:
         return format_findings(self)
+
+    def noted(self, note: str) -> Diagnosis:
+        """The diagnosis with one more note."""
+        return replace(self, notes=(*self.notes, note))
 
     def as_dict(self) -> dict[str, Any]:
         """The content of ``diagnosis.json``."""
@@ -140,83 +139,3 @@ def format_findings(diagnosis: Diagnosis) -> str:
     lines += ["", *(f"note: {note}" for note in diagnosis.notes)] if diagnosis.notes else []
     lines += ["", *(f"written: {file}" for file in diagnosis.files)] if diagnosis.files else []
     return "\n".join(lines)
-
-
-@dataclass(frozen=True, eq=False)
-class Facts:
-    """The measured facts of a run, which all rules share. Unknown numbers are NaN; unknown series are None.
-
-    Attributes:
-        series: by omarl's names (``docs/metrics.md``), without one-point outliers, with the KL in nats if possible.
-        raw: the series as logged.
-        config: the configuration by omarl's keys.
-        ours: whether the VAE is omarl's, so that remedies may be its keys.
-        window, kl, recon: the measured window, and the motion of the two losses in it.
-        weight: the KL's weight in the loss.
-        unexplained: the share of the states' variance (or nats) that the reconstruction does not explain; NaN if only
-            the reconstruction loss is known. ``unexplained_late``: the same at the end of the run.
-        kl_level: median KL at the end of the run, in nats unless ``units_known`` is False.
-        units_known: whether the KL is known or assumed to be in nats per state.
-        in_use: the curves show that the code is used, so a small KL must be in other units.
-        kl_teeth, recon_teeth: sawteeth in the two losses.
-        started: enough updates were made that the VAE can have learned.
-        failure: the error that ended the run; empty if none.
-        outliers: number of one-point outliers that were removed.
-    """
-
-    series: Mapping[str, Series]
-    config: Mapping[str, Any]
-    window: Window
-    raw: Mapping[str, Series] = field(default_factory=dict)
-    ours: bool = True
-    kl: Motion = NO_MOTION
-    recon: Motion = NO_MOTION
-    weight: Weight = field(default_factory=Weight)
-    unexplained: float = float("nan")
-    unexplained_drift: float = float("nan")
-    unexplained_late: float = float("nan")
-    kl_level: float = float("nan")
-    units_known: bool = True
-    in_use: bool = False
-    kl_teeth: Teeth | None = None
-    recon_teeth: Teeth | None = None
-    updates: float = float("nan")
-    updates_per_point: float = float("nan")
-    started: bool = True
-    failure: str = ""
-    outliers: int = 0
-
-    @property
-    def alpha(self) -> float:
-        """The KL weight at the end of the run, as a factor of the KL in the loss."""
-        return self.weight.value
-
-    def in_window(self, name: str) -> Series | None:
-        """The part of a series in the window, None if it is empty."""
-        series = self.series.get(name)
-        part = self.window.of(series) if series is not None else None
-        return part if part is not None and len(part) else None
-
-    def points(self, name: str) -> Series:
-        """The finite points of a series; empty if it was not logged."""
-        return finite(self.series.get(name))
-
-    def curve(self, name: str) -> Series:
-        """The finite points, thinned to ``MAX_POINTS``."""
-        return thinned(self.points(name))
-
-    def last_tenth(self, name: str) -> Series:
-        """The last tenth of a series' finite points (at least 3)."""
-        points = self.points(name)
-        last = max(3, len(points) // 10)
-        return Series(points.t[-last:], points.value[-last:])
-
-    @property
-    def is_explained_known(self) -> bool:
-        """Whether ``unexplained`` was measured."""
-        return not math.isnan(self.unexplained)
-
-    def number(self, key: str, default: float = float("nan")) -> float:
-        """The value of a key; ``default`` if it is not a number."""
-        value = self.config.get(key)
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else default

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..runs import EMPTY, Series, finite
-from ..symptoms import Motion, Window, mean_of, measured_window, motion
-from .findings import Facts
+from ..symptoms import Motion, mean_of, measured_window, motion
+from .facts import NAN, Facts
 from .sawtooth import Teeth, find_teeth
 from .shapes import highest_level, running_median, spread, thinned, without_outliers
 from .weights import units_from_information, weigh
@@ -19,7 +18,6 @@ from .weights import units_from_information, weigh
 MIN_UPDATES = 200  # with fewer updates a VAE need not have learned anything
 LOSSES = ("vae_kl_loss", "vae_recon_loss", "vae_loss")
 CLEANED = (*LOSSES, *(f"{name}_max" for name in LOSSES), "vae_explained_variance", "vae_grad_norm")
-NAN = float("nan")
 
 
 def measure(series: Mapping[str, Series], config: Mapping[str, Any], failure: str = "", ours: bool = True) -> Facts:
@@ -32,26 +30,28 @@ def measure(series: Mapping[str, Series], config: Mapping[str, Any], failure: st
         ours: whether the VAE is this package's.
     """
     cleaned, outliers = _cleaned(series)
-    facts = Facts(cleaned, config, measured_window(np.empty(0)), raw=series, failure=failure, ours=ours,
-                  outliers=outliers)  # fmt: skip
+    facts = Facts(cleaned, config, raw=series, failure=failure, ours=ours, outliers=outliers)
     main = next((series[n] for n in LOSSES if n in series), None)
     if main is None:
         return facts
-    facts = _with_weight(facts)
-    updates, per_point = _updates(series, main)
-    facts = replace(
-        facts, window=_window(facts, main), updates=updates, updates_per_point=per_point,
-        started=not updates < MIN_UPDATES and len(main) >= 8,
-    )  # fmt: skip
+    _weigh(facts)
+    facts.updates, facts.updates_per_point = _updates(series, main)
+    facts.started = not facts.updates < MIN_UPDATES and len(main) >= 8
+    # the last half, after the end of the weight's ramp if the weight was logged
+    ramped = config.get("vae_alpha_schedule", "linear") in ("linear", "sigmoid")
+    target = facts.number("omg_vae_alpha") if "vae_alpha_ramp" in config else NAN
+    alpha = facts.series.get("vae_alpha") if ramped else None
+    facts.window = measured_window(main.t, alpha, None if math.isnan(target) else target)
     kl, recon = facts.points("vae_kl_loss"), facts.points("vae_recon_loss")
-    facts = replace(facts, kl=_motion(facts, "vae_kl_loss"), recon=_motion(facts, "vae_recon_loss"),
-                    kl_level=late_level(kl))  # fmt: skip
-    unexplained, drift = _unexplained(facts)
-    return replace(
-        facts, unexplained=unexplained, unexplained_drift=drift,
-        unexplained_late=late_level(_unexplained_series(facts)), in_use=code_is_used(kl, recon),
-        kl_teeth=_teeth(kl, recon), recon_teeth=_teeth(recon),
-    )  # fmt: skip
+    facts.kl, facts.recon = (_motion(facts, name) for name in ("vae_kl_loss", "vae_recon_loss"))
+    facts.kl_level, facts.in_use = late_level(kl), code_is_used(kl, recon)
+    unexplained = _unexplained(facts)
+    part = facts.window.of(unexplained)
+    moving = motion(part)
+    facts.unexplained = moving.mean if moving.points else mean_of(part if len(part) else unexplained)
+    facts.unexplained_drift, facts.unexplained_late = moving.drift, late_level(unexplained)
+    facts.kl_teeth, facts.recon_teeth = _teeth(kl, recon), _teeth(recon)
+    return facts
 
 
 def _cleaned(series: Mapping[str, Series]) -> tuple[dict[str, Series], int]:
@@ -65,32 +65,23 @@ def _cleaned(series: Mapping[str, Series]) -> tuple[dict[str, Series], int]:
     return result, most
 
 
-def _with_weight(facts: Facts) -> Facts:
-    """Adds the KL weight, and converts the KL to nats if the factor is known."""
-    z = facts.number("vae_latent_dim")
-    weight = weigh(facts.series, facts.config, z)
-    kl, explained = facts.points("vae_kl_loss"), 1.0 - late_level(_unexplained_series(facts))
+def _weigh(facts: Facts) -> None:
+    """Sets the KL weight, and converts the KL to nats if the factor is known."""
+    z = facts.latent_dim
+    facts.weight = weigh(facts.series, facts.config, z)
+    kl, explained = facts.points("vae_kl_loss"), 1.0 - late_level(_unexplained(facts))
     if len(kl):
-        weight = units_from_information(late_level(kl), explained, weight, z)
-    factor = weight.kl_factor
+        facts.weight = units_from_information(late_level(kl), explained, facts.weight, z)
+    factor = facts.weight.kl_factor
     if isinstance(factor, float) and not math.isfinite(factor):
-        return replace(facts, weight=weight, units_known=False)
-    if isinstance(factor, float) and factor == 1.0:
-        return replace(facts, weight=weight)
-    scaled = dict(facts.series)
-    for name in [n for n in scaled if n.startswith("vae_kl_loss")]:
-        points = finite(scaled[name])
-        by = np.interp(points.t, factor.t, factor.value) if isinstance(factor, Series) else factor
-        scaled[name] = Series(points.t, points.value * by)
-    return replace(facts, weight=weight, series=scaled)
-
-
-def _window(facts: Facts, main: Series) -> Window:
-    """The last half, after the end of the weight's ramp if the weight was logged."""
-    ramped = facts.config.get("vae_alpha_schedule", "linear") in ("linear", "sigmoid")
-    target = facts.number("omg_vae_alpha") if "vae_alpha_ramp" in facts.config else NAN
-    alpha = facts.series.get("vae_alpha") if ramped else None
-    return measured_window(main.t, alpha, None if math.isnan(target) else target)
+        facts.units_known = False
+    elif factor != 1.0:
+        scaled = dict(facts.series)
+        for name in [n for n in scaled if n.startswith("vae_kl_loss")]:
+            points = finite(scaled[name])
+            by = np.interp(points.t, factor.t, factor.value) if isinstance(factor, Series) else factor
+            scaled[name] = Series(points.t, points.value * by)
+        facts.series = scaled
 
 
 def _motion(facts: Facts, name: str) -> Motion:
@@ -109,7 +100,7 @@ def _updates(series: Mapping[str, Series], main: Series) -> tuple[float, float]:
     return float(np.nanmax(updates.value)), max(1.0, done * stretch / (len(main) - 1))
 
 
-def _unexplained_series(facts: Facts) -> Series:
+def _unexplained(facts: Facts) -> Series:
     """1 - explained variance, or reconstruction loss over that of a decoder of the mean; empty if unknown."""
     explained = facts.points("vae_explained_variance")
     if len(explained) and np.median(explained.value[len(explained) // 2 :]) > -0.5:
@@ -118,14 +109,6 @@ def _unexplained_series(facts: Facts) -> Series:
     if len(recon) and len(null):
         return Series(recon.t, recon.value / np.maximum(np.interp(recon.t, null.t, null.value), 1e-9))
     return EMPTY
-
-
-def _unexplained(facts: Facts) -> tuple[float, float]:
-    """Mean and drift of the unexplained share over the window."""
-    unexplained = _unexplained_series(facts)
-    part = facts.window.of(unexplained)
-    moving = motion(part)
-    return moving.mean if moving.points else mean_of(part if len(part) else unexplained), moving.drift
 
 
 def late_level(series: Series) -> float:
@@ -161,7 +144,5 @@ def _teeth(series: Series, beside: Series | None = None) -> Teeth | None:
     series = thinned(series)
     alive = np.flatnonzero(running_median(series.value, 5) > 0.1 * highest_level(series.value))
     if len(alive) > 20:  # after a late collapse, search only before it
-        series = Series(series.t[: alive[-1] + 1], series.value[: alive[-1] + 1])
-    teeth = find_teeth(series, beside)
-    late = len(series) // 3
-    return teeth or find_teeth(Series(series.t[late:], series.value[late:]), beside)
+        series = series[: alive[-1] + 1]
+    return find_teeth(series, beside) or find_teeth(series[len(series) // 3 :], beside)

@@ -16,6 +16,7 @@ from ...utils.files import write_atomically
 from ..runs import Series
 from ..tables import run_directory
 from .findings import Diagnosis
+from .picture import draw_diagnosis
 from .reading import is_ours
 
 # Keys that suggested.yaml leaves out, because they belong to one run only.
@@ -32,42 +33,25 @@ def write_report(
         OmarlError: ``out`` is given and cannot be written.
     """
     folder = Path(out).expanduser() if out else run_directory(run)
+    plain = json.loads(json.dumps(diagnosis.as_dict()), parse_constant=lambda _: None)  # JSON has no NaN
+    texts = {
+        "diagnosis.json": json.dumps(plain, indent=2) + "\n",
+        "diagnosis.md": markdown(diagnosis, run),
+        "suggested.yaml": suggested_yaml(diagnosis, config, run, folder / "suggested.yaml"),
+    }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        files = _write_all(diagnosis, run, folder, series, config)
+        for name, text in texts.items():
+            write_atomically(folder / name, text)
+        draw_diagnosis(diagnosis, series, folder / "diagnosis.png", "/".join(run.parts[-3:]))
     except OSError as error:
         reason = error.strerror or str(error)
         if out:
             raise OmarlError(f"out: cannot write into {folder} ({reason})") from None
-        note = f"Nothing was written: cannot write into {folder} ({reason}). Give another folder with out=DIR."
-        return replace(diagnosis, notes=(*diagnosis.notes, note))
-    return replace(diagnosis, files=tuple(str(file) for file in files))
-
-
-def _write_all(
-    diagnosis: Diagnosis, run: Path, folder: Path, series: Mapping[str, Series], config: Mapping[str, Any]
-) -> list[Path]:
-    from .picture import draw_diagnosis
-
-    suggestion = suggested_yaml(diagnosis, config, run, folder / "suggested.yaml")
-    texts = {
-        "diagnosis.json": json.dumps(_finite(diagnosis.as_dict()), indent=2, allow_nan=False) + "\n",
-        "diagnosis.md": markdown(diagnosis, run),
-        "suggested.yaml": suggestion,
-    }
-    for name, text in texts.items():
-        write_atomically(folder / name, text)
-    picture = draw_diagnosis(diagnosis, series, folder / "diagnosis.png", "/".join(run.parts[-3:]))
-    return [folder / "diagnosis.json", folder / "diagnosis.md", picture, folder / "suggested.yaml"]
-
-
-def _finite(value: Any) -> Any:
-    """Replaces NaN and infinity by None, because JSON has neither."""
-    if isinstance(value, Mapping):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not abs(value) < float("inf") else value
+        return diagnosis.noted(
+            f"Nothing was written: cannot write into {folder} ({reason}). Give another folder with out=DIR."
+        )
+    return replace(diagnosis, files=tuple(str(folder / name) for name in sorted([*texts, "diagnosis.png"])))
 
 
 def markdown(diagnosis: Diagnosis, run: Path) -> str:
@@ -99,25 +83,27 @@ def markdown(diagnosis: Diagnosis, run: Path) -> str:
     return "\n".join(lines)
 
 
-def remedies(diagnosis: Diagnosis) -> dict[str, tuple[Any, str]]:
-    """The keys to change, with the new value and the symptom; the first finding that names a key determines it."""
-    wanted: dict[str, tuple[Any, str]] = {}
-    for finding in diagnosis.findings:
-        for name, value in finding.remedy.items():
-            wanted.setdefault(name, (value, finding.symptom))
-    return wanted
-
-
 def suggested_yaml(diagnosis: Diagnosis, config: Mapping[str, Any], run: Path, path: Path) -> str:
     """A complete ``--config`` file with the remedies; for other VAEs, the run's own keys and advice as comments."""
     if not is_ours(config):
-        return _suggestion_for_other_vae(diagnosis, config, run)
-    wanted, base = remedies(diagnosis), _own(config)
+        lines = [f"# Suggestions of the diagnosis of {run}. The VAE is not omarl's, so they are changes in its code."]
+        lines += [f"# {finding.symptom}: {finding.advice}" for finding in diagnosis.findings if finding.advice]
+        lines += ["# No change is necessary."] if len(lines) == 1 else []
+        plain = {k: v for k, v in config.items() if isinstance(v, str | int | float | bool | list | None)}
+        return "\n".join([*lines, "", *(_line(name, value) for name, value in plain.items())]) + "\n"
+    wanted: dict[str, tuple[Any, str]] = {}  # the first finding that names a key determines its value
+    for finding in diagnosis.findings:
+        for name, value in finding.remedy.items():
+            wanted.setdefault(name, (value, finding.symptom))
+    base = {name: value for name, value in config.items() if name not in NOT_REPEATED}
+    if "vae_formula" not in config and "base_learner" in config:  # an older run, with the loss used then
+        base["vae_formula"] = "mean"
     lines = [
         f"# The configuration of {run} with the changes that its diagnosis suggests.",
         f"# python main.py --config={path}{_env_option(config)}",
+        *([] if wanted else ["# No change is necessary."]),
+        "",
     ]
-    lines += ["# No change is necessary.", ""] if not wanted else [""]
     for name, (value, symptom) in wanted.items():
         before = f"was {_inline(base[name])}" if name in base else "new"
         lines.append(f"{_line(name, value)}   # {symptom}: {before}")
@@ -126,36 +112,17 @@ def suggested_yaml(diagnosis: Diagnosis, config: Mapping[str, Any], run: Path, p
     return "\n".join(lines) + "\n"
 
 
-def _suggestion_for_other_vae(diagnosis: Diagnosis, config: Mapping[str, Any], run: Path) -> str:
-    """The unchanged configuration of a VAE that does not read omarl's keys, with the advice as comments."""
-    lines = [f"# Suggestions of the diagnosis of {run}. The VAE is not omarl's, so they are changes in its code."]
-    lines += [f"# {finding.symptom}: {finding.advice}" for finding in diagnosis.findings if finding.advice]
-    lines += ["# No change is necessary."] if len(lines) == 1 else []
-    plain = {k: v for k, v in config.items() if isinstance(v, str | int | float | bool | list | None)}
-    return "\n".join([*lines, "", *(_line(name, value) for name, value in plain.items())]) + "\n"
-
-
-def _own(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The run's keys. For a run older than the key ``vae_formula``, its value is that of the loss used then."""
-    kept = {name: value for name, value in config.items() if name not in NOT_REPEATED}
-    return kept if "vae_formula" in config or "base_learner" not in config else kept | {"vae_formula": "mean"}
-
-
 def _env_option(config: Mapping[str, Any]) -> str:
     """The option `` --env-config=NAME`` if the default environment's arguments would be mixed with the run's."""
     own = config.get("env_args") or {}
-    folder = CONFIG_DIR / "envs"
-    if set(_env_args(folder / f"{DEFAULT_ENV}.yaml")) <= set(own):
+    files = {
+        file.stem: read_yaml(file).get("env_args") or {} for file in sorted((CONFIG_DIR / "envs").glob("*.yaml"))
+    }
+    if set(files[DEFAULT_ENV]) <= set(own):
         return ""
-    for file in sorted(folder.glob("*.yaml")):
-        args = _env_args(file)
-        if args.get("key") == own.get("key") and set(args) <= set(own):
-            return f" --env-config={file.stem}"
-    return ""
-
-
-def _env_args(file: Path) -> dict[str, Any]:
-    return read_yaml(file).get("env_args") or {}
+    suitable = (n for n, args in files.items() if args.get("key") == own.get("key") and set(args) <= set(own))
+    name = next(suitable, "")
+    return f" --env-config={name}" if name else ""
 
 
 def _inline(value: Any) -> str:

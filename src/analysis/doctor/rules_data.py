@@ -7,19 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..symptoms import OSCILLATION, mean_of
-from .findings import Facts, Finding
+from ..symptoms import OSCILLATION
+from .facts import DEAD_NATS, MIN_POINTS, NO_NATS, Facts, rounded
+from .findings import Finding
 from .measuring import MIN_UPDATES
-from .rules_common import (
-    DEAD_NATS,
-    MIN_POINTS,
-    NO_NATS,
-    Rule,
-    jumps_are_of_optimiser,
-    peak_level,
-    rounded,
-    weight_swings,
-)
 from .sawtooth import Teeth
 from .shapes import OUTLIER_SHARE, Excursion, count_turns, excursions, spikes
 
@@ -57,8 +48,8 @@ def data_refresh(f: Facts) -> Finding | None:
 def teeth_of_data(f: Facts) -> Teeth | None:
     """The sawtooth caused by refreshed data; None if cycles of the weight or an unused code explain it."""
     both = (f.kl_teeth, f.recon_teeth)
-    kl, recon = (None if t is None or jumps_are_of_optimiser(f, t) else t for t in both)
-    if kl is not None and peak_level(f) < NO_NATS and not f.in_use and f.units_known:
+    kl, recon = (None if t is None or f.jumps_are_of_optimiser(t) else t for t in both)
+    if kl is not None and f.peak_level < NO_NATS and not f.in_use and f.units_known:
         kl = None  # the KL is practically zero
     if kl is not None and _is_cycle_of_weight(f, kl):
         return None
@@ -79,7 +70,7 @@ def _is_regular(teeth: Teeth) -> bool:
 def _is_cycle_of_weight(f: Facts, teeth: Teeth) -> bool:
     """Whether the KL weight oscillates with the sawtooth's period."""
     weight = f.weight.series
-    if not weight_swings(f):
+    if not f.weight_swings:
         return False
     if weight is None or len(weight) < 8:
         return True
@@ -108,7 +99,7 @@ def excursion(f: Facts) -> Finding | None:
     total = excursions(f.points("vae_loss"), 3.0, 0.0)
     by_loss = (("KL", kl), ("reconstruction loss", recon), ("total loss", total))
     remaining = [(name, e) for name, stretches in by_loss for e in stretches if not _is_tooth(f, e)]
-    if weight_swings(f):
+    if f.weight_swings:
         return None
     if not remaining:
         return _spikes(f)
@@ -122,7 +113,7 @@ def excursion(f: Facts) -> Finding | None:
         f"the {name} left its level of {worst.level:.3g} for {worst.points} points, up to {worst.peak:.3g}, {end}: "
         "a few updates on unusual states or with outlying gradients"
     )
-    norm = mean_of(f.in_window("vae_grad_norm"))
+    norm = f.mean("vae_grad_norm")
     remedy: dict[str, Any] = {"vae_grad_skip": float(f"{5 * norm:.0e}")} if norm > 0 else {}
     return Finding("excursion", evidence, cause, remedy, 0.75)
 
@@ -175,7 +166,7 @@ def sampling_noise(f: Facts) -> Finding | None:
     """Variation due to differences between batches and not to changes of the VAE. This is not a fault."""
     noisy = [m for m in (f.kl, f.recon) if m.points >= MIN_POINTS and m.is_noise and m.scatter > OSCILLATION]
     losses = ((n, m) for n, m in (("vae_kl_loss", f.kl), ("vae_recon_loss", f.recon)) if m.mean > 0.05)
-    within = [mean_of(f.in_window(f"{name}_std")) / m.mean for name, m in losses]
+    within = [f.mean(f"{name}_std") / m.mean for name, m in losses]
     widest = max((w for w in within if not math.isnan(w)), default=math.nan)
     if not noisy and not (f.started and widest > BATCH_SCATTER):
         return None
@@ -192,4 +183,4 @@ def sampling_noise(f: Facts) -> Finding | None:
     return Finding("sampling_noise", evidence, cause, {key: larger} if larger > batch else {}, 0.85)
 
 
-RULES_OF_DATA: tuple[Rule, ...] = (data_refresh, excursion, too_short, sampling_noise)
+RULES = (data_refresh, excursion, too_short, sampling_noise)

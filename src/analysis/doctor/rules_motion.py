@@ -8,21 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..runs import Series
-from ..symptoms import DRIFT, OSCILLATION, mean_of, motion, peak_of
-from .findings import Facts, Finding
-from .rules_common import (
-    MIN_POINTS,
-    NARROW,
-    SLOW_LR,
-    Rule,
-    kl_share,
-    latent_dim,
-    learns_too_slowly,
-    round_to,
-    rounded,
-    share_clipped,
-    weight_swings,
-)  # fmt: skip
+from ..symptoms import DRIFT, OSCILLATION, motion, peak_of
+from .facts import MIN_POINTS, NARROW, SLOW_LR, Facts, round_to, rounded
+from .findings import Finding
 from .shapes import count_turns, end_change, level_shifts, smooth, step_noise
 
 REPAID = 0.15  # minimum gain of the reconstruction per relative rise of the KL, if the KL weight is unknown
@@ -72,14 +60,14 @@ def kl_oscillation(f: Facts) -> Finding | None:
     kl = f.kl
     if kl.points < MIN_POINTS or not (kl.mean > 0.5 or (f.in_use and kl.mean > 0)) or not f.window.ramp_ended:
         return None
-    swings = weight_swings(f)
+    swings = f.weight_swings
     moved = max(kl.oscillation, kl.scatter if swings and follows_weight(f) else 0.0)
     if (kl.is_noise and moved == kl.oscillation) or not (moved > OSCILLATION and kl.swing > 2 * OSCILLATION):
         return None
     if not swings and (not is_a_swing(f) or moves_together(f)):
         return None
     evidence = rounded(oscillation=kl.oscillation, threshold=OSCILLATION, swing=kl.swing, sampling_noise=kl.noise,
-                       kl=kl.mean, clipped_share=share_clipped(f))  # fmt: skip
+                       kl=kl.mean, clipped_share=f.share_clipped)  # fmt: skip
     confidence = min(0.95, 0.6 + 0.1 * kl.oscillation / OSCILLATION)
     target = round_to(max(kl.mean, 1e-3), 2)
     if swings:
@@ -163,13 +151,13 @@ def kl_growth(f: Facts) -> Finding | None:
         return None
     evidence = rounded(kl_drift=kl.drift, kl_rise=g.rise, threshold=DRIFT, recon_drift=f.recon.drift, kl=kl.mean,
                        unexplained_drift=f.unexplained_drift, mu_abs_max=peak_of(f.in_window("vae_mu_abs_max")),
-                       weighted_kl_over_reconstruction=kl_share(f))  # fmt: skip
+                       weighted_kl_over_reconstruction=f.kl_share)  # fmt: skip
     confidence = min(0.95, 0.6 + 0.1 * g.rise / DRIFT)
     if f.weight.moves == "falling":
         cause = "the KL rises because its weight falls; let the weight stay constant at the end"
         return Finding("kl_growth", evidence, cause, {"vae_alpha_schedule": "linear"}, confidence,
                        driven_by_weight=True)  # fmt: skip
-    if kl_share(f) > 1 or math.isnan(f.alpha):
+    if f.kl_share > 1 or math.isnan(f.alpha):
         target = round_to(kl.mean * (1 - kl.drift / 2), 2)
         remedy: dict[str, Any] = {"vae_alpha_schedule": "pi", "vae_kl_target": target}
         cause = "the KL grows without a better reconstruction at any weight; keep the KL at its earlier level"
@@ -196,16 +184,16 @@ def rise_is_justified(f: Facts, g: Growth) -> bool:
 def reconstruction_plateau(f: Facts) -> Finding | None:
     """A reconstruction that no longer improves although much of the states is unexplained."""
     recon = f.recon
-    if not f.started or recon.points < MIN_POINTS or (not f.unexplained > 0.5 and not learns_too_slowly(f)):
+    if not f.started or recon.points < MIN_POINTS or (not f.unexplained > 0.5 and not f.learns_too_slowly):
         return None
     falling = f.unexplained_drift if f.is_explained_known else recon.drift  # easier states also lower the loss
-    if falling < (-0.05 if f.unexplained < 0.9 else -0.3) and not learns_too_slowly(f):
+    if falling < (-0.05 if f.unexplained < 0.9 else -0.3) and not f.learns_too_slowly:
         return None  # still improving
-    if f.kl.drift > 0.3 and f.kl.mean > 0.5 and recon.drift < -0.05 and not learns_too_slowly(f):
+    if f.kl.drift > 0.3 and f.kl.mean > 0.5 and recon.drift < -0.05 and not f.learns_too_slowly:
         return None  # the code has just started to be used
-    lr, hidden, z = f.number("vae_lr"), f.number("vae_hidden_dim"), latent_dim(f)
+    lr, hidden, z = f.number("vae_lr"), f.number("vae_hidden_dim"), f.latent_dim
     evidence = rounded(unexplained=f.unexplained, recon_drift=recon.drift, reconstruction=recon.mean, kl=f.kl.mean,
-                       vae_lr=lr, vae_hidden_dim=hidden, grad_norm=mean_of(f.in_window("vae_grad_norm")))  # fmt: skip
+                       vae_lr=lr, vae_hidden_dim=hidden, grad_norm=f.mean("vae_grad_norm"))  # fmt: skip
     is_narrow = hidden < NARROW and not lr <= SLOW_LR
     if not is_narrow and lr <= SLOW_LR:
         remedy: dict[str, Any] = {"vae_lr": 3e-4}
@@ -217,7 +205,7 @@ def reconstruction_plateau(f: Facts) -> Finding | None:
     else:
         remedy = {"vae_lr": round_to(3 * lr) if lr < 1e-3 else 3e-4}
         cause = "the reconstruction stopped improving early; change the learning rate first"
-    return Finding("reconstruction_plateau", evidence, cause, remedy, 0.9 if learns_too_slowly(f) else 0.7)
+    return Finding("reconstruction_plateau", evidence, cause, remedy, 0.9 if f.learns_too_slowly else 0.7)
 
 
-RULES_OF_MOTION: tuple[Rule, ...] = (kl_oscillation, kl_growth, reconstruction_plateau)
+RULES = (kl_oscillation, kl_growth, reconstruction_plateau)

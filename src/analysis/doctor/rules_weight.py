@@ -8,21 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..runs import Series
-from ..symptoms import mean_of
-from .findings import Facts, Finding
-from .rules_common import (
-    NARROW,
-    NO_NATS,
-    Rule,
-    is_calibrated,
-    is_dead,
-    kl_share,
-    latent_dim,
-    learns_too_slowly,
-    peak_level,
-    round_to,
-    rounded,
-)
+from .facts import NARROW, NO_NATS, Facts, round_to, rounded
+from .findings import Finding
 from .shapes import end_change, smooth
 from .weights import BATCH_SUM, FEATURE_SUM
 
@@ -33,7 +20,7 @@ FAIR_SHARE = 0.15  # share of the states' variance that one nat in every latent 
 
 def is_heavy(f: Facts) -> bool:
     """Whether the KL weight is large enough to suppress the latents."""
-    return not is_calibrated(f) and f.alpha > 0.05 * f.recon.mean
+    return not f.is_calibrated and f.alpha > 0.05 * f.recon.mean
 
 
 def is_in_nats(f: Facts) -> bool:
@@ -46,7 +33,7 @@ def lower_alpha(f: Facts) -> float:
     now = f.alpha / f.weight.per_alpha
     if is_in_nats(f):
         return DEFAULT_ALPHA if now > 1.5 * DEFAULT_ALPHA else round_to(now / 3)
-    z = latent_dim(f) if latent_dim(f) > 0 else 16.0
+    z = f.latent_dim if f.latent_dim > 0 else 16.0
     return float(np.fmin(round_to(0.3 * f.recon.mean / z), round_to(now / 3)))
 
 
@@ -78,23 +65,23 @@ def fall_of(kl: Series) -> float:
 
 def posterior_collapse(f: Facts) -> Finding | None:
     """Latents without information at the end of the run, or with far less than before and a worse reconstruction."""
-    if not (is_dead(f) or collapsed_late(f)) or learns_too_slowly(f) or f.number("vae_hidden_dim") < NARROW:
+    if not (f.is_dead or collapsed_late(f)) or f.learns_too_slowly or f.number("vae_hidden_dim") < NARROW:
         return None  # networks that cannot learn a code have not collapsed: see reconstruction_plateau
     slow = fall_of(f.curve("vae_kl_loss"))
     half = weight_at_half(f)
-    lived = peak_level(f) > max(5 * f.kl_level, NO_NATS)
+    lived = f.peak_level > max(5 * f.kl_level, NO_NATS)
     evidence = rounded(
-        kl=f.kl_level, kl_before=peak_level(f) if lived else None,
-        active_units=mean_of(f.last_tenth("vae_active_units")), latent_dim=latent_dim(f),
+        kl=f.kl_level, kl_before=f.peak_level if lived else None,
+        active_units=f.late_mean("vae_active_units"), latent_dim=f.latent_dim,
         unexplained=f.unexplained_late, kl_weight=f.alpha, weight_known_from=f.weight.source,
-        reconstruction=mean_of(f.last_tenth("vae_recon_loss")),
+        reconstruction=f.late_mean("vae_recon_loss"),
     )  # fmt: skip
     sure = 0.95 if f.is_explained_known or f.kl_level < 0.05 else 0.8
     name = f"KL weight ({f.alpha:.3g})" if not math.isnan(f.alpha) else "KL weight"
     if lived and not math.isnan(half):
         evidence |= rounded(kl_weight_at_half_of_the_peak=half)
         cause = (
-            f"the ramp of the {name} suppresses the latents: the KL fell from {peak_level(f):.3g} to "
+            f"the ramp of the {name} suppresses the latents: the KL fell from {f.peak_level:.3g} to "
             f"{f.kl_level:.2g} nats while the weight grew, and reached half of its peak at a weight of {half:.2g}"
         )
         lower = round_to(min(half / f.weight.per_alpha / 2, lower_alpha(f) if is_heavy(f) else math.inf))
@@ -102,7 +89,7 @@ def posterior_collapse(f: Facts) -> Finding | None:
     if lived and slow > SLOW_FALL:
         evidence |= rounded(share_of_run_of_the_fall=slow)
         cause = (
-            f"a {name} that grows suppresses the latents: the KL fell from {peak_level(f):.3g} to "
+            f"a {name} that grows suppresses the latents: the KL fell from {f.peak_level:.3g} to "
             f"{f.kl_level:.2g} nats over {slow:.0%} of the run, as under a ramp that ends at too large a weight"
         )
         return Finding("posterior_collapse", evidence, cause, {"omg_vae_alpha": _lower_or_default(f)}, sure,
@@ -144,7 +131,7 @@ def collapsed_late(f: Facts) -> bool:
 
 def kl_weight_too_large(f: Facts) -> Finding | None:
     """A KL weight that is large relative to the reconstruction loss, with much of the state unexplained."""
-    if not f.started or is_dead(f) or not is_heavy(f):
+    if not f.started or f.is_dead or not is_heavy(f):
         return None
     unexplained, sure = f.unexplained, 0.85
     if not f.is_explained_known:
@@ -153,8 +140,8 @@ def kl_weight_too_large(f: Facts) -> Finding | None:
         return None
     evidence = rounded(
         kl=f.kl.mean, kl_weight=f.alpha, weight_known_from=f.weight.source,
-        weighted_kl_over_reconstruction=kl_share(f), unexplained=unexplained,
-        active_units=mean_of(f.in_window("vae_active_units")), reconstruction=f.recon.mean,
+        weighted_kl_over_reconstruction=f.kl_share, unexplained=unexplained,
+        active_units=f.mean("vae_active_units"), reconstruction=f.recon.mean,
     )  # fmt: skip
     cause = "each nat costs more than it improves the reconstruction, so much of the state is not encoded"
     return Finding("kl_weight_too_large", evidence, cause, {"omg_vae_alpha": lower_alpha(f)}, sure)
@@ -178,12 +165,12 @@ def share_of_marginals(f: Facts) -> float:
     if not len(empty):
         return math.nan
     null = float(np.interp(empty, recon.t, recon.value).min())
-    return mean_of(f.last_tenth("vae_recon_loss")) / null if null > 0 else math.nan
+    return f.late_mean("vae_recon_loss") / null if null > 0 else math.nan
 
 
 def kl_weight_too_small(f: Facts) -> Finding | None:
     """A KL with a negligible cost, which therefore grew large."""
-    part, z = kl_share(f), latent_dim(f) if latent_dim(f) > 0 else 16.0
+    part, z = f.kl_share, f.latent_dim if f.latent_dim > 0 else 16.0
     per_latent = f.kl.mean / z
     if not f.started or not f.units_known or f.recon.mean > BATCH_SUM or not (part < 0.02 and per_latent > 3):
         return None
@@ -193,11 +180,11 @@ def kl_weight_too_small(f: Facts) -> Finding | None:
     if is_in_nats(f):
         new = max(DEFAULT_ALPHA, round_to(3 * now))
     evidence = rounded(
-        kl=f.kl.mean, nats_per_latent=per_latent if latent_dim(f) > 0 else None, kl_weight=f.alpha,
+        kl=f.kl.mean, nats_per_latent=per_latent if f.latent_dim > 0 else None, kl_weight=f.alpha,
         weight_known_from=f.weight.source, weighted_kl_over_reconstruction=part, kl_drift=f.kl.drift,
     )  # fmt: skip
     cause = "the weighted KL is a negligible share of the loss, so nothing keeps the posterior near the prior"
     return Finding("kl_weight_too_small", evidence, cause, {"omg_vae_alpha": new}, 0.95 if part < 0.01 else 0.8)
 
 
-RULES_OF_WEIGHT: tuple[Rule, ...] = (posterior_collapse, kl_weight_too_large, kl_weight_too_small)
+RULES = (posterior_collapse, kl_weight_too_large, kl_weight_too_small)

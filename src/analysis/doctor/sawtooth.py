@@ -91,22 +91,21 @@ def _at_width(
 
 
 def _scored_jumps(value: Floats, width: int) -> tuple[Floats, Floats, Places]:
-    """Jumps minus their median, in robust standard deviations and relative to the level; and their places."""
-    jump, place = _jumps(value, width)
-    jump = jump - float(np.median(jump))
-    return jump / max(ROBUST * float(np.median(np.abs(jump))), 1e-3), jump, place
+    """Means over ``width`` points after each place minus means before it, relative to the level, minus their median.
 
-
-def _jumps(value: Floats, width: int) -> tuple[Floats, Places]:
-    """Means over ``width`` points after each place minus means before it, relative to the level; and the places."""
+    Returns:
+        The jumps in robust standard deviations, the jumps, and their places.
+    """
     sums = np.concatenate(([0.0], np.cumsum(value)))
     place = np.arange(width, len(value) - width + 1)
     before = (sums[place] - sums[place - width]) / width
     after = (sums[place + width] - sums[place]) / width
-    wide = 2 * width + 1
-    level = running_median(np.abs(value), min(wide + 4, 2 * (len(value) // 2) - 1))[np.minimum(place, len(value) - 1)]
+    wide = min(2 * width + 5, 2 * (len(value) // 2) - 1)
+    level = running_median(np.abs(value), wide)[np.minimum(place, len(value) - 1)]
     level = np.maximum(np.maximum(level, np.maximum(np.abs(before), np.abs(after))), 0.02 * np.abs(value).max())
-    return (after - before) / np.maximum(level, 1e-12), place
+    jump = (after - before) / np.maximum(level, 1e-12)
+    jump = jump - float(np.median(jump))
+    return jump / max(ROBUST * float(np.median(np.abs(jump))), 1e-3), jump, place
 
 
 def _threshold(points: int) -> float:
@@ -156,15 +155,10 @@ def _strong(value: Floats, edges: Places, sign: float) -> Places:
     if len(edges) < MIN_TEETH:
         return edges
     edges = edges[edges > 0.02 * len(value)]
-    sizes = np.array([_jump_at(value, e, sign, 2) for e in edges.tolist()])
+    before = np.array([np.median(value[max(0, e - 3) : e]) for e in edges])
+    after = np.array([sign * np.max(sign * value[e : e + 3]) for e in edges])
+    sizes = sign * (after - before) / np.maximum(np.maximum(np.abs(before), np.abs(after)), 1e-12)
     return edges[sizes > 0.3 * np.median(sizes)] if len(sizes) else edges
-
-
-def _jump_at(value: Floats, edge: int, sign: float, reach: int) -> float:
-    """The jump at an edge, relative to the level before it."""
-    before = float(np.median(value[max(0, edge - reach - 1) : edge]))
-    after = sign * float(np.max(sign * value[edge : edge + reach + 1]))
-    return sign * (after - before) / max(abs(before), abs(after), 1e-12)
 
 
 def _depths(value: Floats, edges: Places, sign: float) -> tuple[float, float, float]:

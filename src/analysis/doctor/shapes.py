@@ -6,8 +6,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from ..runs import Series
 from ..symptoms import block_means
@@ -79,9 +79,7 @@ def thinned(series: Series) -> Series:
 
 def running_median(value: Floats, width: int) -> Floats:
     """Median over ``width`` (odd) neighbours with mirrored edges: [points] -> [points]."""
-    half = min(width // 2, len(value) - 1)
-    padded = np.pad(value, half, mode="reflect")
-    return np.median(sliding_window_view(padded, 2 * half + 1), axis=1)
+    return ndimage.median_filter(value, 2 * min(width // 2, len(value) - 1) + 1, mode="mirror")
 
 
 def highest_level(value: Floats) -> float:
@@ -118,9 +116,10 @@ def without_outliers(series: Series) -> tuple[Series, int]:
     noise = max(ROBUST * float(np.median(off)), step_noise(value))
     limit = np.maximum(6 * noise, 0.2 * np.abs(smooth))
     far = off > limit + 3 * steepness
-    lengths = _run_lengths(far)
-    isolated = far & (lengths <= _longest_by_chance(far))
-    isolated &= ~_without_return(value, smooth, isolated, noise)
+    longest = _longest_by_chance(far)
+    isolated = np.zeros(n, bool)
+    for first, end in _stretches(far):
+        isolated[first:end] = end - first <= longest and _returns(value, smooth, first, end, noise)
     count = int(isolated[n // 50 + 1 :].sum())  # the first points of training are always far off
     if not isolated.any() or count > max(1, math.ceil(OUTLIER_SHARE * n)):
         return series, 0
@@ -133,17 +132,14 @@ def _stretches(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return list(zip(edges[::2], edges[1::2], strict=True))
 
 
-def _without_return(value: Floats, smooth: Floats, far: NDArray[np.bool_], noise: float) -> NDArray[np.bool_]:
-    """True for far points after which the curve does not return within three points: edges, not outliers."""
-    result = np.zeros(len(far), bool)
-    for first, end in _stretches(far):
-        if first < 3 or end + 3 > len(value):
-            continue
-        before, after = float(np.median(value[first - 3 : first])), float(np.median(value[end : end + 3]))
-        side = np.sign(value[first] - smooth[first])
-        far_off = float(np.max(np.abs(value[first:end] - smooth[first:end])))
-        result[first:end] = side * (after - before) > max(2.5 * noise, 0.15 * far_off)
-    return result
+def _returns(value: Floats, smooth: Floats, first: int, end: int, noise: float) -> bool:
+    """Whether the curve returns within three points after a stretch of far points; otherwise it is an edge."""
+    if first < 3 or end + 3 > len(value):
+        return True
+    before, after = float(np.median(value[first - 3 : first])), float(np.median(value[end : end + 3]))
+    side = np.sign(value[first] - smooth[first])
+    far_off = float(np.max(np.abs(value[first:end] - smooth[first:end])))
+    return not side * (after - before) > max(2.5 * noise, 0.15 * far_off)
 
 
 def _longest_by_chance(far: NDArray[np.bool_]) -> int:
@@ -153,14 +149,6 @@ def _longest_by_chance(far: NDArray[np.bool_]) -> int:
     while n * share ** (longest + 1) > 0.05:
         longest += 1
     return longest
-
-
-def _run_lengths(flags: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The length of the stretch of True at each point; 0 where the flag is False."""
-    lengths = np.zeros(len(flags), np.int64)
-    for first, end in _stretches(flags):
-        lengths[first:end] = end - first
-    return lengths
 
 
 def excursions(series: Series, up: float, down: float) -> list[Excursion]:

@@ -50,27 +50,23 @@ class Weight(NamedTuple):
     @property
     def moves(self) -> str:
         """How the weight changes: "still", "rising" at the end, "ramped" (rose earlier), "falling" or "cyclical"."""
-        return _movement(self.series) if self.series is not None else "still"
-
-
-def _movement(series: Series) -> str:
-    value = thinned(finite(series)).value
-    n = len(value)
-    if n < 8:
-        return "still"
-    value = running_median(value, 5) if n >= 30 else value
-    high, low = float(value.max()), float(value.min())
-    if high <= 0 or high - low < 0.05 * high:
-        return "still"
-    if count_turns(value, 0.3 * (high - low)) >= 2:
-        return "cyclical"
-    late = float(np.median(value[int(0.75 * n) : int(0.85 * n) + 1]))
-    last = float(np.median(value[-max(2, n // 20) :]))
-    if last > 1.03 * late:
-        return "rising"
-    if last < 0.97 * late:
-        return "falling"
-    return "ramped" if value[0] < 0.9 * high else "still"
+        value = thinned(finite(self.series)).value
+        n = len(value)
+        if n < 8:
+            return "still"
+        value = running_median(value, 5) if n >= 30 else value
+        high, low = float(value.max()), float(value.min())
+        if high <= 0 or high - low < 0.05 * high:
+            return "still"
+        if count_turns(value, 0.3 * (high - low)) >= 2:
+            return "cyclical"
+        late = float(np.median(value[int(0.75 * n) : int(0.85 * n) + 1]))
+        last = float(np.median(value[-max(2, n // 20) :]))
+        if last > 1.03 * late:
+            return "rising"
+        if last < 0.97 * late:
+            return "falling"
+        return "ramped" if value[0] < 0.9 * high else "still"
 
 
 def weigh(series: Mapping[str, Series], config: Mapping[str, Any], latents: float) -> Weight:
@@ -143,11 +139,8 @@ def _negligible(series: Mapping[str, Series]) -> float | None:
 def _reconciled(weight: Weight, inferred: Series, target: float, latents: float) -> Weight:
     """The weight and the unit of the logged KL, from the stated and the effective weight."""
     effective = late_mean(inferred)
-    if weight.source == "logged":
-        ratio = effective / weight.value if weight.value > 0 else NAN
-        stated = weight.value
-    else:
-        ratio, stated = (effective / target if target > 0 else NAN), target
+    stated = weight.value if weight.source == "logged" else target
+    ratio = effective / stated if stated > 0 else NAN
     if math.isnan(ratio) or 0.6 < ratio < 1.6:
         return weight if weight.source == "logged" else weight._replace(value=effective, series=inferred)
     if 0.8 < effective < 1.25 and stated < 0.5:
@@ -155,11 +148,10 @@ def _reconciled(weight: Weight, inferred: Series, target: float, latents: float)
             f"The KL was logged after its weight: the total is reconstruction + {effective:.3g} x KL, although the "
             f"weight is {stated:.3g}. KL values in nats are the logged KL divided by the weight."
         )
-        factor: float | Series = 1.0 / stated
         if weight.source == "logged" and weight.series is not None:
             factor = Series(weight.series.t, 1.0 / np.maximum(weight.series.value, 1e-2 * stated))
             return weight._replace(kl_factor=factor, notes=(note,))
-        return Weight(stated, None, "configured", weight.per_alpha, factor, (note,))
+        return Weight(stated, None, "configured", weight.per_alpha, 1.0 / stated, (note,))
     if ratio > 2.5:
         over = "over the latents" if latents > 0 and 0.8 < ratio / latents < 1.25 else "over latents (and batch)"
         note = (
@@ -189,17 +181,14 @@ def recon_notes(recon: float, kl: float) -> tuple[str, ...]:
     return ()
 
 
-def least_nats(explained: float) -> float:
-    """A lower bound of the nats needed for this explained variance: 0.4 times one Gaussian feature's rate."""
-    return 0.4 * -0.5 * math.log(max(1e-6, 1.0 - explained)) if explained > 0.5 else 0.0
-
-
 def units_from_information(kl: float, explained: float, weight: Weight, latents: float) -> Weight:
     """Adjusts the factor of a KL that is too small for the explained variance.
 
     Such a KL is a mean over latents, or was logged after its weight.
     """
-    if not (0 < kl < least_nats(explained)) or weight.notes:
+    # at least 0.4 times the rate of one Gaussian feature
+    least = 0.4 * -0.5 * math.log(max(1e-6, 1.0 - explained)) if explained > 0.5 else 0.0
+    if not (0 < kl < least) or weight.notes:
         return weight
     stated = weight.value
     if latents > 1 and 1.0 <= kl * latents <= 20 * latents:
