@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import groupby
 
 import torch
@@ -20,7 +21,6 @@ from .one_hot_groups import one_hot_groups
 CONSTANT, CATEGORICAL, BERNOULLI, GAUSSIAN = range(4)  # from special to general: corrections only move upwards
 NAMES = ("constant", "categorical", "bernoulli", "gaussian")
 NO_GROUP = -1
-MOST_STATES = 2048  # looked at to infer types: later ones can only make a type more general
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,22 @@ class FeatureTypes:
         """S."""
         return len(self.kind)
 
-    @property
+    @cached_property
+    def is_constant(self) -> Tensor:
+        """Bool [S]."""
+        return self.kind == CONSTANT
+
+    @cached_property
+    def is_bit(self) -> Tensor:
+        """Whether a feature is 0 or 1, alone or in a group, bool [S]."""
+        return (self.kind == BERNOULLI) | (self.kind == CATEGORICAL)
+
+    @cached_property
+    def grouped(self) -> Tensor:
+        """Indices of the features in one-hot groups, copies included, int64."""
+        return (self.group != NO_GROUP).nonzero().squeeze(1)
+
+    @cached_property
     def is_copy(self) -> Tensor:
         """Whether a feature always equals an earlier one, bool [S]."""
         return self.source != torch.arange(self.size)
@@ -131,7 +146,6 @@ def infer(states: Tensor, blocks: Sequence[Block] = (), kinds: Iterable[int] = r
         blocks: what the observation space says of the features, in order; empty where unknown.
         kinds: the kinds to tell apart; a feature of another kind is Gaussian.
     """
-    states = states[:: -(-len(states) // MOST_STATES)]
     low, high = states.amin(dim=0).cpu(), states.amax(dim=0).cpu()
     bits = ((states == 0) | (states == 1)).all(dim=0).cpu()
     declared_bits, declared_groups = _declared(blocks, states.shape[1])
@@ -149,33 +163,25 @@ def infer(states: Tensor, blocks: Sequence[Block] = (), kinds: Iterable[int] = r
     unwanted = torch.tensor([k not in kinds for k in range(4)])[kind]
     kind[unwanted], group[unwanted] = GAUSSIAN, NO_GROUP
     value = torch.where(kind == CONSTANT, low, 0.0)
-    return FeatureTypes(kind, group, value, _whole_groups(_sources(states, kind), group))
+    return FeatureTypes(kind, group, value, _whole_groups(_sources(states, kind, group), group))
 
 
-def without_false_copies(types: FeatureTypes, states: Tensor) -> FeatureTypes:
-    """The types where features that the states [M, S] tell apart from their source are their own."""
-    copies = types.is_copy.nonzero().squeeze(1)
-    if not len(copies):
-        return types
-    differ = (states[:, copies] != states[:, types.source[copies]]).any(dim=0).cpu()
-    if not bool(differ.any()):
-        return types
-    is_false = torch.zeros(types.size, dtype=torch.bool)
-    is_false[copies] = differ
-    own = torch.where(is_false, torch.arange(types.size), types.source)
-    return replace(types, source=_whole_groups(own, types.group))
+def _sources(states: Tensor, kind: Tensor, group: Tensor) -> Tensor:
+    """The first bit, or the first one-hot group, that equals each in every state; all others are their own.
 
-
-def _sources(states: Tensor, kind: Tensor) -> Tensor:
-    """The first feature that equals each discrete feature in every state; all others are their own."""
-    first: dict[bytes, int] = {}
+    Groups are compared as wholes: in few states many of their places are never 1, and equal one another. A bit that
+    has not varied equals nothing yet.
+    """
     columns = (states + 0.0).T.cpu().contiguous().numpy()  # + 0.0: -0.0 equals 0.0
-    return torch.tensor(
-        [
-            first.setdefault(column.tobytes(), i) if kind[i] in (BERNOULLI, CATEGORICAL) else i
-            for i, column in enumerate(columns)
-        ]
-    )
+    source = torch.arange(len(kind))
+    first: dict[bytes, Tensor] = {}
+    bits = [i.reshape(1) for i in (kind == BERNOULLI).nonzero()]
+    groups = [(group == g).nonzero().squeeze(1) for g in group.unique() if g != NO_GROUP]
+    for members in bits + groups:
+        values = columns[members.numpy()]
+        if values.min() != values.max():
+            source[members] = first.setdefault(values.tobytes(), members)
+    return source
 
 
 def _whole_groups(source: Tensor, group: Tensor) -> Tensor:
@@ -190,18 +196,18 @@ def _whole_groups(source: Tensor, group: Tensor) -> Tensor:
 
 
 def contradicted(types: FeatureTypes, states: Tensor) -> Tensor:
-    """The features whose kind the states [M, S] rule out: bool [S]."""
-    wrong = torch.zeros(types.size, dtype=torch.bool)
-    constant = (types.kind == CONSTANT).nonzero().squeeze(1)
-    wrong[constant] = (states[:, constant] != types.value[constant].to(states.device)).any(dim=0).cpu()
-    bits = ((types.kind == BERNOULLI) | (types.kind == CATEGORICAL)).nonzero().squeeze(1)
-    values = states[:, bits]
-    wrong[bits] = (values.square() != values).any(dim=0).cpu()
-    grouped = (types.group != NO_GROUP).nonzero().squeeze(1)
+    """Where the states [M, S] rule out a feature's kind, or differ from the feature that it equals: bool [M, S]."""
+    rows = states.cpu()
+    wrong = types.is_constant & (rows != types.value)
+    wrong |= types.is_bit & (rows.square() != rows)
+    if bool(types.is_copy.any()):
+        wrong |= rows != rows[:, types.source]
+    grouped = types.grouped
     if len(grouped):
-        sums = torch.zeros(len(states), int(types.group.max()) + 1, device=states.device)
-        sums.index_add_(1, types.group[grouped].to(states.device), states[:, grouped].float())
-        wrong[grouped] |= (sums != 1).any(dim=0).cpu()[types.group[grouped]]
+        index = types.group[grouped]
+        sums = torch.zeros(len(rows), int(index.max()) + 1).index_add_(1, index, rows[:, grouped])
+        bad = (sums != 1)[:, index]
+        wrong[:, grouped] |= bad
     return wrong
 
 
@@ -211,7 +217,7 @@ def corrected(types: FeatureTypes, states: Tensor, wrong: Tensor, blocks: Sequen
     Args:
         types: the present ones.
         states: a sample of the states seen, those that contradict included [M, S].
-        wrong: from ``contradicted``.
+        wrong: features that ``contradicted`` names in any state.
         blocks: as in ``infer``.
     """
     wrong = wrong.cpu()
@@ -228,6 +234,37 @@ def corrected(types: FeatureTypes, states: Tensor, wrong: Tensor, blocks: Sequen
     return replace(
         types, kind=kind, group=group, source=source, value=torch.where(kind == CONSTANT, types.value, 0.0)
     )
+
+
+def regrouped(types: FeatureTypes, states: Tensor, blocks: Sequence[Block], kinds: Iterable[int]) -> FeatureTypes:
+    """Types found afresh in a larger sample of the states seen [M, S].
+
+    Few states suggest groups that later ones dissolve; in more states the right groups are found. What states
+    outside the sample have shown is kept: a Gaussian feature stays Gaussian, a bit that has varied is no constant.
+
+    Args:
+        types: the present ones.
+        states: the sample, which should hold the states that contradicted earlier types.
+        blocks, kinds: as in ``infer``.
+    """
+    fresh = infer(states, blocks, kinds)
+    is_broken = torch.zeros(types.size, dtype=torch.bool)
+    for g in fresh.group[fresh.group != NO_GROUP].unique():
+        members = fresh.group == g
+        is_broken |= members & (types.kind[members] == GAUSSIAN).any()
+    least = torch.where(types.kind == CATEGORICAL, BERNOULLI, types.kind)  # what each has been seen to be at least
+    is_grouped = (fresh.group != NO_GROUP) & ~is_broken
+    kind = torch.where(is_grouped, CATEGORICAL, torch.maximum(torch.where(is_broken, BERNOULLI, fresh.kind), least))
+    group = torch.where(is_grouped, fresh.group, NO_GROUP)
+    source = torch.where(kind[fresh.source] == kind, fresh.source, torch.arange(types.size))
+    value = torch.where(kind == CONSTANT, fresh.value, 0.0)
+    return FeatureTypes(kind, group, value, _whole_groups(source, group))
+
+
+def is_same(a: FeatureTypes, b: FeatureTypes) -> bool:
+    """Whether kinds, groups and copies are the same, however groups are numbered."""
+    groups = [sorted(tuple(g.tolist()) for g in types.groups()) for types in (a, b)]
+    return bool((a.kind == b.kind).all() and (a.source == b.source).all() and groups[0] == groups[1])
 
 
 def changes(old: FeatureTypes, new: FeatureTypes, most: int = 4) -> str:

@@ -18,7 +18,7 @@ from .normalisers import RunningMeanStd
 log = logging.getLogger(__name__)
 
 CLIP = 10.0  # standard deviations: a feature that is nearly always constant must not rule the loss
-EVIDENCE = 2048  # states kept to find the types of features whose types were contradicted
+EVIDENCE = 2048  # states kept to find types; those that contradicted a type are kept beside them
 KINDS = {
     "auto": range(4),
     "gaussian": (CONSTANT, GAUSSIAN),
@@ -85,7 +85,8 @@ class StateFeatures:
         self.types, self._likelihood = types, Likelihood(types, self.normaliser)
 
     def _find(self, states: Tensor) -> None:
-        found = feature_types.infer(states, self.blocks, KINDS[self.wanted])
+        few = states[:: -(-len(states) // EVIDENCE)]
+        found = feature_types.infer(few, self.blocks, KINDS[self.wanted])
         others = found.where(GAUSSIAN)
         if self.wanted in ("bernoulli", "categorical") and len(others):
             raise ConfigError(
@@ -98,23 +99,31 @@ class StateFeatures:
 
     def _check(self, states: Tensor) -> None:
         assert self.types is not None
-        fixed = feature_types.without_false_copies(self.types, states)
         wrong = feature_types.contradicted(self.types, states)
-        self._remember(states)
-        if bool(wrong.any()):
-            seen = torch.cat([self.evidence, states.cpu()])
-            fixed = feature_types.corrected(fixed, seen, wrong, self.blocks)
-        if fixed is not self.types:
+        is_wrong = wrong.any(dim=0)
+        is_full = self._remember(states)
+        if bool(is_wrong.any()):
+            first = wrong.int().argmax(dim=0)[is_wrong].unique()  # a state for each feature: it is not forgotten
+            self.evidence = torch.cat([self.evidence, states[first.to(states.device)].cpu()])
+        elif not is_full:
+            return
+        if self.wanted == "mixed":
+            fixed = feature_types.corrected(self.types, self.evidence, is_wrong, self.blocks)
+        else:
+            fixed = feature_types.regrouped(self.types, self.evidence, self.blocks, KINDS[self.wanted])
+        if not feature_types.is_same(self.types, fixed):
             changes = feature_types.changes(self.types, fixed)
             log.warning("later states contradict the types of VAE features; corrected: %s", changes)
             self._take(fixed)
 
-    def _remember(self, states: Tensor) -> None:
-        """Keeps a spread of the states seen while there is room."""
+    def _remember(self, states: Tensor) -> bool:
+        """Keeps a spread of the states seen while there is room; returns whether the room ends with them."""
         room = EVIDENCE - len(self.evidence)
-        if room > 0:
-            few = states[:: max(1, len(states) // 256)][:room].cpu()
-            self.evidence = torch.cat([self.evidence, few])
+        if room <= 0:
+            return False
+        few = states[:: max(1, len(states) // 256)][:room].cpu()
+        self.evidence = torch.cat([self.evidence, few])
+        return len(self.evidence) == EVIDENCE
 
     def to(self, device: str) -> None:
         """Moves the statistics."""

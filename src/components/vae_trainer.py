@@ -9,7 +9,7 @@ import copy
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pickle import UnpicklingError
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from torch import Tensor
 from ..config.schema import key, read
 from ..modules.grid_nets import Grid, grid_of
 from ..modules.losses import EXP_CLAMP, kl_exp_clamped, kl_standard_normal, squared_error
-from ..modules.vae import StateVAE
+from ..modules.vae import StateVAE, code_size
 from ..types import Block, ConfigError, PathLike, TrainingError
 from .feature_types import CONSTANT
 from .kl_weight import BETA_PER_ALPHA
@@ -43,8 +43,11 @@ States = Tensor | NDArray[np.floating[Any]]
 class VAEShapeKeys:
     """Keys of the state VAE's networks, some of which OMG's inference shares: the state VAE is its prior."""
 
-    vae_latent_dim: int = key(16, low=1, help="Z, the number of latents")
+    vae_latent_dim: int = key(16, low=0, help="Z, the number of latents; 0: half the number of features, 16 to 64")
     vae_hidden_dim: int = key(128, low=1, help="width of the state VAE's layers")
+    vae_linear_path: bool = key(
+        False, help="add a linear map to the encoder and to the decoder; rare combinations pass through it"
+    )
     vae_encoder: Literal["auto", "mlp", "cnn"] = key("auto", help="auto: cnn where the state is an image")
     vae_log_var_bound: Literal["tanh", "softplus", "clamp", "exp_clamp", "none"] = key(
         "tanh", help="what keeps log_var in bounds; exp_clamp is for comparison only, and of the state VAE alone"
@@ -92,7 +95,16 @@ class VAETrainer(VAEOptimiser):
         c = config or VAEConfig()
         self.blocks = blocks_of(features)
         self.state_dim = features if isinstance(features, int) else sum(block.size for block in self.blocks)
-        self.config: VAEConfig = c
+        self.has_free_size = c.vae_latent_dim == 0
+        self._take_network(code_size(c.vae_latent_dim, self.state_dim), c.vae_linear_path, c)
+        self.window = StateWindow(c.vae_window, self.state_dim)
+        self._check_keys()
+        self._take_formula(c.vae_formula)
+
+    def _take_network(self, latent_dim: int, linear_path: bool, config: VAEConfig) -> None:
+        """Makes the network and its optimiser; the configuration then says which."""
+        self.config: VAEConfig = replace(config, vae_latent_dim=latent_dim, vae_linear_path=linear_path)
+        c = self.config
         self.vae = StateVAE(
             self.state_dim,
             c.vae_latent_dim,
@@ -101,11 +113,9 @@ class VAETrainer(VAEOptimiser):
             c.vae_log_var_limit,
             c.vae_log_var_init,
             self._grid(),
+            c.vae_linear_path,
         )
         super().__init__(self.vae, c)
-        self.window = StateWindow(c.vae_window, self.state_dim)
-        self._check_keys()
-        self._take_formula(c.vae_formula)
 
     def _take_formula(self, formula: str) -> None:
         """Sets the loss, what one unit of ``omg_vae_alpha`` weighs in it, and how states are seen."""
@@ -314,6 +324,7 @@ class VAETrainer(VAEOptimiser):
 
     def load_model(self, state: Mapping[str, Any]) -> None:
         """Takes up the part of ``state_dict`` that encodes and decodes: nothing of the optimiser or the schedule."""
+        self._follow_file(state["vae"])
         self.vae.load_state_dict(state["vae"])
         self.vae.bound, self.vae.limit = state.get("log_var", (self.vae.bound, self.vae.limit))
         formula = state.get("formula", "mean")
@@ -322,6 +333,17 @@ class VAETrainer(VAEOptimiser):
             self._take_formula(formula)
         self.features.to(str(self.parameters[0].device))
         self.features.load_state_dict(state)
+
+    def _follow_file(self, weights: Mapping[str, Tensor]) -> None:
+        """A checkpoint keeps its linear path or its lack of one, and its latents where no number was asked for."""
+        c, first = self.config, self.parameters[0]
+        has_line = "encoder_line.weight" in weights
+        latent_dim = latents_in(weights) if self.has_free_size else c.vae_latent_dim
+        if (latent_dim, has_line) != (c.vae_latent_dim, self.vae.encoder_line is not None):
+            unit = self.beta_per_alpha
+            self._take_network(latent_dim, has_line, c)
+            self.beta_per_alpha = unit
+            self.vae.to(first.device).requires_grad_(first.requires_grad)
 
     def save(self, path: PathLike) -> None:
         """Writes the VAE with its configuration to one file: see ``load``."""
@@ -347,6 +369,11 @@ class VAETrainer(VAEOptimiser):
         except (OSError, RuntimeError, KeyError, TypeError, ValueError, UnpicklingError) as error:
             raise ConfigError(f"{path}: is damaged, or no file that VAETrainer.save wrote") from error
         return trainer
+
+
+def latents_in(weights: Mapping[str, Tensor]) -> int:
+    """Z of a saved network: the inputs of the decoder's first layer."""
+    return next(w.shape[1] for name, w in weights.items() if name.startswith("decoder.") and w.dim() == 2)
 
 
 def blocks_of(features: int | Sequence[Block] | Any) -> tuple[Block, ...]:

@@ -11,6 +11,13 @@ from .grid_nets import Grid, GridDecoder, GridEncoder
 from .linear import Linear
 from .losses import clamp_bound, sample_gaussian, softplus_bound, tanh_bound
 
+FEWEST, MOST = 16, 64  # latents where their number follows from the state's size
+
+
+def code_size(wanted: int, state_dim: int) -> int:
+    """Z: ``wanted``; where that is 0, one latent for every two features, but 16 to 64."""
+    return wanted or min(max(state_dim // 2, FEWEST), MOST)
+
 
 class VAEOutput(NamedTuple):
     """What one pass gives.
@@ -33,6 +40,13 @@ def mlp(sizes: list[int]) -> nn.Sequential:
     for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
         layers += [Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
+
+
+def _set_to_zero(network: nn.Module) -> None:
+    """Sets the last linear layer to 0."""
+    last = [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
 
 
 def bounded(raw: Tensor, bound: str, limit: float) -> Tensor:
@@ -58,10 +72,15 @@ class StateVAE(nn.Module):
         limit: bound of |log_var|.
         log_var_init: the log_var that the posterior starts around, before its bound.
         grid: where planes lie in the state, for convolutional networks; None: multi-layer perceptrons.
+        linear_path: adds a linear map to each perceptron, from its inputs to its outputs. The perceptrons' last
+            layers start at 0, so the VAE starts as a linear one. Rare bits, and values that occur together for the
+            first time, pass through the linear maps; perceptrons alone learn combinations by heart.
     """
 
     encoder: nn.Module
     decoder: nn.Module
+    encoder_line: nn.Module | None
+    decoder_line: nn.Module | None
 
     def __init__(
         self,
@@ -72,6 +91,7 @@ class StateVAE(nn.Module):
         limit: float,
         log_var_init: float = 0.0,
         grid: Grid | None = None,
+        linear_path: bool = False,
     ) -> None:
         super().__init__()
         self.latent_dim, self.bound, self.limit = latent_dim, bound, limit
@@ -82,17 +102,27 @@ class StateVAE(nn.Module):
             self.encoder = GridEncoder(grid, hidden_dim, 2 * latent_dim)
             self.decoder = GridDecoder(grid, latent_dim, hidden_dim)
         head = [layer for layer in self.encoder.modules() if isinstance(layer, nn.Linear)][-1]
+        has_lines = linear_path and grid is None
+        self.encoder_line = Linear(state_dim, 2 * latent_dim) if has_lines else None
+        self.decoder_line = Linear(latent_dim, state_dim) if has_lines else None
+        if has_lines:
+            for network in (self.encoder, self.decoder):
+                _set_to_zero(network)
         with torch.no_grad():
             head.bias[latent_dim:] += log_var_init
 
     def encode(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """States [..., S] to the posterior's ``mu`` and bounded ``log_var``, both [..., Z]."""
-        mu, raw = self.encoder(states).chunk(2, dim=-1)
+        out = self.encoder(states)
+        if self.encoder_line is not None:
+            out = out + self.encoder_line(states)
+        mu, raw = out.chunk(2, dim=-1)
         return mu, bounded(raw, self.bound, self.limit)
 
     def decode(self, z: Tensor) -> Tensor:
         """Codes [..., Z] to the decoder's outputs [..., S]: see ``components.likelihood``."""
-        return self.decoder(z)
+        out = self.decoder(z)
+        return out if self.decoder_line is None else out + self.decoder_line(z)
 
     def forward(self, states: Tensor) -> VAEOutput:
         """Encodes, samples and decodes states [..., S]."""

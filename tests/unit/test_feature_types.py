@@ -13,8 +13,9 @@ from omarl.components.feature_types import (
     corrected,
     infer,
     parse,
-    without_false_copies,
+    regrouped,
 )
+from omarl.components.state_features import StateFeatures
 from omarl.types import Block, ConfigError
 from omarl.utils.space_blocks import blocks_of_space, padded
 
@@ -70,7 +71,7 @@ def test_a_door_that_opens_is_no_constant_any_more():
     types = infer(states)
     later = states.clone()
     later[3, 2] = 1.0
-    wrong = contradicted(types, later)
+    wrong = contradicted(types, later).any(dim=0)
     assert wrong.tolist() == [False, False, True]
     assert corrected(types, torch.cat([states, later]), wrong).kind.tolist() == [GAUSSIAN, GAUSSIAN, BERNOULLI]
 
@@ -80,7 +81,7 @@ def test_two_ones_make_bits_of_one_group_alone():
     types = infer(states)
     later = states.clone()
     later[0, :6] = 1.0
-    wrong = contradicted(types, later)
+    wrong = contradicted(types, later).any(dim=0)
     fixed = corrected(types, torch.cat([states, later]), wrong)
     assert fixed.kind.tolist() == [BERNOULLI] * 6 + [CATEGORICAL] * 6
 
@@ -90,7 +91,7 @@ def test_a_bit_with_another_value_is_gaussian():
     types = infer(states)
     later = states.clone()
     later[0, 1] = 0.5
-    fixed = corrected(types, torch.cat([states, later]), contradicted(types, later))
+    fixed = corrected(types, torch.cat([states, later]), contradicted(types, later).any(dim=0))
     assert fixed.kind.tolist() == [BERNOULLI, GAUSSIAN]
 
 
@@ -102,9 +103,44 @@ def test_what_two_agents_see_alike_counts_once():
     assert sizes(types) == [5, 5]
     later = states.clone()
     later[0, 10:15] = torch.roll(later[0, 10:15], 1)
-    freed = without_false_copies(types, later)
+    wrong = contradicted(types, later)
+    assert wrong.nonzero()[:, 0].unique().tolist() == [0] and set(wrong.nonzero()[:, 1].tolist()) <= set(
+        range(10, 15)
+    )
+    freed = regrouped(types, torch.cat([states, later]), (), range(4))
     assert freed.source.tolist() == [*range(15), *range(5, 10)]
     assert sizes(freed) == [5, 5, 5]
+
+
+def test_copies_are_found_although_most_places_were_never_seen():
+    """Places that were never 1 equal one another, in whatever group they are."""
+    own = one_hot(3, 16, rows=8).flatten(1)
+    types = infer(torch.cat([own, own], dim=1), [Block(96, "number", (6, 4, 4))])
+    assert types.source.tolist() == [*range(48), *range(48)]
+
+
+def test_groups_that_few_states_suggest_are_corrected_as_more_are_seen():
+    """One-hot or nothing: while the third group has always had a 1, it looks like a group."""
+    groups, rows = one_hot(3, 4, rows=400, seed=1), torch.arange(400)
+    groups[:, 1] = torch.where((rows < 100)[:, None], torch.eye(4)[0], groups[:, 1])  # only place 0 is seen at first
+    features = StateFeatures(12, (), "auto", "", is_typed=True, is_standardised=True)
+    for batch in groups.flatten(1).split(50):
+        features.observe(batch)
+    assert sizes(features.types) == [4, 4, 4]
+    assert features.types.groups()[1].tolist() == [4, 5, 6, 7]
+
+
+def test_what_has_contradicted_a_type_once_is_never_forgotten():
+    """Two features look alike again and again in what is kept of many states."""
+    bit = (torch.arange(4000) % 2).float()
+    states = torch.stack([bit, bit], dim=1)
+    states[2500, 1] = 1 - states[2500, 1]
+    features = StateFeatures(2, (), "auto", "", is_typed=True, is_standardised=True)
+    for batch in states.split(500):
+        features.observe(batch)
+    assert features.types.source.tolist() == [0, 1]
+    types = regrouped(features.types, features.evidence, (), range(4))
+    assert types.source.tolist() == [0, 1]
 
 
 def test_gaussian_copies_count_each():

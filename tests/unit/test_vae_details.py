@@ -10,7 +10,8 @@ from omarl.modules.losses import calibrated_nll, kl_exp_clamped
 
 def trainer_of(**keys):
     torch.manual_seed(0)
-    return VAETrainer(4, VAEConfig(vae_hidden_dim=8, vae_latent_dim=3, **{"vae_alpha_schedule": "constant", **keys}))
+    usual = {"vae_alpha_schedule": "constant", "vae_linear_path": False, "vae_hidden_dim": 8, "vae_latent_dim": 3}
+    return VAETrainer(4, VAEConfig(**{**usual, **keys}))
 
 
 def with_log_var(trainer, *values):

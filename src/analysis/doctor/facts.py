@@ -120,8 +120,8 @@ class Facts:
 
     @property
     def latent_dim(self) -> float:
-        """Z, the number of latents."""
-        return self.number("vae_latent_dim")
+        """Z, the number of latents; NaN if it is unknown, or was chosen by the size of the state (0)."""
+        return self.number("vae_latent_dim") or math.nan
 
     @property
     def is_explained_known(self) -> bool:

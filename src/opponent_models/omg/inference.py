@@ -20,7 +20,7 @@ from ...components.vae_trainer import VAEShapeKeys
 from ...config.schema import key
 from ...modules.linear import Linear
 from ...modules.losses import calibrated_nll, kl_gaussians, sample_gaussian, squared_error
-from ...modules.vae import bounded, mlp
+from ...modules.vae import bounded, code_size, mlp
 from ..model import EncoderKeys
 from ..places import PlaceInference
 from .prior import SubgoalPrior
@@ -45,7 +45,7 @@ class SubgoalInference(PlaceInference):
 
     def __init__(self, scheme: Any, args: Any) -> None:
         super().__init__(scheme, args)
-        self.condition_dim = self.config.vae_latent_dim
+        self.condition_dim = code_size(self.config.vae_latent_dim, self.info.state_shape)
         self.fc = Linear(self.width, self.width)
         self.posterior = Linear(self.width, 2 * self.condition_dim)
         self.decoder = mlp([self.condition_dim + self.width, self.width, self.info.state_shape])

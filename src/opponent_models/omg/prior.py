@@ -28,6 +28,7 @@ class SubgoalPrior(VAETrainer):
 
     def __init__(self, file: Path | None, state_dim: int, args: Any) -> None:
         super().__init__(getattr(args.env_info, "state_blocks", ()) or state_dim, read(VAEConfig, args))
+        self.has_free_size = False  # inference has as many latents
         self.vae.requires_grad_(False)
         if file is None:
             return
