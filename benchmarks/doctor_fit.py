@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from doctor.fit_runs import Run, runs
@@ -43,7 +44,7 @@ def main() -> None:
     parser.add_argument("--real", action="store_true", help="short trainings too (needs torch, a minute)")
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    made = [run for seed in args.seeds for run in runs(seed)]
+    made: list[Any] = [run for seed in args.seeds for run in runs(seed)]
     if args.real:
         from doctor.real_runs import real_runs
 

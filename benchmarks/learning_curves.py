@@ -194,7 +194,7 @@ def main() -> None:
         return
     wanted = [(n, a, s) for n in args.tasks for s in range(1, args.seeds + 1) for a in args.algs]
     with ThreadPoolExecutor(args.jobs) as pool:
-        for line in pool.map(lambda one: run(args.what, *one, results, args.epymarl), wanted):
+        for line in pool.map(lambda one: run(args.what, one[0], one[1], one[2], results, args.epymarl), wanted):
             print(line, flush=True)
 
 

@@ -20,7 +20,7 @@ import logging
 from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -67,7 +67,9 @@ def play(mac: Any, values: dict[str, Any], split: str, seed: int, copies: int) -
     everyone = make_vec_env(values["env"], values["env_args"], copies, seed, 0)
     learners = words(values["omg_learners"])
     env = PoolEnv(everyone, read_pool(values["pool"]), split, learners, [*information, *TRUTH], seed, False)
-    sees, seats = env.info.information_slice("goal").start, len(env.seats)
+    info = env.info
+    assert isinstance(info, PoolInfo)
+    sees, seats = info.information_slice("goal").start, len(env.seats)
     scripted = torch.tensor([member.kind == "scripted" for member in env.members])
     found = defaultdict(list)
     observation, carry = env.reset(), mac.initial_carry(copies)
@@ -77,7 +79,7 @@ def play(mac: Any, values: dict[str, Any], split: str, seed: int, copies: int) -
         seen = observation._replace(obs=np.ascontiguousarray(observation.obs[..., :sees]))
         actions, carry = mac.act(seen, last, carry, 10**9, True)
         memory, models = mac.split_carry(carry)
-        of_last = [everything[:, env.info.information_slice(what)].unflatten(1, (seats, -1))[:, -1] for what in TRUTH]
+        of_last = [everything[:, info.information_slice(what)].unflatten(1, (seats, -1))[:, -1] for what in TRUTH]
         aim, believed = of_last  # of the last player, which is the prey if there is one
         goal = goal_index(aim, believed.shape[1])
         keep = scripted[torch.as_tensor(env.lineup.playing)] & (goal >= 0)
@@ -92,7 +94,7 @@ def play(mac: Any, values: dict[str, Any], split: str, seed: int, copies: int) -
         begins = torch.as_tensor(step.terminated | step.truncated)
         carry[begins] = mac.initial_carry(1)
     env.close()
-    return {name: torch.stack(parts, dim=1) for name, parts in found.items()}, env.info
+    return {name: torch.stack(parts, dim=1) for name, parts in found.items()}, info
 
 
 def decisions(games: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -147,6 +149,7 @@ def targets(games: dict[str, Tensor], info: PoolInfo) -> dict[str, Target]:
 
     last = games["seen"][..., info.information_slice("actions")].unflatten(-1, (-1, info.n_actions)).argmax(dim=-1)
     state = (games["state"] - games["state"].mean(dim=(0, 1))) / (games["state"].std(dim=(0, 1)) + 1e-3)
+    assert info.full is not None
     places, _ = place_indices(info.full, info.opponents)
     return {
         "the goal": Target(games["goal"].clamp(min=0)[..., None], games["keep"], games["filter"].shape[-1]),
@@ -195,7 +198,7 @@ def values_and_mac(run: Path) -> tuple[dict[str, Any], Any]:
     parts = build(values, Logger(logging.getLogger("probe")))
     parts.learner.load_models(find_checkpoint(str(run)))
     parts.close()
-    return values, parts.learner.mac
+    return values, cast(Any, parts.learner).mac
 
 
 def probed(run: Path) -> tuple[str, dict[str, tuple[float, float]]]:
@@ -255,9 +258,9 @@ def main() -> None:
              "(`python benchmarks/probe.py`).", "",
              "| runs of | information | runs | training scripts | test scripts |",
              "| --- | --- | --- | --- | --- |"]  # fmt: skip
-    for (label, what), hits in found.items():
-        train, test = np.mean(hits, axis=0)
-        lines.append(f"| {label} | {what} | {len(hits)} | {train:.3f} | {test:.3f} |")
+    for (label, what), all_hits in found.items():
+        train, test = np.mean(all_hits, axis=0)
+        lines.append(f"| {label} | {what} | {len(all_hits)} | {train:.3f} | {test:.3f} |")
     args.out.write_text("\n".join([*lines, ""]), encoding="utf-8")
 
 

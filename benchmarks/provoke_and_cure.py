@@ -101,7 +101,8 @@ def train(settings: Mapping[str, Any], family: str, regime: str, seed: int, upda
         return {name: Series(*kept[name]) for name in kept.files}
     series = trained(settings, family, regime, seed, updates)
     file.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(file, **{name: np.stack([s.t, s.value]) for name, s in series.items()})
+    arrays: dict[str, Any] = {name: np.stack([s.t, s.value]) for name, s in series.items()}
+    np.savez_compressed(file, **arrays)
     return series
 
 
@@ -152,6 +153,8 @@ def stream_cached(family: str, seed: int) -> list[NDArray[np.float32]]:
 
 class Recorder:
     """A logger that keeps what it is given."""
+
+    console_logger: Any = None
 
     def __init__(self) -> None:
         self.kept: dict[str, list[tuple[float, float]]] = {}
@@ -265,7 +268,7 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     begun = time.monotonic()
     pictures = "" if args.only else str(ROOT / "docs" / "symptoms")
-    jobs = []
+    jobs: list[tuple[Any, ...]] = []
     for i, (family, regime) in enumerate(zip(args.families, ("replay", "refresh"), strict=True)):
         for case in (*(Case(c.settings, c.symptoms, regime) for c in SINGLE), REFRESHED, *PAIRS):
             jobs.append((case, family, args.seed + i, args.updates, pictures))

@@ -123,7 +123,9 @@ def renamed(algorithm: str, values: dict[tuple[str, int, int], float]) -> dict[t
     """The same numbers under the names that they have after the change."""
     result = {}
     for (name, step, occurrence), value in values.items():
-        stem, share, spread = COMPANION.fullmatch(name).groups(default="")
+        match = COMPANION.fullmatch(name)
+        assert match is not None  # its first group matches any name
+        stem, share, spread = match.groups(default="")
         new = RENAMED.get((algorithm, stem), stem)
         if new is not None:
             result[new + share + spread, step, occurrence] = value

@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def spread_of(values: list[float], digits: int = 0) -> str:
 
 def raw_rate(env: tuple[str, str], backend: str, n_envs: int, workers: int = 0, seconds: float = 1.0) -> float:
     """Joint steps per second of random play, including observations and masks."""
-    with make_vec_env(env[0], {"key": env[1], "backend": backend}, n_envs, workers, 1) as copies:
+    with closing(make_vec_env(env[0], {"key": env[1], "backend": backend}, n_envs, workers, 1)) as copies:
         rng = np.random.default_rng(0)
         shape = (n_envs, copies.info.n_agents)
         actions = [rng.integers(0, np.array(copies.info.action_sizes), shape) for _ in range(64)]
@@ -161,7 +162,8 @@ def epymarl_rate(copy: Path, words: list[str], from_step: int = 5000) -> float:
     """EPyMARL's steps per second, from the times at which its console prints the step."""
     command = [sys.executable, "-u", "src/main.py", *words]
     process = subprocess.Popen(command, cwd=copy, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    points, tail = [], []
+    points: list[tuple[float, float]] = []
+    tail: list[str] = []
     assert process.stdout is not None
     for line in process.stdout:
         tail = [*tail[-20:], line]
@@ -217,7 +219,9 @@ RETURN = ["--config=pqn_vdn", "--env-config=simple_spread", "with", "log_interva
 def time_to_return(seed: int, thresholds: tuple[float, ...]) -> tuple[dict[float, float], list[float]]:
     """Seconds from the command to the first test at or above each threshold, and all test returns."""
     with tempfile.TemporaryDirectory() as folder:
-        begun, hit, tests = time.perf_counter(), {}, []
+        begun = time.perf_counter()
+        hit: dict[float, float] = {}
+        tests: list[float] = []
         command = [sys.executable, "-u", "main.py", *RETURN, f"seed={seed}", f"local_results_path={folder}"]
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert process.stdout is not None
@@ -237,7 +241,8 @@ def time_to_return(seed: int, thresholds: tuple[float, ...]) -> tuple[dict[float
 
 def returns(repeats: int) -> list[str]:
     """The page on the time from the command to a trained team on simple_spread."""
-    rows, times = [], {-65.0: [], -60.0: []}
+    rows: list[list[str]] = []
+    times: dict[float, list[float]] = {-65.0: [], -60.0: []}
     for seed in range(1, repeats + 1):
         hit, tests = time_to_return(seed, tuple(times))
         for threshold, values in times.items():

@@ -64,7 +64,8 @@ class TagWithPrey(ParallelEnv):
         prey = flee(places[PREY], predators) if self._steps % 2 else REST
         outcome = self._env.step({**actions, PREY: prey})
         self.agents = [name for name in self._env.agents if name != PREY]
-        return tuple(self._team(part) for part in outcome)
+        observations, rewards, terminations, truncations, infos = map(self._team, outcome)
+        return observations, rewards, terminations, truncations, infos
 
     def close(self) -> None:
         """Closes the environment."""

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 from types import FrameType
 
@@ -44,7 +44,7 @@ PARTS = {
 
 def sampled(argv: list[str], out: Path) -> None:
     """Runs ``main.py`` in this process and writes the seconds of each part."""
-    spent: Counter[str] = Counter()
+    spent: defaultdict[str, float] = defaultdict(float)
     last = time.perf_counter()
 
     def note(_: int, frame: FrameType | None) -> None:

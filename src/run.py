@@ -20,7 +20,7 @@ from .opponents.pool import Pool, read_pool
 from .opponents.pool_env import PoolEnv
 from .registry import resolve
 from .runners.episode_runner import EpisodeRunner
-from .types import ConfigError, EnvInfo, VecEnv
+from .types import ConfigError, EnvInfo, Learner, VecEnv
 from .utils.checkpoints import find_checkpoint
 from .utils.isolation import process_state_kept
 from .utils.metrics import Logger
@@ -86,7 +86,7 @@ class Parts:
     test_env: VecEnv
     scheme: Scheme
     groups: dict[str, int]
-    learner: Any
+    learner: Learner
     runner: Any
     tester: Any
     logger: Logger

@@ -225,11 +225,11 @@ class VecEnv(Protocol):
 
 @runtime_checkable
 class Batch(Protocol):
-    """What a learner reads of an episode batch: no more than every PyMARL host provides.
+    """The part of an episode batch that learners read, which every PyMARL host provides.
 
     ``batch["obs"]`` [B, T+1, N, O], ``state`` [B, T+1, S], ``actions`` [B, T+1, N, 1],
     ``avail_actions`` [B, T+1, N, U], ``reward`` [B, T+1, 1 or N], ``terminated`` [B, T+1, 1],
-    ``filled`` [B, T+1, 1]. Ours adds ``truncated`` [B, T+1, 1] and ``agent_mask`` [B, T+1, N].
+    ``filled`` [B, T+1, 1]. omarl adds ``truncated`` [B, T+1, 1] and ``agent_mask`` [B, T+1, N].
     """
 
     batch_size: int
@@ -240,7 +240,7 @@ class Batch(Protocol):
 
 
 class MetricLogger(Protocol):
-    """PyMARL's logger, as far as learners use it."""
+    """The part of PyMARL's logger that learners use."""
 
     console_logger: Any
 
@@ -249,31 +249,55 @@ class MetricLogger(Protocol):
 
 
 class Controller(Protocol):
-    """PyMARL's "mac": which network acts for which agent. See ``controllers/basic_controller.py``."""
+    """PyMARL's "mac", in any host: which network acts for which agent. Learners from whole episodes need no more."""
 
     def init_hidden(self, batch_size: int) -> None: ...
     def forward(self, ep_batch: Any, t: int, test_mode: bool = False) -> Tensor: ...
-    def select_actions(
-        self, ep_batch: Any, t_ep: int, t_env: int, bs: Any = ..., test_mode: bool = False
-    ) -> Tensor: ...
     def parameters(self) -> Iterable[Tensor]: ...
     def load_state(self, other_mac: Any) -> None: ...
     def cuda(self) -> Any: ...
-    def save_models(self, path: str) -> None: ...
-    def load_models(self, path: str) -> None: ...
+    def save_models(self, path: PathLike) -> None: ...
+    def load_models(self, path: PathLike) -> None: ...
+
+
+class Actor(Protocol):
+    """What runners need of a controller: it acts in E copies, each at its own step of its own episode."""
+
+    def initial_carry(self, n: int) -> Tensor:
+        """The recurrent state at an episode's start, [n, N, H]."""
+
+    def act(
+        self, observation: Observation, last_actions: Tensor, carry: Tensor, t_env: int, test_mode: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Actions [E, N] and the next carry, from one-hot last actions [E, N, U] and the carry [E, N, H]."""
+
+
+class RolloutController(Actor, Controller, Protocol):
+    """What learners from rollouts need of a controller. See ``controllers/basic_controller.py``."""
+
+    def unroll(self, batch: Any) -> Tensor:
+        """Outputs [E, T+1, N, U] along a rollout."""
+
+    def evaluate(self, obs: Tensor, last_actions: Tensor, carry: Tensor, condition: Tensor | None) -> Tensor:
+        """Outputs [K, N, U] for single observations [K, N, O], under conditions [K, N, D] if any."""
 
 
 class Learner(Protocol):
-    """PyMARL's learner: built as ``Learner(mac, scheme, logger, args)``; ``args`` a namespace or a mapping."""
+    """PyMARL's learner: constructed as ``Learner(mac, scheme, logger, args)``; ``args`` a namespace or a mapping.
+
+    Optional: ``state_dict()`` and ``load_state_dict(state)``, with everything that a resumed run needs;
+    ``evaluate(batches)``, numbers for the logs of tests; ``on_policy = True`` to be trained on rollouts.
+    """
 
     def train(self, batch: Any, t_env: int, episode_num: int) -> None: ...
     def cuda(self) -> Any: ...
-    def save_models(self, path: str) -> None: ...
-    def load_models(self, path: str) -> None: ...
+    def save_models(self, path: PathLike) -> None: ...
+    def load_models(self, path: PathLike) -> None: ...
 
 
-class ResumableLearner(Learner, Protocol):
-    """Ours adds everything that a resumed run needs: targets, optimisers, normalisers, counters."""
+@runtime_checkable
+class Resumable(Protocol):
+    """A learner whose state can be saved and restored."""
 
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
@@ -283,6 +307,6 @@ PathLike = str | os.PathLike[str]
 
 
 def feature_size(scheme: Any, name: str) -> int:
-    """How many numbers one agent's, or one step's, ``name`` has; PyMARL's schemes tell it as a number or a tuple."""
+    """Size of one agent's, or one step's, ``name``, which PyMARL's schemes give as a number or a tuple."""
     vshape = scheme[name]["vshape"]
     return vshape if isinstance(vshape, int) else math.prod(vshape)

@@ -99,7 +99,7 @@ def train(seed: int, likelihood: str, alpha: float, updates: int, **options: Any
 
 def real_runs() -> Iterator[Real]:
     """Ten trainings; half of the logs leave total and weight out."""
-    cases = (
+    cases: tuple[tuple[str, Any, str, float, dict[str, Any]], ...] = (
         ("real_bce", (), "bce", 0.3, {}),
         ("real_mse", (), "mse", 5e-4, {}),
         ("real_bce_ramp", (), "bce", 0.3, {"ramp": 600}),

@@ -101,11 +101,12 @@ def _states_of_updates(learner: OMGVAELearner, config: AblateConfig) -> list[np.
 def _fresh_states(parts: run.Parts) -> list[np.ndarray]:
     """A list that grows by all states of each collection."""
     kept: list[np.ndarray] = []
-    collect = parts.runner.run
+    collect, learner = parts.runner.run, parts.learner
+    assert isinstance(learner, OMGVAELearner)
 
     def keep(*args: Any, **kwargs: Any) -> Any:
         batch = collect(*args, **kwargs)
-        kept.append(parts.learner.real_states(batch).cpu().numpy())
+        kept.append(learner.real_states(batch).cpu().numpy())
         return batch
 
     parts.runner.run = keep

@@ -6,10 +6,10 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from ..registry import resolve
-from ..types import ConfigError, MetricLogger
+from ..types import ConfigError, Controller, MetricLogger
 
 
-def make_base_learner(name: str, mac: Any, scheme: Any, logger: MetricLogger, args: Any) -> Any:
+def make_base_learner(name: str, mac: Controller, scheme: Any, logger: MetricLogger, args: Any) -> Any:
     """The learner that ``base_learner`` names: ours, or any other with PyMARL's interface.
 
     Raises:

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..components.vae_trainer import VAEConfig, VAETrainer
 from ..config.keys import BaseLearnerKeys
 from ..config.schema import key, read, user_keys
-from ..types import Batch, Block, MetricLogger, PathLike, TrainingError, feature_size
+from ..types import Batch, Block, Controller, MetricLogger, PathLike, TrainingError, feature_size
 from ..utils.metrics import Grid, IntervalStats
 from .base_learner import make_base_learner
 from .vae_watch import VAEWatch
@@ -58,7 +58,7 @@ class OMGVAELearner:
 
     Config = OMGVAEConfig
 
-    def __init__(self, mac: Any, scheme: Any, logger: MetricLogger, args: Any) -> None:
+    def __init__(self, mac: Controller, scheme: Any, logger: MetricLogger, args: Any) -> None:
         self.config = read(OMGVAEConfig, args)
         self.logger = logger
         self.base = make_base_learner(self.config.base_learner, mac, scheme, logger, args)

@@ -23,7 +23,7 @@ from ..components.unroll import unroll
 from ..config.schema import key, read
 from ..modules.critics.value_critic import ValueCritic, ValueCriticConfig
 from ..modules.losses import masked_mean
-from ..types import ConfigError, MetricLogger, PathLike
+from ..types import ConfigError, MetricLogger, PathLike, RolloutController
 from .rollout_learner import RolloutLearner, RolloutLearnerConfig, values_ahead
 
 
@@ -62,7 +62,7 @@ class PPOLearner(RolloutLearner):
     Config = PPOConfig
     config: PPOConfig
 
-    def __init__(self, mac: Any, scheme: Any, logger: MetricLogger, args: Any) -> None:
+    def __init__(self, mac: RolloutController, scheme: Any, logger: MetricLogger, args: Any) -> None:
         c = read(PPOConfig, args)
         if getattr(getattr(mac, "config", None), "action_selector", "") == "epsilon_greedy":
             raise ConfigError("action_selector: ppo_learner trains the policy that acts; set action_selector=softmax")

@@ -19,8 +19,9 @@ from ..components.rollout import Rollout
 from ..components.unroll import unroll, unroll_ahead
 from ..config.keys import MixerKeys
 from ..config.schema import key, new_default, read
+from ..controllers.model_controller import ModelMAC
 from ..modules.losses import masked_mean
-from ..types import ConfigError, MetricLogger
+from ..types import ConfigError, MetricLogger, RolloutController
 from .rollout_learner import RolloutLearner, RolloutLearnerConfig, values_ahead
 
 
@@ -47,7 +48,7 @@ class PQNLearner(RolloutLearner):
     config: PQNConfig
     keeps_condition = True
 
-    def __init__(self, mac: Any, scheme: Any, logger: MetricLogger, args: Any) -> None:
+    def __init__(self, mac: RolloutController, scheme: Any, logger: MetricLogger, args: Any) -> None:
         c = read(PQNConfig, args)
         if c.mixer not in (None, "vdn"):
             raise ConfigError(f"mixer: pqn_learner knows vdn alone, not {c.mixer}")
@@ -93,12 +94,14 @@ class PQNLearner(RolloutLearner):
 
     def check_goals(self, by_value: bool) -> None:
         """See ``BaseLearner``."""
+        assert isinstance(self.mac, ModelMAC)
         if self.mac.conditions_input:
             why = "values the next state under this step's subgoal, which input does not allow"
             raise ConfigError(f"condition_at: pqn_learner {why}; take head")
 
     def goal_values(self, batch: Rollout, goals: Tensor) -> Tensor:
         """The mean of Q over actions: see ``BaseLearner``."""
+        assert isinstance(self.mac, ModelMAC)
         features = self.mac.features(batch)[:, :-1, :, None].expand(-1, -1, -1, goals.shape[3], -1)
         return self.mac.head(features, goals).mean(dim=-1)
 

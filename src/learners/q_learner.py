@@ -19,7 +19,7 @@ from ..config.keys import AgentLearnerKeys, MixerKeys, RMSpropKeys
 from ..config.schema import key, read
 from ..modules.losses import masked_mean
 from ..registry import resolve
-from ..types import Batch, ConfigError, MetricLogger, PathLike, TrainingError, feature_size
+from ..types import Batch, ConfigError, Controller, MetricLogger, PathLike, TrainingError, feature_size
 from ..utils.metrics import Grid, IntervalStats
 
 
@@ -57,7 +57,7 @@ class QLearner:
 
     Config = QLearnerConfig
 
-    def __init__(self, mac: Any, scheme: Any, logger: MetricLogger, args: Any) -> None:
+    def __init__(self, mac: Controller, scheme: Any, logger: MetricLogger, args: Any) -> None:
         self.config = read(QLearnerConfig, args)
         self.mac, self.logger = mac, logger
         self.target_mac = copy.deepcopy(mac)

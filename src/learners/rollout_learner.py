@@ -17,7 +17,7 @@ from ..components.optimisers import anneal, load_optimiser, make_optimiser
 from ..components.rollout import Rollout
 from ..config.keys import AgentLearnerKeys
 from ..config.schema import key, new_default
-from ..types import ConfigError, MetricLogger, PathLike, TrainingError
+from ..types import ConfigError, MetricLogger, PathLike, RolloutController, TrainingError
 from ..utils.metrics import Grid, IntervalStats
 
 
@@ -46,7 +46,12 @@ class RolloutLearner(ABC):
     config: RolloutLearnerConfig
 
     def __init__(
-        self, config: RolloutLearnerConfig, mac: Any, logger: MetricLogger, args: Any, parameters: list[Tensor]
+        self,
+        config: RolloutLearnerConfig,
+        mac: RolloutController,
+        logger: MetricLogger,
+        args: Any,
+        parameters: list[Tensor],
     ) -> None:
         self.config, self.mac, self.logger, self.parameters = config, mac, logger, parameters
         self.n_agents = args["n_agents"] if isinstance(args, dict) else args.n_agents

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from ..components.episode_batch import Scheme, step_shape
-from ..types import MetricLogger, Observation, Step, VecEnv
+from ..types import Actor, MetricLogger, Observation, Step, VecEnv
 
 NUMPY_TYPES = {torch.float32: np.float32, torch.long: np.int64, torch.uint8: np.uint8}
 OBSERVATION_KEYS = ("obs", "state", "avail_actions", "agent_mask")  # batch keys of the arrays of an ``Observation``
@@ -73,7 +73,7 @@ class Player:
     """
 
     def __init__(
-        self, env: VecEnv, mac: Any, scheme: Scheme, groups: dict[str, int], args: Any, test_mode: bool = False
+        self, env: VecEnv, mac: Actor, scheme: Scheme, groups: dict[str, int], args: Any, test_mode: bool = False
     ) -> None:
         self.env, self.mac, self.scheme, self.groups = env, mac, scheme, groups
         self.common_reward, self.device = args.common_reward, args.device
