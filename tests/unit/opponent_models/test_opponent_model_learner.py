@@ -44,6 +44,15 @@ def test_the_condition_along_a_rollout_is_that_of_acting(prior, model, base):
     torch.testing.assert_close(batch.condition.acting[:, :-1], acted, atol=1e-5, rtol=1e-4)
 
 
+def test_some_copies_of_a_rollout_keep_their_own_condition(prior):
+    runner, learner = parts(prior, base="pqn_learner", omg_input="prior")
+    batch, _ = conditioned(learner, runner)
+    part = batch.copies(torch.tensor([4, 1]))
+    for name in ("acting", "critic"):
+        assert torch.equal(getattr(part.condition, name), getattr(batch.condition, name)[[4, 1]]), name
+    assert part.condition.next is None and part.condition.at_ends is None  # targets are made of the whole rollout
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_policy_and_model_share_no_gradient(prior, model):
     runner, learner = parts(prior, model)
