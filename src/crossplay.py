@@ -1,4 +1,4 @@
-"""``crossplay``: every run's agents against every opponent of a pool, as a matrix."""
+"""The command ``crossplay``: tests every run against every opponent of a pool, and draws the matrix."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class Matrix:
     """Means over runs of the same name.
 
     Attributes:
-        rows: names of runs, their label or their algorithm.
-        columns: opponents, and ``all`` at the end.
+        rows: labels, or algorithms, of runs.
+        columns: names of opponents, then ``all``.
         values: [rows, columns].
-        runs: how many runs are behind each row.
+        runs: number of runs in each row.
     """
 
     rows: list[str]
@@ -63,20 +63,20 @@ def crossplay(config: CrossplayConfig, logger: Logger) -> tuple[Matrix, list[Pat
         ConfigError: no run is named or found, a run has no pool, ``between`` names no two rows, or ``out`` takes no
             files: all before anything is played.
     """
-    names, players, whom = [], [], {}
+    names, players, opponents = [], [], {}
     for run, folder in last_checkpoints(find_runs(words(config.runs)), "runs").items():
         values = values_of(run, folder, config)
         names.append(name_of(values, run))
         players.append((folder, values))
-        whom[run] = opponents_of(values)
-    check_met(whom)
+        opponents[run] = opponents_of(values)
+    check_same_opponents(opponents)
     between = words(config.between)
     if between:
         check_between(between, names)  # before hours of play
     writable(Path(config.out), "out")
     lines: dict[str, list[dict[str, float]]] = {}
     for name, (folder, values) in zip(names, players, strict=True):
-        lines.setdefault(name, []).append(met(folder, values, config.what, logger))
+        lines.setdefault(name, []).append(means(folder, values, config.what, logger))
     matrix = matrix_of(lines)
     if between:
         matrix = normalised(matrix, between)
@@ -84,10 +84,10 @@ def crossplay(config: CrossplayConfig, logger: Logger) -> tuple[Matrix, list[Pat
 
 
 def values_of(run: Path, folder: Path, config: CrossplayConfig) -> dict[str, Any]:
-    """The configuration that a run's checkpoint is tested with.
+    """The configuration with which a run's checkpoint is tested.
 
     Raises:
-        ConfigError: there is no pool to meet.
+        ConfigError: neither the run nor ``config`` has a pool.
     """
     layers = from_checkpoint(folder)
     here = {"split": config.split, "use_cuda": config.use_cuda, "checkpoint_path": str(folder), "evaluate": True}
@@ -99,7 +99,7 @@ def values_of(run: Path, folder: Path, config: CrossplayConfig) -> dict[str, Any
 
 
 def opponents_of(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names of those whom a run is to meet.
+    """The names of a run's opponents.
 
     Raises:
         ConfigError: they are of another environment.
@@ -110,24 +110,22 @@ def opponents_of(values: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(member.name for member in pool.split(config.split))
 
 
-def check_met(whom: Mapping[Path, tuple[str, ...]]) -> None:
-    """Raises ConfigError where runs are to meet different opponents."""
-    first, *others = whom.items()
+def check_same_opponents(opponents: Mapping[Path, tuple[str, ...]]) -> None:
+    """Raises ConfigError where runs have different opponents."""
+    first, *others = opponents.items()
     for run, names in others:
         if names != first[1]:
-            raise ConfigError(
-                f"runs: {first[0]} and {run} have different opponents; give the pool that all are to meet"
-            )
+            raise ConfigError(f"runs: {first[0]} and {run} have different opponents; give one pool for all")
 
 
-def met(folder: Path, values: Mapping[str, Any], what: str, logger: Logger) -> dict[str, float]:
-    """A checkpoint's mean with each opponent, and with all."""
+def means(folder: Path, values: Mapping[str, Any], what: str, logger: Logger) -> dict[str, float]:
+    """A checkpoint's mean of ``what`` against each opponent, and against all."""
     lines = evaluation.tested(values, folder, logger).by_opponent
     return {str(line["name"]): float(line[what]) for line in lines if line["of"] != "family"}
 
 
 def matrix_of(lines: Mapping[str, Sequence[Mapping[str, float]]]) -> Matrix:
-    """Means over the runs of each name, who have all met the same opponents."""
+    """Means over the runs of each name, all of which were tested against the same opponents."""
     columns = list(next(iter(lines.values()))[0])
     values = [[float(np.mean([line[name] for line in group])) for name in columns] for group in lines.values()]
     return Matrix(list(lines), columns, np.array(values), [len(group) for group in lines.values()])
@@ -141,14 +139,14 @@ def check_between(between: Sequence[str], names: Iterable[str]) -> None:
 
 
 def normalised(matrix: Matrix, between: Sequence[str]) -> Matrix:
-    """The same with one row at 0 and another at 1; NaN for opponents with whom the two are equal."""
+    """Scales each column so that one row is 0 and another is 1; NaN where the two are equal."""
     low, high = (matrix.values[matrix.rows.index(name)] for name in between)
     span = np.where(high == low, np.nan, high - low)
     return Matrix(matrix.rows, matrix.columns, (matrix.values - low) / span, matrix.runs)
 
 
 def write(matrix: Matrix, config: CrossplayConfig) -> list[Path]:
-    """The matrix as a table and as a picture."""
+    """Writes the matrix as tables and as a picture."""
     out = Path(config.out).expanduser()
     header = ["", "runs", *matrix.columns]
     rows = [[name, str(n), *(f"{value:.4g}" for value in line)]
@@ -169,7 +167,7 @@ def write(matrix: Matrix, config: CrossplayConfig) -> list[Path]:
 
 
 def format_matrix(matrix: Matrix, files: Sequence[Path]) -> str:
-    """The column of all opponents, for the console, and where the rest is."""
+    """The column ``all`` and the paths of the files, for the console."""
     everyone = matrix.values[:, -1].tolist()
     lines = [f"{name:24} {value:8.4g}  ({n} runs)"
              for name, value, n in zip(matrix.rows, everyone, matrix.runs, strict=True)]  # fmt: skip

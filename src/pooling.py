@@ -49,7 +49,8 @@ def make_pool(values: Mapping[str, Any]) -> Pool:
     if out.exists():
         raise ConfigError(f"out: {out} exists; take another name or remove it")
     draft = out.with_name(f".{out.name}.{os.getpid()}")
-    label = env_label({"env": config.env, "env_args": config.env_args})
+    environment = {"env": config.env, "env_args": config.env_args, "game": config.game}
+    label = env_label(environment)
     try:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
@@ -61,11 +62,11 @@ def make_pool(values: Mapping[str, Any]) -> Pool:
             members += trained(runs, split, config.checkpoints, draft, len(members), label) if runs else []
         named = [member.name for member in members]
         if twice := next((name for name in named if named.count(name) > 1), None):
-            raise ConfigError(f"scripts, test_scripts, validation_scripts: {twice!r} stands twice; an opponent is of "
-                              "one split")  # fmt: skip
+            keys = "scripts, test_scripts, validation_scripts"
+            raise ConfigError(f"{keys}: {twice!r} is named twice; an opponent is in one split only")
         if not any(member.split == "train" for member in members):
             raise ConfigError("runs, scripts: name opponents to train against")
-        check_scripts(members, values)
+        check_scripts(members, environment)
         prior = ""
         if config.prior:
             file = prior_of(config.prior)

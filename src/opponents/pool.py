@@ -1,4 +1,4 @@
-"""A pool: a folder with ``pool.yaml`` and the files that it names; who is in it, and for which split.
+"""A pool of opponents: a folder with the manifest ``pool.yaml`` and the files that it names.
 
 env: gymnasium
 env_args: {key: lbforaging:Foraging-8x8-2p-3f-v3}
@@ -31,12 +31,13 @@ class Member:
 
     Attributes:
         name: unique in its pool.
-        family: what results are grouped by: ``script``, or the algorithm that trained it.
+        family: groups results: ``script``, or the algorithm that trained the opponent.
         kind: ``scripted`` | ``checkpoint``.
         split: ``train`` | ``validation`` | ``test``.
-        made: how, in words.
-        script, noise: of a scripted one; see ``foraging`` and ``tag``.
-        file, sha256: of a checkpoint's ``agent.th``, beside its ``config.json``; relative to the pool.
+        made: how the opponent was made, in words.
+        script, noise: of a scripted one; see the ``scripts`` of its game.
+        file, sha256: path, relative to the pool, and digest of a checkpoint's ``agent.th``; ``config.json`` is next
+            to it.
     """
 
     name: str
@@ -51,13 +52,13 @@ class Member:
 
     @property
     def content(self) -> str:
-        """The same for two members that play alike."""
+        """Equal for two members that play alike."""
         return self.sha256 or f"{self.script} {self.noise:g}"
 
 
 @dataclass(frozen=True)
 class Pool:
-    """A pool as its manifest has it."""
+    """The content of a manifest."""
 
     folder: Path
     env: str
@@ -66,10 +67,10 @@ class Pool:
     prior: str = ""
 
     def split(self, name: str) -> tuple[Member, ...]:
-        """Its members of one split.
+        """The members of one split.
 
         Raises:
-            ConfigError: there is none.
+            ConfigError: the split is empty.
         """
         found = tuple(member for member in self.members if member.split == name)
         if not found:
@@ -78,7 +79,7 @@ class Pool:
 
     @property
     def prior_file(self) -> Path | None:
-        """The prior's file, where there is one."""
+        """The file of the subgoal prior; None: the pool has none."""
         return self.folder / self.prior if self.prior else None
 
 
@@ -88,17 +89,21 @@ def digest(path: Path) -> str:
 
 
 def read_pool(path: str | Path) -> Pool:
-    """The pool in the folder ``path`` (or the manifest itself).
+    """Reads the pool in the folder ``path``, which may also be the manifest.
 
     Raises:
-        ConfigError: it is not there, it is damaged, or an opponent stands in two splits.
+        ConfigError: the manifest is missing or damaged, or an opponent is in two splits.
     """
     manifest = Path(path).expanduser()
     manifest = manifest / MANIFEST if manifest.is_dir() else manifest
     try:
-        said = yaml.safe_load(manifest.read_text(encoding="utf-8"))
-        members = tuple(Member(**{**entry, "noise": float(entry.get("noise", 0.0))}) for entry in said["opponents"])
-        pool = Pool(manifest.parent, said["env"], dict(said["env_args"]), members, str(said.get("prior") or ""))
+        content = yaml.safe_load(manifest.read_text(encoding="utf-8"))
+        members = tuple(
+            Member(**{**entry, "noise": float(entry.get("noise", 0.0))}) for entry in content["opponents"]
+        )
+        pool = Pool(
+            manifest.parent, content["env"], dict(content["env_args"]), members, str(content.get("prior") or "")
+        )
     except OSError as error:
         raise ConfigError(
             f"pool: {manifest} cannot be read ({error.strerror}); give pool=FOLDER, where it lies, or make one with "
@@ -112,10 +117,10 @@ def read_pool(path: str | Path) -> Pool:
 
 
 def check(pool: Pool, manifest: Path) -> None:
-    """What a manifest must keep to.
+    """Checks the members and files of a pool.
 
     Raises:
-        ConfigError: naming the opponent and what is wrong with it.
+        ConfigError: naming the manifest, the opponent and its fault.
     """
     if pool.prior_file is not None and not pool.prior_file.is_file():
         raise ConfigError(f"pool: {manifest}: prior: {pool.prior} is missing")
@@ -146,11 +151,11 @@ def check(pool: Pool, manifest: Path) -> None:
 
 
 def write_pool(folder: Path, env: str, env_args: Mapping[str, Any], members: list[Member], prior: str) -> Pool:
-    """Writes the manifest (files are there already) and reads it again."""
+    """Writes the manifest of a folder that already holds the files, and reads it back."""
     entries = [{k: v for k, v in asdict(member).items() if v not in ("", 0.0) or k == "name"} for member in members]
-    said = {"env": env, "env_args": dict(env_args), "prior": prior, "opponents": entries}
+    content = {"env": env, "env_args": dict(env_args), "prior": prior, "opponents": entries}
     draft = folder / f".{MANIFEST}"
-    draft.write_text(yaml.safe_dump(said, sort_keys=False), encoding="utf-8")
+    draft.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     check(Pool(folder, env, dict(env_args), tuple(members), prior), folder / MANIFEST)
     draft.replace(folder / MANIFEST)
     return read_pool(folder)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from omarl import crossplay
-from omarl.crossplay import CrossplayConfig, Matrix, check_between, check_met, matrix_of, normalised
+from omarl.crossplay import CrossplayConfig, Matrix, check_between, check_same_opponents, matrix_of, normalised
 from omarl.types import ConfigError
 
 
@@ -16,13 +16,13 @@ def test_runs_of_one_name_are_averaged():
     assert matrix.values.tolist() == [[2.0, 3.0], [0.0, 1.0]]
 
 
-def test_runs_that_are_to_meet_others_are_refused():
-    check_met({Path("a"): ("west", "east"), Path("b"): ("west", "east")})
+def test_runs_with_different_opponents_are_refused():
+    check_same_opponents({Path("a"): ("west", "east"), Path("b"): ("west", "east")})
     with pytest.raises(ConfigError, match="runs: a and b have different opponents"):
-        check_met({Path("a"): ("west",), Path("b"): ("east",)})
+        check_same_opponents({Path("a"): ("west",), Path("b"): ("east",)})
 
 
-def test_zero_is_the_one_and_one_the_other():
+def test_scaling_makes_one_row_0_and_the_other_1():
     values = np.array([[1.0, 2.0], [2.0, 2.0], [3.0, 2.0]])
     matrix = Matrix(["base", "omg", "oracle"], ["west", "all"], values, [1, 1, 1])
     scaled = normalised(matrix, ["base", "oracle"]).values

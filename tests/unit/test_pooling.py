@@ -46,7 +46,7 @@ def test_the_path_of_a_pool_becomes_absolute(tmp_path, monkeypatch):
 
 
 def test_a_script_in_two_splits_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"scripts, test_scripts, .*'nearest' stands twice"):
+    with pytest.raises(ConfigError, match=r"scripts, test_scripts, .*'nearest' is named twice"):
         pooling.make_pool({**SAID, "test_scripts": "nearest", "out": str(tmp_path / "x")})
     assert not list(tmp_path.iterdir())
 
