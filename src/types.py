@@ -143,13 +143,9 @@ class Step(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """An ``Observation`` of E copies, and which agents act on it.
+    """An ``Observation`` of E copies, or of one copy without the leading E, and which agents act on it.
 
-    Attributes:
-        obs, state, avail, agent_mask: as in ``Observation``.
-        acting: uint8 [E, N]; 1 where the agent's next action counts.
-
-    The row of one copy is a Frame as well, without the leading E.
+    ``acting`` is uint8 [E, N], 1 where the agent's next action counts.
     """
 
     obs: NDArray[np.float32]
@@ -176,13 +172,8 @@ class Frame(NamedTuple):
 class Arrays(NamedTuple):
     """The memory through which copies and the vector environment exchange actions and observations.
 
-    Attributes:
-        actions: int64 [E, N]; written before a step.
-        final: what the step led to.
-        first: the first observation of a new episode, valid in copies that have just begun one.
-        reward: float32 [E, N].
-        terminated: bool [E].
-        truncated: bool [E].
+    ``actions`` int64 [E, N] are written before a step, the rest after it: as in ``Step``, but ``first`` is the first
+    observation of a new episode, valid in copies that have just begun one.
     """
 
     actions: NDArray[np.int64]
@@ -194,13 +185,9 @@ class Arrays(NamedTuple):
 
     def rows(self, index: slice | int) -> Arrays:
         """Views of some copies, or of one."""
+        reward, terminated, truncated = self.reward[index], self.terminated[index], self.truncated[index]
         return Arrays(
-            self.actions[index],
-            self.final.rows(index),
-            self.first.rows(index),
-            self.reward[index],
-            self.terminated[index],
-            self.truncated[index],
+            self.actions[index], self.final.rows(index), self.first.rows(index), reward, terminated, truncated
         )
 
 

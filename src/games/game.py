@@ -65,13 +65,7 @@ class Players:
         """Starts new episodes in copies ``rows`` [R], played by members ``which`` [R]."""
 
     def act(self, rows: Ints, which: Ints, obs: Floats, avail: NDArray[np.uint8]) -> Ints:
-        """Actions [R, M] of the M seats in copies ``rows``.
-
-        Args:
-            rows, which: int64 [R].
-            obs: of all agents in all copies, [E, N, O].
-            avail: available actions, [E, N, U].
-        """
+        """Actions [R, M] in copies ``rows`` [R], played by members ``which`` [R], for all copies' observations."""
         raise NotImplementedError
 
     def remember(self, rows: Ints, actions: Ints) -> None:
@@ -83,24 +77,15 @@ class Players:
 
 
 class Scripts(Players):
-    """Scripted players.
+    """Scripted players of the agents ``seats`` (indices) in E copies of the environment ``info``.
 
-    Args:
-        names: K scripts.
-        noise: each script's share of random moves, in [0, 1].
-        info: of the environment, with all agents.
-        seats: indices of the M agents that are played.
-        n_envs: E.
-        seed: of all copies.
+    ``noise`` in [0, 1] is the share of random moves of each of the K scripts ``names``.
 
     Raises:
         ConfigError: an unknown script, or an environment whose settings the scripts do not support.
-
-    Attributes:
-        defaults: names of the scripts to train and to test against where the configuration names none.
     """
 
-    defaults: ClassVar[tuple[Sequence[str], Sequence[str]]] = (), ()
+    defaults: ClassVar[tuple[Sequence[str], Sequence[str]]] = (), ()  # scripts to train and to test against
 
     def __init__(
         self, names: list[str], noise: list[float], info: EnvInfo, seats: list[int], n_envs: int, seed: int
@@ -109,11 +94,9 @@ class Scripts(Players):
 
 
 class Observer(Protocol):
-    """Infers the goals of known scripts from the players' actions, in all copies at once.
+    """Infers the goals of known ``scripts`` from the actions of the agents ``seats`` (indices), in E copies."""
 
-    It is constructed with the names of the scripts, the ``EnvInfo`` with all agents, the indices of the M agents that
-    it observes, and E.
-    """
+    def __init__(self, scripts: list[str], info: EnvInfo, seats: list[int], n_envs: int) -> None: ...
 
     def begin(self, rows: Ints) -> None:
         """Starts new episodes in copies ``rows``."""
@@ -126,17 +109,13 @@ class Observer(Protocol):
 
 
 class Batched(Protocol):
-    """A backend of ``envs.vector.VectorEnv``: the rules of a game for E copies.
-
-    It is constructed with an instance of the original environment (for its settings), the ``EnvInfo``, the arrays
-    that it reads actions from and writes observations into, and the seed of all copies.
-    """
+    """A backend of ``envs.vector.VectorEnv``: the rules of a game for E copies, which read and write ``arrays``."""
 
     def __init__(self, original: Any, info: EnvInfo, arrays: Arrays, seed: int) -> None: ...
 
     @staticmethod
     def unknown_setting(original: Any) -> str:
-        """The name of a setting of ``original`` that the array version does not support; empty: none."""
+        """The name of a setting of the ``original`` environment that the array version lacks; empty: none."""
 
     def reset(self) -> None: ...
     def step(self) -> None: ...

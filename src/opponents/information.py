@@ -75,16 +75,13 @@ def information_sizes(full: EnvInfo, n_opponents: int, names: list[str]) -> tupl
 
 
 class Information:
-    """Computes the features of all copies.
+    """Computes the features of all copies; ``values`` has all but ``offsets``, float32 [E, size] each.
 
     Args:
         info: of the learners; see ``PoolInfo``.
         learners, seats: indices of the L learners and of the M opponents among all agents.
         pool: its scripted training members are the hypotheses of ``belief``.
         n_envs: E.
-
-    Attributes:
-        values: float32 [E, size] of each feature but ``offsets``.
     """
 
     def __init__(self, info: PoolInfo, learners: list[int], seats: list[int], pool: Pool, n_envs: int) -> None:

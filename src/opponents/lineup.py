@@ -18,21 +18,10 @@ Ints = NDArray[np.int64]
 
 
 class Lineup:
-    """The K opponents of one split of a pool, in E copies.
+    """The K ``members`` of a pool that play the agents ``seats`` (indices) in E copies.
 
-    Members are played in groups: all scripts together, and all networks of one shape together.
-
-    Args:
-        pool: the files of trained members.
-        members: K.
-        full: the environment's info, with all agents.
-        seats: indices of the M agents that are opponents.
-        n_envs: E.
-        seed: of the draws and of the opponents' own random choices.
-        in_turn: copy i plays against members i, i + E, ... instead of random ones.
-
-    Attributes:
-        playing: int64 [E], the index of the member that plays in each copy.
+    Members act in groups: all scripts together, and all networks of one shape together. ``playing`` int64 [E] is the
+    index of the member in each copy: i, i + E, ... in copy i where members play ``in_turn``, else a random one.
     """
 
     def __init__(

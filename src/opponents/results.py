@@ -13,31 +13,17 @@ from .pool import Member
 
 
 class Episode(NamedTuple):
-    """One finished episode.
+    """One finished episode."""
 
-    Attributes:
-        opponent: index of the member that played.
-        copy: of the environment.
-        returns: float64 [L], of the learners.
-        length: in steps.
-        terminated: whether it ended in the environment's own terms, not by a time limit.
-    """
-
-    opponent: int
-    copy: int
-    returns: NDArray[np.float64]
-    length: int
-    terminated: bool
+    opponent: int  # index of the member that played
+    copy: int  # of the environment
+    returns: NDArray[np.float64]  # of the learners, [L]
+    length: int  # in steps
+    terminated: bool  # in the environment's own terms, not by a time limit
 
 
 class EpisodeLog:
-    """Sums rewards and steps of E copies, and keeps the finished episodes if ``keeps``.
-
-    Attributes:
-        returns: float64 [E, L], of the running episodes.
-        lengths: int64 [E].
-        finished: episodes since the last ``clear``.
-    """
+    """Sums the rewards [E, L] and steps [E] of running episodes; lists finished ones if ``keeps``."""
 
     def __init__(self, n_envs: int, n_learners: int, keeps: bool) -> None:
         self.returns = np.zeros((n_envs, n_learners))
