@@ -1,8 +1,8 @@
 """omarl from Python: ``omarl.train``, ``load``, ``evaluate``, ``make_env``, ``diagnose``, ``compare``.
 
 No call changes the process of its caller: random generators, threads, signal handlers, the allocator, environment
-variables, the working directory, loggers and warning filters are as before when it returns or raises. What the user
-can mend raises an ``omarl.OmarlError`` of one line. The command line does the same work through the same functions.
+variables, the working directory, loggers and warning filters are as before when it returns or raises. Wrong input
+raises an ``omarl.OmarlError`` with a one-line message. The command line calls the same functions.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Metric(NamedTuple):
 class Run:
     """A run's folder, made by ``omarl.train`` or by the command line: ``omarl.Run("results/sacred/iql/.../1")``.
 
-    It stands for its path wherever one is asked for.
+    It can be given wherever a path is expected.
 
     Attributes:
         path: the folder.
@@ -106,16 +106,16 @@ def train(
     ``save_model=False``) and ``tb/`` (unless ``use_tensorboard=False``).
 
     Args:
-        config: the algorithm's configuration, a name or the path of a YAML file, as after ``--config``; ``omg_vae``
-            where it is left out.
+        config: the algorithm's configuration, a name or the path of a YAML file, as after ``--config``;
+            ``omg_vae`` by default.
         env: the environment's configuration, as after ``--env-config``; or a mapping, which stands for ``env_args``
             (``{"key": "mpe2.simple_adversary_v3"}``); or ``package.module:Class`` of an environment of one's own.
-        path: the run's folder, new or empty. Left out: the next number under
-            ``<local_results_path>/sacred/<name>/<environment>/``, as the command line counts.
-        progress: shows what the command line shows, on standard error. Left out, the lines go to the logger
-            ``omarl`` at level INFO, which Python does not show by itself.
-        keys: any key of the configuration (``python -m omarl help train --config=NAME`` lists them). A seed that is
-            not given is drawn, and noted in ``run.config``. ``checkpoint_path=RUN, t_max=...`` without ``config`` and
+        path: the run's folder, new or empty. By default the next number under
+            ``<local_results_path>/sacred/<name>/<environment>/``, as on the command line.
+        progress: shows what the command line shows, on standard error. By default the lines go to the logger
+            ``omarl`` at level INFO, which Python does not show unless logging is configured.
+        keys: any key of the configuration (``python -m omarl help train --config=NAME`` lists them). Without
+            a seed one is drawn and stored in ``run.config``. ``checkpoint_path=RUN, t_max=...`` without ``config`` and
             ``env`` goes on from a run.
 
     Raises:
@@ -151,7 +151,7 @@ def evaluate(path: PathLike, episodes: int | None = None, step: int = 0, **keys:
     Args:
         path: a run's folder (or the ``Run``), or one checkpoint.
         episodes: at least so many, the same number from every copy of the environment; the run's ``test_nepisode``
-            where it is left out.
+            by default.
         step: which checkpoint, by environment steps (the nearest); 0: the last.
         keys: over the checkpoint's configuration: ``seed=5``, ``split="test"``, ``env_args={"N": 5}``, ...
 
@@ -176,7 +176,7 @@ def make_env(env: Env | None = None, n_envs: int = 1, *, test: bool = False, **k
         env: as in ``train``.
         n_envs: E.
         test: as tests are played: in the package's own code, and against a pool's opponents in turn.
-        keys: ``seed`` (0 where left out), ``env_args``, ``env_workers``, ``pool``, ...;
+        keys: ``seed`` (0 by default), ``env_args``, ``env_workers``, ``pool``, ...;
             ``checkpoint_path=RUN`` without ``env`` takes the environment that a run was trained in.
 
     Raises:
@@ -212,10 +212,10 @@ def diagnose(
     Args:
         run: a run's folder, ours or a PyMARL fork's; a file of numbers (CSV, JSON lines, TensorBoard); or arrays:
             ``{"kl": [...], "recon": [...], "loss": [...]}``.
-        steps: of arrays: [points], or name -> steps; 0, 1, 2, ... where left out.
+        steps: of arrays: [points], or name -> steps; 0, 1, 2, ... by default.
         config: of arrays: the run's keys, where there are any.
         names: ``kl``, ``recon``, ``loss``, ... -> the name of a series, where it is not a usual one.
-        out: a folder for diagnosis.json, .md, .png and suggested.yaml; nothing is written where it is left out.
+        out: a folder for diagnosis.json, .md, .png and suggested.yaml; by default nothing is written.
 
     Returns:
         The findings; ``print`` shows them as the command does.
@@ -244,10 +244,10 @@ def compare(
 
     Args:
         runs: folders of runs, folders that hold runs, or patterns with * and **.
-        metric: what to compare; the test return where it is left out.
+        metric: what to compare; the test return by default.
         by: further keys that tell groups apart, such as ``["lr"]``.
         until: only the first so many environment steps; 0: all.
-        out: a folder for comparison.md, .csv and .png; nothing is written where it is left out.
+        out: a folder for comparison.md, .csv and .png; by default nothing is written.
 
     Raises:
         ConfigError, OmarlError: no runs, none that logged the metric, or ``out`` cannot be written.

@@ -31,8 +31,8 @@ ByAgent = Mapping[Any, Any]  # agent, as the environment calls it -> what is its
 class Policy:
     """The agents of a checkpoint, as ``omarl.load`` gives them.
 
-    They remember the episode: call ``reset`` where a new one begins. Observations are prepared as in training:
-    flattened, padded, with the last action and the agent's identity where the configuration has them.
+    The policy keeps the recurrent state of its episodes: call ``reset`` at the start of a new one. Observations are
+    prepared as in training: flattened, padded, with last actions and agent ids where the configuration sets them.
 
     Attributes:
         agents: the N agents that act, as the environment calls them.
@@ -81,13 +81,13 @@ class Policy:
         """Actions for one environment's own observations: agent -> action, for every agent that acts.
 
         Args:
-            observations: agent -> observation, as PettingZoo's ``reset`` and ``step`` return them. An agent that is
-                left out counts as dead: after deaths give ``{agent: observations[agent] for agent in env.agents}``.
+            observations: agent -> observation, as PettingZoo's ``reset`` and ``step`` return them. Agents
+                without an observation count as dead: after deaths give ``{agent: observations[agent] for agent in env.agents}``.
             infos: agent -> info, for action masks in ``info["action_mask"]``. Masks in ``observation["action_mask"]``
                 are read as well.
             deterministic: the action of highest value or probability. False draws as in training at the checkpoint's
                 step: from the policy, or epsilon-greedily.
-            acting: who is on turn, where agents take turns; the others observe alone.
+            acting: the agents on turn, where agents take turns. The others observe and do not act.
             opponent_actions: opponent -> its last action, where the agents observe these; None at an episode's start.
 
         Raises:

@@ -24,7 +24,7 @@ from process_state import changed, process_state, unusual_settings
 
 CORRIDOR = "tests.outside:Corridor"
 SMALL = {"env_workers": 0, "batch_size_run": 2, "batch_size": 4, "hidden_dim": 8, "test_nepisode": 4, "seed": 1,
-         "t_max": 240, "test_interval": 120, "use_tensorboard": False}  # fmt: skip
+         "t_max": 240, "test_interval": 120, "use_tensorboard": False, "obs_last_action": True}  # fmt: skip
 FAULTY = {**SMALL, "t_max": 480, "env_args": {"fault": "raise"}}
 ROOT = Path(__file__).parents[2]
 
@@ -158,7 +158,7 @@ def recorded_test(run, episodes, monkeypatch):
 GAMES = {
     "padded": ("simple_tag", {}),
     "spread with a network for each agent": ("simple_spread", {"share_parameters": "none", "obs_last_action": True}),
-    "tuples": ("foraging", {"env_args": {"max_episode_steps": 12}, "seed": 3}),
+    "tuples": ("foraging", {"env_args": {"max_episode_steps": 12}, "seed": 5}),
     "turns and masks": ({"key": "classic/tictactoe-v3"}, {"env_args": {"episode_limit": 12}}),
     "deaths": ("knights_archers_zombies", {"env_args": {"max_cycles": 60}}),
 }
@@ -188,6 +188,14 @@ def test_acting_on_dicts_is_what_evaluation_does_in_the_same_episodes(game, tmp_
     assert len(taken) > len(policy.agents)  # the network does not always answer the same
 
 
+def test_actions_are_counted_as_the_environment_counts_them(run):
+    policy, seen = omarl.load(run), {"walker_0": np.zeros(2, np.float32), "walker_1": np.ones(2, np.float32)}
+    from_0 = policy.act(seen)
+    policy.reset()
+    policy._adapter.starts = [5, 7]  # as Discrete(2, start=5) and Discrete(2, start=7)
+    assert policy.act(seen) == {"walker_0": from_0["walker_0"] + 5, "walker_1": from_0["walker_1"] + 7}
+
+
 def test_a_batch_of_dicts_is_acted_on_as_each_alone(run):
     rng = np.random.default_rng(0)
     policies = [omarl.load(run) for _ in range(3)]
@@ -195,6 +203,7 @@ def test_a_batch_of_dicts_is_acted_on_as_each_alone(run):
     for t in range(5):
         seen = [{agent: rng.random(2, np.float32) for agent in together.agents} for _ in policies]
         assert together.act_batch(seen) == [policy.act(one) for policy, one in zip(policies, seen, strict=True)]
+        assert torch.equal(together._carry, torch.cat([policy._carry for policy in policies]))
         if t == 2:  # an episode ends in the second environment alone
             together.reset([1])
             policies[1].reset()
@@ -373,8 +382,8 @@ def test_a_call_leaves_the_process_as_it_was(call, run, tmp_path, monkeypatch):
     monkeypatch.setattr(allocator.ctypes, "CDLL", lambda _: pytest.fail("the allocator was changed"))
     threads = torch.get_num_threads()
     with process_state_kept():
-        unusual_settings()
         made = calls(run, tmp_path)[call]
+        unusual_settings()
         before = process_state()
         if "," in call:
             with pytest.raises(omarl.OmarlError):
