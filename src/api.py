@@ -114,9 +114,9 @@ def train(
             ``<local_results_path>/sacred/<name>/<environment>/``, as on the command line.
         progress: shows what the command line shows, on standard error. By default the lines go to the logger
             ``omarl`` at level INFO, which Python does not show unless logging is configured.
-        keys: any key of the configuration (``python -m omarl help train --config=NAME`` lists them). Without
-            a seed one is drawn and stored in ``run.config``. ``checkpoint_path=RUN, t_max=...`` without ``config`` and
-            ``env`` goes on from a run.
+        keys: any key of the configuration (``python -m omarl help train --config=NAME`` lists them). Without a seed
+            one is drawn and stored in ``run.config``. ``checkpoint_path=RUN, t_max=...`` without ``config`` and
+            ``env`` resumes a run.
 
     Raises:
         ConfigError: a key or a value that cannot run. Nothing was trained then.

@@ -81,8 +81,8 @@ class Policy:
         """Actions for one environment's own observations: agent -> action, for every agent that acts.
 
         Args:
-            observations: agent -> observation, as PettingZoo's ``reset`` and ``step`` return them. Agents
-                without an observation count as dead: after deaths give ``{agent: observations[agent] for agent in env.agents}``.
+            observations: agent -> observation, as PettingZoo's ``reset`` and ``step`` return them. Agents without an
+                observation count as dead: after deaths give ``{a: observations[a] for a in env.agents}``.
             infos: agent -> info, for action masks in ``info["action_mask"]``. Masks in ``observation["action_mask"]``
                 are read as well.
             deterministic: the action of highest value or probability. False draws as in training at the checkpoint's
