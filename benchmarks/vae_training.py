@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from omarl.ablation import FINAL, FIRST
+from omarl.ablation.settings import FINAL, FIRST
 from omarl.components.vae_trainer import VAEConfig, VAETrainer
 from omarl.config.schema import read
 from state_families import Batch, Family, Stream

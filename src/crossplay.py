@@ -21,9 +21,9 @@ from .config.schema import key, new_default, read
 from .configuration.layers import COMMAND_LINE, complete, from_checkpoint
 from .opponents.pool import read_pool
 from .run import RunConfig, check_game
-from .types import ConfigError, OmarlError
+from .types import ConfigError
 from .utils.checkpoints import last_checkpoints
-from .utils.files import writable, write_atomically
+from .utils.files import writable, write_files
 from .utils.metrics import Logger
 
 
@@ -155,14 +155,8 @@ def write(matrix: Matrix, config: CrossplayConfig) -> list[Path]:
     csv.writer(text, lineterminator="\n").writerows([header, *rows])
     table = "\n".join("| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows))
     title = config.what + (f", {' = 0, '.join(words(config.between))} = 1" if config.between else "")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        files = [
-            write_atomically(out / "crossplay.csv", text.getvalue()),
-            write_atomically(out / "crossplay.md", f"{title}, {config.split} opponents\n\n{table}\n"),
-        ]
-    except OSError as error:
-        raise OmarlError(f"{out} could not be written: {error.strerror or error}") from error
+    page = f"{title}, {config.split} opponents\n\n{table}\n"
+    files = write_files(out, {"crossplay.csv": text.getvalue(), "crossplay.md": page})
     return [*files, draw_matrix(matrix.values, matrix.rows, matrix.columns, title, out / "crossplay.png")]
 
 

@@ -30,7 +30,7 @@ from sacred import SETTINGS, Experiment
 from sacred.utils import apply_backspaces_and_linefeeds
 
 from . import api, evaluation, run
-from .ablation import AblateConfig, ablate
+from .ablation.ablate import AblateConfig, ablate
 from .analysis.comparison import CompareConfig, compare
 from .analysis.doctor import DiagnoseConfig, diagnose
 from .command_line import OPTIONS, commands_in, options_help, take_option, updates_of, use_new_names
@@ -44,11 +44,11 @@ from .pooling import PoolConfig, describe_pool, make_pool
 from .replay import ReplayConfig, replay
 from .types import ConfigError, OmarlError
 from .utils.allocator import keep_freed_memory
-from .utils.capture import make_capture_safe
 from .utils.console import console_logger
+from .utils.files import writable
 from .utils.metrics import Logger
-from .utils.run_directory import check_writable
-from .utils.sacred_observer import RunDirectory
+from .utils.run_directory import base_directory
+from .utils.sacred_observer import RunDirectory, make_capture_safe
 
 SETTINGS["CAPTURE_MODE"] = "sys"  # keeps the terminal's own width and colours for the progress bar
 make_capture_safe()
@@ -211,7 +211,7 @@ def main(argv: Sequence[str] | None = None, started: float | None = None) -> Non
         layers = configuration(words)
         command, *asked = commands_in(words, COMMANDS)
         if command == "train" and not layers.values["evaluate"]:
-            check_writable(layers.values)
+            writable(base_directory(layers.values), "local_results_path")
         experiment = make_experiment(layers, time.time() if started is None else started)
         if asked and asked[0] in COMMANDS:
             print(explained(experiment, asked[0], layers))

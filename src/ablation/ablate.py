@@ -75,8 +75,11 @@ def record(values: Mapping[str, Any], folder: Path, logger: Logger) -> VAEConfig
         training.Training(parts, values, None).run()
         batches = parts.tester.collect(config.test_nepisode)
         held_out = torch.cat([learner.real_states(batch) for batch in batches]).cpu().numpy()
-    few = 10 * POINT if config.regime == "replay" else FEWEST_BATCHES
-    kept = np.stack(stream) if config.regime == "replay" else _cut(np.concatenate(stream), config.ablate_batch)
+    if config.regime == "replay":
+        kept, few = np.stack(stream), 10 * POINT
+    else:
+        states, size, few = np.concatenate(stream), config.ablate_batch, FEWEST_BATCHES
+        kept = states[: len(states) // size * size].reshape(-1, size, states.shape[1])
     if len(kept) < few:
         raise ConfigError(f"t_max: {len(kept)} batches are too few to ablate; t_max={config.t_max * 10} gives more")
     np.save(folder / "stream.npy", kept)
@@ -113,11 +116,6 @@ def _fresh_states(parts: run.Parts) -> list[np.ndarray]:
     return kept
 
 
-def _cut(states: np.ndarray, size: int) -> np.ndarray:
-    """States [M, S] as batches [M // size, size, S]."""
-    return states[: len(states) // size * size].reshape(-1, size, states.shape[1])
-
-
 def numbers_of(trainer: VAETrainer, stream: np.ndarray, trial: Trial) -> Iterator[Mapping[str, Any]]:
     """Trains on the stream and yields the numbers of each update."""
     for i in range(0, len(stream) - trial.joined + 1, trial.joined):
@@ -138,7 +136,6 @@ def train_on(stream: np.ndarray, held_out: np.ndarray, trial: Trial, seed: int) 
     rows = np.array([[float(n[name]) for name in names] for n in numbers_of(trainer, stream, trial)])
     table = rows[: len(rows) // POINT * POINT].reshape(-1, POINT, len(names))
     curves = {name: table[:, :, i].mean(axis=1) for i, name in enumerate(names)}
-    spread = table[:, :, 0].std(axis=1)
     last = torch.from_numpy(np.concatenate(stream[-10:] if not trial.updates else stream[-1:]))
     described = trainer.describe(last)
     result = {
@@ -146,13 +143,10 @@ def train_on(stream: np.ndarray, held_out: np.ndarray, trial: Trial, seed: int) 
         "held_out_explained_variance": trainer.describe(torch.from_numpy(held_out))["vae_explained_variance"],
         "explained_variance": described["vae_explained_variance"],
         "active_units": described["vae_active_units"],
-        **movement(curves, spread),
+        **movement(curves, table[:, :, 0].std(axis=1)),
     }
-    if trial.updates:
-        result |= {
-            "kl_sawtooth": sawtooth(rows[:, 0], trial.updates),
-            "recon_sawtooth": sawtooth(rows[:, 1], trial.updates),
-        }
+    for i, name in enumerate(("kl_sawtooth", "recon_sawtooth") if trial.updates else ()):
+        result[name] = sawtooth(rows[:, i], trial.updates)
     return result
 
 
@@ -206,9 +200,10 @@ def ablate(values: Mapping[str, Any], logger: Logger) -> Path:
         recorded = time.time()
         updates = 0 if config.regime == "replay" else config.ablate_updates
         found = settings(default, updates)
-        target = _kl_of_default(found["our default"], stream)
+        _, _, of_default = _task(("", found["our default"], 0, stream))
         held = found["PI to the default's KL"]
-        found["PI to the default's KL"] = held._replace(config=replace(held.config, vae_kl_target=target))
+        target = replace(held.config, vae_kl_target=round(of_default["kl"], 1))
+        found["PI to the default's KL"] = held._replace(config=target)
         jobs = [(name, trial, seed, stream) for name, trial in found.items() for seed in range(config.ablate_seeds)]
         results: dict[str, list[dict[str, Any]]] = {name: [] for name in found}
         workers = cores() if config.env_workers == "auto" else max(1, config.env_workers)
@@ -235,9 +230,3 @@ def ablate(values: Mapping[str, Any], logger: Logger) -> Path:
     write_report(summary, folder)
     console.info((folder / "ablation.md").read_text())
     return folder
-
-
-def _kl_of_default(trial: Trial, stream: str) -> float:
-    """The KL of the default with one seed: the target of the PI controller."""
-    _, _, result = _task(("", trial, 0, stream))
-    return round(result["kl"], 1)

@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 
 from ..config.keys import RunsKeys
 from ..config.schema import key, new_default
-from ..types import ConfigError, OmarlError
-from ..utils.files import write_atomically
+from ..types import ConfigError
+from ..utils.files import write_files
 from .figures import INK, MUTED, new_figure, save_figure
-from .groups import Group, group_runs, on_grid, problems
-from .lineage import is_run, join_resumed, read_record
+from .groups import Group, group_runs, join_resumed, on_grid, problems, read_record
 from .plots import AGENT_COLOURS
-from .runs import METRICS, SACRED_METRICS, Series
+from .runs import METRICS, SACRED_METRICS, finite, is_run
 from .statistics import Interval, stratified_bootstrap_interval
 
 log = logging.getLogger(__name__)
@@ -72,18 +71,38 @@ class Comparison(NamedTuple):
     files: list[Path]
 
     def __str__(self) -> str:
-        return format_rows(self.rows, self.files)
+        lines = [
+            f"{row.task:32} {row.label:24} {row.seeds:2} seeds  {_format_seconds(row):>8} s  "
+            f"final {_format_interval(row.final):28} curve {_format_interval(row.area)}"
+            for row in self.rows
+        ]
+        return "\n".join([*lines, *(f"written: {file}" for file in self.files)])
 
     def markdown(self) -> str:
         """The table as Markdown."""
-        return "\n".join(table(self.rows))
+        lines = [
+            "| environment | algorithm | seeds | steps | seconds | final | curve |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        for row in self.rows:
+            intervals = [_format_interval(interval) for interval in (row.final, row.area)]
+            cells = (row.task, row.label, str(row.seeds), f"{row.steps:,.0f}", _format_seconds(row), *intervals)
+            lines.append("| " + " | ".join(cells) + " |")
+        return "\n".join(lines)
 
     def _repr_markdown_(self) -> str:  # notebooks display it
         return self.markdown()
 
     def csv(self) -> str:
         """The table as CSV; the bounds are empty for a single seed."""
-        return as_csv(self.rows)
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["environment", "algorithm", "seeds", "steps", "final", "final_low", "final_high", "curve",
+                         "curve_low", "curve_high", "seconds"])  # fmt: skip
+        for row in self.rows:
+            numbers = [value if np.isfinite(value) else "" for value in (*row.final, *row.area, row.seconds)]
+            writer.writerow([row.task, row.label, row.seeds, int(row.steps), *numbers])
+        return text.getvalue()
 
 
 def compare(config: CompareConfig, write: bool = True) -> Comparison:
@@ -104,17 +123,19 @@ def compare(config: CompareConfig, write: bool = True) -> Comparison:
     groups = group_runs(join_resumed(records), config.metric, by, config.until)
     for line in problems(groups):
         log.warning(line)
-    rows = [row_of(group) for group in groups]
+    result = Comparison([row_of(group) for group in groups], [])
     if not write:
-        return Comparison(rows, [])
+        return result
+    text = (
+        f"# Comparison\n\n{config.metric or 'Test return'}: interquartile mean over seeds with a 95% interval "
+        f"(stratified bootstrap, one number per seed). Final: mean over the last {LAST:.0%} of the steps. Curve: "
+        "mean over all steps. Seconds: time from the command's start to the last compared step, including tests, "
+        f"median over seeds.\n\n{result.markdown()}\n\n![curves](comparison.png)\n"
+    )
     out = Path(config.out).expanduser()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        texts = {"comparison.md": markdown(rows, config), "comparison.csv": as_csv(rows)}
-        files = [write_atomically(out / name, text) for name, text in texts.items()]
-    except OSError as error:
-        raise OmarlError(f"out: cannot write into {out} ({error.strerror or error})") from None
-    return Comparison(rows, [*files, draw_comparison(groups, out / "comparison.png", config.metric or "test return")])
+    files = write_files(out, {"comparison.md": text, "comparison.csv": result.csv()})
+    picture = draw_comparison(groups, out / "comparison.png", config.metric or "test return")
+    return result._replace(files=[*files, picture])
 
 
 def words(value: list[str] | str) -> list[str]:
@@ -130,41 +151,31 @@ def find_runs(patterns: Sequence[str]) -> list[Path]:
         raise ConfigError("runs: name the runs, runs=[FOLDER, ...]; patterns such as results/**/iql/* are allowed")
     runs: dict[Path, None] = {}
     for pattern in patterns:
-        places = sorted(glob.glob(str(Path(pattern).expanduser()), recursive=True))  # noqa: PTH207  (absolute too)
-        below = [run for place in places for run in _runs_below(Path(place))]
+        below = []
+        for place in sorted(glob.glob(str(Path(pattern).expanduser()), recursive=True)):  # noqa: PTH207  (absolute too)
+            inside = [Path(place)] if is_run(Path(place)) else sorted(Path(folder) for folder, _, _ in os.walk(place))
+            below += [folder for folder in inside if is_run(folder)]
         if not below:
             raise ConfigError(f"runs: {pattern} contains no run (a folder with {METRICS} or {SACRED_METRICS})")
         runs |= dict.fromkeys(below)
     return list(runs)
 
 
-def _runs_below(place: Path) -> list[Path]:
-    if not place.is_dir():
-        return []
-    if is_run(place):
-        return [place]
-    return sorted(Path(folder) for folder, _, _ in os.walk(place) if is_run(Path(folder)))
-
-
 def row_of(group: Group) -> Row:
     """The table row of a group: one number per seed; curves are compared up to the end of the shortest run."""
     end = min(float(curve.t[-1]) for curve in group.curves)
-    finals = [_mean_between(curve, (1 - LAST) * end, end) for curve in group.curves]
-    areas = [float(np.mean(on_grid(curve, (np.arange(POINTS) + 0.5) * end / POINTS))) for curve in group.curves]
+    finals, areas = [], []
+    for curve in group.curves:
+        known = finite(curve)
+        last = known.value[(known.t >= (1 - LAST) * end) & (known.t <= end)]
+        finals.append(float(last.mean()) if len(last) else float(known.value[-1]))
+        areas.append(float(np.mean(on_grid(curve, (np.arange(POINTS) + 0.5) * end / POINTS))))
     final, area = (stratified_bootstrap_interval(np.array(values)) for values in (finals, areas))
-    return Row(group.task, group.label, len(group.curves), end, final, area, _seconds(group, end))
-
-
-def _seconds(group: Group, end: float) -> float:
-    """The median time at which the runs reached a step; NaN if no run recorded times."""
-    times = [float(np.interp(end, record.wall.t, record.wall.value)) for record in group.records if len(record.wall)]
-    return float(np.median(times)) if times else float("nan")
-
-
-def _mean_between(curve: Series, low: float, high: float) -> float:
-    inside = curve.value[(curve.t >= low) & (curve.t <= high)]
-    inside = inside[np.isfinite(inside)]
-    return float(inside.mean()) if len(inside) else float(curve.value[np.isfinite(curve.value)][-1])
+    seconds = [
+        float(np.interp(end, record.wall.t, record.wall.value)) for record in group.records if len(record.wall)
+    ]
+    median = float(np.median(seconds)) if seconds else float("nan")
+    return Row(group.task, group.label, len(group.curves), end, final, area, median)
 
 
 def _format_interval(interval: Interval) -> str:
@@ -175,41 +186,6 @@ def _format_interval(interval: Interval) -> str:
 
 def _format_seconds(row: Row) -> str:
     return f"{row.seconds:,.0f}" if np.isfinite(row.seconds) else "-"
-
-
-def markdown(rows: Sequence[Row], config: CompareConfig) -> str:
-    """Formats the table as a Markdown page."""
-    head = [
-        "# Comparison",
-        "",
-        f"{config.metric or 'Test return'}: interquartile mean over seeds with a 95% interval (stratified bootstrap, "
-        f"one number per seed). Final: mean over the last {LAST:.0%} of the steps. Curve: mean over all steps. "
-        "Seconds: time from the command's start to the last compared step, including tests, median over seeds.",
-        "",
-    ]
-    return "\n".join([*head, *table(rows), "", "![curves](comparison.png)", ""])
-
-
-def table(rows: Sequence[Row]) -> list[str]:
-    """The lines of the table."""
-    lines = ["| environment | algorithm | seeds | steps | seconds | final | curve |", "|---|---|---|---|---|---|---|"]
-    for row in rows:
-        intervals = [_format_interval(interval) for interval in (row.final, row.area)]
-        cells = (row.task, row.label, str(row.seeds), f"{row.steps:,.0f}", _format_seconds(row), *intervals)
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
-
-
-def as_csv(rows: Sequence[Row]) -> str:
-    """Formats the table as CSV; the bounds are empty for a single seed."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["environment", "algorithm", "seeds", "steps", "final", "final_low", "final_high", "curve",
-                     "curve_low", "curve_high", "seconds"])  # fmt: skip
-    for row in rows:
-        numbers = [value if np.isfinite(value) else "" for value in (*row.final, *row.area, row.seconds)]
-        writer.writerow([row.task, row.label, row.seeds, int(row.steps), *numbers])
-    return text.getvalue()
 
 
 def draw_comparison(groups: Sequence[Group], target: Path, metric: str) -> Path:
@@ -242,13 +218,3 @@ def draw_comparison(groups: Sequence[Group], target: Path, metric: str) -> Path:
     figure.supylabel(metric, fontsize=9, color=MUTED)
     figure.supxlabel("environment steps", fontsize=9, color=MUTED)
     return save_figure(figure, target)
-
-
-def format_rows(rows: Sequence[Row], files: Sequence[Path]) -> str:
-    """Formats the rows for the console."""
-    lines = [
-        f"{row.task:32} {row.label:24} {row.seeds:2} seeds  {_format_seconds(row):>8} s  "
-        f"final {_format_interval(row.final):28} curve {_format_interval(row.area)}"
-        for row in rows
-    ]
-    return "\n".join([*lines, *(f"written: {file}" for file in files)])

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..types import OmarlError
-from ..utils.files import write_atomically
+from ..utils.files import write_files
 
 INK, MUTED, RULE = "#222222", "#757575", "#E6E6E6"
 
@@ -37,11 +37,7 @@ def save_figure(figure: Any, target: Path) -> Path:
         raise OmarlError(f"{target}: pictures cannot be written as .{kind}; choose one of {', '.join(known)}")
     picture = BytesIO()
     figure.savefig(picture, format=kind)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        return write_atomically(target, picture.getvalue())
-    except OSError as error:
-        raise OmarlError(f"{target} could not be written: {error.strerror or error}") from error
+    return write_files(target.parent, {target.name: picture.getvalue()})[0]
 
 
 def draw_matrix(values: NDArray[np.float64], rows: list[str], columns: list[str], title: str, target: Path) -> Path:
@@ -58,7 +54,6 @@ def draw_matrix(values: NDArray[np.float64], rows: list[str], columns: list[str]
     ax.set_xticks(range(len(columns)), columns, rotation=45, ha="right", fontsize=7)
     ax.set_yticks(range(len(rows)), rows, fontsize=8)
     ax.tick_params(length=0)
-    for side in ax.spines.values():
-        side.set_visible(False)
+    ax.spines[:].set_visible(False)
     ax.set_title(title, loc="left", fontsize=9, fontweight="bold", color=INK)
     return save_figure(figure, target)

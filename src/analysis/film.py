@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..types import OmarlError
-from ..utils.files import write_atomically
-from .figures import INK, MUTED, RULE
+from ..utils.files import write_files
+from .figures import INK, MUTED, RULE, new_figure
 from .panels import BLUE, GREEN, ORANGE, VERMILLION
 
 STILLS = 4  # frames that are written as pictures
@@ -60,18 +59,11 @@ def write_film(film: Film, folder: Path) -> list[Path]:
 
     last = len(film.positions) - 1
     frames = [Image.fromarray(drawn(film, t)) for t in range(last + 1)]
+    palette = [frame.convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
+    moving = {"save_all": True, "append_images": palette[1:], "duration": MILLISECONDS, "loop": 0}
     stills = sorted({round(i * last / (STILLS - 1)) for i in range(STILLS)})
-    paths = [folder / "episode.gif", *(folder / f"step_{t:02d}.png" for t in stills)]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        palette = [frame.convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
-        moving = {"save_all": True, "append_images": palette[1:], "duration": MILLISECONDS, "loop": 0}
-        write_atomically(paths[0], encoded(palette[0], "GIF", **moving))
-        for path, t in zip(paths[1:], stills, strict=True):
-            write_atomically(path, encoded(frames[t], "PNG"))
-    except OSError as error:
-        raise OmarlError(f"{folder} could not be written: {error.strerror or error}") from error
-    return paths
+    pictures = {f"step_{t:02d}.png": encoded(frames[t], "PNG") for t in stills}
+    return write_files(folder, {"episode.gif": encoded(palette[0], "GIF", **moving), **pictures})
 
 
 def encoded(image: Any, kind: str, **options: Any) -> bytes:
@@ -83,36 +75,30 @@ def encoded(image: Any, kind: str, **options: Any) -> bytes:
 
 def drawn(film: Film, t: int) -> NDArray[np.uint8]:
     """Frame ``t`` as an image [height, width, 3]."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.4, 5.9), dpi=90, facecolor="white")
-    canvas = FigureCanvasAgg(figure)
+    figure = new_figure(5.4, 5.9, dpi=90)
     ax = figure.add_axes((0.06, 0.14, 0.88, 0.78))
     draw_board(ax, film, t)
     figure.text(0.06, 0.955, film.title, fontsize=9, fontweight="bold", color=INK)
     figure.text(0.94, 0.955, f"step {t} of {len(film.positions) - 1}", fontsize=8, color=MUTED, ha="right")
     figure.text(0.06, 0.075, film.captions[t], fontsize=8, color=INK)
     figure.text(0.06, 0.02, _legend(film), fontsize=7, color=MUTED)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
 
 
 def draw_board(ax: Any, film: Film, t: int) -> None:
     """The board at step ``t``, the opponents' next steps, and the places inferred for them."""
     margin = 0.6 if film.is_grid else 0.15
-    ax.set_xlim(film.low - margin, film.high + margin)
-    ax.set_ylim(
-        *((film.high + margin, film.low - margin) if film.is_grid else (film.low - margin, film.high + margin))
-    )
+    limits = (film.low - margin, film.high + margin)
+    ax.set_xlim(limits)
+    ax.set_ylim(limits[::-1] if film.is_grid else limits)  # a grid's rows are numbered from the top
     ax.set_aspect("equal")
     ax.tick_params(left=False, bottom=False, labelleft=False, labelbottom=False)
-    for side in ax.spines.values():
-        side.set_color(RULE)
+    ax.spines[:].set_color(RULE)
     if film.is_grid:
         lines = np.arange(film.low - 0.5, film.high + 1)
-        ax.hlines(lines, film.low - 0.5, film.high + 0.5, color=RULE, linewidth=0.8, zorder=0)
-        ax.vlines(lines, film.low - 0.5, film.high + 0.5, color=RULE, linewidth=0.8, zorder=0)
+        for draw_lines in (ax.hlines, ax.vlines):
+            draw_lines(lines, film.low - 0.5, film.high + 0.5, color=RULE, linewidth=0.8, zorder=0)
     for first, second, label in film.objects[t]:
         x, y = _xy(film, (first, second))
         ax.scatter(x, y, s=150, color=GREEN if film.is_grid else RULE, zorder=1)

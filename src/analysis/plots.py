@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -58,18 +57,25 @@ def draw_curves(run_dir: PathLike, out: PathLike | None = None) -> Path:
 
     target = Path(out) if out is not None else Path(run_dir) / "curves.png"
     metrics = read_metrics(run_dir)
-    drawings, left_out = _drawings(metrics, read_config(run_dir))
+    config = read_config(run_dir)
+    last, left_out = last_panels(metrics)
+    first, end = (
+        [partial(draw_panel, panel=panel, metrics=metrics) for panel in panels]
+        for panels in (first_panels(metrics, config), last)
+    )
+    agents = _agents(metrics)
+    drawings = [*first, *([partial(_draw_agents, agents=agents)] if agents else []), *end]
     columns = {0: 1, 1: 1, 2: 2, 4: 2}.get(len(drawings), 3)
     rows = max(1, -(-len(drawings) // columns))
     layout = ConstrainedLayoutEngine(w_pad=0.11, h_pad=0.09, wspace=0.02, hspace=0.03)
     figure = new_figure(10, 0.9 + 2.3 * rows, dpi=150, layout=layout)
-    title = _title(Path(run_dir))
+    title = _title(Path(run_dir), config)
     figure.suptitle(title, x=0.014, ha="left", fontsize=11, fontweight="bold", color=INK, parse_math=False)
-    end = max((m.t[-1] for m in metrics.values()), default=0)
+    last_step = max([1, *(m.t[-1] for m in metrics.values())])
     for place, draw in enumerate(drawings, start=1):
         ax = figure.add_subplot(rows, columns, place)
         draw(ax)
-        ax.set_xlim(-0.02 * max(end, 1), 1.02 * max(end, 1))
+        ax.set_xlim(-0.02 * last_step, 1.02 * last_step)
     if drawings:
         more = f"  ·  {left_out} further metrics not drawn" if left_out else ""
         figure.supxlabel(f"environment steps{more}", fontsize=8, color=MUTED)
@@ -79,24 +85,11 @@ def draw_curves(run_dir: PathLike, out: PathLike | None = None) -> Path:
     return save_figure(figure, target)
 
 
-def _drawings(metrics: dict[str, Series], config: dict[str, Any]) -> tuple[list[Callable[[Any], None]], int]:
-    """The drawing functions of all panels in order, and the number of the learner's own metrics left out."""
-    last, left_out = last_panels(metrics)
-    first, end = (
-        [partial(draw_panel, panel=panel, metrics=metrics) for panel in panels]
-        for panels in (first_panels(metrics, config), last)
-    )
-    agents = _agents(metrics)
-    return [*first, *([partial(_draw_agents, agents=agents)] if agents else []), *end], left_out
-
-
-def _title(run: Path) -> str:
+def _title(run: Path, config: dict[str, Any]) -> str:
     """The run's name, environment and seed, as far as they are known."""
-    config = read_config(run)
-    env_args = config.get("env_args")
+    env_args, seed = config.get("env_args"), config.get("seed")
     env = env_args.get("key") if isinstance(env_args, dict) else config.get("env")
-    name, seed = config.get("name"), config.get("seed")
-    parts = [name, env, None if seed is None else f"seed {seed}"]
+    parts = [config.get("name"), env, None if seed is None else f"seed {seed}"]
     return "  ·  ".join(str(p) for p in parts if p) or run.resolve().name
 
 
@@ -153,8 +146,9 @@ def draw_panel(ax: Any, panel: Panel, metrics: dict[str, Series]) -> None:
     """Draws one metric: its line, a band of one standard deviation, and a paler band from minimum to maximum."""
     curve = _curve(metrics, panel.metric)
     floor = -np.inf
-    if panel.loss and _spans_decades(curve.mean):
-        floor = float(np.nanmin(curve.mean) / 3)  # limits bands that reach towards zero on a log axis
+    known = curve.mean[np.isfinite(curve.mean)]
+    if panel.loss and len(known) and known.min() > 0 and known.max() > LOG_SPAN * np.median(known):
+        floor = float(known.min() / 3)  # limits bands that reach towards zero on a log axis
         ax.set_yscale("log")
     _draw_line(ax, curve, panel.colour, "mean")
     _draw_band(ax, curve, curve.below, curve.above, floor, panel.colour, 0.26, "±1 std")
@@ -205,11 +199,6 @@ def _isolated(values: Floats) -> NDArray[np.bool_]:
     return finite & ~(np.append(finite[1:], False) | np.append(False, finite[:-1]))
 
 
-def _spans_decades(mean: Floats) -> bool:
-    finite = mean[np.isfinite(mean)]
-    return bool(len(finite) and finite.min() > 0 and finite.max() > LOG_SPAN * np.median(finite))
-
-
 def _caption(series: Series, curve: Curve) -> str:
     """The last value, the number of logged points per drawn point, and the number of non-finite values."""
     finite = np.flatnonzero(np.isfinite(series.value))
@@ -235,8 +224,7 @@ def _dress(ax: Any, title: str, caption: str) -> None:
     ax.tick_params(labelsize=7.5, colors=MUTED, length=0)
     ax.grid(axis="y", color=RULE, linewidth=0.8)
     ax.set_axisbelow(True)
-    for side in ("top", "right", "left"):
-        ax.spines[side].set_visible(False)
+    ax.spines[["top", "right", "left"]].set_visible(False)
     ax.spines["bottom"].set_color("#BBBBBB")
 
 

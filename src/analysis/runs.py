@@ -7,7 +7,6 @@ import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ log = logging.getLogger(__name__)
 
 METRICS = "metrics.jsonl"
 SACRED_METRICS = "metrics.json"
-BLOCK = 5000  # lines parsed in one call
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,64 +67,52 @@ def read_metrics(run_dir: PathLike) -> dict[str, Series]:
     raise OmarlError(f"{run} is not a run: it contains neither {METRICS} nor {SACRED_METRICS}")
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder contains a run's metrics."""
+    return (folder / METRICS).is_file() or (folder / SACRED_METRICS).is_file()
+
+
 def read_config(run_dir: PathLike) -> dict[str, Any]:
     """The run's ``config.json``; empty if it is missing or cannot be read."""
     try:
-        config = json.loads((Path(run_dir) / "config.json").read_text(encoding="utf-8"))
+        return parsed((Path(run_dir) / "config.json").read_text(encoding="utf-8")) or {}
     except (OSError, ValueError):
         return {}
-    return config if isinstance(config, dict) else {}
+
+
+def parsed(text: str, kinds: type | tuple[type, ...] = dict) -> Any:
+    """The value of a JSON text; None if it cannot be read or is not of these types."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, kinds) else None
 
 
 def _read_lines(path: Path) -> dict[str, Series]:
-    """Reads JSON lines ``{"t_env": int, "<metric>": number or null, ...}``."""
+    """Reads JSON lines ``{"t_env": int, "<metric>": number or null, ...}``.
+
+    An incomplete last line is ignored; other unreadable lines give a warning.
+    """
     columns: dict[str, tuple[list[float], list[float]]] = {}
-    for record in _records(path):
-        t = float(record.pop("t_env"))
-        for name, raw in record.items():
-            value = raw if type(raw) is float else number_of(raw)
-            if value is not None:
-                steps, values = columns.setdefault(name, ([], []))
-                steps.append(t)
-                values.append(value)
-    return {name: series_of(steps, values) for name, (steps, values) in columns.items()}
-
-
-def _records(path: Path) -> Iterable[dict[str, Any]]:
-    """The records of complete lines. An incomplete last line is ignored; other unreadable lines give a warning."""
-    broken = 0
-    last_is_broken = False
+    broken, last_is_broken = 0, False
     with path.open(encoding="utf-8", errors="replace") as lines:
-        while block := list(islice(lines, BLOCK)):
-            parsed = _parse(block)
-            broken += sum(record is None for record in parsed)
-            last_is_broken = parsed[-1] is None
-            yield from (record for record in parsed if record is not None)
+        for line in lines:
+            record = parsed(line)
+            last_is_broken = record is None or not isinstance(record.get("t_env"), int | float)
+            broken += last_is_broken
+            if last_is_broken:
+                continue
+            t = float(record.pop("t_env"))
+            for name, raw in record.items():
+                value = raw if type(raw) is float else number_of(raw)
+                if value is not None:
+                    steps, values = columns.setdefault(name, ([], []))
+                    steps.append(t)
+                    values.append(value)
     if broken > last_is_broken:
         log.warning("%s: %d unreadable lines left out", path, broken - last_is_broken)
-
-
-def _parse(block: list[str]) -> list[dict[str, Any] | None]:
-    """One record for each line, None for an unreadable line. Parses all lines in one call, if possible, for speed."""
-    try:
-        records = json.loads(f"[{','.join(block)}]")
-        if len(records) == len(block) and all(map(_is_record, records)):
-            return records
-    except ValueError:
-        pass
-    return [_parse_line(line) for line in block]
-
-
-def _parse_line(line: str) -> dict[str, Any] | None:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if _is_record(record) else None
-
-
-def _is_record(record: Any) -> bool:
-    return isinstance(record, dict) and isinstance(record.get("t_env"), int | float)
+    return {name: series_of(steps, values) for name, (steps, values) in columns.items()}
 
 
 def _read_sacred(path: Path) -> dict[str, Series]:

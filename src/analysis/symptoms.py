@@ -150,7 +150,15 @@ def motion(series: Series, std: Series | None = None, updates_per_point: float |
     slope, level = straight_line(clock, value)
     residual = value - (level + slope * clock)
     scatter = float(residual.std())
-    noise, is_noise, swings = _split(residual, _noise_of_means(std, updates_per_point))
+    known = finite(std).value
+    if updates_per_point and len(known):  # a logged mean varies by ``noise``
+        noise = float(np.sqrt(np.mean(known**2) / max(updates_per_point, 1.0)))
+        freedom = max(len(residual) - 2, 1)
+        is_noise = scatter**2 <= float(special.chdtri(freedom, SIGNIFICANCE)) / freedom * noise**2
+        swings = float(np.sqrt(max(0.0, scatter**2 - noise**2)))
+    else:
+        memory = longest_memory(residual)
+        noise, is_noise, swings = scatter * float(np.sqrt(1 - memory)), memory == 0, scatter * float(np.sqrt(memory))
     rise, fall = np.max(value - np.minimum.accumulate(value)), np.max(np.maximum.accumulate(value) - value)
     both_ways = min(rise, fall) - 4 * noise
     error = float(np.std(block_means(clock, residual)[1])) * np.sqrt(12 / min(len(t), MAX_FIT))
@@ -158,26 +166,6 @@ def motion(series: Series, std: Series | None = None, updates_per_point: float |
         len(t), mean, slope / unit, error / unit, swings / unit, noise / unit, scatter / unit, is_noise,
         max(0.0, float(both_ways)) / unit,
     )  # fmt: skip
-
-
-def _noise_of_means(std: Series | None, updates_per_point: float | None) -> float | None:
-    """The standard deviation of a logged mean due to sampling; None if it is unknown."""
-    known = finite(std).value
-    if not updates_per_point or not len(known):
-        return None
-    return float(np.sqrt(np.mean(known**2) / max(updates_per_point, 1.0)))
-
-
-def _split(residual: Floats, noise: float | None) -> tuple[float, bool, float]:
-    """Splits residuals into sampling noise and swings: noise, whether noise explains all of them, and swings."""
-    scatter = float(residual.std())
-    freedom = max(len(residual) - 2, 1)
-    if noise is not None:
-        chance = float(special.chdtri(freedom, SIGNIFICANCE)) / freedom
-        is_noise = scatter**2 <= chance * noise**2
-        return noise, is_noise, float(np.sqrt(max(0.0, scatter**2 - noise**2)))
-    memory = longest_memory(residual)
-    return scatter * float(np.sqrt(1 - memory)), memory == 0, scatter * float(np.sqrt(memory))
 
 
 def longest_memory(residual: Floats) -> float:

@@ -7,7 +7,6 @@ training loops become series by name. The step column is recognised by its name.
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..types import OmarlError
-from .runs import METRICS, SACRED_METRICS, Series, number_of, read_metrics, sacred_series, series_of
+from .runs import Series, is_run, number_of, parsed, read_metrics, sacred_series, series_of
 
 EVENTS = "events.out.tfevents"
 ABSENT = -np.inf  # marks a cell without a number; no loss has this value
@@ -36,28 +35,20 @@ def read_any(path: Path) -> dict[str, Series]:
     """
     if path.is_file():
         return _read_file(path)
-    if not path.is_dir() or (path / METRICS).is_file() or (path / SACRED_METRICS).is_file():
-        return read_metrics(path)
-    table = _table_in(path)
-    if table is not None:
-        return _read_file(table)
-    if any(path.rglob(f"*{EVENTS}*")):
-        return _read_events_below(path)
+    if path.is_dir() and not is_run(path):
+        # a table with a usual name, or the only CSV or JSON-lines file
+        usual = [path / name for name in TABLES if (path / name).is_file()]
+        tables = [p for p in sorted(path.iterdir()) if p.suffix in (".csv", ".jsonl", ".ndjson")]
+        if usual or len(tables) == 1:
+            return _read_file((usual or tables)[0])
+        if any(path.rglob(f"*{EVENTS}*")):
+            return _read_events_below(path)
     return read_metrics(path)
 
 
 def run_directory(path: Path) -> Path:
     """The folder that contains a run's configuration."""
     return path.parent if path.is_file() else path
-
-
-def _table_in(folder: Path) -> Path | None:
-    """The table in a folder: a file with a usual name, or the only CSV or JSON-lines file."""
-    for name in TABLES:
-        if (folder / name).is_file():
-            return folder / name
-    files = [p for p in sorted(folder.iterdir()) if p.suffix in (".csv", ".jsonl", ".ndjson")]
-    return files[0] if len(files) == 1 else None
 
 
 def _read_file(path: Path) -> dict[str, Series]:
@@ -81,63 +72,41 @@ def _read_csv(path: Path) -> dict[str, Series]:
         separator = max(",;\t", key=sample.count)
         rows = csv.reader((line for line in lines if not line.startswith("#")), delimiter=separator)
         head = [name.strip() for name in next(rows, [])]
-        if len(head) < 2 or any(_number(name) is not None for name in head):
+        if len(head) < 2 or any(_number(name) != ABSENT for name in head):
             raise OmarlError(f"{path} has no header line with at least two column names (step and losses)")
         columns = list(zip(*(row for row in rows if len(row) == len(head)), strict=True))
     if not columns:
         return {}
-    return _over_steps({name: _column(cells) for name, cells in zip(head, columns, strict=True)})
+    return _over_steps({n: np.array(list(map(_number, cells))) for n, cells in zip(head, columns, strict=True)})
 
 
-def _column(cells: tuple[str, ...]) -> NDArray[np.float64]:
-    """The numbers of a column; cells that are not numbers are ``ABSENT``."""
-    try:
-        return np.array(cells, dtype=np.float64)
-    except ValueError:
-        return np.array([ABSENT if (number := _number(cell)) is None else number for cell in cells])
-
-
-def _number(text: str) -> float | None:
+def _number(text: str) -> float:
+    """The number in a cell; ``ABSENT`` if it has none."""
     try:
         return float(text)
     except ValueError:
-        return None
+        return ABSENT
 
 
 def _read_json(path: Path) -> dict[str, Series]:
     """Reads one object per line, one list of objects, or Sacred's metrics file; nested names are joined to a path."""
     text = path.read_text(encoding="utf-8", errors="replace")
-    records = [record for line in text.splitlines() if (record := _parsed(line)) is not None]
+    records = [record for line in text.splitlines() if (record := parsed(line)) is not None]
     if not records:
-        content = _parsed(text, (dict, list))
+        content = parsed(text, (dict, list))
         columns = list(content.values()) if isinstance(content, dict) else []
         if columns and all(isinstance(column, dict) and "values" in column for column in columns):
-            return {name: sacred_series(_steps_of(m), m["values"]) for name, m in content.items()}
+            steps = {name: m.get("steps") or list(range(len(m["values"]))) for name, m in content.items()}
+            return {name: sacred_series(steps[name], m["values"]) for name, m in content.items()}
         if columns and all(isinstance(column, list) for column in columns):
-            return _over_steps({name: np.array(list(map(_number_or_absent, v))) for name, v in content.items()})
+            numbers = {name: map(number_of, column) for name, column in content.items()}
+            return _over_steps({n: np.array([ABSENT if x is None else x for x in v]) for n, v in numbers.items()})
         records = [r for r in content if isinstance(r, dict)] if isinstance(content, list) else []
     if not records:
         raise OmarlError(f"{path} contains no JSON objects, one per line: {{'step': 1, 'kl': 2.5, ...}}")
     flat = [dict(_flattened(record)) for record in records]
     names = dict.fromkeys(name for record in flat for name in record)
     return _over_steps({n: np.array([record.get(n, ABSENT) for record in flat]) for n in names})
-
-
-def _steps_of(metric: Mapping[str, Any]) -> list[Any]:
-    return metric.get("steps") or list(range(len(metric["values"])))
-
-
-def _number_or_absent(raw: Any) -> float:
-    number = number_of(raw)
-    return ABSENT if number is None else number
-
-
-def _parsed(text: str, kinds: tuple[type, ...] = (dict,)) -> Any:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return None
-    return value if isinstance(value, kinds) else None
 
 
 def _flattened(record: Mapping[str, Any], path: str = "") -> Iterable[tuple[str, float]]:

@@ -41,13 +41,10 @@ class EpisodeStats:
             return
         returns = np.stack(self.returns)
         joint = returns.sum(axis=1)
-        logger.log_stat(f"{prefix}return_mean", float(joint.mean()), t_env)
-        logger.log_stat(f"{prefix}return_std", float(joint.std()), t_env)
-        logger.log_stat(f"{prefix}return_min", float(joint.min()), t_env)
-        logger.log_stat(f"{prefix}return_max", float(joint.max()), t_env)
-        for i, agent in enumerate(agents):
-            logger.log_stat(f"{prefix}return_mean/{agent}", float(returns[:, i].mean()), t_env)
-        logger.log_stat(f"{prefix}ep_length_mean", float(np.mean(self.lengths)), t_env)
+        numbers = {f"return_{name}": getattr(joint, name)() for name in ("mean", "std", "min", "max")}
+        numbers |= {f"return_mean/{agent}": column.mean() for agent, column in zip(agents, returns.T, strict=True)}
+        for name, number in (numbers | {"ep_length_mean": np.mean(self.lengths)}).items():
+            logger.log_stat(prefix + name, float(number), t_env)
         self.returns.clear()
         self.lengths.clear()
 

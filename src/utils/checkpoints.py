@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from ..types import ConfigError, PathLike, TrainingError
-from .errors import reason_of
 from .run_directory import write_json
 
 log = logging.getLogger(__name__)
@@ -121,3 +120,9 @@ def load_checkpoint(folder: Path, learner: Any) -> dict[str, Any]:
             f"checkpoint_path: {folder} belongs to another learner, environment or size of network ({reason})"
         ) from error
     return state
+
+
+def reason_of(error: BaseException) -> str:
+    """The first informative line of an error's text; torch starts with a heading that ends with a colon."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if not line.endswith(":")), type(error).__name__)

@@ -7,10 +7,11 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tqdm import tqdm
+from tqdm.std import Bar  # type: ignore[attr-defined]
 
 from .metric_names import AGENTS_LOSSES, own_numbers, short
 
@@ -19,7 +20,6 @@ TICK = 0.5  # seconds between two updates of the line
 BAR = 20  # largest width of the bar, columns
 LEAST_BAR = 6  # smallest width of the bar, columns
 WIDE = 100  # columns of a terminal that always reserves space for the bar
-BLOCKS = " ▏▎▍▌▋▊▉█"
 
 
 class ProgressBar(tqdm):
@@ -86,14 +86,7 @@ def progress_line(n: int, total: int, rate: float | None, numbers: Sequence[str]
             break
         tail += f" {part}" if part else ""
     width = min(BAR, columns - len(line) - len(tail) - 1)
-    return f"{line} {_blocks(share, width)}{tail}" if width >= LEAST_BAR else line + tail
-
-
-def _blocks(share: float, width: int) -> str:
-    """A bar of ``width`` characters of which ``share`` is filled from the left."""
-    eighths = int(share * width * 8)
-    full, part = divmod(eighths, 8)
-    return (BLOCKS[-1] * full + (BLOCKS[part] if full < width else "")).ljust(width)
+    return f"{line} {Bar(share, width, Bar.UTF)}{tail}" if width >= LEAST_BAR else line + tail
 
 
 def live(latest: Mapping[str, float]) -> list[str]:
@@ -122,24 +115,18 @@ def summary(latest: Mapping[str, float], agents: Sequence[str], t_env: int, epis
         f"test return {value('test_return_mean')} ({by_agent})",
     ]
     if "vae_recon_loss" in latest:
-        lines.append(_vae_line(latest, value))
+        unit = " nats" if "vae_recon_null" in latest else ""
+        tested = ", held-out accuracy " + value("test_vae_accuracy") if "test_vae_accuracy" in latest else ""
+        lines.append(
+            f"VAE: reconstruction {value('vae_recon_loss')}{unit}, KL {value('vae_kl_loss')} nats, "
+            f"alpha {value('vae_alpha')}, {value('test_vae_explained_variance')} of held-out variance explained"
+            f"{tested}, {value('vae_active_units')} active units"
+        )
     losses = [name for name in (*AGENTS_LOSSES, *own_numbers(latest), "grad_norm") if name in latest]
     if losses:
         held_out = {name: f" (held-out {value(f'test_{name}')})" for name in losses if f"test_{name}" in latest}
         lines.append("learner: " + ", ".join(f"{name} {value(name)}{held_out.get(name, '')}" for name in losses))
     return lines
-
-
-def _vae_line(latest: Mapping[str, float], value: Callable[[str], str]) -> str:
-    parts = [
-        f"reconstruction {value('vae_recon_loss')}" + (" nats" if "vae_recon_null" in latest else ""),
-        f"KL {value('vae_kl_loss')} nats",
-        f"alpha {value('vae_alpha')}",
-        f"{value('test_vae_explained_variance')} of held-out variance explained",
-    ]
-    if "test_vae_accuracy" in latest:
-        parts.append(f"held-out accuracy {value('test_vae_accuracy')}")
-    return f"VAE: {', '.join([*parts, value('vae_active_units') + ' active units'])}"
 
 
 class ConsoleHandler(logging.Handler):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
-from ..types import ConfigError
+from ..types import ConfigError, OmarlError
 
 
 def writable(folder: Path, key: str) -> Path:
@@ -43,3 +44,16 @@ def write_atomically(path: Path, content: str | bytes) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def write_files(folder: Path, contents: Mapping[str, str | bytes]) -> list[Path]:
+    """Creates ``folder`` and writes these files into it.
+
+    Raises:
+        OmarlError: a file cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return [write_atomically(folder / name, content) for name, content in contents.items()]
+    except OSError as error:
+        raise OmarlError(f"out: cannot write into {folder} ({error.strerror or error})") from error

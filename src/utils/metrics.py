@@ -58,10 +58,13 @@ class IntervalStats:
         logged: dict[str, float] = {}
         for name, values in self.values.items():
             column = torch.stack(values).float()
-            logged[name] = column.mean().item()
-            logged[f"{name}_std"] = column.std(unbiased=False).item()
-            logged[f"{name}_min"] = column.min().item()
-            logged[f"{name}_max"] = column.max().item()
+            statistics = {
+                "": column.mean(),
+                "_std": column.std(unbiased=False),
+                "_min": column.min(),
+                "_max": column.max(),
+            }
+            logged |= {name + suffix: number.item() for suffix, number in statistics.items()}
         for name, value in logged.items():
             logger.log_stat(name, value, t_env)
         self.values.clear()

@@ -25,15 +25,6 @@ def base_directory(config: Mapping[str, Any]) -> Path:
     return Path(config["local_results_path"]) / "sacred" / str(config["name"]) / env_label(config)
 
 
-def check_writable(config: Mapping[str, Any]) -> None:
-    """Creates the folder of the runs.
-
-    Raises:
-        ConfigError: the folder cannot be written.
-    """
-    writable(base_directory(config), "local_results_path")
-
-
 def new_directory(config: Mapping[str, Any], path: PathLike | None = None) -> Path:
     """Creates a run's folder: ``path``, or the next number in the folder of its configuration's runs.
 

@@ -1,4 +1,4 @@
-"""Sacred's file observer, with the folder that the configuration determines."""
+"""Sacred's file observer and its capture of output, adapted to omarl."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sacred import stdout_capturing
 from sacred.observers import FileStorageObserver
 from sacred.serializer import flatten
 
@@ -97,3 +98,27 @@ class RunDirectory(FileStorageObserver):
             write()
         except OSError as error:
             print(f"run.json not written ({error.strerror})")
+
+
+class Tee(stdout_capturing.TeeingStreamProxy):
+    """Sacred's proxy of stdout or stderr, which writes to the copy only until Sacred closes it.
+
+    Some libraries keep a reference to ``sys.stdout`` and write to it at exit: numba's compiler initialises colorama,
+    which resets the terminal's colours in an atexit callback. Sacred's own proxy then raises "I/O operation on
+    closed file".
+    """
+
+    def write(self, data: str) -> None:
+        self.__wrapped__.write(data)
+        if not self._self_out.closed:
+            self._self_out.write(data)
+
+    def flush(self) -> None:
+        self.__wrapped__.flush()
+        if not self._self_out.closed:
+            self._self_out.flush()
+
+
+def make_capture_safe() -> None:
+    """Makes Sacred capture output with ``Tee``."""
+    stdout_capturing.TeeingStreamProxy = Tee

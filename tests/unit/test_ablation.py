@@ -3,8 +3,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from omarl.ablation import FIRST, REMEDIES, Trial, movement, sawtooth, settings, train_on
-from omarl.ablation.ablate import POINT
+from omarl.ablation.ablate import POINT, movement, sawtooth, train_on
+from omarl.ablation.settings import FIRST, REMEDIES, Trial, settings
 from omarl.analysis.ablation_report import COLUMNS, count_stable, write_report
 from omarl.components.vae_trainer import VAEConfig
 

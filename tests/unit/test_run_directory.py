@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from omarl.types import ConfigError
 from omarl.utils import sacred_observer
-from omarl.utils.run_directory import base_directory, check_writable, write_json
+from omarl.utils.files import writable
+from omarl.utils.run_directory import base_directory, write_json
 from omarl.utils.sacred_observer import RunDirectory
 
 NOW = datetime.datetime(2026, 1, 1)
@@ -91,6 +92,6 @@ def test_json_is_written_completely_or_not_at_all(tmp_path):
 def test_a_folder_that_cannot_be_written_is_refused_in_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"^local_results_path: cannot write into .*; give another folder"):
-        check_writable(config_in(tmp_path / "file"))
-    check_writable(config_in(tmp_path / "good"))
+        writable(base_directory(config_in(tmp_path / "file")), "local_results_path")
+    writable(base_directory(config_in(tmp_path / "good")), "local_results_path")
     assert not list((tmp_path / "good").rglob(".writable*"))

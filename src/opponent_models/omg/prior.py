@@ -11,7 +11,7 @@ from torch import Tensor
 from ...components.vae_trainer import VAEConfig, VAETrainer
 from ...config.schema import read
 from ...types import ConfigError
-from ...utils.errors import reason_of
+from ...utils.checkpoints import reason_of
 
 
 class SubgoalPrior(VAETrainer):
