@@ -15,8 +15,8 @@ from ..config.schema import key
 from ..games.layout import observation_indices
 from ..modules.linear import Linear
 from ..modules.losses import masked_mean
-from .action_model import ActionModel
 from .model import ModelConfig
+from .naive import ActionModel
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..components.episode_batch import EpisodeBatch
+from ..components.masks import transition_mask
 from ..components.rollout import Rollout
 from ..modules.linear import Linear
 from ..modules.losses import masked_mean
-from .action_model import ActionModel
+from .evaluation import Counts, Drawing, rates
+from .model import OpponentModel
+
+
+class ActionModel(OpponentModel):
+    """Base of the models that predict the opponents' next actions. Arguments: see ``OpponentModel``."""
+
+    def action_logits(self, features: Tensor) -> Tensor:
+        """Features [..., W] -> [..., M * U]."""
+        raise NotImplementedError
+
+    def action_loss(self, logits: Tensor, taken: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-entropy and accuracy, [E, T, N] each, of logits [E, T, N, M * U] for actions [E, T, N, M]."""
+        by_opponent = logits.unflatten(-1, (self.n_subjects, self.n_actions))
+        loss = F.cross_entropy(by_opponent.flatten(0, -2), taken.flatten(), reduction="none").view(taken.shape)
+        return loss.mean(dim=-1), (by_opponent.argmax(dim=-1) == taken).float().mean(dim=-1)
+
+    def evaluate(self, batches: Sequence[EpisodeBatch]) -> dict[str, float]:
+        """The share of actions predicted correctly: see ``evaluation.rates``."""
+        return rates("model_action_accuracy", [self.hits(batch) for batch in batches])
+
+    @torch.no_grad()
+    def hits(self, batch: EpisodeBatch) -> Counts:
+        """Actions predicted correctly at each step of whole episodes, and how many there were."""
+        logits = self.action_logits(self.features(batch)[:, :-1])
+        _, correct = self.action_loss(logits, self.actions_taken(batch))
+        mask = transition_mask(batch)[..., None].expand_as(correct)
+        return {"hits": (correct * mask).sum(dim=(0, 2)), "count": mask.sum(dim=(0, 2))}
+
+    @torch.no_grad()
+    def draw(self, batch: EpisodeBatch) -> Drawing:
+        """Captions: each opponent's likeliest next action as predicted, and what it did."""
+        steps = int(batch["filled"].sum())
+        logits = self.action_logits(self.features(batch)[0, :steps, 0])
+        probability, likeliest = logits.unflatten(-1, (self.n_subjects, self.n_actions)).softmax(-1).max(-1)
+        taken = self.actions_taken(batch)[0, :, 0]
+        captions = []
+        for t in range(steps):
+            parts = []
+            for m, name in enumerate(self.subjects):
+                did = f", did {int(taken[t, m])}" if t + 1 < steps else ""
+                parts.append(f"{name}: predicted {int(likeliest[t, m])} ({float(probability[t, m]):.2f}){did}")
+            captions.append("; ".join(parts))
+        return Drawing(captions)
 
 
 class NaiveModel(ActionModel):
