@@ -41,19 +41,12 @@ class CrossplayConfig(RunsKeys, TestKeys):
 
 @dataclass(frozen=True)
 class Matrix:
-    """Means over runs of the same name.
+    """Means over runs of the same name."""
 
-    Attributes:
-        rows: labels, or algorithms, of runs.
-        columns: names of opponents, then ``all``.
-        values: [rows, columns].
-        runs: number of runs in each row.
-    """
-
-    rows: list[str]
-    columns: list[str]
-    values: NDArray[np.float64]
-    runs: list[int]
+    rows: list[str]  # names of runs, their label or their algorithm
+    columns: list[str]  # opponents, and ``all`` at the end
+    values: NDArray[np.float64]  # [rows, columns]
+    runs: list[int]  # how many runs are behind each row
 
 
 def crossplay(config: CrossplayConfig, logger: Logger) -> tuple[Matrix, list[Path]]:

@@ -48,21 +48,13 @@ class PluginConfig:
 
 
 class Host(NamedTuple):
-    """A PyMARL fork, as far as it is needed.
-
-    Attributes:
-        root: the fork's folder.
-        package: the folder that holds learners/ and config/.
-        registry: learners/__init__.py.
-        base: the YAML of the algorithm that trains the agents.
-        base_learner: its learner's class as ``package.module:Class``.
-    """
+    """A PyMARL fork, as far as it is needed."""
 
     root: Path
-    package: Path
-    registry: Path
-    base: Path
-    base_learner: str
+    package: Path  # the folder that holds learners/ and config/
+    registry: Path  # learners/__init__.py
+    base: Path  # the YAML of the algorithm that trains the agents
+    base_learner: str  # its learner's class as ``package.module:Class``
 
     @property
     def algorithm(self) -> Path:

@@ -74,17 +74,11 @@ REFRESH_REMEDIES: dict[str, tuple[dict[str, Any], int, float]] = {
 
 
 class Trial(NamedTuple):
-    """A setting of the VAE's training.
-
-    Attributes:
-        config: the VAE's keys.
-        updates: updates on each batch; 0: one, on exactly its states (``regime=replay``).
-        joined: recorded batches that are joined to one.
-    """
+    """A setting of the VAE's training."""
 
     config: VAEConfig
-    updates: int = 0
-    joined: int = 1
+    updates: int = 0  # updates on each batch; 0: one, on exactly its states (``regime=replay``)
+    joined: int = 1  # recorded batches that are joined to one
 
 
 def settings(default: VAEConfig, updates: int = 0) -> dict[str, Trial]:

@@ -44,11 +44,7 @@ class CompareConfig(RunsKeys):
 
 
 class Row(NamedTuple):
-    """One line of the table: a group's final return and the mean of its curve, with 95% intervals over seeds.
-
-    ``seconds`` is the median over runs of the time from the command's start to the last compared step; NaN if no run
-    recorded it.
-    """
+    """One line of the table: a group's final return and the mean of its curve, with 95% intervals over seeds."""
 
     task: str
     label: str
@@ -56,19 +52,14 @@ class Row(NamedTuple):
     steps: float
     final: Interval
     area: Interval
-    seconds: float = float("nan")
+    seconds: float = float("nan")  # median time from the command's start to the last compared step; NaN if unknown
 
 
 class Comparison(NamedTuple):
-    """The result of a comparison; ``str`` gives a table for the console.
+    """The result of a comparison; ``str`` gives a table for the console."""
 
-    Attributes:
-        rows: one row for each environment and algorithm.
-        files: the written files.
-    """
-
-    rows: list[Row]
-    files: list[Path]
+    rows: list[Row]  # one for each environment and algorithm
+    files: list[Path]  # the written files
 
     def __str__(self) -> str:
         lines = [

@@ -20,31 +20,18 @@ UNLIKELY = 0.02  # places with a lower probability are not drawn
 
 
 class Film(NamedTuple):
-    """The data of a film. Positions are row and column on a grid, else x and y.
+    """The data of a film. Positions are row and column on a grid, else x and y."""
 
-    Attributes:
-        title: of every frame.
-        names: of the N agents.
-        opponents: indices of the M opponents.
-        positions: [T+1, N, 2].
-        objects: at each step, first and second coordinate and label of each object on the board.
-        inferred: [T+1, M, 2], the place inferred for each opponent, NaN: none; None: the model infers none.
-        odds: [T+1, K, 3], places and the probability of each; None: the model has none.
-        captions: a line under each frame.
-        horizon: H, the number of the opponents' next steps that are drawn.
-        is_grid, low, high: see ``games.layout.Layout``.
-    """
-
-    title: str
-    names: tuple[str, ...]
-    opponents: tuple[int, ...]
-    positions: NDArray[Any]
-    objects: Sequence[Sequence[tuple[float, float, str]]]
-    inferred: NDArray[Any] | None
-    odds: NDArray[Any] | None
-    captions: Sequence[str]
-    horizon: int
-    is_grid: bool
+    title: str  # of every frame
+    names: tuple[str, ...]  # of the N agents
+    opponents: tuple[int, ...]  # indices of the M opponents
+    positions: NDArray[Any]  # [T+1, N, 2]
+    objects: Sequence[Sequence[tuple[float, float, str]]]  # at each step: coordinates and label of each object
+    inferred: NDArray[Any] | None  # [T+1, M, 2], the place inferred for each opponent, NaN: none; None: no inference
+    odds: NDArray[Any] | None  # [T+1, K, 3], places and the probability of each; None: the model has none
+    captions: Sequence[str]  # a line under each frame
+    horizon: int  # H, the number of the opponents' next steps that are drawn
+    is_grid: bool  # see ``games.layout.Layout``, also for ``low`` and ``high``
     low: float
     high: float
 

@@ -32,36 +32,21 @@ FEW = 5  # an interval over fewer seeds is unreliable
 
 
 class Record(NamedTuple):
-    """A run's files.
+    """A run's files."""
 
-    Attributes:
-        run: its folder.
-        config: its configuration.
-        metrics: by name; a joined run's metrics include those of its predecessors.
-        wall: seconds since the command's start, by environment step; empty if the run did not record them.
-        before: the predecessors that it resumes, oldest first.
-    """
-
-    run: Path
+    run: Path  # its folder
     config: dict[str, Any]
-    metrics: Mapping[str, Series]
-    wall: Series
-    before: tuple[Path, ...] = ()
+    metrics: Mapping[str, Series]  # by name; a joined run's metrics include those of its predecessors
+    wall: Series  # seconds since the command's start, by environment step; empty if the run did not record them
+    before: tuple[Path, ...] = ()  # the predecessors that it resumes, oldest first
 
 
 class Group(NamedTuple):
-    """Runs that differ only in their seed.
+    """Runs that differ only in their seed."""
 
-    Attributes:
-        task: the environment's key.
-        label: the label of the runs, or the algorithm.
-        curves: one curve for each run.
-        records: the runs.
-    """
-
-    task: str
-    label: str
-    curves: tuple[Series, ...]
+    task: str  # the environment's key
+    label: str  # of the runs, or the algorithm
+    curves: tuple[Series, ...]  # one for each run
     records: tuple[Record, ...] = ()
 
 

@@ -16,23 +16,14 @@ FITS = ("variance", "accuracy", "ratio")  # held-out values of these metrics sha
 
 
 class Panel(NamedTuple):
-    """A panel of the picture; metrics that were not logged have no panel.
-
-    Attributes:
-        metric: the metric's name.
-        title: text above the panel.
-        colour: colour of the line.
-        loss: use a log axis if the values span decades.
-        beside: further metrics in the same panel, as (name, label).
-        noted: metrics whose last value is written above the panel, as (name, label).
-    """
+    """A panel of the picture; metrics that were not logged have no panel."""
 
     metric: str
     title: str
-    colour: str
-    loss: bool = False
-    beside: tuple[tuple[str, str], ...] = ()
-    noted: tuple[tuple[str, str], ...] = ()
+    colour: str  # of the line
+    loss: bool = False  # use a log axis if the values span decades
+    beside: tuple[tuple[str, str], ...] = ()  # further metrics in the same panel, as (name, label)
+    noted: tuple[tuple[str, str], ...] = ()  # metrics whose last value is written above the panel, as (name, label)
 
 
 RETURNS = (Panel("return_mean", "Return, training", GREEN), Panel("test_return_mean", "Return, test", GREEN))

@@ -23,15 +23,10 @@ SACRED_METRICS = "metrics.json"
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """One metric over training.
+    """One metric over training."""
 
-    Attributes:
-        t: float64 [points], environment steps, strictly increasing.
-        value: float64 [points]; NaN where the run logged null.
-    """
-
-    t: NDArray[np.float64]
-    value: NDArray[np.float64]
+    t: NDArray[np.float64]  # [points], environment steps, strictly increasing
+    value: NDArray[np.float64]  # [points]; NaN where the run logged null
 
     def __len__(self) -> int:
         return len(self.t)

@@ -55,28 +55,17 @@ NO_WINDOW = Window(0.0, 0.0, True)
 
 
 class Motion(NamedTuple):
-    """Drift and oscillation of a metric over a window; all except ``points`` and ``mean`` are relative to |mean|.
+    """Drift and oscillation of a metric over a window; all except ``points`` and ``mean`` are relative to |mean|."""
 
-    Attributes:
-        points: number of finite values.
-        mean: their mean.
-        drift, drift_error: see the module; the error is the line's standard error over the window.
-        oscillation: see the module.
-        noise: the sampling noise that was subtracted.
-        scatter: the standard deviation around the line, including noise.
-        is_noise: whether sampling noise alone explains the scatter.
-        swing: the smaller of the largest rise and the largest fall, beyond noise; 0 for a monotonic curve.
-    """
-
-    points: int
+    points: int  # finite values
     mean: float
-    drift: float
-    drift_error: float
-    oscillation: float
-    noise: float
-    scatter: float
-    is_noise: bool
-    swing: float
+    drift: float  # see the module
+    drift_error: float  # the line's standard error over the window
+    oscillation: float  # see the module
+    noise: float  # the sampling noise that was subtracted
+    scatter: float  # the standard deviation around the line, including noise
+    is_noise: bool  # sampling noise alone explains the scatter
+    swing: float  # the smaller of the largest rise and the largest fall, beyond noise; 0 for a monotonic curve
 
 
 NO_MOTION = Motion(0, NAN, NAN, NAN, NAN, NAN, NAN, False, NAN)

@@ -22,15 +22,10 @@ OBSERVATION_KEYS = ("obs", "state", "avail_actions", "agent_mask")  # batch keys
 
 @dataclass
 class EpisodeStats:
-    """Returns and lengths of finished episodes, independent of the reward given to the learner.
+    """Returns and lengths of finished episodes, independent of the reward given to the learner."""
 
-    Attributes:
-        returns: one array [N] for each episode: the undiscounted return of every agent.
-        lengths: number of transitions of each episode.
-    """
-
-    returns: list[NDArray[np.float64]] = field(default_factory=list)
-    lengths: list[int] = field(default_factory=list)
+    returns: list[NDArray[np.float64]] = field(default_factory=list)  # [N] for each episode: undiscounted returns
+    lengths: list[int] = field(default_factory=list)  # transitions of each episode
 
     def log(self, logger: MetricLogger, agents: tuple[str, ...], t_env: int, prefix: str = "") -> None:
         """Logs means over the episodes and clears them; without episodes it logs nothing.

@@ -44,47 +44,32 @@ def rounded(**numbers: Any) -> dict[str, Any]:
 
 @dataclass(eq=False)
 class Facts:
-    """The measured facts of a run. Unknown numbers are NaN; unknown series are None.
+    """The measured facts of a run. Unknown numbers are NaN; unknown series are None."""
 
-    Attributes:
-        series: by omarl's names (``docs/metrics.md``), without one-point outliers, with the KL in nats if possible.
-        raw: the series as logged.
-        config: the configuration by omarl's keys.
-        ours: whether the VAE is omarl's, so that remedies may be its keys.
-        window, kl, recon: the measured window, and the motion of the two losses in it.
-        weight: the KL's weight in the loss.
-        unexplained: the share of the states' variance (or nats) that the reconstruction does not explain; NaN if only
-            the reconstruction loss is known. ``unexplained_late``: the same at the end of the run.
-        kl_level: median KL at the end of the run, in nats unless ``units_known`` is False.
-        units_known: whether the KL is known or assumed to be in nats per state.
-        in_use: the curves show that the code is used, so a small KL must be in other units.
-        kl_teeth, recon_teeth: sawteeth in the two losses.
-        started: enough updates were made that the VAE can have learned.
-        failure: the error that ended the run; empty if none.
-        outliers: number of one-point outliers that were removed.
-    """
-
+    # By omarl's names (``docs/metrics.md``), without one-point outliers, with the KL in nats if possible.
     series: Mapping[str, Series]
-    config: Mapping[str, Any]
+    config: Mapping[str, Any]  # by omarl's keys
     window: Window = NO_WINDOW
-    raw: Mapping[str, Series] = field(default_factory=dict)
-    ours: bool = True
-    kl: Motion = NO_MOTION
+    raw: Mapping[str, Series] = field(default_factory=dict)  # the series as logged
+    ours: bool = True  # the VAE is omarl's, so that remedies may be its keys
+    kl: Motion = NO_MOTION  # in the window
     recon: Motion = NO_MOTION
-    weight: Weight = field(default_factory=Weight)
+    weight: Weight = field(default_factory=Weight)  # the KL's weight in the loss
+    # Share of the states' variance (or nats) that the reconstruction does not explain, over the window; NaN if only
+    # the reconstruction loss is known.
     unexplained: float = NAN
     unexplained_drift: float = NAN
-    unexplained_late: float = NAN
-    kl_level: float = NAN
-    units_known: bool = True
-    in_use: bool = False
+    unexplained_late: float = NAN  # the same at the end of the run
+    kl_level: float = NAN  # median KL at the end of the run, in nats unless ``units_known`` is False
+    units_known: bool = True  # the KL is known or assumed to be in nats per state
+    in_use: bool = False  # the curves show that the code is used, so a small KL must be in other units
     kl_teeth: Teeth | None = None
     recon_teeth: Teeth | None = None
     updates: float = NAN
     updates_per_point: float = NAN
-    started: bool = True
-    failure: str = ""
-    outliers: int = 0
+    started: bool = True  # enough updates were made that the VAE can have learned
+    failure: str = ""  # the error that ended the run, if any
+    outliers: int = 0  # one-point outliers that were removed
 
     def in_window(self, name: str) -> Series | None:
         """The part of a series in the window, None if it is empty."""

@@ -51,48 +51,28 @@ HARMLESS = frozenset({"sampling_noise"})  # reported, but not a fault of the tra
 
 @dataclass(frozen=True)
 class Finding:
-    """A symptom with its evidence, cause and remedy.
+    """A symptom with its evidence, cause and remedy."""
 
-    Attributes:
-        symptom: one of ``SYMPTOMS``.
-        evidence: the numbers on which the finding is based.
-        cause: the probable cause, one sentence without capital and full stop.
-        remedy: omarl's configuration keys with new values; empty if none is known to help, and for other VAEs.
-        confidence: 0 to 1.
-        explains: further symptoms that were found and are effects of this one.
-        advice: for VAEs of other packages, one sentence on what to change in the code.
-        driven_by_weight: the KL weight's schedule causes the symptom; such a finding is named first.
-        independent: a separate setting causes the symptom, so that no other finding explains it.
-    """
-
-    symptom: str
-    evidence: dict[str, Any]
-    cause: str
-    remedy: dict[str, Any]
-    confidence: float
-    explains: tuple[str, ...] = ()
-    advice: str = ""
-    driven_by_weight: bool = False
-    independent: bool = False
+    symptom: str  # one of ``SYMPTOMS``
+    evidence: dict[str, Any]  # the numbers on which the finding is based
+    cause: str  # the probable cause, one sentence without capital and full stop
+    remedy: dict[str, Any]  # omarl's keys with new values; empty if none is known to help, and for other VAEs
+    confidence: float  # 0 to 1
+    explains: tuple[str, ...] = ()  # further symptoms that were found and are effects of this one
+    advice: str = ""  # for VAEs of other packages, one sentence on what to change in the code
+    driven_by_weight: bool = False  # the KL weight's schedule causes the symptom; such a finding is named first
+    independent: bool = False  # a separate setting causes the symptom, so that no other finding explains it
 
 
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
-    """All findings, the most important first.
+    """All findings, the most important first."""
 
-    Attributes:
-        findings: in the order of ``SYMPTOMS``; effects of others are listed in their ``explains``.
-        notes: further remarks, such as missing series or settings without effect.
-        measured: the numbers on which the verdict is based.
-        window: the environment steps over which they were measured.
-        files: the written files.
-    """
-
-    findings: tuple[Finding, ...]
-    notes: tuple[str, ...] = ()
-    measured: dict[str, Any] = field(default_factory=dict)
-    window: Window = NO_WINDOW
-    files: tuple[str, ...] = ()
+    findings: tuple[Finding, ...]  # in the order of ``SYMPTOMS``; effects of others are listed in their ``explains``
+    notes: tuple[str, ...] = ()  # further remarks, such as missing series or settings without effect
+    measured: dict[str, Any] = field(default_factory=dict)  # the numbers on which the verdict is based
+    window: Window = NO_WINDOW  # the environment steps over which they were measured
+    files: tuple[str, ...] = ()  # the written files
 
     @property
     def healthy(self) -> bool:

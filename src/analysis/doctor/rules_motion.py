@@ -86,21 +86,14 @@ def kl_oscillation(f: Facts) -> Finding | None:
 
 
 class Growth(NamedTuple):
-    """A rise of the KL beyond chance, and the simultaneous gain of the reconstruction.
+    """A rise of the KL beyond chance, and the simultaneous gain of the reconstruction."""
 
-    Attributes:
-        rise: relative to ``kl``.
-        gain: fall of the reconstruction loss relative to ``recon``; ``error`` is its standard error.
-        explained_gain: relative fall of the unexplained share; NaN if unknown.
-        kl, recon: the levels of the KL and the reconstruction loss.
-    """
-
-    rise: float
-    gain: float
-    explained_gain: float
-    kl: float
-    recon: float
-    error: float
+    rise: float  # relative to ``kl``
+    gain: float  # fall of the reconstruction loss relative to ``recon``
+    explained_gain: float  # relative fall of the unexplained share; NaN if unknown
+    kl: float  # level of the KL
+    recon: float  # level of the reconstruction loss
+    error: float  # standard error of ``gain``
 
 
 def growth(f: Facts) -> Growth | None:

@@ -27,25 +27,15 @@ WIDTHS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144)  # points averaged on both sid
 
 
 class Teeth(NamedTuple):
-    """A sawtooth.
-
-    Attributes:
-        edges_found: number of edges.
-        period: median number of steps between two edges.
-        depth: median jump at an edge, relative to the level before it; negative if the curve falls.
-        recovered: median share of a jump that is recovered before the next jump.
-        irregularity: standard deviation of the periods over their mean.
-        edges: steps of the edges.
-        clarity: the edges' median jump in standard deviations of all jumps.
-    """
+    """A sawtooth."""
 
     edges_found: int
-    period: float
-    depth: float
-    recovered: float
-    irregularity: float
-    edges: tuple[float, ...]
-    clarity: float
+    period: float  # median number of steps between two edges
+    depth: float  # median jump at an edge, relative to the level before it; negative if the curve falls
+    recovered: float  # median share of a jump that is recovered before the next jump
+    irregularity: float  # standard deviation of the periods over their mean
+    edges: tuple[float, ...]  # steps of the edges
+    clarity: float  # the edges' median jump in standard deviations of all jumps
 
 
 def find_teeth(series: Series, beside: Series | None = None) -> Teeth | None:

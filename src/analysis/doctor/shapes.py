@@ -22,22 +22,14 @@ MAX_POINTS = 2500  # longer curves are thinned before shapes are measured
 
 
 class Excursion(NamedTuple):
-    """Several consecutive points far from the curve around them.
+    """Several consecutive points far from the curve around them."""
 
-    Attributes:
-        start, end: steps of its first and last point.
-        points: number of points.
-        peak: the value farthest from the level.
-        level: the curve's level around the excursion.
-        recovered: whether the curve returned to this level.
-    """
-
-    start: float
-    end: float
+    start: float  # step of the first point
+    end: float  # step of the last point
     points: int
-    peak: float
-    level: float
-    recovered: bool
+    peak: float  # the value farthest from the level
+    level: float  # the curve's level around the excursion
+    recovered: bool  # the curve returned to this level
 
     @property
     def factor(self) -> float:
@@ -47,19 +39,12 @@ class Excursion(NamedTuple):
 
 
 class EndChange(NamedTuple):
-    """The change between the last tenth of a curve and the part before it.
+    """The change between the last tenth of a curve and the part before it."""
 
-    Attributes:
-        before: median from 40% to 85% of the points.
-        after: median of the last tenth.
-        noise: robust standard deviation of a point, from differences of neighbours.
-        points: number of points in the last tenth.
-    """
-
-    before: float
-    after: float
-    noise: float
-    points: int
+    before: float  # median from 40% to 85% of the points
+    after: float  # median of the last tenth
+    noise: float  # robust standard deviation of a point, from differences of neighbours
+    points: int  # in the last tenth
 
     @property
     def change(self) -> float:

@@ -28,24 +28,16 @@ FEATURE_SUM = 8.0  # a larger reconstruction loss is a sum over features; the me
 
 
 class Weight(NamedTuple):
-    """The KL's weight in the loss.
+    """The KL's weight in the loss."""
 
-    Attributes:
-        value: the weight in the last quarter (or as configured), as a factor of the KL in the unit used here.
-        series: the weight over training, if logged or inferred; None if it is only configured.
-        source: logged, inferred, configured or unknown.
-        per_alpha: ratio of value and ``omg_vae_alpha``; a suggested weight must be divided by it.
-        kl_factor: factor that converts the logged KL to nats per state; a series with one factor per logged point if
-            the KL was logged after a varying weight; NaN if the unit is not nats and the factor is unknown.
-        notes: notes for the user.
-    """
-
-    value: float = NAN
-    series: Series | None = None
-    source: str = "unknown"
-    per_alpha: float = 1.0
+    value: float = NAN  # in the last quarter (or as configured), as a factor of the KL in the unit used here
+    series: Series | None = None  # the weight over training, if logged or inferred; None if it is only configured
+    source: str = "unknown"  # logged, inferred, configured or unknown
+    per_alpha: float = 1.0  # ratio of value and ``omg_vae_alpha``; a suggested weight must be divided by it
+    # Factor that converts the logged KL to nats per state: a series with one factor per logged point if the KL was
+    # logged after a varying weight; NaN if the unit is not nats and the factor is unknown.
     kl_factor: float | Series = 1.0
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # for the user
 
     @property
     def moves(self) -> str:
