@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from doctor.fit_runs import Run, runs
-from omarl.analysis.doctor import Diagnosis, diagnose_arrays, format_findings
+from omarl.analysis.doctor import Diagnosis, diagnose_arrays
 
 HERE = Path(__file__).parent
 
@@ -63,7 +63,7 @@ def main() -> None:
                          f"{verdict} |")  # fmt: skip
         if args.show and run.name.startswith(args.show):
             print(
-                run.name, run.points, run.reduction, run.noise, run.level, run.logs, "\n", format_findings(diagnosis)
+                run.name, run.points, run.reduction, run.noise, run.level, run.logs, "\n", diagnosis
             )
     lines = [
         "# The fit half of the doctor's benchmark",

@@ -92,11 +92,7 @@ def values_of(run: Path, folder: Path, config: CrossplayConfig) -> dict[str, Any
 
 
 def opponents_of(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names of a run's opponents.
-
-    Raises:
-        ConfigError: they are of another environment.
-    """
+    """The names of a run's opponents. Raises ConfigError if they are of another environment."""
     config = read(RunConfig, values)
     pool = read_pool(config.pool)
     check_game(config, pool)

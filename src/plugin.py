@@ -6,9 +6,9 @@ The host gets two lines in its ``learners/__init__.py`` and one more YAML file. 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from textwrap import indent
 from typing import NamedTuple
 
 import yaml
@@ -104,9 +104,13 @@ def look_at(root: Path, base: str) -> Host:
     if not re.search(r"^REGISTRY\b.*=", text, flags=re.MULTILINE):
         raise ConfigError(f"host: {registry} has no REGISTRY; add the learner there by hand: {' / '.join(LINES)}")
     algorithms = package / "config" / "algs"
-    path = _algorithm(algorithms, base or _base_of(algorithms / f"{ALGORITHM}.yaml"))
-    name = _read(path).get("learner")
-    return Host(root, package, registry, path, _class_of(text, str(name), registry))
+    ours = algorithms / f"{ALGORITHM}.yaml"  # its first line names the algorithm that it was made from
+    made = re.match(rf"{MARK}: (\S+)\.yaml ", ours.read_text(encoding="utf-8")) if ours.is_file() else None
+    path = _algorithm(algorithms, base or (made[1] if made else ""))
+    values = _mapping(path)
+    if "learner" not in values:
+        raise ConfigError(f"base: {path} names no learner; choose another with base=NAME")
+    return Host(root, package, registry, path, _class_of(text, str(values["learner"]), registry))
 
 
 def _algorithm(folder: Path, wanted: str) -> Path:
@@ -118,25 +122,12 @@ def _algorithm(folder: Path, wanted: str) -> Path:
     return folder / f"{wanted or next((name for name in PREFERRED if name in there), there[0])}.yaml"
 
 
-def _base_of(ours: Path) -> str:
-    """The host's algorithm that a YAML of the plugin was made from; empty if the plugin did not write it."""
-    made = re.match(rf"{MARK}: (\S+)\.yaml ", ours.read_text(encoding="utf-8")) if ours.is_file() else None
-    return made[1] if made else ""
-
-
 def _mapping(path: Path) -> dict[str, object]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ConfigError(f"base: {path} is not YAML ({' '.join(str(error).split())})") from None
     return values if isinstance(values, dict) else {}
-
-
-def _read(path: Path) -> dict[str, object]:
-    values = _mapping(path)
-    if "learner" not in values:
-        raise ConfigError(f"base: {path} names no learner; choose another with base=NAME")
-    return values
 
 
 def _class_of(text: str, name: str, registry: Path) -> str:
@@ -201,19 +192,11 @@ def _command(host: Host) -> str:
 
 
 def _described(host: Host) -> str:
-    lines = [
-        f"In {host.registry}, at the end:",
-        "",
-        *(f"    {line}" for line in LINES),
-        "",
-        f"As {host.algorithm}:",
-        "",
-        *(f"    {line}".rstrip() for line in algorithm_of(host).splitlines()),
-        "",
-        f"Then, in the host: {_command(host)}",
-        "apply=True makes these changes, undo=True takes them back.",
-    ]
-    return "\n".join(lines)
+    added, algorithm = (indent("\n".join(lines), "    ") for lines in (LINES, algorithm_of(host).splitlines()))
+    return (
+        f"In {host.registry}, at the end:\n\n{added}\n\nAs {host.algorithm}:\n\n{algorithm}\n\n"
+        f"Then, in the host: {_command(host)}\napply=True makes these changes, undo=True takes them back."
+    )
 
 
 def _applied(host: Host) -> str:
@@ -262,5 +245,4 @@ def _is_ours(path: Path) -> bool:
 
 
 def _without_ours(text: str) -> str:
-    kept: Sequence[str] = [line for line in text.splitlines(keepends=True) if MARK not in line]
-    return "".join(kept)
+    return "".join(line for line in text.splitlines(keepends=True) if MARK not in line)

@@ -82,12 +82,7 @@ class Trial(NamedTuple):
 
 
 def settings(default: VAEConfig, updates: int = 0) -> dict[str, Trial]:
-    """All settings by name.
-
-    Args:
-        default: the keys of the run.
-        updates: updates on each batch of ``regime=refresh``; 0 for ``regime=replay``.
-    """
+    """All settings by name; ``updates`` on each batch of ``regime=refresh``, 0 for ``regime=replay``."""
     found = {"first settings": Trial(read(VAEConfig, FIRST), updates)}
     if updates:
         for name, (change, joined, times) in REFRESH_REMEDIES.items():

@@ -97,11 +97,7 @@ class Comparison(NamedTuple):
 
 
 def compare(config: CompareConfig, write: bool = True) -> Comparison:
-    """Reads runs and groups them by environment and algorithm.
-
-    Args:
-        config: the runs, the metric and the groups.
-        write: whether to write comparison.md, .csv and .png into ``config.out``.
+    """Groups runs by environment and algorithm; ``write`` writes comparison.md, .csv and .png into ``config.out``.
 
     Raises:
         ConfigError: there are no runs, none logged the metric, or none has a key of ``by``.

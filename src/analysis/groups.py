@@ -53,10 +53,8 @@ class Group(NamedTuple):
 def group_runs(records: Sequence[Record], metric: str, by: Sequence[str], until: int = 0) -> list[Group]:
     """Groups runs by environment and label; the values of the keys ``by`` become part of the label.
 
-    Curves end at ``until``, if necessary at an interpolated point; 0 keeps them complete.
-
-    Raises:
-        ConfigError: none of the runs logged the metric.
+    Curves end at ``until``, if necessary at an interpolated point; 0 keeps them complete. Raises ConfigError if none
+    of the runs logged the metric.
     """
     groups: dict[tuple[str, str], list[tuple[Record, Series]]] = {}
     without = []

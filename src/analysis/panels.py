@@ -31,12 +31,7 @@ AGENTS = {"loss": "Agents' loss", "policy_loss": "Policy loss", "value_loss": "V
 
 
 def first_panels(metrics: Iterable[str], config: Mapping[str, Any]) -> list[Panel]:
-    """The panels of the VAE and of the returns.
-
-    Args:
-        metrics: the names of the logged metrics.
-        config: the run's configuration; ``vae_formula`` determines the unit of the reconstruction and total losses.
-    """
+    """The panels of the VAE and of the returns; the run's ``vae_formula`` determines the unit of the losses."""
     names = set(metrics)
     in_nats = config.get("vae_formula", "nats" if "vae_recon_null" in names else "") == "nats"
     unit = " (nats)" if in_nats else ""

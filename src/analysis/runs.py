@@ -47,10 +47,8 @@ def read_metrics(run_dir: PathLike) -> dict[str, Series]:
     """All metrics of a run by name, including ``wall_s``; empty if nothing has been logged yet.
 
     Reads ``metrics.jsonl``, or Sacred's ``metrics.json`` if the former does not exist. If a step was logged twice (a
-    resumed run repeats some), the last value counts.
-
-    Raises:
-        OmarlError: ``run_dir`` is not a run, or its metrics cannot be read.
+    resumed run repeats some), the last value counts. Raises OmarlError if ``run_dir`` is not a run, or its metrics
+    cannot be read.
     """
     run = Path(run_dir)
     if not run.is_dir():

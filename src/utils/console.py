@@ -29,10 +29,9 @@ class ProgressBar(tqdm):
     test, filling the buffer) happens only once.
 
     Args:
-        t_max: the run's last environment step.
-        t_env: the run's first environment step.
+        t_max, t_env: the run's last and first environment step.
         latest: the latest value of each metric, read each time the line is drawn.
-        options: options of tqdm.
+        options: of tqdm.
     """
 
     def __init__(self, t_max: int, t_env: int, latest: Mapping[str, float], **options: Any) -> None:
@@ -67,11 +66,8 @@ class ProgressBar(tqdm):
 def progress_line(n: int, total: int, rate: float | None, numbers: Sequence[str], columns: int) -> str:
     """Formats a run's progress in at most ``columns`` characters.
 
-    Args:
-        n, total: environment steps taken and planned.
-        rate: steps per second, if known.
-        numbers: metrics to add, most important first.
-        columns: the terminal's width.
+    ``n`` of ``total`` environment steps were taken, at ``rate`` steps per second. ``numbers`` are metrics to add, the
+    most important first.
     """
     share = min(1.0, n / total) if total else 1.0
     count = f"{tqdm.format_sizeof(n)}/{tqdm.format_sizeof(total)}"

@@ -47,11 +47,7 @@ def write_atomically(path: Path, content: str | bytes) -> Path:
 
 
 def write_files(folder: Path, contents: Mapping[str, str | bytes]) -> list[Path]:
-    """Creates ``folder`` and writes these files into it.
-
-    Raises:
-        OmarlError: a file cannot be written.
-    """
+    """Creates ``folder`` and writes these files into it. Raises OmarlError if a file cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return [write_atomically(folder / name, content) for name, content in contents.items()]

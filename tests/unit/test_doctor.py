@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omarl.analysis.doctor import SYMPTOMS, Diagnosis, examine, format_findings
+from omarl.analysis.doctor import SYMPTOMS, Diagnosis, examine
 from omarl.analysis.runs import Series
 from omarl.config.files import CONFIG_DIR, read_yaml
 from omarl.config.schema import check
@@ -111,7 +111,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 def test_each_case_names_its_symptom_first(case):
     changed, config, expected = CASES[case]
     diagnosis = examine(run(**changed), CONFIG | config)
-    assert first(diagnosis) == expected, format_findings(diagnosis)
+    assert first(diagnosis) == expected, str(diagnosis)
     finding = diagnosis.findings[0]
     assert finding.evidence and finding.cause and 0.5 <= finding.confidence <= 1
     assert diagnosis.healthy == (expected == "sampling_noise")
@@ -162,7 +162,7 @@ LOOKALIKES: dict[str, tuple[dict[str, Series], dict[str, Any]]] = {
 def test_healthy_runs_that_resemble_a_symptom_are_healthy(case):
     series, config = LOOKALIKES[case]
     diagnosis = examine(series, CONFIG | config)
-    assert diagnosis.healthy, format_findings(diagnosis)
+    assert diagnosis.healthy, str(diagnosis)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -320,7 +320,7 @@ def test_the_work_of_examine_does_not_grow_with_the_points():
 
 def test_the_console_text_contains_evidence_cause_remedy_and_confidence():
     changed, config, _ = CASES["128 latents"]
-    text = format_findings(examine(run(**changed), CONFIG | config))
+    text = str(examine(run(**changed), CONFIG | config))
     assert "not healthy: latent_oversized" in text
     assert all(part in text for part in ("units_in_use=35", "cause:", "vae_latent_dim=36", "confidence: 90%"))
 

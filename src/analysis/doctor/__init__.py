@@ -1,7 +1,7 @@
 """The doctor: diagnoses training runs of any VAE, with the cause of each symptom and a remedy."""
 
 from .examination import DiagnoseConfig, diagnose, diagnose_arrays, examine
-from .findings import SYMPTOMS, Diagnosis, Finding, format_findings
+from .findings import SYMPTOMS, Diagnosis, Finding
 
 __all__ = [
     "SYMPTOMS",
@@ -11,5 +11,4 @@ __all__ = [
     "diagnose",
     "diagnose_arrays",
     "examine",
-    "format_findings",
 ]

@@ -20,12 +20,11 @@ from ..runs import Series, read_config, series_of
 from ..symptoms import DRIFT, mean_of, peak_of
 from ..tables import read_any, run_directory
 from . import rules_data, rules_motion, rules_optimiser, rules_weight
-from .advice import advice
 from .facts import Facts, rounded
 from .findings import EXPLAINS, HARMLESS, SYMPTOMS, Diagnosis, Finding
 from .measuring import measure
 from .reading import canonical, is_ours, require_vae_loss, run_status, translated
-from .report import write_report
+from .report import advice, write_report
 from .weights import recon_notes
 
 RULES = (*rules_optimiser.RULES, *rules_weight.RULES, *rules_data.RULES, *rules_motion.RULES)
@@ -54,11 +53,7 @@ def diagnose(config: DiagnoseConfig) -> Diagnosis:
 
 
 def examine_run(run: Path, names: Mapping[str, Any]) -> tuple[Diagnosis, Mapping[str, Series], Mapping[str, Any]]:
-    """Reads and examines a run, and writes nothing.
-
-    Args:
-        run: the run's folder, or a file of numbers.
-        names: role -> name of a series, for unknown names.
+    """Reads and examines a run's folder or a file of numbers; ``names`` maps roles to unknown names of series.
 
     Returns:
         The diagnosis, and the series and the configuration that it is based on.
@@ -184,7 +179,7 @@ def _notes(facts: Facts, findings: list[Finding]) -> Iterable[str]:
             "ever wider posteriors. vae_log_var_bound=tanh bounds log_var itself."
         )
     yield from facts.weight.notes
-    if not facts.weight.per_alpha > 1.5:  # omarl's loss in nats per state is always a sum
+    if not facts.in_nats:  # omarl's loss in nats per state is always a sum
         yield from recon_notes(facts.recon.mean, facts.kl.mean)
     if facts.outliers:
         yield f"{facts.outliers} one-point outliers were treated as noise."

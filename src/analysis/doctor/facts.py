@@ -109,6 +109,11 @@ class Facts:
         return self.number("vae_latent_dim") or math.nan
 
     @property
+    def in_nats(self) -> bool:
+        """Whether the loss is in nats per state, so that the KL's factor differs from ``omg_vae_alpha``."""
+        return self.weight.per_alpha > 1.5
+
+    @property
     def is_explained_known(self) -> bool:
         """Whether ``unexplained`` was measured."""
         return not math.isnan(self.unexplained)

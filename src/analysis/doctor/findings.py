@@ -80,7 +80,27 @@ class Diagnosis:
         return all(finding.symptom in HARMLESS for finding in self.findings)
 
     def __str__(self) -> str:
-        return format_findings(self)
+        """The console's text: each finding with evidence, cause, remedy and confidence."""
+        lines = ["healthy" if self.healthy else f"not healthy: {self.findings[0].symptom}"]
+        m = self.measured
+        if "kl_drift" in m:
+            lines[0] += (
+                f"   (steps {self.window.start:,.0f} to {self.window.end:,.0f}: KL {m['kl_mean']:.3g} nats, "
+                f"drift {m['kl_drift']:+.1%}, oscillation {m['kl_oscillation']:.1%})"
+            )
+        for number, finding in enumerate(self.findings, start=1):
+            lines += ["", f"{number}. {finding.symptom}   (confidence: {finding.confidence:.0%})"]
+            lines.append("   evidence: " + ", ".join(f"{k}={v}" for k, v in finding.evidence.items()))
+            lines.append(f"   cause:    {finding.cause}")
+            if finding.remedy:
+                lines.append("   remedy:   " + " ".join(f"{k}={v}" for k, v in finding.remedy.items()))
+            if finding.advice:
+                lines.append(f"   remedy:   {finding.advice}")
+            if finding.explains:
+                lines.append(f"   explains: {', '.join(finding.explains)}")
+        lines += ["", *(f"note: {note}" for note in self.notes)] if self.notes else []
+        lines += ["", *(f"written: {file}" for file in self.files)] if self.files else []
+        return "\n".join(lines)
 
     def noted(self, note: str) -> Diagnosis:
         """The diagnosis with one more note."""
@@ -95,27 +115,3 @@ class Diagnosis:
             "measured": self.measured,
             "window": self.window._asdict(),
         }
-
-
-def format_findings(diagnosis: Diagnosis) -> str:
-    """Formats a diagnosis for the console: each finding with evidence, cause, remedy and confidence."""
-    lines = ["healthy" if diagnosis.healthy else f"not healthy: {diagnosis.findings[0].symptom}"]
-    m = diagnosis.measured
-    if "kl_drift" in m:
-        lines[0] += (
-            f"   (steps {diagnosis.window.start:,.0f} to {diagnosis.window.end:,.0f}: KL {m['kl_mean']:.3g} nats, "
-            f"drift {m['kl_drift']:+.1%}, oscillation {m['kl_oscillation']:.1%})"
-        )
-    for number, finding in enumerate(diagnosis.findings, start=1):
-        lines += ["", f"{number}. {finding.symptom}   (confidence: {finding.confidence:.0%})"]
-        lines.append("   evidence: " + ", ".join(f"{k}={v}" for k, v in finding.evidence.items()))
-        lines.append(f"   cause:    {finding.cause}")
-        if finding.remedy:
-            lines.append("   remedy:   " + " ".join(f"{k}={v}" for k, v in finding.remedy.items()))
-        if finding.advice:
-            lines.append(f"   remedy:   {finding.advice}")
-        if finding.explains:
-            lines.append(f"   explains: {', '.join(finding.explains)}")
-    lines += ["", *(f"note: {note}" for note in diagnosis.notes)] if diagnosis.notes else []
-    lines += ["", *(f"written: {file}" for file in diagnosis.files)] if diagnosis.files else []
-    return "\n".join(lines)

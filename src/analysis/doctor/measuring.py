@@ -21,14 +21,7 @@ CLEANED = (*LOSSES, *(f"{name}_max" for name in LOSSES), "vae_explained_variance
 
 
 def measure(series: Mapping[str, Series], config: Mapping[str, Any], failure: str = "", ours: bool = True) -> Facts:
-    """Measures a run.
-
-    Args:
-        series: the series as logged, by omarl's names.
-        config: the configuration, by omarl's keys.
-        failure: the error that ended the run, if any.
-        ours: whether the VAE is this package's.
-    """
+    """Measures a run from its series and configuration by omarl's names; ``Facts`` explains the other arguments."""
     cleaned, outliers = _cleaned(series)
     facts = Facts(cleaned, config, raw=series, failure=failure, ours=ours, outliers=outliers)
     main = next((series[n] for n in LOSSES if n in series), None)

@@ -28,9 +28,12 @@ def data_refresh(f: Facts) -> Finding | None:
         return None
     name = "vae_kl_loss" if teeth is f.kl_teeth else "vae_recon_loss"
     kept, updates = f.number("vae_window"), f.number("vae_updates")
+    made = f.points("updates")
+    known = len(made) >= 2 and made.t[-1] > made.t[0]
+    per_step = float(made.value[-1] - made.value[0]) / float(made.t[-1] - made.t[0]) if known else math.nan
     evidence = rounded(
         period_steps=teeth.period, depth=abs(teeth.depth), teeth=teeth.edges_found, irregularity=teeth.irregularity,
-        recovered=teeth.recovered, seen_in=name, period_updates=_in_updates(f, teeth.period), vae_window=kept,
+        recovered=teeth.recovered, seen_in=name, period_updates=teeth.period * per_step, vae_window=kept,
     )  # fmt: skip
     what = "KL" if name == "vae_kl_loss" else "reconstruction loss"
     change = "falls" if teeth.depth < 0 else "rises"
@@ -78,14 +81,6 @@ def _is_cycle_of_weight(f: Facts, teeth: Teeth) -> bool:
     cycles = (count_turns(weight.value, 0.3 * height) + 1) / 2
     period = (weight.t[-1] - weight.t[0]) / max(cycles, 1)
     return (0.6 < period / teeth.period < 1.6) if teeth.depth > 0 else (0.85 < period / teeth.period < 1.18)
-
-
-def _in_updates(f: Facts, period: float) -> float:
-    """A period in updates; NaN if updates were not logged."""
-    updates = f.points("updates")
-    if len(updates) < 2 or updates.t[-1] <= updates.t[0]:
-        return math.nan
-    return period * float(updates.value[-1] - updates.value[0]) / float(updates.t[-1] - updates.t[0])
 
 
 def excursion(f: Facts) -> Finding | None:

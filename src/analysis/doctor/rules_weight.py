@@ -23,18 +23,14 @@ def is_heavy(f: Facts) -> bool:
     return not f.is_calibrated and f.alpha > 0.05 * f.recon.mean
 
 
-def is_in_nats(f: Facts) -> bool:
-    """Whether the loss is in nats per state, so that the KL's factor differs from ``omg_vae_alpha``."""
-    return f.weight.per_alpha > 1.5
-
-
 def lower_alpha(f: Facts) -> float:
-    """A KL weight at which one nat in each latent would cost 30% of the current reconstruction loss."""
+    """A KL weight at which one nat in each latent costs 30% of the reconstruction loss; 1e-3 if that is unknown."""
     now = f.alpha / f.weight.per_alpha
-    if is_in_nats(f):
+    if f.in_nats:
         return DEFAULT_ALPHA if now > 1.5 * DEFAULT_ALPHA else round_to(now / 3)
     z = f.latent_dim if f.latent_dim > 0 else 16.0
-    return float(np.fmin(round_to(0.3 * f.recon.mean / z), round_to(now / 3)))
+    lower = float(np.fmin(round_to(0.3 * f.recon.mean / z), round_to(now / 3)))
+    return 1e-3 if math.isnan(lower) else lower
 
 
 def weight_at_half(f: Facts) -> float:
@@ -92,7 +88,7 @@ def posterior_collapse(f: Facts) -> Finding | None:
             f"a {name} that grows suppresses the latents: the KL fell from {f.peak_level:.3g} to "
             f"{f.kl_level:.2g} nats over {slow:.0%} of the run, as under a ramp that ends at too large a weight"
         )
-        return Finding("posterior_collapse", evidence, cause, {"omg_vae_alpha": _lower_or_default(f)}, sure,
+        return Finding("posterior_collapse", evidence, cause, {"omg_vae_alpha": lower_alpha(f)}, sure,
                        driven_by_weight=True)  # fmt: skip
     if is_heavy(f):
         cause = f"the {name} is too large: the loss is lower without the latents, and the decoder outputs the mean"
@@ -107,18 +103,13 @@ def _early_collapse(f: Facts, evidence: dict[str, Any], sure: float) -> Finding:
             "the decoder outputs the mean: the KL weight is too large for this reconstruction loss, or the "
             "likelihood does not suit the features"
         )
-        return Finding("posterior_collapse", evidence, cause, {"omg_vae_alpha": _lower_or_default(f)}, sure)
+        return Finding("posterior_collapse", evidence, cause, {"omg_vae_alpha": lower_alpha(f)}, sure)
     remedy: dict[str, Any] = {"vae_free_bits": 0.1}
     ramp = int(np.fmin(max(1000, 2 * f.number("vae_alpha_ramp", 0)), 0.4 * f.updates))  # ends well before the run
     if ramp > f.number("vae_alpha_ramp", 0):
         remedy["vae_alpha_ramp"] = ramp
     cause = "the latents collapsed before the decoder had learned to use them; use free bits"
     return Finding("posterior_collapse", evidence, cause, remedy, min(sure, 0.8))
-
-
-def _lower_or_default(f: Facts) -> float:
-    lower = lower_alpha(f)
-    return lower if not math.isnan(lower) else 1e-3
 
 
 def collapsed_late(f: Facts) -> bool:
@@ -135,7 +126,9 @@ def kl_weight_too_large(f: Facts) -> Finding | None:
         return None
     unexplained, sure = f.unexplained, 0.85
     if not f.is_explained_known:
-        unexplained, sure = (share_of_marginals(f), 0.7) if exceeds_elbo(f) else (math.nan, 0.0)
+        # above 1, the weight in the ELBO, with a likelihood summed over features
+        exceeds_elbo = FEATURE_SUM < f.recon.mean < BATCH_SUM and f.units_known and f.alpha > 1.25
+        unexplained, sure = (share_of_marginals(f), 0.7) if exceeds_elbo else (math.nan, 0.0)
     if not unexplained > (0.3 if f.ours else 0.4 if f.is_explained_known else 0.5):
         return None
     evidence = rounded(
@@ -145,11 +138,6 @@ def kl_weight_too_large(f: Facts) -> Finding | None:
     )  # fmt: skip
     cause = "each nat costs more than it improves the reconstruction, so much of the state is not encoded"
     return Finding("kl_weight_too_large", evidence, cause, {"omg_vae_alpha": lower_alpha(f)}, sure)
-
-
-def exceeds_elbo(f: Facts) -> bool:
-    """Whether the KL weight is larger than in the ELBO: above 1 with a likelihood summed over features."""
-    return FEATURE_SUM < f.recon.mean < BATCH_SUM and f.units_known and f.alpha > 1.25
 
 
 def share_of_marginals(f: Facts) -> float:
@@ -177,7 +165,7 @@ def kl_weight_too_small(f: Facts) -> Finding | None:
     variance = f.recon.mean / f.unexplained if f.unexplained > 0 else f.recon.mean
     now = f.alpha / f.weight.per_alpha
     new = round_to(max(FAIR_SHARE * variance / z, 0.5 * f.recon.mean / f.kl.mean, 3 * f.alpha))
-    if is_in_nats(f):
+    if f.in_nats:
         new = max(DEFAULT_ALPHA, round_to(3 * now))
     evidence = rounded(
         kl=f.kl.mean, nats_per_latent=per_latent if f.latent_dim > 0 else None, kl_weight=f.alpha,

@@ -41,9 +41,7 @@ class Teeth(NamedTuple):
 def find_teeth(series: Series, beside: Series | None = None) -> Teeth | None:
     """The clearest sawtooth in a curve without outliers and gaps; None if there is none.
 
-    Args:
-        series: the curve.
-        beside: the reconstruction loss if ``series`` is a KL; it jumps up at a new batch, which makes edges clearer.
+    ``beside`` is the reconstruction loss of a KL: it jumps up at a new batch, which makes edges clearer.
     """
     t, value = block_means(series.t, series.value, MAX_POINTS)
     if len(value) < 20:
