@@ -1,4 +1,4 @@
-"""A stretch of steps from every copy, whatever episodes begin and end in it: what on-policy learners train on."""
+"""A rollout: T steps of every copy, in which episodes may begin and end. On-policy learners train on rollouts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ FOR_UPDATES = ("obs", "state", "actions", "actions_onehot", "avail_actions", "ag
 
 
 class Ends(NamedTuple):
-    """What copies showed last, where episodes ended inside a rollout: K of them, in no order.
+    """The last observations of the K episodes that ended inside a rollout, in no particular order.
 
     Attributes:
         copy, step: int64 [K]; which transitions ended an episode.
-        obs, state, avail, agent_mask: [K, ...], see ``types.Observation``; to bootstrap from, as the batch shows the
-            next episode's beginning instead.
+        obs, state, avail, agent_mask: [K, ...], see ``types.Observation``. Targets bootstrap from these, because
+            the batch has the first observation of the next episode in their place.
         last_actions: [K, N, U], one-hot.
         carry: [K, ...], the recurrent state before the observation.
     """
@@ -34,14 +34,14 @@ class Ends(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """What an opponent model conditions policy and critic on along a rollout; all None: there is no model.
+    """What an opponent model conditions policy and critic on along a rollout. Without a model, all are None.
 
     Attributes:
-        acting: [E, T+1, N, D], what the policy is trained under.
-        critic: [E, T+1, N, D], what a critic is given.
-        next: [E, T, N, D], what the value of the state after each step is taken under; None: ``acting`` of the step
-            after it.
-        at_ends: [K, N, D], what the values of ``Rollout.ends`` are taken under.
+        acting: [E, T+1, N, D], the policy's condition in its updates.
+        critic: [E, T+1, N, D], the critic's condition.
+        next: [E, T, N, D], the condition for the value of the state after each step. None: ``acting`` of the next
+            step.
+        at_ends: [K, N, D], the condition for the values of ``Rollout.ends``.
     """
 
     acting: Tensor | None = None
@@ -50,23 +50,23 @@ class Condition(NamedTuple):
     at_ends: Tensor | None = None
 
     def copies(self, index: Tensor) -> Condition:
-        """Of some of the copies, without what only targets are made from."""
+        """The condition of some copies, without ``next`` and ``at_ends``, which only targets need."""
         acting, critic = (None if given is None else given[index] for given in (self.acting, self.critic))
         return Condition(acting, critic)
 
 
 class Rollout(EpisodeBatch):
-    """An ``EpisodeBatch`` of E copies and T+1 observations whose rows are no episodes.
+    """An ``EpisodeBatch`` of E copies and T+1 observations. A row is one copy, not one episode.
 
-    Everything is filled. ``batch["begins"]`` [E, T+1, 1] is 1 where an episode begins; ``terminated`` and
-    ``truncated`` stand on the transitions before, as ever.
+    All steps are filled. ``batch["begins"]`` [E, T+1, 1] is 1 where an episode begins. On the transition before it,
+    ``terminated`` or ``truncated`` is 1.
 
     Attributes:
         carry: the recurrent state at the first step, [E, ...].
         last_actions: one-hot before the first step, [E, N, U].
         ends: the last observations of episodes that ended; None where none did.
-        condition: of an opponent model.
-        critic_memory: float [E, N, H], a recurrent critic's before the first step; None: it has none.
+        condition: set by the learner that trains an opponent model.
+        critic_memory: float [E, N, H], the recurrent state of the critic before the first step, if it has one.
     """
 
     carry: Tensor
@@ -94,7 +94,7 @@ class Rollout(EpisodeBatch):
         return self
 
     def copies(self, index: Tensor) -> Rollout:
-        """Some of the copies, for one more update: without rewards, flags and ``ends``, which targets are made of."""
+        """Some of the copies, for an update with given targets: without rewards, flags and ``ends``."""
         data = {name: self.data[name][index] for name in FOR_UPDATES if name in self.data}
         part = Rollout(self.scheme, self.groups, data, self.carry[index], self.last_actions[index], None)
         part.condition = self.condition.copies(index)
@@ -103,6 +103,6 @@ class Rollout(EpisodeBatch):
         return part
 
     def previous_actions(self) -> Tensor:
-        """One-hot actions before each step, zeros where an episode begins: [E, T+1, N, U]."""
+        """The previous step's one-hot actions, zeros where an episode begins: [E, T+1, N, U]."""
         previous = torch.cat([self.last_actions[:, None], self["actions_onehot"][:, :-1]], dim=1)
         return previous * (1.0 - self["begins"].float())[..., None]

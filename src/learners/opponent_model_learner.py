@@ -1,4 +1,4 @@
-"""Trains a policy under the condition that an opponent model infers, and the model beside it.
+"""Trains a policy that is conditioned on the output of an opponent model, and trains the model.
 
 No gradient passes between policy and model. The contract of a model is ``opponent_models/model.py``.
 """
@@ -25,7 +25,7 @@ from .base_learner import make_base_learner
 
 @dataclass(frozen=True)
 class OpponentModelLearnerConfig(BaseLearnerKeys, PoolKeys, RolloutKeys):
-    """Keys of ``learner: opponent_model_learner``; those of the base learner and of the model join them."""
+    """Keys of ``learner: opponent_model_learner``; the base learner and the model add theirs."""
 
     base_learner: str = new_default(BaseLearnerKeys, "base_learner", "ppo_learner")
     model_epochs: int = key(1, low=1, help="passes of the model over each rollout")
@@ -52,7 +52,7 @@ class OpponentModelLearner:
         trained: the model that is updated: ``model`` itself, or a copy that ``model`` follows (``model_tau``).
 
     Raises:
-        ConfigError: there is no model, or keys do not go together.
+        ConfigError: there is no model, or keys contradict each other.
     """
 
     Config = OpponentModelLearnerConfig
@@ -83,7 +83,7 @@ class OpponentModelLearner:
         self.stats, self.log_grid = IntervalStats(), Grid(c.learner_log_interval)
 
     def train(self, batch: Rollout, t_env: int, episode_num: int) -> None:
-        """The policy's updates under the model's condition, then the model's updates."""
+        """Updates the policy under the model's condition, then the model."""
         with torch.no_grad():
             self.model.observe(batch)
             targets = self._targets(batch) if self.memory is None else None
@@ -103,7 +103,7 @@ class OpponentModelLearner:
         return targets
 
     def _fit(self, batch: Rollout, targets: Targets | None) -> None:
-        """One pass of the model over the rollout, or over consecutive rollouts from memory."""
+        """One pass of the model over the rollout, or with a memory over consecutive rollouts drawn from it."""
         if self.memory is not None:
             batch = self.memory.sample()
         targets = targets or self._targets(batch)
@@ -132,7 +132,7 @@ class OpponentModelLearner:
         self.base.save_models(path)
 
     def load_models(self, path: PathLike) -> None:
-        """Reads what ``save_models`` wrote; the trained model starts as the one that acts."""
+        """Reads what ``save_models`` wrote; ``trained`` gets the weights of ``model``."""
         self.base.load_models(path)
         self.trained.load_state_dict(self.model.state_dict())
 

@@ -1,7 +1,7 @@
 """Subgoal inference: q_phi(g | tau_t, s_t), a conditional VAE, and its decoder p_theta(s_t | g, tau_t) (section 4.1).
 
-It maximises E_q [log p_theta(s_t | g, tau_t)] - KL(q_phi(. | tau_t, s_t) || p_psi(. | s^g_t)), where s^g_t is the
-state that the selector chose in hindsight. Both distributions are diagonal Gaussians; the KL has a closed form.
+The CVAE maximises E_q [log p_theta(s_t | g, tau_t)] - KL(q_phi(. | tau_t, s_t) || p_psi(. | s^g_t)), where s^g_t is
+the state that the selector chose in hindsight. Both distributions are diagonal Gaussians; the KL has a closed form.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from .prior import SubgoalPrior
 
 @dataclass(frozen=True)
 class InferenceConfig(EncoderKeys, VAEOptimiserConfig, VAEShapeKeys):
-    """Keys of subgoal inference. Of the optimiser's, ``omg_inference: mlp`` reads vae_lr, optim_eps and
-    grad_norm_clip alone."""
+    """Keys of subgoal inference. ``omg_inference: mlp`` reads only vae_lr, optim_eps and grad_norm_clip of the
+    optimiser's keys."""
 
     omg_inference: Literal["cvae", "mlp"] = key("cvae", help="mlp: regress on the mean of the selected subgoal")
 
@@ -37,8 +37,7 @@ class InferenceConfig(EncoderKeys, VAEOptimiserConfig, VAEShapeKeys):
 class SubgoalInference(PlaceInference):
     """q_phi and p_theta, and their updates. Arguments: see ``OpponentModel``.
 
-    The decoder's input tau_t is the encoding of the step before, which contains the history up to a^-i_{t-1} but not
-    s_t.
+    The decoder's tau_t encodes the observations up to o_{t-1}, and so does not contain s_t.
     """
 
     prior: SubgoalPrior
@@ -60,11 +59,11 @@ class SubgoalInference(PlaceInference):
         return self.posterior(F.relu(self.fc(features)))[..., : self.condition_dim].detach()
 
     def decode(self, goal: Tensor, before: Tensor) -> Tensor:
-        """Subgoals [..., Z] and the features of the step before [..., W] -> standardised states [..., S]."""
+        """Subgoals [..., Z] and the features of the previous step [..., W] -> standardised states [..., S]."""
         return self.decoder(torch.cat([goal, before], dim=-1))
 
     def start_training(self) -> None:
-        """See ``OpponentModel.start_training``; the conditional VAE has a KL weight and its remedies."""
+        """See ``OpponentModel.start_training``. The CVAE's optimiser also sets its KL weight."""
         c = self.config
         if c.omg_inference == "mlp":
             self.optimiser = make_optimiser("adam", self.parameters(), c.vae_lr, eps=c.optim_eps)
@@ -79,7 +78,7 @@ class SubgoalInference(PlaceInference):
         """
         features = self.features(batch)[:, :-1]
         counts = mask > 0
-        counts[:, 0] = False  # the features of the step before lie outside the rollout
+        counts[:, 0] = False  # the features of the previous step are not in the rollout
         mu, log_var = self.infer(features[counts])
         mu_p, log_var_p = self.prior.encode(targets[counts])
         kl = kl_gaussians(mu, log_var, mu_p, log_var_p)
@@ -95,7 +94,7 @@ class SubgoalInference(PlaceInference):
         return {f"omg_{name.removeprefix('vae_')}": value for name, value in numbers.items()}
 
     def _before(self, batch: Rollout, features: Tensor) -> Tensor:
-        """The features of the step before each one, zeros at an episode's start: [E, T, N, W]."""
+        """The features of the previous step, zeros where an episode begins: [E, T, N, W]."""
         before = torch.zeros_like(features)
         before[:, 1:] = features[:, :-1] * (1.0 - batch["begins"][:, 1:-1].float())[..., None]
         return before

@@ -1,4 +1,4 @@
-"""OMG's opponent model: prior, selector and inference together, and the subgoals that the policy is trained under."""
+"""OMG's opponent model: combines prior, selector and inference, and conditions the policy on a subgoal."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class OMGConfig(InferenceConfig):
 class OMGModel(SubgoalInference):
     """Conditions the policy on a subgoal of the opponents. Arguments: see ``OpponentModel``.
 
-    In acting the subgoal is always the inferred one. In training it is a mixture of that and the selected one.
+    The policy acts under the inferred subgoal. It trains under the inferred or the selected one (``omg_input``).
     """
 
     Config = OMGConfig
@@ -52,12 +52,12 @@ class OMGModel(SubgoalInference):
         return True
 
     def prepare(self, args: Any, base: BaseLearner, steps: int, from_memory: bool) -> None:
-        """See ``OpponentModel.prepare``. Where the run starts from a checkpoint, that contains the prior."""
+        """See ``OpponentModel.prepare``. A run that starts from a checkpoint takes the prior from there."""
         c = self.config
         base.check_goals(by_value=c.omg_selection == "value")
-        if from_memory:  # elsewhere subgoals beyond the rollout are nearer ones
+        if from_memory:  # otherwise the rollout's end shortens the horizon
             check_horizon("omg_horizon", self.horizon, steps)
-        if steps <= (self.horizon if from_memory else 1):  # the first step does not count either
+        if steps <= (self.horizon if from_memory else 1):  # ``update`` never uses the first step
             raise ConfigError(
                 f"rollout_steps: none of the {steps} consecutive steps of a model update counts; raise it or "
                 "model_window, or lower omg_horizon"
@@ -74,7 +74,7 @@ class OMGModel(SubgoalInference):
         return self
 
     def targets(self, batch: Rollout, base: BaseLearner) -> Targets:
-        """The selected subgoal states s^g_t [E, T, N, S], by the present values of the base learner."""
+        """The subgoal states s^g_t [E, T, N, S], selected by the base learner's current values."""
         c = self.config
         reached, valid = states_reached(batch), steps_to_come(batch, self.horizon)
         chosen = select(c.omg_selection, c.omg_mode == "optimistic", valid,
@@ -91,13 +91,13 @@ class OMGModel(SubgoalInference):
     def condition(self, batch: Rollout, base: BaseLearner, t_env: int, targets: Targets | None) -> Condition:
         """g_t = the inferred subgoal if eta > epsilon else the selected one, eta ~ U[0, 1] at each step.
 
-        Equation 8: an action-value target takes the value of the next state under this step's subgoal. A critic's
-        baseline is always conditioned on the inferred subgoal: the selected one is a state to come, and so depends
-        on the very action whose advantage the baseline is to measure.
+        Equation 8: an action-value target values the next state under this step's subgoal. A critic is always
+        conditioned on the inferred subgoal. The selected one is a future state, which depends on the action whose
+        advantage is computed.
 
-        With PPO the policy that acted was conditioned on the inferred subgoal. Where the selected one takes its
-        place, PPO's ratio is that of the policies after and before the update under the selected subgoal: it bounds
-        the update, and does not correct for the difference to the policy that acted.
+        With PPO, the policy acted under the inferred subgoal. Where the selected one replaces it, PPO's ratio
+        compares the policies after and before the update under the selected subgoal. The ratio bounds the update; it
+        does not correct for the different policy that acted.
         """
         inferred = super().condition(batch, base, t_env, targets)
         acting, epsilon = inferred.acting, self.epsilon(t_env)
@@ -120,7 +120,7 @@ class OMGModel(SubgoalInference):
         return float(self.config.omg_input == "prior")
 
     def training_state(self) -> dict[str, Any]:
-        """See ``OpponentModel.training_state``; the prior too."""
+        """See ``OpponentModel.training_state``. Contains the prior too."""
         name = "optimiser" if self.config.omg_inference == "mlp" else "trainer"
         return {name: super().training_state()["optimiser"], "prior": self.prior.state_dict()}
 

@@ -20,7 +20,7 @@ class SubgoalPrior(VAETrainer):
     Args:
         file: ``vae.th`` of an ``omg_vae`` run, or a pool's prior; None: ``load_model`` will provide it.
         state_dim: S.
-        args: the run's; the VAE's shape must be that of the file. The bound of log_var is taken from the file.
+        args: namespace whose VAE keys give the shape in the file. The file gives the bound of log_var.
 
     Raises:
         ConfigError: the file is missing, or of another shape.
@@ -28,7 +28,7 @@ class SubgoalPrior(VAETrainer):
 
     def __init__(self, file: Path | None, state_dim: int, args: Any) -> None:
         super().__init__(getattr(args.env_info, "state_blocks", ()) or state_dim, read(VAEConfig, args))
-        self.has_free_size = False  # inference has as many latents
+        self.has_free_size = False  # the inference network has the same number of latents
         self.vae.requires_grad_(False)
         if file is None:
             return

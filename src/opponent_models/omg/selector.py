@@ -1,4 +1,4 @@
-"""The subgoal selector: which state to come was the opponents' subgoal, in hindsight (section 4.2)."""
+"""The subgoal selector: chooses, in hindsight, which future state was the opponents' subgoal (section 4.2)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Values = Callable[[], Tensor]
 def select(rule: str, optimistic: bool, valid: Tensor, value: Values, n_agents: int) -> Tensor:
     """Which of the next H states is each learner's subgoal state s^g_t: int64 [E, T, N], in 0 to H - 1.
 
-    With V(s, g) = mean over a of Q(s, g, a), and g the prior's mean for the candidate state:
+    V(s, g) is the mean of Q(s, g, a) over a, or a critic's output. g is the prior's mean for the candidate state.
 
     - optimistic (equation 6, cooperative games): the candidate with the largest V(s_t, g);
     - conservative (equation 7, general-sum games): the candidate with the smallest.
@@ -23,7 +23,7 @@ def select(rule: str, optimistic: bool, valid: Tensor, value: Values, n_agents: 
     Args:
         rule: ``value``, as above; for ablations ``random`` | ``next`` | ``third``.
         optimistic: equation 6 rather than 7.
-        valid: 1 where there is a candidate, [E, T, H]; the first always is one.
+        valid: 1 where there is a candidate, [E, T, H]; always 1 for the first.
         value: returns V(s_t, g) of each candidate, [E, T, N, H]; called by the rule ``value`` only.
         n_agents: N.
     """
