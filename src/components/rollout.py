@@ -63,7 +63,7 @@ class Rollout(EpisodeBatch):
 
     Attributes:
         carry: the recurrent state at the first step, [E, ...].
-        last_actions: one-hot before the first step, [E, N, U].
+        last_actions: the one-hot actions before the first step, [E, N, U].
         ends: the last observations of episodes that ended; None where none did.
         condition: set by the learner that trains an opponent model.
         critic_memory: float [E, N, H], the recurrent state of the critic before the first step, if it has one.
