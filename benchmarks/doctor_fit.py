@@ -62,9 +62,7 @@ def main() -> None:
                          f"{', '.join(run.logs)} | {', '.join((*run.expected, *run.also)) or 'healthy'} | "
                          f"{verdict} |")  # fmt: skip
         if args.show and run.name.startswith(args.show):
-            print(
-                run.name, run.points, run.reduction, run.noise, run.level, run.logs, "\n", diagnosis
-            )
+            print(run.name, run.points, run.reduction, run.noise, run.level, run.logs, "\n", diagnosis)
     lines = [
         "# The fit half of the doctor's benchmark",
         "",
