@@ -79,4 +79,4 @@ def test_compare_reads_runs_and_draws(tmp_path):
     assert done.code == 0 and "pqn" in done.out, done.err
     assert {f.name for f in (tmp_path / "out").iterdir()} == {"comparison.md", "comparison.csv", "comparison.png"}
     lost = main(["compare", "with", f"runs={tmp_path}/none"], tmp_path, results_key=False)
-    assert "holds no run" in error_of(lost)
+    assert "contains no run" in error_of(lost)

@@ -1,25 +1,19 @@
 """Matrix games for which the papers state the solution that each algorithm finds."""
 
 import pytest
-from test_learning import train
+from test_learning import last
 
 # Full exploration throughout and no discount, as in the papers; rewards are the team's.
-GAME = ["t_max=16000", "epsilon_start=1.0", "epsilon_finish=1.0", "gamma=0.99", "env_steps_per_update=8",
-        "batch_size=32", "buffer_size=500", "lr=1e-3", "hidden_dim=64", "use_rnn=False", "duelling=False",
-        "env_workers=0",
-        "target_update_interval_or_tau=100", "test_interval=16000", "test_nepisode=8", "reward_scalarisation=mean",
-        "common_reward=True", "mixing_embed_dim=8"]  # fmt: skip
+GAME = {"t_max": 16000, "epsilon_start": 1.0, "epsilon_finish": 1.0, "gamma": 0.99, "env_steps_per_update": 8,
+        "batch_size": 32, "buffer_size": 500, "lr": 1e-3, "hidden_dim": 64, "use_rnn": False, "duelling": False,
+        "target_update_interval_or_tau": 100, "test_interval": 16000, "test_nepisode": 8,
+        "reward_scalarisation": "mean", "common_reward": True}  # fmt: skip
 
 
-def outcome(tmp_path, game: str, algorithm: str, *changes: str) -> float:
+def outcome(folder, game: str, algorithm: str) -> float:
     """The team's return under the greedy policy."""
-    path = tmp_path / "game.yaml"
-    path.write_text(f"env: tests.outside:{game}\n")
-    words = [word for word in GAME if algorithm == "qmix" or not word.startswith("mixing")]
-    return (
-        train(f"--config={algorithm}", f"--env-config={path}", "with", *words, *changes).latest["test_return_mean"]
-        / 2
-    )
+    keys = {**GAME, "mixing_embed_dim": 8} if algorithm == "qmix" else GAME
+    return last(folder / algorithm, "test_return_mean", algorithm, f"tests.outside:{game}", **keys) / 2
 
 
 def test_qmix_finds_the_optimum_of_the_two_step_game_and_vdn_does_not(tmp_path):
