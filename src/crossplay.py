@@ -56,20 +56,21 @@ def crossplay(config: CrossplayConfig, logger: Logger) -> tuple[Matrix, list[Pat
         ConfigError: no run is named or found, a run has no pool, ``between`` names no two rows, or ``out`` takes no
             files: all before anything is played.
     """
-    names, players, opponents = [], [], {}
+    players, opponents = [], {}
     for run, folder in last_checkpoints(find_runs(words(config.runs)), "runs").items():
         values = values_of(run, folder, config)
-        names.append(name_of(values, run))
-        players.append((folder, values))
+        players.append((name_of(values, run), folder, values))
         opponents[run] = opponents_of(values)
     check_same_opponents(opponents)
     between = words(config.between)
     if between:
-        check_between(between, names)  # before hours of play
+        check_between(between, [name for name, _, _ in players])  # before hours of play
     writable(Path(config.out), "out")
     lines: dict[str, list[dict[str, float]]] = {}
-    for name, (folder, values) in zip(names, players, strict=True):
-        lines.setdefault(name, []).append(means(folder, values, config.what, logger))
+    for name, folder, values in players:
+        tests = evaluation.tested(values, folder, logger).by_opponent
+        line = {str(test["name"]): float(test[config.what]) for test in tests if test["of"] != "family"}
+        lines.setdefault(name, []).append(line)
     matrix = matrix_of(lines)
     if between:
         matrix = normalised(matrix, between)
@@ -105,12 +106,6 @@ def check_same_opponents(opponents: Mapping[Path, tuple[str, ...]]) -> None:
     for run, names in others:
         if names != first[1]:
             raise ConfigError(f"runs: {first[0]} and {run} have different opponents; give one pool for all")
-
-
-def means(folder: Path, values: Mapping[str, Any], what: str, logger: Logger) -> dict[str, float]:
-    """A checkpoint's mean of ``what`` against each opponent, and against all."""
-    lines = evaluation.tested(values, folder, logger).by_opponent
-    return {str(line["name"]): float(line[what]) for line in lines if line["of"] != "family"}
 
 
 def matrix_of(lines: Mapping[str, Sequence[Mapping[str, float]]]) -> Matrix:

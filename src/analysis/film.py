@@ -68,7 +68,10 @@ def drawn(film: Film, t: int) -> NDArray[np.uint8]:
     figure.text(0.06, 0.955, film.title, fontsize=9, fontweight="bold", color=INK)
     figure.text(0.94, 0.955, f"step {t} of {len(film.positions) - 1}", fontsize=8, color=MUTED, ha="right")
     figure.text(0.06, 0.075, film.captions[t], fontsize=8, color=INK)
-    figure.text(0.06, 0.02, _legend(film), fontsize=7, color=MUTED)
+    legend = [f"blue: learners, red: opponents; dotted: their next {film.horizon} steps"] if film.opponents else []
+    if film.inferred is not None:
+        legend.append("star: inferred place" + ("; discs: probabilities of places" if film.odds is not None else ""))
+    figure.text(0.06, 0.02, "\n".join(legend), fontsize=7, color=MUTED)
     figure.canvas.draw()
     return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
 
@@ -112,11 +115,3 @@ def draw_board(ax: Any, film: Film, t: int) -> None:
 def _xy(film: Film, place: Any) -> tuple[Any, Any]:
     first, second = place
     return (second, first) if film.is_grid else (first, second)
-
-
-def _legend(film: Film) -> str:
-    lines = [f"blue: learners, red: opponents; dotted: their next {film.horizon} steps"] if film.opponents else []
-    if film.inferred is not None:
-        discs = "; discs: probabilities of places" if film.odds is not None else ""
-        lines.append(f"star: inferred place{discs}")
-    return "\n".join(lines)

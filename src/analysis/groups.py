@@ -81,35 +81,32 @@ def group_runs(records: Sequence[Record], metric: str, by: Sequence[str], until:
 
 def problems(groups: Sequence[Group]) -> list[str]:
     """Reasons why the runs of a group may not be comparable repetitions, and groups with few seeds; a line each."""
-    lines = [line for group in groups for line in _problems_of(group)]
+    lines = []
+    for group in groups:
+        name = f"{group.label} on {group.task}"
+        configs = [record.config for record in group.records]
+        keys = sorted({key for config in configs for key in config} - MAY_DIFFER)
+        differ = [key for key in keys if any(config.get(key) != configs[0].get(key) for config in configs)]
+        if differ:
+            lines.append(f"{name}: runs differ in {', '.join(differ)}; by=[{differ[0]}] separates them")
+        ends = [float(curve.t[-1]) for curve in group.curves]
+        if min(ends) < SHORT * max(ends):
+            run = group.records[ends.index(min(ends))].run
+            end = f"step {min(ends):,.0f}, where {run} ends"
+            lines.append(f"{name}: compared up to {end}; another run has {max(ends):,.0f}")
+        seeds = Counter(config["seed"] for config in configs if config.get("seed") is not None)
+        for seed, count in seeds.items():
+            if count > 1:
+                runs = ", ".join(str(record.run) for record in group.records if record.config.get("seed") == seed)
+                lines.append(f"{name}: {count} runs have the seed {seed}, and each counts separately: {runs}")
+        for record in group.records:
+            if record.before:
+                lines.append(f"{name}: {record.run} is joined to {record.before[-1]}, which it resumes")
+            elif source := record.config.get("checkpoint_path"):
+                lines.append(f"{name}: {record.run} resumes {source}, which was not found; its curve starts there")
     few = [f"{group.label} on {group.task} ({len(group.curves)})" for group in groups if len(group.curves) < FEW]
     if few:
         lines.append(f"fewer than {FEW} seeds, so the interval is unreliable: {', '.join(few)}")
-    return lines
-
-
-def _problems_of(group: Group) -> list[str]:
-    name, lines = f"{group.label} on {group.task}", []
-    configs = [record.config for record in group.records]
-    keys = sorted({key for config in configs for key in config} - MAY_DIFFER)
-    differ = [key for key in keys if any(config.get(key) != configs[0].get(key) for config in configs)]
-    if differ:
-        lines.append(f"{name}: runs differ in {', '.join(differ)}; by=[{differ[0]}] separates them")
-    ends = [float(curve.t[-1]) for curve in group.curves]
-    if min(ends) < SHORT * max(ends):
-        run = group.records[ends.index(min(ends))].run
-        end = f"step {min(ends):,.0f}, where {run} ends"
-        lines.append(f"{name}: compared up to {end}; another run has {max(ends):,.0f}")
-    seeds = Counter(config["seed"] for config in configs if config.get("seed") is not None)
-    for seed, count in seeds.items():
-        if count > 1:
-            runs = ", ".join(str(record.run) for record in group.records if record.config.get("seed") == seed)
-            lines.append(f"{name}: {count} runs have the seed {seed}, and each counts separately: {runs}")
-    for record in group.records:
-        if record.before:
-            lines.append(f"{name}: {record.run} is joined to {record.before[-1]}, which it resumes")
-        elif source := record.config.get("checkpoint_path"):
-            lines.append(f"{name}: {record.run} resumes {source}, which was not found; its curve starts there")
     return lines
 
 

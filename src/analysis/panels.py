@@ -12,7 +12,7 @@ BLUE, GREEN, VERMILLION = "#0072B2", "#009E73", "#D55E00"
 PURPLE, ORANGE, SKY = "#CC79A7", "#E69F00", "#56B4E9"
 
 MAX_OWN = 12  # panels for metrics that are specific to a learner
-FITS = ("variance", "accuracy", "ratio")  # held-out values of these metrics share the panel of the training values
+FITS = {"variance", "accuracy", "ratio"}  # held-out values of these metrics share the panel of the training values
 
 
 class Panel(NamedTuple):
@@ -54,7 +54,8 @@ def last_panels(metrics: Iterable[str]) -> tuple[list[Panel], int]:
     logged = list(metrics)
     own = own_numbers(logged)
     own += [name for name in logged if _only_in_tests(name, logged)]
-    panels = [Panel(name, _title(name), ORANGE, loss="loss" in words(name)) for name in own[:MAX_OWN]]
+    titles = {n: f"{n.removeprefix('test_')}, test" if n.startswith("test_") else n for n in own[:MAX_OWN]}
+    panels = [Panel(name, title, ORANGE, loss="loss" in words(name)) for name, title in titles.items()]
     panels += [Panel(name, AGENTS[name], VERMILLION, loss=True) for name in AGENTS_LOSSES if name in logged]
     panels += [Panel("epsilon", "Exploration (epsilon)", VERMILLION)] if "epsilon" in logged else []
     return [_with_held_out(panel, set(logged)) for panel in panels], len(own[MAX_OWN:])
@@ -63,19 +64,11 @@ def last_panels(metrics: Iterable[str]) -> tuple[list[Panel], int]:
 def _only_in_tests(name: str, names: list[str]) -> bool:
     """Whether a metric such as ``test_omg_hit_ratio`` has no value in training whose panel it could share."""
     trained = name.removeprefix("test_")
-    return (
-        trained != name and trained not in names and not trained.startswith("vae_") and not is_companion(name, names)
-        and any(part in FITS for part in words(name))
-    )  # fmt: skip
-
-
-def _title(name: str) -> str:
-    tested = name.removeprefix("test_")
-    return name if tested == name else f"{tested}, test"
+    separate = trained != name and trained not in names and not trained.startswith("vae_")
+    return separate and not is_companion(name, names) and not FITS.isdisjoint(words(name))
 
 
 def _with_held_out(panel: Panel, names: set[str]) -> Panel:
     held_out = f"test_{panel.metric}"
-    if held_out not in names or not any(part in FITS for part in words(panel.metric)):
-        return panel
-    return panel._replace(beside=(*panel.beside, (held_out, "held-out")))
+    fits = held_out in names and not FITS.isdisjoint(words(panel.metric))
+    return panel._replace(beside=(*panel.beside, (held_out, "held-out"))) if fits else panel

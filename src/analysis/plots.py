@@ -14,7 +14,7 @@ from ..types import PathLike
 from ..utils.metric_names import bounds, is_companion
 from .figures import INK, MUTED, RULE, new_figure, save_figure
 from .panels import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION, Panel, first_panels, last_panels
-from .runs import Series, read_config, read_metrics
+from .runs import EMPTY, Series, read_config, read_metrics
 
 Floats = NDArray[np.float64]
 
@@ -63,8 +63,10 @@ def draw_curves(run_dir: PathLike, out: PathLike | None = None) -> Path:
         [partial(draw_panel, panel=panel, metrics=metrics) for panel in panels]
         for panels in (first_panels(metrics, config), last)
     )
-    agents = _agents(metrics)
-    drawings = [*first, *([partial(_draw_agents, agents=agents)] if agents else []), *end]
+    names = [n for n in metrics if n.startswith(AGENT_PREFIX) and not is_companion(n, metrics)]
+    agents = {n.removeprefix(AGENT_PREFIX): metrics[n] for n in names}
+    by_agent = [partial(_draw_agents, agents=agents)] if 0 < len(agents) <= MAX_AGENTS else []
+    drawings = [*first, *by_agent, *end]
     columns = {0: 1, 1: 1, 2: 2, 4: 2}.get(len(drawings), 3)
     rows = max(1, -(-len(drawings) // columns))
     layout = ConstrainedLayoutEngine(w_pad=0.11, h_pad=0.09, wspace=0.02, hspace=0.03)
@@ -93,24 +95,12 @@ def _title(run: Path, config: dict[str, Any]) -> str:
     return "  ·  ".join(str(p) for p in parts if p) or run.resolve().name
 
 
-def _agents(metrics: dict[str, Series]) -> dict[str, Series]:
-    """The return of each agent, without standard deviations and the like; empty if there are too many agents."""
-    names = [name for name in metrics if name.startswith(AGENT_PREFIX)]
-    agents = {n.removeprefix(AGENT_PREFIX): metrics[n] for n in names if not is_companion(n, metrics)}
-    return agents if len(agents) <= MAX_AGENTS else {}
-
-
 def _companion(metrics: dict[str, Series], metric: str, suffix: str, t: Floats) -> Floats:
     """``<metric>_<suffix>`` at steps ``t`` [points]; for ``return_mean`` also PyMARL's ``return_std``."""
-    other = metrics.get(f"{metric}_{suffix}")
-    if other is None and metric.endswith("_mean"):
-        other = metrics.get(f"{metric.removesuffix('_mean')}_{suffix}")
+    other = metrics.get(f"{metric}_{suffix}", metrics.get(f"{metric.removesuffix('_mean')}_{suffix}", EMPTY))
     values = np.full(len(t), np.nan)
-    if other is None or not len(other):
-        return values
-    place = np.minimum(np.searchsorted(other.t, t), len(other) - 1)
-    logged = other.t[place] == t
-    values[logged] = other.value[place[logged]]
+    _, places, logged = np.intersect1d(t, other.t, return_indices=True)
+    values[places] = other.value[logged]
     return values
 
 

@@ -30,12 +30,8 @@ class Interval(NamedTuple):
 def interquartile_mean(scores: ArrayLike, axis: int | None = None) -> Any:
     """The mean without the ``floor(n / 4)`` smallest and largest values.
 
-    Args:
-        scores: any shape; with ``axis=None``, all values are one set (rliable's matrix is [seeds, tasks]).
-        axis: the axis to reduce, or None for all axes.
-
-    Returns:
-        A float for ``axis=None``, otherwise float64 without that axis.
+    With ``axis=None``, all values are one set (rliable's matrix is [seeds, tasks]) and the result is a float;
+    otherwise it is float64 without that axis.
     """
     from scipy.stats import trim_mean  # the import takes half a second, so training avoids it
 

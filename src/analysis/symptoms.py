@@ -36,14 +36,12 @@ NAN = float("nan")
 
 
 class Window(NamedTuple):
-    """Environment steps from ``start`` to ``end``, both included.
-
-    ``ramp_ended`` is False if the KL weight was still rising near the end. The window is then the last half, and the
-    KL's changes in it are caused by the ramp.
-    """
+    """Environment steps from ``start`` to ``end``, both included."""
 
     start: float
     end: float
+    # False if the KL weight was still rising near the end. The window is then the last half, and the KL's changes in
+    # it are caused by the ramp.
     ramp_ended: bool
 
     def of(self, series: Series) -> Series:
@@ -120,13 +118,13 @@ def straight_line(t: Floats, value: Floats) -> tuple[float, float]:
     return slope, float(np.median(value - slope * t))
 
 
-def motion(series: Series, std: Series | None = None, updates_per_point: float | None = None) -> Motion:
+def motion(series: Series | None, std: Series | None = None, updates_per_point: float = NAN) -> Motion:
     """Drift and oscillation of a series that has already been cut to a window.
 
     Args:
         series: values that are not finite are left out. Fewer than 3 finite values give NaN.
         std: the standard deviation of single updates within each log interval, at the same steps.
-        updates_per_point: the number of updates averaged in each logged mean.
+        updates_per_point: the number of updates averaged in each logged mean, if known.
     """
     points = finite(series)
     t, value = points.t, points.value
@@ -140,7 +138,7 @@ def motion(series: Series, std: Series | None = None, updates_per_point: float |
     residual = value - (level + slope * clock)
     scatter = float(residual.std())
     known = finite(std).value
-    if updates_per_point and len(known):  # a logged mean varies by ``noise``
+    if updates_per_point > 0 and len(known):  # a logged mean varies by ``noise``
         noise = float(np.sqrt(np.mean(known**2) / max(updates_per_point, 1.0)))
         freedom = max(len(residual) - 2, 1)
         is_noise = scatter**2 <= float(special.chdtri(freedom, SIGNIFICANCE)) / freedom * noise**2

@@ -42,7 +42,7 @@ def read_any(path: Path) -> dict[str, Series]:
         if usual or len(tables) == 1:
             return _read_file((usual or tables)[0])
         if any(path.rglob(f"*{EVENTS}*")):
-            return _read_events_below(path)
+            return _read_events(path)
     return read_metrics(path)
 
 
@@ -140,43 +140,30 @@ def _over_steps(columns: dict[str, NDArray[np.float64]]) -> dict[str, Series]:
 def _grows(column: NDArray[np.float64]) -> bool:
     """Whether a column can be the steps: at least half finite, never falling, and not constant."""
     known = column[np.isfinite(column)]
-    return (
-        len(known) >= 0.5 * len(column)
-        and len(known) > 1
-        and bool((np.diff(known) >= 0).all())
-        and known[-1] > known[0]
-    )
-
-
-def _read_events_below(folder: Path) -> dict[str, Series]:
-    """Reads all event files below a folder; tags of several subfolders are prefixed by the subfolder's path."""
-    places = sorted({file.parent for file in folder.rglob(f"*{EVENTS}*")})
-    result: dict[str, Series] = {}
-    for place in places:
-        prefix = "" if len(places) == 1 or place == folder else f"{place.relative_to(folder)}/"
-        result |= {prefix + name: series for name, series in _read_events(place).items()}
-    return result
+    rises = len(known) > 1 and (np.diff(known) >= 0).all() and known[-1] > known[0]
+    return bool(rises and len(known) >= 0.5 * len(column))
 
 
 def _read_events(path: Path) -> dict[str, Series]:
-    """Reads the scalars of one TensorBoard file or folder."""
+    """Reads the scalars of one TensorBoard file, or of all files below a folder.
+
+    Tags of several subfolders are prefixed by the subfolder's path.
+    """
     try:
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
         from tensorboard.util.tensor_util import make_ndarray
     except ImportError:
         raise OmarlError(f"{path} is a TensorBoard file, but the package tensorboard is not installed") from None
-    events = EventAccumulator(str(path), size_guidance={"scalars": 0, "tensors": 0})
-    events.Reload()
-    tags = events.Tags()
-    result = {}
-    for tag in tags.get("scalars", []):
-        points = events.Scalars(tag)
-        result[tag] = series_of([p.step for p in points], [p.value for p in points])
-    for tag in tags.get("tensors", []):
-        read = [(p.step, make_ndarray(p.tensor_proto)) for p in events.Tensors(tag)]
-        scalars = [
-            (step, float(value.item())) for step, value in read if value.size == 1 and value.dtype.kind in "fiu"
-        ]
-        if scalars:
-            result[tag] = series_of(*zip(*scalars, strict=True))
+    places = [path] if path.is_file() else sorted({file.parent for file in path.rglob(f"*{EVENTS}*")})
+    result: dict[str, Series] = {}
+    for place in places:
+        prefix = "" if len(places) == 1 or place == path else f"{place.relative_to(path)}/"
+        events = EventAccumulator(str(place), size_guidance={"scalars": 0, "tensors": 0})
+        events.Reload()
+        tags = events.Tags()
+        scalars = {tag: [(p.step, p.value) for p in events.Scalars(tag)] for tag in tags.get("scalars", [])}
+        for tag in tags.get("tensors", []):
+            read = [(p.step, make_ndarray(p.tensor_proto)) for p in events.Tensors(tag)]
+            scalars[tag] = [(t, float(v.item())) for t, v in read if v.size == 1 and v.dtype.kind in "fiu"]
+        result |= {prefix + tag: series_of(*zip(*pairs, strict=True)) for tag, pairs in scalars.items() if pairs}
     return result

@@ -53,15 +53,6 @@ class Player:
         scheme, groups: see ``components.episode_batch.make_scheme``.
         args: namespace with ``common_reward``, ``reward_scalarisation``, ``device``.
         test_mode: no exploration, and steps are not counted in ``t_env``.
-
-    Attributes:
-        observation: the current observation; None before the first episode.
-        carry: the controller's recurrent state, [E, ...].
-        last_actions: one-hot [E, N, U], zeros where an episode begins; always zeros if the controller does not use
-            them (``sees_last_actions`` is False).
-        t_env: environment steps taken in all copies together.
-        episodes: number of finished episodes.
-        stats: statistics of the finished episodes.
     """
 
     def __init__(
@@ -72,10 +63,13 @@ class Player:
         self.scalarise: Any = np.mean if args.reward_scalarisation == "mean" else np.sum
         self.test_mode = test_mode
         self.uses_last_actions = getattr(mac, "sees_last_actions", True)
-        self.t_env = self.episodes = 0
-        self.stats = EpisodeStats()
-        self.observation: Observation | None = None
-        self.carry = self.fresh_carry = self.last_actions = torch.zeros(0)
+        self.t_env = self.episodes = 0  # environment steps taken in all copies together; finished episodes
+        self.stats = EpisodeStats()  # of the finished episodes
+        self.observation: Observation | None = None  # the current one; None before the first episode
+        self.carry = self.fresh_carry = torch.zeros(0)  # the controller's recurrent state, [E, ...]
+        # One-hot [E, N, U], zeros where an episode begins; always zeros if the controller does not use them
+        # (``sees_last_actions`` is False).
+        self.last_actions = torch.zeros(0)
         self.t = np.zeros(env.n_envs, dtype=np.int64)  # steps of each copy's episode
         self.returns = np.zeros((env.n_envs, env.info.n_agents))
         self.prepare(args)

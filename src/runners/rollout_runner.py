@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ..components.episode_batch import stored_keys
 from ..components.rollout import Ends, Rollout
 from ..config.keys import RolloutKeys
 from ..config.schema import read
-from ..types import Observation, Step
+from ..types import Observation
 from .player import OBSERVATION_KEYS, Player
 
 
@@ -64,20 +63,12 @@ class RolloutRunner(Player):
             self.store["begins"][:, t + 1, 0] = over
             if over.any():
                 ended = np.flatnonzero(over)
-                ends.append(self._end(ended, t, step))
+                rows = torch.from_numpy(ended)
+                final = [torch.from_numpy(array[ended]) for array in step.final]
+                memory = self.last_actions[rows], self.carry[rows]
+                ends.append(Ends._make([rows, torch.full_like(rows, t), *final, *memory]))
                 self.restart(ended)
         data: dict[str, Tensor] = {name: torch.from_numpy(array) for name, array in self.store.items()}
-        rollout = Rollout(self.scheme, self.groups, data, carry, last_actions, _joined(ends))
+        joined = Ends._make(torch.cat(tensors) for tensors in zip(*ends, strict=True)) if ends else None
+        rollout = Rollout(self.scheme, self.groups, data, carry, last_actions, joined)
         return rollout if str(self.device) == "cpu" else rollout.to(self.device)
-
-    def _end(self, ended: NDArray[np.int64], t: int, step: Step) -> Ends:
-        """The final observations, last actions and recurrent states of the copies ``ended``."""
-        rows = torch.from_numpy(ended)
-        final = [torch.from_numpy(array[ended]) for array in step.final]
-        return Ends._make([rows, torch.full_like(rows, t), *final, self.last_actions[rows], self.carry[rows]])
-
-
-def _joined(ends: list[Ends]) -> Ends | None:
-    if len(ends) <= 1:
-        return ends[0] if ends else None
-    return Ends._make(torch.cat(tensors) for tensors in zip(*ends, strict=True))

@@ -14,20 +14,17 @@ def blocks_of_space(space: spaces.Space) -> tuple[Block, ...]:
     Discrete and MultiDiscrete spaces give one-hot groups. MultiBinary spaces and integer Boxes of {0, 1} give bits.
     Boxes of bytes give images. A space without a fixed size gives no blocks.
     """
-    if isinstance(space, spaces.Box):
-        return (Block(int(np.prod(space.shape)), _kind(space), tuple(space.shape)),)
+    if isinstance(space, spaces.Box | spaces.MultiBinary):
+        kind = _kind(space) if isinstance(space, spaces.Box) else "binary"
+        return (Block(int(np.prod(space.shape)), kind, tuple(space.shape)),)
     if isinstance(space, spaces.Discrete):
         return (Block(int(space.n), "one_hot"),)
-    if isinstance(space, spaces.MultiBinary):
-        return (Block(int(np.prod(space.shape)), "binary", tuple(space.shape)),)
     if isinstance(space, spaces.MultiDiscrete):
         return tuple(Block(int(n), "one_hot") for n in np.reshape(space.nvec, -1))
-    parts: tuple[spaces.Space, ...] = ()
-    if isinstance(space, spaces.Dict):
-        parts = tuple(space.spaces.values())
-    elif isinstance(space, spaces.Tuple):
-        parts = tuple(space.spaces)
-    return tuple(block for part in parts for block in blocks_of_space(part))
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        parts = space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces
+        return tuple(block for part in parts for block in blocks_of_space(part))
+    return ()
 
 
 def padded(blocks: tuple[Block, ...], size: int) -> tuple[Block, ...]:

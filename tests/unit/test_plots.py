@@ -313,3 +313,13 @@ def test_drawing_does_not_change_matplotlibs_global_state(tmp_path: Path) -> Non
     before = dict(matplotlib.rcParams)
     draw_curves(write(tmp_path, {"t_env": 0, "loss": 1.0}))
     assert dict(matplotlib.rcParams) == before
+
+
+def test_bands_take_the_standard_deviation_of_their_own_step(tmp_path: Path) -> None:
+    records = [
+        {"t_env": 0, "own": 1.0},
+        {"t_env": 10, "own": 2.0, "own_std": 0.5},
+        {"t_env": 20, "own": 3.0, "own_std": 1},
+    ]
+    curve = plots._curve(read_metrics(write(tmp_path, *records)), "own")
+    np.testing.assert_array_equal(curve.above, [np.nan, 2.5, 4.0])

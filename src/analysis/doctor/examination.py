@@ -91,7 +91,15 @@ def examine(series: Mapping[str, Series], config: Mapping[str, Any], failure: st
     else:
         findings = [replace(f, advice=advice(f, facts), remedy={}) for f in findings]
     findings = ordered(findings)
-    return Diagnosis(tuple(findings), tuple(_notes(facts, findings)), _measured(facts), facts.window)
+    kl, recon = facts.kl, facts.recon
+    measured = rounded(
+        kl_mean=kl.mean, kl_drift=kl.drift, kl_oscillation=kl.oscillation, kl_sampling_noise=kl.noise,
+        kl_points=kl.points, recon_mean=recon.mean, recon_drift=recon.drift, recon_oscillation=recon.oscillation,
+        kl_weight=facts.alpha, weighted_kl_over_reconstruction=facts.kl_share, unexplained=facts.unexplained,
+        active_units=facts.mean("vae_active_units"), updates=facts.updates, clipped_share=facts.share_clipped,
+        kl_at_end=facts.kl_level, kl_weight_known_from=facts.weight.source, outliers=facts.outliers or None,
+    )  # fmt: skip
+    return Diagnosis(tuple(findings), tuple(_notes(facts, findings)), measured, facts.window)
 
 
 def diagnose_arrays(
@@ -142,18 +150,6 @@ def ordered(findings: Iterable[Finding]) -> list[Finding]:
     return result
 
 
-def _measured(facts: Facts) -> dict[str, Any]:
-    kl, recon = facts.kl, facts.recon
-    return rounded(
-        kl_mean=kl.mean, kl_drift=kl.drift, kl_oscillation=kl.oscillation, kl_sampling_noise=kl.noise,
-        kl_points=kl.points, recon_mean=recon.mean, recon_drift=recon.drift, recon_oscillation=recon.oscillation,
-        kl_weight=facts.alpha, weighted_kl_over_reconstruction=facts.kl_share, unexplained=facts.unexplained,
-        active_units=facts.mean("vae_active_units"), updates=facts.updates,
-        clipped_share=facts.share_clipped, kl_at_end=facts.kl_level, kl_weight_known_from=facts.weight.source,
-        outliers=facts.outliers or None,
-    )  # fmt: skip
-
-
 MISSING = {
     "vae_kl_loss": "No KL was logged, so it was not examined (if it has another name: diagnose.kl=NAME).",
     "vae_recon_loss": "No reconstruction loss was logged, so the benefit of a rising KL is unknown "
@@ -180,7 +176,7 @@ def _notes(facts: Facts, findings: list[Finding]) -> Iterable[str]:
         )
     yield from facts.weight.notes
     if not facts.in_nats:  # omarl's loss in nats per state is always a sum
-        yield from recon_notes(facts.recon.mean, facts.kl.mean)
+        yield from recon_notes(facts.recon.mean)
     if facts.outliers:
         yield f"{facts.outliers} one-point outliers were treated as noise."
     peak = np.fmax(peak_of(facts.series.get("vae_grad_norm")), peak_of(facts.series.get("vae_grad_norm_max")))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..runs import EMPTY, Series, finite
-from ..symptoms import Motion, mean_of, measured_window, motion
+from ..symptoms import mean_of, measured_window, motion
 from .facts import NAN, Facts
 from .sawtooth import Teeth, find_teeth
 from .shapes import highest_level, running_median, spread, thinned, without_outliers
@@ -22,7 +22,12 @@ CLEANED = (*LOSSES, *(f"{name}_max" for name in LOSSES), "vae_explained_variance
 
 def measure(series: Mapping[str, Series], config: Mapping[str, Any], failure: str = "", ours: bool = True) -> Facts:
     """Measures a run from its series and configuration by omarl's names; ``Facts`` explains the other arguments."""
-    cleaned, outliers = _cleaned(series)
+    cleaned, outliers = dict(series), 0  # the largest number of one-point outliers in one series
+    for name in CLEANED:
+        points = finite(series.get(name))
+        if len(points) >= 8:
+            cleaned[name], count = without_outliers(points)
+            outliers = max(outliers, count)
     facts = Facts(cleaned, config, raw=series, failure=failure, ours=ours, outliers=outliers)
     main = next((series[n] for n in LOSSES if n in series), None)
     if main is None:
@@ -36,7 +41,10 @@ def measure(series: Mapping[str, Series], config: Mapping[str, Any], failure: st
     alpha = facts.series.get("vae_alpha") if ramped else None
     facts.window = measured_window(main.t, alpha, None if math.isnan(target) else target)
     kl, recon = facts.points("vae_kl_loss"), facts.points("vae_recon_loss")
-    facts.kl, facts.recon = (_motion(facts, name) for name in ("vae_kl_loss", "vae_recon_loss"))
+    facts.kl, facts.recon = (
+        motion(facts.in_window(name), facts.in_window(f"{name}_std"), facts.updates_per_point)
+        for name in ("vae_kl_loss", "vae_recon_loss")
+    )
     facts.kl_level, facts.in_use = late_level(kl), code_is_used(kl, recon)
     unexplained = _unexplained(facts)
     part = facts.window.of(unexplained)
@@ -45,17 +53,6 @@ def measure(series: Mapping[str, Series], config: Mapping[str, Any], failure: st
     facts.unexplained_drift, facts.unexplained_late = moving.drift, late_level(unexplained)
     facts.kl_teeth, facts.recon_teeth = _teeth(kl, recon), _teeth(recon)
     return facts
-
-
-def _cleaned(series: Mapping[str, Series]) -> tuple[dict[str, Series], int]:
-    """The series without one-point outliers, and the largest number of outliers in one series."""
-    result, most = dict(series), 0
-    for name in CLEANED:
-        points = finite(series.get(name))
-        if len(points) >= 8:
-            result[name], count = without_outliers(points)
-            most = max(most, count)
-    return result, most
 
 
 def _weigh(facts: Facts) -> None:
@@ -75,12 +72,6 @@ def _weigh(facts: Facts) -> None:
             by = np.interp(points.t, factor.t, factor.value) if isinstance(factor, Series) else factor
             scaled[name] = Series(points.t, points.value * by)
         facts.series = scaled
-
-
-def _motion(facts: Facts, name: str) -> Motion:
-    part = facts.in_window(name)
-    known = facts.updates_per_point if not math.isnan(facts.updates_per_point) else None
-    return motion(part if part is not None else EMPTY, facts.in_window(f"{name}_std"), known)
 
 
 def _updates(series: Mapping[str, Series], main: Series) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...types import ConfigError
-from ..runs import Series, finite
+from ..runs import EMPTY, Series, finite
 
 # role -> omarl's name, then names used by forks
 ROLES: Mapping[str, tuple[str, ...]] = {
@@ -136,11 +136,11 @@ def _split_owner(end: str) -> tuple[str, str]:
 
 def _without_foreign_total(series: dict[str, Series], sure_total: bool) -> dict[str, Series]:
     """Removes an ambiguous "loss" that is smaller than the reconstruction loss, so it is another network's."""
-    total, recon = series.get("vae_loss"), series.get("vae_recon_loss")
+    total, recon = series.get("vae_loss"), series.get("vae_recon_loss", EMPTY)
     if total is None or sure_total:
         return series
-    t = np.intersect1d(total.t, recon.t) if recon is not None else np.empty(0)
-    if recon is not None and len(t) >= 3:
+    t = np.intersect1d(total.t, recon.t)
+    if len(t) >= 3:
         sums, part = total.value[np.isin(total.t, t)], recon.value[np.isin(recon.t, t)]
         if np.nanmean(sums >= 0.999 * part) > 0.95:
             return series

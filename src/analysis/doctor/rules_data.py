@@ -85,11 +85,8 @@ def _is_cycle_of_weight(f: Facts, teeth: Teeth) -> bool:
 
 def excursion(f: Facts) -> Finding | None:
     """Several consecutive points far from the curve, even if the curve recovered."""
-    kl = [
-        e
-        for e in excursions(f.points("vae_kl_loss"), 2.0, 0.5)
-        if f.in_use or max(abs(e.level), abs(e.peak)) > DEAD_NATS
-    ]
+    kl = excursions(f.points("vae_kl_loss"), 2.0, 0.5)
+    kl = [e for e in kl if f.in_use or max(abs(e.level), abs(e.peak)) > DEAD_NATS]
     recon = excursions(f.points("vae_recon_loss"), 3.0, 0.0)
     total = excursions(f.points("vae_loss"), 3.0, 0.0)
     by_loss = (("KL", kl), ("reconstruction loss", recon), ("total loss", total))

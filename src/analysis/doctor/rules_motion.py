@@ -71,8 +71,8 @@ def kl_oscillation(f: Facts) -> Finding | None:
     confidence = min(0.95, 0.6 + 0.1 * kl.oscillation / OSCILLATION)
     target = round_to(max(kl.mean, 1e-3), 2)
     if swings:
-        weight = motion(f.window.of(f.weight.series)) if f.weight.series is not None else None
-        evidence |= rounded(kl_weight_scatter=weight.scatter if weight is not None else math.nan)
+        weight = f.window.of(f.weight.series) if f.weight.series is not None else None
+        evidence |= rounded(kl_weight_scatter=motion(weight).scatter)
         cause = "the schedule moves the KL weight up and down, and the KL follows; let the weight rise once only"
         return Finding("kl_oscillation", evidence, cause, {"vae_alpha_schedule": "linear"}, max(confidence, 0.9),
                        driven_by_weight=True)  # fmt: skip

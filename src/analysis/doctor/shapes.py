@@ -101,7 +101,10 @@ def without_outliers(series: Series) -> tuple[Series, int]:
     noise = max(ROBUST * float(np.median(off)), step_noise(value))
     limit = np.maximum(6 * noise, 0.2 * np.abs(smooth))
     far = off > limit + 3 * steepness
-    longest = _longest_by_chance(far)
+    share = min(float(far.mean()), OUTLIER_SHARE)
+    longest = 2  # adjacent outliers expected by chance; more in a long curve with many outliers
+    while n * share ** (longest + 1) > 0.05:
+        longest += 1
     isolated = np.zeros(n, bool)
     for first, end in _stretches(far):
         isolated[first:end] = end - first <= longest and _returns(value, smooth, first, end, noise)
@@ -125,15 +128,6 @@ def _returns(value: Floats, smooth: Floats, first: int, end: int, noise: float) 
     side = np.sign(value[first] - smooth[first])
     far_off = float(np.max(np.abs(value[first:end] - smooth[first:end])))
     return not side * (after - before) > max(2.5 * noise, 0.15 * far_off)
-
-
-def _longest_by_chance(far: NDArray[np.bool_]) -> int:
-    """The largest number of adjacent outliers expected by chance: 2, or more in a long curve with many outliers."""
-    n, share = len(far), min(float(far.mean()), OUTLIER_SHARE)
-    longest = 2
-    while n * share ** (longest + 1) > 0.05:
-        longest += 1
-    return longest
 
 
 def excursions(series: Series, up: float, down: float) -> list[Excursion]:
@@ -161,10 +155,7 @@ def excursions(series: Series, up: float, down: float) -> list[Excursion]:
 
 
 def spikes(series: Series, factor: float) -> tuple[float, float]:
-    """The share of single points above ``factor`` times their neighbours' median, and the largest such ratio.
-
-    The first tenth of the curve is ignored.
-    """
+    """Share of points over ``factor`` times their neighbours' median after the first tenth, and the largest ratio."""
     value = thinned(series).value
     late = value[int(START * len(value)) :]
     if len(late) < 20:

@@ -8,7 +8,7 @@ reconstruction + w * KL``. Comparing it with the configured or logged weight giv
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,18 +69,17 @@ def weigh(series: Mapping[str, Series], config: Mapping[str, Any], latents: floa
     configured = config.get("omg_vae_alpha")
     target = float(configured) * per_alpha if isinstance(configured, int | float) else NAN
     known = len(beta) or config.get("vae_decoder") == "calibrated"  # omarl's total, which may contain further terms
-    inferred = None if known else _inferred(series)
+    aligned = None if known else _aligned_losses(series)
+    inferred = _inferred(*aligned) if aligned is not None else None
     if len(stated):
         weight = Weight(late_mean(stated), stated, "logged", per_alpha)
     elif inferred is not None:
         weight = Weight(late_mean(inferred), inferred, "inferred", per_alpha)
-    elif math.isnan(target) and not known and (most := _negligible(series)) is not None:
+    elif math.isnan(target) and aligned is not None and (most := _negligible(*aligned)) is not None:
         weight = Weight(most, None, "inferred", per_alpha)
     else:
         weight = Weight(target, None, "configured" if not math.isnan(target) else "unknown", per_alpha)
-    if inferred is None:
-        return weight
-    return _reconciled(weight, inferred, target, latents)
+    return weight if inferred is None else _reconciled(weight, inferred, target, latents)
 
 
 def late_mean(series: Series) -> float:
@@ -88,19 +87,16 @@ def late_mean(series: Series) -> float:
     return float(np.mean(series.value[int(0.75 * len(series)) :])) if len(series) else NAN
 
 
-def _aligned_losses(series: Mapping[str, Series]) -> tuple[Floats, ...] | None:
+def _aligned_losses(series: Mapping[str, Series]) -> tuple[Floats, Floats, Floats, Floats] | None:
     """Common steps and the values of total, reconstruction and KL there; None for fewer than 8 steps."""
     losses = [finite(series.get(name)) for name in ("vae_loss", "vae_recon_loss", "vae_kl_loss")]
     t = np.intersect1d(np.intersect1d(losses[0].t, losses[1].t), losses[2].t)
-    return (t, *(s.value[np.searchsorted(s.t, t)] for s in losses)) if len(t) >= 8 else None
+    total, recon, kl = (loss.value[np.searchsorted(loss.t, t)] for loss in losses)
+    return (t, total, recon, kl) if len(t) >= 8 else None
 
 
-def _inferred(series: Mapping[str, Series]) -> Series | None:
+def _inferred(t: Floats, total: Floats, recon: Floats, kl: Floats) -> Series | None:
     """(total - reconstruction) / KL over training, None if it is not smooth enough to be a weight."""
-    aligned = _aligned_losses(series)
-    if aligned is None:
-        return None
-    t, total, recon, kl = aligned
     rest = total - recon
     usable = (np.abs(kl) > 1e-9) & (np.abs(rest) > 1e-5 * np.abs(total))
     if usable.sum() < max(8, 0.5 * len(t)):
@@ -114,12 +110,8 @@ def _inferred(series: Mapping[str, Series]) -> Series | None:
     return Series(t, np.maximum(smooth, 0.0)) if error < 0.1 else None
 
 
-def _negligible(series: Mapping[str, Series]) -> float | None:
+def _negligible(t: Floats, total: Floats, recon: Floats, kl: Floats) -> float | None:
     """An upper bound of the weight if it is so small that total and reconstruction agree to rounding; else None."""
-    aligned = _aligned_losses(series)
-    if aligned is None:
-        return None
-    t, total, recon, kl = aligned
     late = slice(len(t) // 2, None)
     rest = float(np.median(np.abs(total - recon)[late]))
     usual, kl_level = float(np.median(np.abs(recon[late]))), float(np.median(kl[late]))
@@ -158,19 +150,18 @@ def _reconciled(weight: Weight, inferred: Series, target: float, latents: float)
     return weight._replace(value=effective, series=inferred, source="inferred", notes=(note,))
 
 
-def recon_notes(recon: float, kl: float) -> tuple[str, ...]:
+def recon_notes(recon: float) -> Iterator[str]:
     """Notes on the reduction of the reconstruction loss, derived from its size."""
     if recon > BATCH_SUM:
-        return (
+        yield (
             f"The reconstruction loss of {recon:,.0f} is a sum over the batch and the features: KL and weight are "
-            "judged only relative to it. Divide both losses by the number of states to compare runs.",
+            "judged only relative to it. Divide both losses by the number of states to compare runs."
         )
-    if recon > FEATURE_SUM:
-        return (
+    elif recon > FEATURE_SUM:
+        yield (
             f"The reconstruction loss of {recon:.3g} is a sum over features (a summed likelihood), not a mean; "
-            "KL weights near 1 are usual for such losses.",
+            "KL weights near 1 are usual for such losses."
         )
-    return ()
 
 
 def units_from_information(kl: float, explained: float, weight: Weight, latents: float) -> Weight:
