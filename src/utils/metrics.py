@@ -50,7 +50,7 @@ class IntervalStats:
             self.values.setdefault(name, []).append(torch.as_tensor(value).detach())
 
     def flush(self, logger: MetricLogger, t_env: int) -> dict[str, float]:
-        """Logs and returns mean ``name``, ``name_std`` (population), ``name_min``, ``name_max``; clears the values."""
+        """Logs and returns mean ``name``, ``name_std`` (population), ``name_min``, ``name_max``; clears them."""
         logged: dict[str, float] = {}
         for name, values in self.values.items():
             column = torch.stack(values).float()
