@@ -21,22 +21,15 @@ class Game:
 
     An environment is matched with its game by the run's key ``game``, by the attribute ``game`` of the environment's
     class, or by ``environments``: see ``lookup.game_of``.
-
-    Attributes:
-        environments: patterns (``fnmatch``) of ``EnvInfo.key``.
-        scripts: a ``Scripts``: scripted players.
-        observer: an ``Observer``: infers the scripted players' goals exactly.
-        offsets: a function ``(obs [E, N, O], agents, info) -> [E, L, K]``: features of the board as L agents see it.
-        original: 'module:Class' of the environment that ``batched`` steps many copies of.
-        batched: a ``Batched``: the rules of the game on arrays.
     """
 
-    environments: ClassVar[tuple[str, ...]] = ()
-    scripts: ClassVar[Part] = ""
-    observer: ClassVar[Part] = ""
+    environments: ClassVar[tuple[str, ...]] = ()  # patterns (``fnmatch``) of ``EnvInfo.key``
+    scripts: ClassVar[Part] = ""  # a ``Scripts``: scripted players
+    observer: ClassVar[Part] = ""  # an ``Observer``: infers the scripted players' goals exactly
+    # a function ``(obs [E, N, O], agents, info) -> [E, L, K]``: features of the board as L agents see it
     offsets: ClassVar[Any] = ""
-    original: ClassVar[str] = ""
-    batched: ClassVar[Part] = ""
+    original: ClassVar[str] = ""  # 'module:Class' of the environment that ``batched`` steps many copies of
+    batched: ClassVar[Part] = ""  # a ``Batched``: the rules of the game on arrays
 
     @staticmethod
     def layout(info: EnvInfo) -> Layout | None:
@@ -65,7 +58,7 @@ class Players:
         """Starts new episodes in copies ``rows`` [R], played by members ``which`` [R]."""
 
     def act(self, rows: Ints, which: Ints, obs: Floats, avail: NDArray[np.uint8]) -> Ints:
-        """Actions [R, M] in copies ``rows`` [R], played by members ``which`` [R], for all copies' observations."""
+        """Actions [R, M] of the M seats in copies ``rows``; ``obs`` [E, N, O] and ``avail`` [E, N, U] are of all."""
         raise NotImplementedError
 
     def remember(self, rows: Ints, actions: Ints) -> None:
@@ -111,12 +104,25 @@ class Observer(Protocol):
 class Batched(Protocol):
     """A backend of ``envs.vector.VectorEnv``: the rules of a game for E copies, which read and write ``arrays``."""
 
-    def __init__(self, original: Any, info: EnvInfo, arrays: Arrays, seed: int) -> None: ...
+    def __init__(self, original: Any, info: EnvInfo, arrays: Arrays, seed: int) -> None:
+        self.arrays = arrays
+        for frame in (arrays.final, arrays.first):  # all actions are available, and no agent dies
+            frame.avail[...] = np.arange(info.n_actions) < np.array(info.action_sizes)[:, None]
+            frame.agent_mask[...] = 1
+            frame.acting[...] = 1
 
     @staticmethod
     def unknown_setting(original: Any) -> str:
         """The name of a setting of the ``original`` environment that the array version lacks; empty: none."""
+        return ""
 
-    def reset(self) -> None: ...
-    def step(self) -> None: ...
-    def close(self) -> None: ...
+    def reset(self) -> None:
+        """Begins an episode in every copy."""
+        raise NotImplementedError
+
+    def step(self) -> None:
+        """Steps every copy with ``arrays.actions``."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Nothing to free."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..registry import load, suggest
 from ..types import ConfigError, EnvInfo
-from .game import Game, declares_game
+from .game import Game, Part, declares_game
 from .layout import Layout
 
 
@@ -89,22 +89,22 @@ def part_of(info: EnvInfo, name: str) -> Any:
             f"pool: no {name} known for {info.key} (known for {known}); trained opponents play anywhere: "
             "pool=FOLDER, or source=RUN"
         )
-    return load(part, name) if isinstance(part, str) else part
+    return _loaded(part, name)
+
+
+def _loaded(part: Part, what: str) -> Any:
+    return load(part, what) if isinstance(part, str) else part
 
 
 def batched_rules(original: Any) -> tuple[Any, str]:
-    """The class that steps copies of ``original`` at once (``game.Batched``), or None and the reason.
-
-    Args:
-        original: a single environment, unwrapped.
-    """
+    """The ``Batched`` class that steps copies of ``original``, an unwrapped environment; or None and the reason."""
     kind = type(original)
     name = f"{kind.__module__}:{kind.__qualname__}"
     game = next((game for game in packaged().values() if game.original == name), None)
     if game is None:
         return None, "there is no array version of it"
     try:
-        rules: Any = load(game.batched, "backend") if isinstance(game.batched, str) else game.batched
+        rules = _loaded(game.batched, "backend")
     except ConfigError as error:
         return None, str(error)
     unknown = rules.unknown_setting(original)

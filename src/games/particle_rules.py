@@ -15,36 +15,25 @@ import numpy as np
 from numba import njit
 
 from ..types import Arrays, EnvInfo
+from .game import Batched
 from .random import generators, uniform
 
 SENSITIVITY = 5.0  # force of an action, for bodies without an acceleration of their own
 NO_CONTACT = 60.0  # contact margins apart, at which the force is below 1e-23
 
 
-class Particles:
-    """A ``game.Batched``; subclasses name the compiled functions and the parameters of their game.
+class Particles(Batched):
+    """See ``Batched``; subclasses name the compiled function and the parameter of their game."""
 
-    Args:
-        original: mpe2's ``raw_env``, for its settings.
-        info: names and sizes.
-        arrays: see ``game.Batched``.
-        seed: of all copies.
-
-    Attributes:
-        position: float64 [E, N + L, 2], agents before landmarks.
-        velocity: float64 [E, N, 2].
-        clock: int64 [E], steps of the episode.
-        kernels: the compiled functions that reset and step all copies.
-    """
-
-    kernels: ClassVar[tuple[Any, Any]]
+    kernel: ClassVar[Any]  # the compiled function that steps all copies
+    landmarks_within: ClassVar[float] = 1.0  # half the side of the square where landmarks start
 
     def __init__(self, original: Any, info: EnvInfo, arrays: Arrays, seed: int) -> None:
+        super().__init__(original, info, arrays, seed)
         n_envs, world = len(arrays.actions), original.world
-        self.arrays = arrays
-        self.position = np.zeros((n_envs, len(world.entities), 2))
-        self.velocity = np.zeros((n_envs, len(world.agents), 2))
-        self.clock = np.zeros(n_envs, np.int64)
+        self.position = np.zeros((n_envs, len(world.entities), 2))  # float64 [E, N + L, 2], agents before landmarks
+        self.velocity = np.zeros((n_envs, len(world.agents), 2))  # float64 [E, N, 2]
+        self.clock = np.zeros(n_envs, np.int64)  # int64 [E], steps of the episode
         self._copies = self.position, self.velocity, self.clock, generators(seed, n_envs)
         fast = [np.inf if a.max_speed is None else a.max_speed for a in world.agents]
         self._bodies = (
@@ -56,18 +45,19 @@ class Particles:
         self._laws = float(world.dt), float(world.damping), float(world.contact_force), float(world.contact_margin)
         stops_on_success = bool(original.scenario.terminate_on_success)
         self._limits = stops_on_success, int(original.max_cycles), int(info.episode_limit)
-        self._obs_sizes = np.array(info.obs_sizes, np.int64)
+        self._shown = np.array(info.obs_sizes, np.int64), self.shows_velocity(original), self.landmarks_within
         self._parameter = self.parameter(original)
-        for frame in (arrays.final, arrays.first):  # all actions are available, and no agent dies
-            frame.avail[...] = np.arange(info.n_actions) < np.array(info.action_sizes)[:, None]
-            frame.agent_mask[...] = 1
-            frame.acting[...] = 1
-            frame.obs[...] = 0.0
+        arrays.final.obs[...] = arrays.first.obs[...] = 0.0  # stays so where an observation is padding or silence
 
     @staticmethod
     def parameter(original: Any) -> Any:
-        """What the kernels need beside bodies, laws and limits."""
+        """What the game's rewards depend on beside the bodies."""
         raise NotImplementedError
+
+    @staticmethod
+    def shows_velocity(original: Any) -> Any:
+        """Whose velocity the other agents observe, bool [N]."""
+        return np.zeros(len(original.world.agents), np.bool_)
 
     @staticmethod
     def unknown_setting(original: Any) -> str:
@@ -84,41 +74,75 @@ class Particles:
 
     def reset(self) -> None:
         """Begins an episode in every copy."""
-        first = self.arrays.first
-        self.kernels[0](*self._copies, first.obs, first.state, self._obs_sizes, self._parameter)
+        _reset(*self._copies, self.arrays.first.obs, self.arrays.first.state, *self._shown)
 
     def step(self) -> None:
         """Steps every copy with ``actions``."""
         a = self.arrays
-        self.kernels[1](
+        type(self).kernel(
             *self._copies, a.actions, a.reward, a.terminated, a.truncated, a.final.acting, a.final.obs, a.final.state,
-            a.first.obs, a.first.state, self._obs_sizes, self._bodies, self._laws, self._limits, self._parameter,
+            a.first.obs, a.first.state, *self._shown, self._bodies, self._laws, self._limits, self._parameter,
         )  # fmt: skip
 
-    def close(self) -> None:
-        """Nothing to free."""
+
+@njit(cache=True)
+def _reset(positions, velocities, clock, random, obs, state, obs_sizes, shows_velocity, landmarks_within):
+    for e in range(len(positions)):
+        _scatter(e, positions, velocities, clock, random, landmarks_within)
+        _show(positions[e], velocities[e], obs[e], state[e], obs_sizes, shows_velocity)
 
 
 @njit(cache=True)
-def ending(clock, success, limits):
-    """Whether an episode terminates and whether it is truncated, after ``clock`` steps."""
-    stops_on_success, max_steps, limit = limits
-    out_of_time = clock >= max_steps
-    terminated = stops_on_success and success and not out_of_time
-    return terminated, not terminated and (out_of_time or clock >= limit)
+def move(positions, velocities, actions, bodies, laws):
+    """Moves the agents of all copies. Actions 1 to 4 are left, right, down, up."""
+    sizes, collides, accelerations, max_speeds = bodies  # passed on one by one, which is faster than as a tuple
+    dt, damping, contact_force, margin = laws
+    force = np.empty((velocities.shape[1], 2))
+    for e in range(len(positions)):
+        position, action = positions[e], actions[e]
+        for i in range(len(force)):
+            a = action[i]
+            force[i, 0] = accelerations[i] * ((a == 2) - (a == 1))
+            force[i, 1] = accelerations[i] * ((a == 4) - (a == 3))
+        _collide(force, position, sizes, collides, contact_force, margin)
+        _integrate(force, position, velocities[e], max_speeds, dt, damping)
 
 
 @njit(cache=True)
-def push(force, action, accelerations):
-    """Actions 1 to 4 are left, right, down, up."""
+def _integrate(force, position, velocity, max_speeds, dt, damping):
     for i in range(len(force)):
-        a = action[i]
-        force[i, 0] = accelerations[i] * ((a == 2) - (a == 1))
-        force[i, 1] = accelerations[i] * ((a == 4) - (a == 3))
+        for d in range(2):
+            position[i, d] += velocity[i, d] * dt
+            velocity[i, d] = velocity[i, d] * (1 - damping) + force[i, d] * dt
+        speed = math.sqrt(velocity[i, 0] * velocity[i, 0] + velocity[i, 1] * velocity[i, 1])
+        if speed > max_speeds[i]:
+            for d in range(2):
+                velocity[i, d] = velocity[i, d] / speed * max_speeds[i]
 
 
 @njit(cache=True)
-def collide(force, position, sizes, collides, contact_force, margin):
+def conclude(
+    positions, velocities, clock, random, terminated, truncated, acting, obs, state, first_obs, first_state,
+    obs_sizes, shows_velocity, landmarks_within, limits,
+):  # fmt: skip
+    """Shows what a step led to in all copies, and starts new episodes; ``terminated`` holds each copy's success."""
+    stops_on_success, max_steps, limit = limits
+    for e in range(len(positions)):
+        position, velocity = positions[e], velocities[e]
+        clock[e] += 1
+        out_of_time = clock[e] >= max_steps
+        terminated[e] = terminated[e] and stops_on_success and not out_of_time
+        truncated[e] = not terminated[e] and (out_of_time or clock[e] >= limit)
+        ended = terminated[e] or truncated[e]
+        acting[e] = 0 if ended else 1
+        _show(position, velocity, obs[e], state[e], obs_sizes, shows_velocity)
+        if ended:
+            _scatter(e, positions, velocities, clock, random, landmarks_within)
+            _show(position, velocity, first_obs[e], first_state[e], obs_sizes, shows_velocity)
+
+
+@njit(cache=True)
+def _collide(force, position, sizes, collides, contact_force, margin):
     """Adds to the agents' forces what pushes overlapping bodies apart: margin * log(1 + e^(depth / margin))."""
     n = len(force)
     for a in range(n):
@@ -140,27 +164,15 @@ def collide(force, position, sizes, collides, contact_force, margin):
 
 
 @njit(cache=True)
-def integrate(force, position, velocity, max_speeds, dt, damping):
-    for i in range(len(force)):
-        for d in range(2):
-            position[i, d] += velocity[i, d] * dt
-            velocity[i, d] = velocity[i, d] * (1 - damping) + force[i, d] * dt
-        speed = math.sqrt(velocity[i, 0] * velocity[i, 0] + velocity[i, 1] * velocity[i, 1])
-        if speed > max_speeds[i]:
-            for d in range(2):
-                velocity[i, d] = velocity[i, d] / speed * max_speeds[i]
-
-
-@njit(cache=True)
 def distance_of(position, a, b):
     dx, dy = position[a, 0] - position[b, 0], position[a, 1] - position[b, 1]
     return math.sqrt(dx * dx + dy * dy)
 
 
 @njit(cache=True)
-def show(position, velocity, obs):
-    """Writes each agent's velocity and position, then the offsets of landmarks and of the other agents from it."""
-    n = len(velocity)
+def _show(position, velocity, obs, state, obs_sizes, shows_velocity):
+    """Own velocity and position, offsets of landmarks and of other agents, velocities of some of these."""
+    n, start = len(velocity), 0
     for i in range(n):
         own = obs[i]
         x, y = position[i, 0], position[i, 1]
@@ -173,10 +185,17 @@ def show(position, velocity, obs):
             if j != i:
                 own[at], own[at + 1] = position[j, 0] - x, position[j, 1] - y
                 at += 2
+        for j in range(n):
+            if j != i and shows_velocity[j]:
+                own[at], own[at + 1] = velocity[j, 0], velocity[j, 1]
+                at += 2
+        for k in range(obs_sizes[i]):  # three times faster than an assignment of slices
+            state[start + k] = own[k]
+        start += obs_sizes[i]
 
 
 @njit(cache=True)
-def scatter(e, positions, velocities, clock, random, landmarks_within):
+def _scatter(e, positions, velocities, clock, random, landmarks_within):
     """Starts an episode of copy ``e``: all at rest anywhere in the square, landmarks within a smaller one."""
     n = velocities.shape[1]
     clock[e] = 0

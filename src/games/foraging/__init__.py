@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ...types import EnvInfo
 from ..game import Game
-from ..layout import Layout
 from .layout import food_slots, layout, offsets_size
 
 
@@ -14,14 +13,10 @@ class Foraging(Game):
     environments = ("lbforaging:Foraging-*", "Foraging-*")
     scripts = ".games.foraging.scripts:ForagingScripts"
     observer = ".games.foraging.observer:ForagingObserver"
-    offsets = ".games.foraging.offsets:offsets"
+    offsets = ".games.foraging.observer:offsets"
     original = "lbforaging.foraging.environment:ForagingEnv"
     batched = ".games.foraging.batched:Foraging"
-
-    @staticmethod
-    def layout(info: EnvInfo) -> Layout | None:
-        """See ``Game``; None unless every player sees the whole board and all levels."""
-        return layout(info)
+    layout = staticmethod(layout)
 
     @staticmethod
     def sizes(info: EnvInfo) -> dict[str, int]:

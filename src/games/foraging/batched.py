@@ -11,38 +11,27 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from ...types import Arrays, EnvInfo
+from ..game import Batched
 from ..random import generators, integer, shuffle
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
 
 NORTH, SOUTH, WEST, EAST, LOAD = 1, 2, 3, 4, 5
 ATTEMPTS = 1000  # at placing players or food before the package gives up
 
 
-class Foraging:
-    """A ``game.Batched`` of ``ForagingEnv``.
-
-    Attributes:
-        field: int64 [E, R, C], food levels.
-        position: int64 [E, N, 2], row and column.
-        level: int64 [E, N].
-        clock: int64 [E], steps of the episode.
-        spawned: int64 [E], food levels that the episode began with.
-    """
+class Foraging(Batched):
+    """See ``Batched``."""
 
     def __init__(self, original: Any, info: EnvInfo, arrays: Arrays, seed: int) -> None:
         n_envs, n = len(arrays.actions), info.n_agents
         rows, columns = original.field.shape
-        self.arrays = arrays
-        self.field = np.zeros((n_envs, rows, columns), np.int64)
-        self.position = np.full((n_envs, n, 2), -1, np.int64)
-        self.level = np.zeros((n_envs, n), np.int64)
-        self.clock = np.zeros(n_envs, np.int64)
-        self.spawned = np.zeros(n_envs, np.int64)
+        super().__init__(original, info, arrays, seed)
+        self.field = np.zeros((n_envs, rows, columns), np.int64)  # int64 [E, R, C], food levels
+        self.position = np.full((n_envs, n, 2), -1, np.int64)  # int64 [E, N, 2], row and column
+        self.level = np.zeros((n_envs, n), np.int64)  # int64 [E, N]
+        self.clock = np.zeros(n_envs, np.int64)  # int64 [E], steps of the episode
+        self.spawned = np.zeros(n_envs, np.int64)  # int64 [E], food levels that the episode began with
         self.random = generators(seed, n_envs)
         by_players = original.max_food_level is None  # a food may need as much as three players together
         low = original.min_food_level
@@ -56,10 +45,6 @@ class Foraging:
         self._seen = (int(original.max_num_food), int(original.sight), bool(original._observe_agent_levels))
         self._limits = int(original._max_episode_steps), int(info.episode_limit)
         self._rewards = float(original.penalty), bool(original._normalize_reward)
-        for frame in (arrays.final, arrays.first):  # all actions are available, and no agent dies
-            frame.avail[...] = 1
-            frame.agent_mask[...] = 1
-            frame.acting[...] = 1
 
     @staticmethod
     def unknown_setting(original: Any) -> str:
@@ -79,21 +64,18 @@ class Foraging:
             a.final.acting, a.first.obs, a.first.state, self._limits, self._rewards, self._spawn, self._seen,
         )  # fmt: skip
 
-    def _world(self) -> tuple[NDArray[Any], ...]:
+    def _world(self) -> tuple[Any, ...]:
         return self.field, self.position, self.level, self.clock, self.spawned, self.random
-
-    def close(self) -> None:
-        """Nothing to free."""
 
 
 @njit(cache=True)
-def _is_open(field: Ints, row: int, column: int) -> bool:
+def _is_open(field, row, column):
     """Whether a player may try to enter a cell: one inside the board without food; players do not matter."""
     return 0 <= row < field.shape[0] and 0 <= column < field.shape[1] and field[row, column] == 0
 
 
 @njit(cache=True)
-def _food_beside(field: Ints, row: int, column: int) -> tuple[int, int]:
+def _food_beside(field, row, column):
     """The position of the food north, south, west or east of a cell; (-1, -1) for none.
 
     Food is spawned so far apart that there is at most one.

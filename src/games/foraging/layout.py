@@ -18,7 +18,7 @@ from ..lookup import is_game
 
 
 def layout(info: EnvInfo) -> Layout | None:
-    """See ``Game.layout``."""
+    """See ``Game.layout``; None unless every player sees the whole board and all levels."""
     slots = _food_slots(info)
     if slots is None or not is_all_observations(info):
         return None

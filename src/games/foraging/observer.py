@@ -1,27 +1,22 @@
-"""Exact inference of the scripted players' goals: Bayes' rule over the foods that each may walk to."""
+"""What learners can be given of foraging: exact beliefs in the scripted players' goals, and offsets of foods."""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from ...types import EnvInfo
-from .layout import board_centre, food_slots
+from ..game import Floats, Ints
+from .layout import board_centre, food_slots, offsets_size
 from .scripts import RANDOM, choose, find, kinds, towards
 
-Ints = NDArray[np.int64]
 SLIP = 0.02  # likelihood, up to normalisation, of an action that does not lead to the goal
 
 
 class ForagingObserver:
-    """A ``game.Observer``: the probability of each listed food.
+    """A ``game.Observer``: the probability of each listed food, by Bayes' rule.
 
-    Args:
-        scripts: the hypotheses, equally likely; ``random``, which chooses any food, is always one of them.
-        info: of the environment, with all agents.
-        seats: indices of the M agents that it observes.
-        n_envs: E.
+    Scripts are equally likely; ``random``, which chooses any food, is always one of them.
 
     Raises:
         ConfigError: an unknown script, or players that do not see the whole board.
@@ -39,7 +34,7 @@ class ForagingObserver:
         self.belief[rows] = 0.0
         self.foods[rows] = -1.0
 
-    def beliefs(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
+    def beliefs(self, obs: Floats) -> Floats:
         """See ``Observer``: [E, M, F]."""
         rows = np.arange(len(obs))
         beliefs = np.zeros((len(obs), len(self.seats), self.foods.shape[2]), np.float32)
@@ -48,8 +43,8 @@ class ForagingObserver:
                     self.middle, beliefs[:, place])  # fmt: skip
         return beliefs
 
-    def update(self, obs: NDArray[np.float32], actions: Ints) -> None:
-        """See ``Observer``: Bayes' rule."""
+    def update(self, obs: Floats, actions: Ints) -> None:
+        """See ``Observer``."""
         for place, seat in enumerate(self.seats):
             _update(np.arange(len(obs)), obs[:, seat], actions[:, place], self.belief[:, place],
                    self.foods[:, place])  # fmt: skip
@@ -106,3 +101,35 @@ def _update(rows, obs, actions, belief, foods):
         total = belief[e].sum()
         if total > 0:
             belief[e] /= total
+
+
+def offsets(obs: Floats, agents: list[int], info: EnvInfo) -> Floats:
+    """See ``Game.offsets``: the positions of foods relative to players, [E, L, F * D].
+
+    For each food and each player, in the order in which the agent observes them: rows and columns from the player to
+    the food, in units of four cells, and whether the food is adjacent. Then whether the agent's own level suffices,
+    and whether there is a food at all. A network would otherwise compute these from absolute positions.
+    """
+    values = np.zeros((len(obs), len(agents), food_slots(info), offsets_size(info)), np.float32)
+    for place, agent in enumerate(agents):
+        _offsets(obs[:, agent], values.shape[2], values[:, place])
+    return values.reshape(len(obs), len(agents), -1)
+
+
+@njit(cache=True)
+def _offsets(obs, n_foods, values):
+    own = 3 * n_foods
+    for e in range(len(obs)):
+        seen = obs[e]
+        for f in range(n_foods):
+            y, x, level = seen[3 * f], seen[3 * f + 1], seen[3 * f + 2]
+            if level <= 0:
+                continue
+            players = (values.shape[2] - 2) // 3
+            for who in range(players):
+                dy, dx = y - seen[own + 3 * who], x - seen[own + 3 * who + 1]
+                values[e, f, 3 * who] = 0.25 * dy
+                values[e, f, 3 * who + 1] = 0.25 * dx
+                values[e, f, 3 * who + 2] = abs(dy) + abs(dx) == 1
+            values[e, f, 3 * players] = seen[own + 2] >= level
+            values[e, f, 3 * players + 1] = 1.0

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from ...types import ConfigError, EnvInfo
-from ..game import Scripts
+from ..game import Floats, Ints, Scripts
 from ..random import generators, integer, uniform
 from .layout import board_centre, food_slots
 
@@ -43,13 +42,11 @@ class ForagingScripts(Scripts):
         self.goal = np.full((n_envs, len(seats), 2), -1.0, np.float32)
         self.random = generators(seed, n_envs)
 
-    def begin(self, rows: NDArray[np.int64], which: NDArray[np.int64]) -> None:
+    def begin(self, rows: Ints, which: Ints) -> None:
         """See ``Players``."""
         self.goal[rows] = -1.0
 
-    def act(
-        self, rows: NDArray[np.int64], which: NDArray[np.int64], obs: NDArray[np.float32], avail: object = None
-    ) -> NDArray[np.int64]:
+    def act(self, rows: Ints, which: Ints, obs: Floats, avail: object = None) -> Ints:
         """See ``Players``; in foraging every action is always available."""
         actions = np.zeros((len(rows), len(self.seats)), np.int64)
         for place, seat in enumerate(self.seats):
@@ -57,7 +54,7 @@ class ForagingScripts(Scripts):
                  self.middle, self.random, actions[:, place])  # fmt: skip
         return actions
 
-    def goals(self, rows: NDArray[np.int64], obs: NDArray[np.float32]) -> NDArray[np.float32]:
+    def goals(self, rows: Ints, obs: Floats) -> Floats:
         """Which of the listed foods each player walks to, one-hot [R, M, F]."""
         goals = np.zeros((len(rows), len(self.seats), self.n_foods), np.float32)
         for place, seat in enumerate(self.seats):
@@ -65,7 +62,7 @@ class ForagingScripts(Scripts):
         return goals
 
 
-def kinds(names: list[str]) -> NDArray[np.int64]:
+def kinds(names: list[str]) -> Ints:
     """Indices of scripts in ``SCRIPTS``, [K].
 
     Raises:

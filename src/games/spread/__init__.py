@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from ...types import EnvInfo
 from ..game import Game
-from ..layout import Layout
-from ..particles import particle_layout
+from ..layout import Layout, particle_layout
 
 
 class Spread(Game):

@@ -7,52 +7,21 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from ..particle_rules import Particles, collide, distance_of, ending, integrate, push, scatter, show
+from ..particle_rules import Particles, conclude, distance_of, move
 
 CAPTURE_RADIUS = 0.1  # a landmark this close to an agent is covered
 
 
 @njit(cache=True)
-def _reset(positions, velocities, clock, random, obs, state, obs_sizes, local_ratio):
-    for e in range(len(positions)):
-        scatter(e, positions, velocities, clock, random, 1.0)
-        _show(positions[e], velocities[e], obs[e], state[e], obs_sizes, local_ratio)
-
-
-@njit(cache=True)
 def _step(
     positions, velocities, clock, random, actions, rewards, terminated, truncated, acting, obs, state, first_obs,
-    first_state, obs_sizes, bodies, laws, limits, local_ratio,
+    first_state, obs_sizes, shows_velocity, landmarks_within, bodies, laws, limits, local_ratio,
 ):  # fmt: skip
-    sizes, collides, accelerations, max_speeds = bodies  # passed on one by one, which is faster than as a tuple
-    dt, damping, contact_force, margin = laws
-    force = np.empty((velocities.shape[1], 2))
+    move(positions, velocities, actions, bodies, laws)
     for e in range(len(positions)):
-        position, velocity = positions[e], velocities[e]
-        push(force, actions[e], accelerations)
-        collide(force, position, sizes, collides, contact_force, margin)
-        integrate(force, position, velocity, max_speeds, dt, damping)
-        success = _reward(position, sizes, local_ratio, rewards[e])
-        clock[e] += 1
-        terminated[e], truncated[e] = ending(clock[e], success, limits)
-        ended = terminated[e] or truncated[e]
-        acting[e] = 0 if ended else 1
-        _show(position, velocity, obs[e], state[e], obs_sizes, local_ratio)
-        if ended:
-            scatter(e, positions, velocities, clock, random, 1.0)
-            _show(position, velocity, first_obs[e], first_state[e], obs_sizes, local_ratio)
-
-
-@njit(cache=True)
-def _show(position, velocity, obs, state, obs_sizes, local_ratio):
-    """Own velocity and position, offsets of landmarks and of other agents, silence (zeros)."""
-    show(position, velocity, obs)
-    n, start = len(velocity), 0
-    for i in range(n):
-        own, at = obs[i], 2 + 2 * len(position)
-        own[at : obs_sizes[i]] = 0.0
-        state[start : start + obs_sizes[i]] = own[: obs_sizes[i]]
-        start += obs_sizes[i]
+        terminated[e] = _reward(positions[e], bodies[0], local_ratio, rewards[e])
+    conclude(positions, velocities, clock, random, terminated, truncated, acting, obs, state, first_obs, first_state,
+             obs_sizes, shows_velocity, landmarks_within, limits)  # fmt: skip
 
 
 @njit(cache=True)
@@ -82,7 +51,7 @@ def _reward(position, sizes, local_ratio, reward):
 class Spread(Particles):
     """See ``Particles``."""
 
-    kernels = _reset, _step
+    kernel = _step
 
     @staticmethod
     def parameter(original: Any) -> Any:

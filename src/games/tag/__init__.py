@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ...types import EnvInfo
 from ..game import Game
-from ..layout import Layout
 from .layout import layout
 from .observer import PreyObserver
 from .scripts import STOPS, TagScripts
@@ -18,11 +17,7 @@ class Tag(Game):
     observer = PreyObserver
     original = "mpe2.simple_tag.simple_tag:raw_env"
     batched = ".games.tag.batched:Tag"
-
-    @staticmethod
-    def layout(info: EnvInfo) -> Layout | None:
-        """See ``Game``."""
-        return layout(info)
+    layout = staticmethod(layout)
 
     @staticmethod
     def sizes(info: EnvInfo) -> dict[str, int]:

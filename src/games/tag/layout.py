@@ -7,8 +7,7 @@ of the prey (not its own).
 from __future__ import annotations
 
 from ...types import ConfigError, EnvInfo
-from ..layout import Layout
-from ..particles import particle_layout
+from ..layout import Layout, particle_layout
 
 PREY = "agent_0"
 

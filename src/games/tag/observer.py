@@ -8,21 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...types import ConfigError, EnvInfo
+from ..game import Floats, Ints
 from .layout import PREY, check_settings
 from .scripts import PATROLS, ROUNDS, STOPS, THERE, is_stray, rounds_of, steer
 
-Ints = NDArray[np.int64]
 SLIP = 0.02  # assumed probability that an action is random
 
 
 class PreyObserver:
     """A ``game.Observer``: the probability of each of the ``STOPS`` for the prey, zeros for predators.
 
-    Args:
-        scripts: the hypotheses, equally likely; ``stray``, which goes to any stop, is always one of them.
-        info: of the environment, with all agents.
-        seats: indices of the M agents that it observes.
-        n_envs: E.
+    Scripts are equally likely; ``stray``, which goes to any stop, is always one of them.
 
     Raises:
         ConfigError: a script whose prey goes to no stops, prey that is not an opponent, or unsupported settings.
@@ -63,7 +59,7 @@ class PreyObserver:
         """See ``Observer``."""
         self.belief[rows] = self.prior
 
-    def beliefs(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
+    def beliefs(self, obs: Floats) -> Floats:
         """See ``Observer``: [E, M, 8]; prey that has reached a stop is moving to the next one."""
         near = np.linalg.norm(self.stops - self._own(obs)[:, None], axis=2) < THERE  # [E, 8]
         arrived = np.where(near[:, self.at], self.belief, 0.0)
@@ -76,7 +72,7 @@ class PreyObserver:
         beliefs[:, self.place] = self.belief @ self.which
         return beliefs
 
-    def update(self, obs: NDArray[np.float32], actions: Ints) -> None:
+    def update(self, obs: Floats, actions: Ints) -> None:
         """See ``Observer``: Bayes' rule."""
         own = self._own(obs)
         shape = len(own), len(self.stops), 2
@@ -85,5 +81,5 @@ class PreyObserver:
         self.belief *= likely[:, self.at]
         self.belief /= self.belief.sum(axis=1, keepdims=True)
 
-    def _own(self, obs: NDArray[np.float32]) -> NDArray[np.float64]:
+    def _own(self, obs: Floats) -> NDArray[np.float64]:
         return obs[:, self.prey, 2:4].astype(np.float64)

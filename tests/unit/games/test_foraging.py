@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from omarl.envs.make import make_vec_env
 from omarl.games.foraging.layout import board_centre
-from omarl.games.foraging.observer import ForagingObserver
-from omarl.games.foraging.offsets import offsets
+from omarl.games.foraging.observer import ForagingObserver, offsets
 from omarl.games.foraging.scripts import SCRIPTS, ForagingScripts
 from omarl.games.lookup import layout_of
 from omarl.types import ConfigError, EnvInfo

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from model_parts import parts
-from omarl.games.foraging.offsets import offsets
+from omarl.games.foraging.observer import offsets
 from omarl.types import ConfigError
 
 FOODS = [(1, 1, 1), (5, 5, 2), (7, 0, 1)]
