@@ -1,4 +1,4 @@
-"""One copy of any environment, in array form: what the three kinds (parallel, aec, gym) have in common."""
+"""One copy of any environment, in array form: what all kinds of environments have in common."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ..types import Block, ConfigError, EnvInfo
+from ..types import ConfigError, EnvInfo
 from ..utils.space_blocks import blocks_of_space, padded
 from .arrays import Frame
-from .spaces import MASK_KEY, Flattener, flattener, has_mask, without_mask
+from .spaces import MASK_KEY, flattener, has_mask, without_mask
 
 
 class Adapter(ABC):
@@ -50,11 +50,12 @@ class Adapter(ABC):
         self.action_spaces = list(map(_discrete, action_spaces, names))
         self.starts = [int(space.start) for space in self.action_spaces]
         self.masked = [has_mask(space) for space in observation_spaces]
-        self.flatteners = list(map(_flattener, observation_spaces, names))
+        seen = list(map(without_mask, observation_spaces))
+        self.flatteners = [flattener(s, f"observation of {name}") for s, name in zip(seen, names, strict=True)]
         obs_sizes = tuple(part.size for part in self.flatteners)
         action_sizes = tuple(int(space.n) for space in self.action_spaces)
         self._read_state: Callable[[], Any] | None = None
-        blocks = tuple(padded(_blocks(space), max(obs_sizes)) for space in observation_spaces)
+        blocks = tuple(padded(blocks_of_space(space), max(obs_sizes)) for space in seen)
         self.info = EnvInfo(
             key=key,
             agents=tuple(names),
@@ -73,26 +74,20 @@ class Adapter(ABC):
 
     @abstractmethod
     def reset(self, seed: int | None, frame: Frame) -> None:
-        """Begins an episode and writes its first observation into one copy's ``frame``.
+        """Begins an episode and writes its first observation into ``frame``, the row of one copy.
 
-        Args:
-            seed: seeds the environment; None goes on with its own generator.
-            frame: obs [N, O], state [S], avail [N, U], agent_mask [N], acting [N].
+        ``seed`` seeds the environment; None continues with its own generator.
         """
 
     @abstractmethod
     def step(self, actions: list[int], frame: Frame, reward: NDArray[np.float32]) -> tuple[bool, bool]:
-        """Steps once with N actions; writes what it led to and the N rewards.
-
-        Returns:
-            terminated and truncated, never both.
-        """
+        """Steps once with N actions; writes the observation and the N rewards. Returns terminated and truncated."""
 
     def find_state(self) -> int:
-        """The size of the environment's own state; 0 where it has none that is an array of numbers.
+        """The size of the environment's own state; 0 if it has none that is an array of numbers.
 
-        ``state`` may be missing, unwritten, hidden by a wrapper, or not a method: it has to be tried, after a
-        reset. Throw the copy away then: some environments (lbforaging) carry their past into an episode.
+        ``state`` may be missing, unwritten, hidden by a wrapper, or not a method, so it is tried after a reset.
+        Discard the copy then: some environments (lbforaging) carry their past into an episode.
         """
         self.env.reset(seed=0)  # some make their generator only here
         try:
@@ -105,18 +100,13 @@ class Adapter(ABC):
         """Shows the environment's own state; with size 0, all observations in a row."""
         if size:
             self._read_state = self._state_method()
-            self.info = replace(self.info, state_shape=size, state_blocks=self._state_blocks())
-
-    def _state_blocks(self) -> tuple[Block, ...]:
-        """What the environment declares of its state, where it does."""
-        space = getattr(self.env, "state_space", None)
-        return blocks_of_space(space) if isinstance(space, spaces.Space) else ()
+            space = getattr(self.env, "state_space", None)
+            blocks = blocks_of_space(space) if isinstance(space, spaces.Space) else ()
+            self.info = replace(self.info, state_shape=size, state_blocks=blocks)
 
     def close(self) -> None:
         """Closes the environment."""
-        close = getattr(self.env, "close", None)
-        if close is not None:
-            close()
+        getattr(self.env, "close", lambda: None)()
 
     def seed_actions(self, seed: int) -> None:
         """Seeds the action spaces, which ``reset(seed=...)`` leaves alone."""
@@ -152,7 +142,8 @@ class Adapter(ABC):
         if self._read_state is None:
             frame.state[:] = frame.obs.reshape(-1)  # [N, O] -> [N*O]
         else:
-            _write_state(self._read_state(), frame.state)
+            values = np.reshape(self._read_state(), -1)
+            frame.state[:] = values / 255 if values.dtype == np.uint8 else values
 
     def conclude(self, frame: Frame) -> None:
         """After ``write`` at an episode's end: nobody acts, and a mask may be empty, as no move is left."""
@@ -175,47 +166,8 @@ def agent_types(names: Sequence[str], obs_sizes: Sequence[int], action_sizes: Se
     return tuple(p if len(sizes[p]) == 1 else name for p, name in zip(prefixes, names, strict=True))
 
 
-def living(
-    agents: Sequence[Any], in_play: Sequence[Any], terminated: Mapping[Any, Any], truncated: Mapping[Any, Any]
-) -> list[bool]:
-    """Which of ``agents`` are in play and not done, by PettingZoo's list and flags, that may lack agents."""
-    return [a in in_play and not terminated.get(a) and not truncated.get(a) for a in agents]
-
-
-def outcome(
-    agents: Sequence[Any], played: list[bool], terminated: Mapping[Any, Any], truncated: Mapping[Any, Any]
-) -> tuple[bool, list[bool]]:
-    """How an episode ended, by the flags of the agents that played its last step.
-
-    Returns:
-        Whether it was cut off (one agent is enough), or else has terminated; and who shows a last
-        observation: all who played, but where the episode was cut off only those who have a future to value.
-    """
-    ongoing = [plays and not terminated.get(a) for a, plays in zip(agents, played, strict=True)]
-    cut_off = any(goes_on and truncated.get(a) for a, goes_on in zip(agents, ongoing, strict=True))
-    return cut_off, ongoing if cut_off else played
-
-
-def _flattener(space: spaces.Space, name: str) -> Flattener:
-    return flattener(_seen(space), f"observation of {name}")
-
-
-def _blocks(space: spaces.Space) -> tuple[Block, ...]:
-    return blocks_of_space(_seen(space))
-
-
-def _seen(space: spaces.Space) -> spaces.Space:
-    """The space without its action mask."""
-    return without_mask(space) if isinstance(space, spaces.Dict) and has_mask(space) else space
-
-
 def _discrete(space: spaces.Space, name: str) -> spaces.Discrete:
     if isinstance(space, spaces.Discrete):
         return space
     kind = "continuous actions" if isinstance(space, spaces.Box) else "actions"
     raise ConfigError(f"agent {name} has {kind} {space}; only Discrete action spaces can be learned here")
-
-
-def _write_state(state: Any, row: NDArray[np.float32]) -> None:
-    values = np.reshape(state, -1)
-    row[:] = values / 255 if values.dtype == np.uint8 else values

@@ -26,14 +26,8 @@ def lay_out(info: EnvInfo, n_envs: int, memory: Any = None) -> Arrays:
         offset += view.nbytes
     actions, obs, state, obs_0, state_0, reward, *rest = views
     avail, mask, acting, avail_0, mask_0, acting_0, terminated, truncated = rest
-    return Arrays(
-        actions,
-        Frame(obs, state, avail, mask, acting),
-        Frame(obs_0, state_0, avail_0, mask_0, acting_0),
-        reward,
-        terminated,
-        truncated,
-    )
+    final, first = Frame(obs, state, avail, mask, acting), Frame(obs_0, state_0, avail_0, mask_0, acting_0)
+    return Arrays(actions, final, first, reward, terminated, truncated)
 
 
 def _specs(info: EnvInfo, n_envs: int) -> list[tuple[tuple[int, ...], type]]:

@@ -22,15 +22,15 @@ _set_generator: Callable[[Any], None] = np.random.set_bit_generator  # type: ign
 class Copies:
     """Copies ``indices`` of an environment, writing their rows of the shared arrays.
 
-    What a copy does depends on ``seed`` and its index alone: not on its neighbours, nor on the process.
+    A copy depends only on ``seed`` and its index: not on its neighbours, nor on the process.
 
     Args:
         make: makes one copy.
-        info: what every copy must turn out to be.
-        indices: which of all the copies these are.
-        arrays: where to write: these copies' rows [len(indices), ...].
-        seed: of the whole vector environment.
-        own_process: nobody else here draws from the global generators, so that they need not be given back.
+        info: expected of every copy.
+        indices: of these copies among all copies.
+        arrays: these copies' rows [len(indices), ...].
+        seed: of the vector environment.
+        own_process: nothing else here draws from the global generators, so that they need not be restored.
 
     Raises:
         ConfigError, EnvError: a copy cannot be made.
@@ -140,10 +140,9 @@ class _Copy:
         self._adapter.close()
 
     def _take_over_generators(self) -> None:
-        """Makes the global generators this copy's own, for environments that draw from them.
+        """Sets the global generators for this copy, whichever copies share the process.
 
-        NumPy's is swapped. Python's would cost more to swap than to seed anew, by the copy and its count of
-        calls. Neither may depend on which copies share a process.
+        NumPy's is swapped. Python's would cost more to swap than to seed anew, by the copy and its count of calls.
         """
         _set_generator(self._numpy)
         self._calls += 1
@@ -155,12 +154,9 @@ class _Copy:
 
 @contextmanager
 def generators_kept(substitute: np.random.BitGenerator | None = None) -> Iterator[None]:
-    """Gives the global generators back, as they were, to whoever else draws from them.
+    """Restores the global generators afterwards; ``substitute`` is NumPy's in the meantime.
 
     A normal number that NumPy's legacy functions have drawn in advance is dropped: keeping it takes 0.2 ms a step.
-
-    Args:
-        substitute: NumPy's generator in the meantime, for those who do not bring their own.
     """
     numpy_generator, python_state = _get_generator(), random.getstate()
     try:

@@ -37,16 +37,10 @@ def is_gymnasium_id(key: str) -> bool:
 
 
 def make_pettingzoo(key: str = "", **kwargs: Any) -> Any:
-    """A PettingZoo ParallelEnv, or an AECEnv where there is no parallel one.
+    """A PettingZoo ParallelEnv, or an AECEnv if there is no parallel one. Errors: see ``construct``.
 
-    Args:
-        key: an id of PettingZoo's registry (``sisl/pursuit-v5``), or the import path of a module
-            (``mpe2.simple_tag_v3``) that has ``parallel_env`` or ``env``.
-        kwargs: its constructor's arguments.
-
-    Raises:
-        ConfigError: the key or an argument is unknown, or a package is missing.
-        EnvError: the constructor raises.
+    ``key`` is an id of PettingZoo's registry (``sisl/pursuit-v5``), or the import path of a module
+    (``mpe2.simple_tag_v3``) that has ``parallel_env`` or ``env``.
     """
     if not key:
         raise ConfigError("env_args.key is missing: name an environment, such as mpe2.simple_tag_v3")
@@ -74,19 +68,13 @@ def make_pettingzoo(key: str = "", **kwargs: Any) -> Any:
 
 
 def make_gymnasium(key: str = "", **kwargs: Any) -> Any:
-    """A gymnasium environment of many agents.
+    """A gymnasium environment of many agents. Errors: see ``construct``.
 
-    Args:
-        key: an id, with the module that registers it before a colon: ``lbforaging:Foraging-8x8-2p-3f-v3``.
-        kwargs: its constructor's arguments, over those that the id stands for.
-
-    Raises:
-        ConfigError: the key or an argument is unknown, or a package is missing.
-        EnvError: the constructor raises.
+    ``key`` is an id, with the module that registers it before a colon: ``lbforaging:Foraging-8x8-2p-3f-v3``.
+    Arguments replace those of the id.
     """
     if not key:
-        example = "lbforaging:Foraging-8x8-2p-3f-v3"
-        raise ConfigError(f"env_args.key is missing: name an environment, such as {example}")
+        raise ConfigError("env_args.key is missing: name an environment, such as lbforaging:Foraging-8x8-2p-3f-v3")
     import gymnasium
 
     module_name, _, name = key.rpartition(":")
@@ -111,16 +99,16 @@ def make_gymnasium(key: str = "", **kwargs: Any) -> Any:
 
 
 def construct(creator: Callable[..., Any], key: str, kwargs: Mapping[str, Any], signature_of: Any = None) -> Any:
-    """``creator(**kwargs)``, its complaints put as errors that name ``env_args``.
+    """``creator(**kwargs)``, with errors that name ``env_args``.
 
     Args:
         creator: a class or function.
         key: the environment's name in messages.
         kwargs: its arguments.
-        signature_of: what to read the valid arguments from, where ``creator`` only hands them on.
+        signature_of: declares the valid arguments, if ``creator`` only passes them on.
 
     Raises:
-        ConfigError: an argument that does not exist or is missing.
+        ConfigError: the key or an argument is unknown, an argument or a package is missing.
         EnvError: any other failure.
     """
     try:

@@ -41,7 +41,7 @@ class GymAdapter(Adapter):
         observations, rewards, terminated, truncated, info = self.env.step(joint)
         reward[:] = rewards
         self._write_joint(frame, observations, info)
-        over, cut_off = _all(terminated), _all(truncated)
+        over, cut_off = bool(np.all(terminated)), bool(np.all(truncated))  # one flag for all, or one for each agent
         if over and self._is_out_of_time():
             over, cut_off = False, True
         if over or cut_off:
@@ -61,8 +61,3 @@ class GymAdapter(Adapter):
         masks = info.get(MASK_KEY)
         infos = {a: {MASK_KEY: mask} for a, mask in zip(self.agents, masks, strict=True)} if masks is not None else {}
         self.write(frame, by_agent, infos, self._everyone, self._everyone)
-
-
-def _all(flags: Any) -> bool:
-    """One flag for everyone, or one for each agent."""
-    return bool(flags) if isinstance(flags, bool | np.bool_) else bool(np.all(flags))

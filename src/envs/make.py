@@ -29,19 +29,18 @@ TRIED_STEPS, TRIED_SECONDS = 7, 0.1
 
 
 def make_vec_env(env: str, env_args: Mapping[str, Any], n_envs: int, n_workers: int | None, seed: int) -> VecEnv:
-    """E copies of an environment, the same bit for bit however many processes run them.
+    """E copies of an environment, identical bit for bit for any number of processes.
 
-    ``env_args.backend`` says how they are stepped: ``batched`` by the array version of the environment (all copies
-    in one call, an order of magnitude faster or two; the same rules, other random numbers), ``pettingzoo`` by the
-    package's own code, ``auto`` (the default) as arrays where that is possible. What it took stands in the result's
-    ``how``.
+    ``env_args.backend`` selects how they are stepped: ``batched`` by the array version of the environment (all copies
+    in one call, one or two orders of magnitude faster; the same rules, other random numbers), ``pettingzoo`` by the
+    package's own code, ``auto`` (the default) as arrays if possible. The result's ``how`` reports it.
 
     Args:
-        env: ``pettingzoo``, ``gymnasium``, or ``package.module:Class`` of one's own: a ParallelEnv, an
-            AECEnv, a gymnasium environment with Tuple spaces, or a function that makes one. A class that is a
-            VecEnv itself (``vectorised = True``) is made with ``n_envs`` and ``seed`` beside ``env_args``.
-        env_args: the constructor's arguments (``key`` says which environment a backend makes), and
-            ``episode_limit``: the most steps of an episode, needed where the environment has no limit itself.
+        env: ``pettingzoo``, ``gymnasium``, or ``package.module:Class``: a ParallelEnv, an AECEnv, a gymnasium
+            environment with Tuple spaces, or a function that makes one. A class that is a VecEnv itself
+            (``vectorised = True``) is made with ``n_envs``, ``seed`` and ``env_args``.
+        env_args: the constructor's arguments (``key`` names the environment of a backend), and ``episode_limit``:
+            the most steps of an episode, needed if the environment has no limit itself.
         n_envs: E.
         n_workers: worker processes, 0 for none; never more than E. None tries a copy and takes as many as pay.
         seed: of all copies; each derives its own.
@@ -71,16 +70,22 @@ def make_vec_env(env: str, env_args: Mapping[str, Any], n_envs: int, n_workers: 
             return VectorEnv(info, n_envs, arrays, rules(original, info, arrays, seed), "as arrays")
         if wanted == "batched":
             raise ConfigError(f"env_args.backend: {info.key} cannot be batched: {why_not}; use backend=pettingzoo")
-    make = partial(make_single, target, env, arguments, state_size)
+    return _one_by_one(partial(make_single, target, env, arguments, state_size), info, n_envs, n_workers, seed)
+
+
+def _one_by_one(
+    make: Callable[[], Adapter], info: EnvInfo, n_envs: int, n_workers: int | None, seed: int
+) -> VectorEnv:
+    """Copies that are stepped one after another, in this process or in workers."""
     if n_workers is None:
         n_workers = workers_that_pay(step_seconds(make, info, seed) * n_envs, cores())
-    if n_workers:
-        n_workers = min(n_workers, n_envs)
-        workers = Workers(make, info, n_envs, n_workers, seed)
-        where = "in 1 process" if n_workers == 1 else f"in {n_workers} processes"
-        return VectorEnv(info, n_envs, workers.arrays, workers, where)
-    arrays = lay_out(info, n_envs)
-    return VectorEnv(info, n_envs, arrays, Copies(make, info, range(n_envs), arrays, seed), "in this process")
+    if not n_workers:
+        arrays = lay_out(info, n_envs)
+        return VectorEnv(info, n_envs, arrays, Copies(make, info, range(n_envs), arrays, seed), "in this process")
+    n_workers = min(n_workers, n_envs)
+    workers = Workers(make, info, n_envs, n_workers, seed)
+    where = "in 1 process" if n_workers == 1 else f"in {n_workers} processes"
+    return VectorEnv(info, n_envs, workers.arrays, workers, where)
 
 
 def raw_env(env: str, env_args: Mapping[str, Any]) -> Any:
@@ -103,10 +108,7 @@ def cores() -> int:
 
 
 def workers_that_pay(seconds: float, n_cores: int) -> int:
-    """Worker processes for copies that one process steps once in so many ``seconds``.
-
-    One for each core, or none where a step is over before the messages would be.
-    """
+    """Worker processes for copies that one process steps in ``seconds``; none if messages would take longer."""
     return n_cores if n_cores > 1 and seconds >= WORTH_WORKERS else 0
 
 

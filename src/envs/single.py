@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..games.game import Game, declares_game
 from ..types import ConfigError, EnvError, EnvInfo, OmarlError
 from .adapter import Adapter
-from .aec import AECAdapter
 from .factories import construct, describe
 from .gym import GymAdapter
-from .lean import lean
-from .parallel import ParallelAdapter
+from .pettingzoo_adapters import AECAdapter, ParallelAdapter, lean
 
 
 def make_single(target: Any, name: str, env_args: Mapping[str, Any], state_size: int) -> Adapter:
@@ -21,13 +19,12 @@ def make_single(target: Any, name: str, env_args: Mapping[str, Any], state_size:
 
     Args:
         target: class or factory of a PettingZoo or gymnasium environment.
-        name: what the user called it.
-        env_args: its arguments, and ``episode_limit``, which is ours.
+        name: the user's name of it.
+        env_args: its arguments, and omarl's ``episode_limit``.
         state_size: as ``look_at`` found it.
 
     Raises:
-        ConfigError: an argument is wrong, the kind of environment or a space is not known, or nothing limits
-            the length of an episode.
+        ConfigError: a wrong argument, an unknown kind of environment or space, or unlimited episodes.
         EnvError: the environment cannot be made.
     """
     arguments = dict(env_args)
@@ -59,36 +56,22 @@ def make_single(target: Any, name: str, env_args: Mapping[str, Any], state_size:
     return adapter
 
 
-class Look(NamedTuple):
-    """What all copies have in common.
+def look_at(target: Any, name: str, env_args: Mapping[str, Any]) -> tuple[EnvInfo, int, Any]:
+    """Makes a copy to read what all copies have in common. Arguments and errors: see ``make_single``.
 
-    Attributes:
-        info: names and sizes.
-        state_size: of the environment's own state, 0 for none.
-        original: a copy, unwrapped and closed: its settings can be read.
-    """
-
-    info: EnvInfo
-    state_size: int
-    original: Any
-
-
-def look_at(target: Any, name: str, env_args: Mapping[str, Any]) -> Look:
-    """Makes a copy only to look at it.
-
-    Args, Raises:
-        as ``make_single``.
+    Returns:
+        Names and sizes; the size of the environment's own state, 0 for none; and the copy, unwrapped and closed: its
+        settings can be read.
     """
     adapter = make_single(target, name, env_args, 0)
     try:
         state_size = adapter.find_state()
     except Exception as error:
-        message = f"environment {adapter.info.key} raised in its first reset: {describe(error)}"
-        raise EnvError(message) from error
+        raise EnvError(f"environment {adapter.info.key} raised in its first reset: {describe(error)}") from error
     finally:
         adapter.close()
     adapter.use_state(state_size)
-    return Look(adapter.info, state_size, getattr(adapter.env, "unwrapped", adapter.env))
+    return adapter.info, state_size, getattr(adapter.env, "unwrapped", adapter.env)
 
 
 def _kind(env: Any, key: str) -> type[ParallelAdapter] | type[AECAdapter] | type[GymAdapter]:

@@ -18,12 +18,7 @@ MASK_KEY = "action_mask"
 
 
 class Flattener(NamedTuple):
-    """How observations of one space become a row.
-
-    Attributes:
-        size: length of the row.
-        write: ``write(observation, row)`` fills ``row``, float32 [size].
-    """
+    """How observations of one space become a row: ``write(observation, row)`` fills ``row``, float32 [size]."""
 
     size: int
     write: Writer
@@ -32,18 +27,17 @@ class Flattener(NamedTuple):
 def flattener(space: spaces.Space, what: str = "observation") -> Flattener:
     """The flattener of ``space``.
 
-    Numbers are cast to float32 as they are, but for images (uint8 up to 255), which are divided by 255.
-    Discrete and MultiDiscrete become one-hot; Dict and Tuple are laid end to end.
-
-    Args:
-        space: what observations look like.
-        what: names the space in the error.
+    Numbers are cast to float32, but images (uint8 up to 255) are divided by 255. Discrete and MultiDiscrete become
+    one-hot; Dict and Tuple are concatenated.
 
     Raises:
-        ConfigError: the space has no fixed size (Sequence, Graph, Text, ...).
+        ConfigError: the space, which the message calls ``what``, has no fixed size (Sequence, Graph, Text, ...).
     """
     if isinstance(space, spaces.Box):
-        return _box(space)
+        size = int(np.prod(space.shape))
+        is_image = space.dtype == np.uint8 and size and np.max(space.high) == 255
+        numbers = _write_vector if len(space.shape) == 1 else _write_ravelled
+        return Flattener(size, _write_image if is_image else numbers)
     if isinstance(space, spaces.Discrete):
         return Flattener(int(space.n), _one_hot(int(space.start)))
     if isinstance(space, spaces.MultiBinary):
@@ -62,16 +56,11 @@ def has_mask(space: spaces.Space) -> bool:
     return isinstance(space, spaces.Dict) and MASK_KEY in space.spaces
 
 
-def without_mask(space: spaces.Dict) -> spaces.Dict:
-    """The same Dict space, its action mask left out."""
+def without_mask(space: spaces.Space) -> spaces.Space:
+    """The same space, its action mask left out."""
+    if not has_mask(space):
+        return space
     return spaces.Dict({key: part for key, part in space.spaces.items() if key != MASK_KEY})
-
-
-def _box(space: spaces.Box) -> Flattener:
-    size = int(np.prod(space.shape))
-    if space.dtype == np.uint8 and size and np.max(space.high) == 255:
-        return Flattener(size, _write_image)
-    return Flattener(size, _write_vector if len(space.shape) == 1 else _write_ravelled)
 
 
 def _write_vector(value: Any, row: Row) -> None:
@@ -88,16 +77,13 @@ def _write_image(value: Any, row: Row) -> None:
 
 def _one_hot(start: int) -> Writer:
     def write(value: Any, row: Row) -> None:
+        index = int(value) - start
+        if not 0 <= index < len(row):  # a negative index would count from the end
+            raise ValueError(f"value {index} is outside its Discrete space of {len(row)}")
         row[:] = 0
-        row[_index(int(value) - start, len(row))] = 1
+        row[index] = 1
 
     return write
-
-
-def _index(index: int, size: int) -> int:
-    if not 0 <= index < size:  # a negative index would count from the end
-        raise ValueError(f"value {index} is outside its Discrete space of {size}")
-    return index
 
 
 def _multi_discrete(space: spaces.MultiDiscrete) -> Flattener:

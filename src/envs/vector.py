@@ -2,46 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..games.game import Batched
 from ..types import EnvError, EnvInfo, Observation, Step
 from .arrays import Arrays, Frame
-
-
-class Backend(Protocol):
-    """Who steps the copies: ``Copies`` in this process, or ``Workers``."""
-
-    def reset(self) -> None: ...
-    def step(self) -> None: ...
-    def close(self) -> None: ...
+from .copies import Copies
+from .workers import Workers
 
 
 class VectorEnv:
-    """A ``VecEnv`` over a backend that reads and writes ``arrays``.
+    """A ``VecEnv`` over a backend (``Copies``, ``Workers`` or a game's ``Batched``) that reads and writes ``arrays``.
 
-    After an error or an interrupt inside a call it is closed: copies may then be out of step.
-
-    Attributes:
-        how: how the copies are stepped, in a few words.
+    After an error or an interrupt inside a call it is closed: copies may then be out of step. ``how`` describes the
+    backend in a few words.
     """
 
-    def __init__(self, info: EnvInfo, n_envs: int, arrays: Arrays, backend: Backend, how: str = "") -> None:
+    def __init__(
+        self, info: EnvInfo, n_envs: int, arrays: Arrays, backend: Copies | Workers | Batched, how: str = ""
+    ) -> None:
         self.info, self.how = info, how
         self.n_envs = n_envs
         self._arrays = arrays
-        self._backend: Backend | None = backend
+        self._backend: Copies | Workers | Batched | None = backend
         self._current: Frame | None = None
         self._rows = np.arange(n_envs * info.n_agents).reshape(n_envs, -1) * info.n_actions  # of avail, flattened
 
     def reset(self) -> Observation:
-        """Begins a new episode in every copy.
-
-        Raises:
-            EnvError: an environment fails, or hands out what is not finite.
-        """
+        """Begins a new episode in every copy; raises EnvError as ``step`` does."""
         self._run("reset")
         self._current = self._arrays.first
         return self._current.observation()
@@ -50,7 +41,7 @@ class VectorEnv:
         """Steps every copy with ``actions`` [E, N]; those of dead or waiting agents are ignored.
 
         Raises:
-            EnvError: an action is not available, an environment fails or hands out what is not finite, or a
+            EnvError: an action is not available, an environment fails or returns numbers that are not finite, or a
                 worker has died.
         """
         arrays = self._arrays
@@ -60,8 +51,7 @@ class VectorEnv:
         final = observation = arrays.final.observation()
         self._current = arrays.final
         if ended.any():
-            going_on = ~ended
-            arrays.first.copy_rows(arrays.final, going_on)
+            arrays.first.copy_rows(arrays.final, ~ended)
             self._current = arrays.first
             observation = arrays.first.observation()
         return Step(final, observation, arrays.reward, arrays.terminated, arrays.truncated)

@@ -23,16 +23,10 @@ _GRACE_SECONDS = 2.0  # for a worker to close its environments, before it is kil
 
 
 class Workers:
-    """Splits the copies over processes; the arrays lie in memory that all of them map.
+    """Splits the copies over processes; the arrays are in memory that all of them map.
 
-    The memory has no name on the system, so nothing is left behind, even by a process that is killed.
-
-    Args:
-        make: makes one copy; it must be picklable.
-        info: what every copy must turn out to be.
-        n_envs: E.
-        n_workers: how many processes, at most E.
-        seed: of the vector environment.
+    The memory has no name on the system, so nothing is left behind, even by a process that is killed. ``make`` must
+    be picklable, and ``n_workers`` at most E; see ``Copies``.
 
     Raises:
         ConfigError: ``make`` cannot be sent to another process.
@@ -123,7 +117,7 @@ def _work(
     indices: range,
     seed: int,
 ) -> None:
-    """A worker's life: make the copies, then answer calls until the parent hangs up."""
+    """Makes a worker's copies, then answers calls until the parent closes the connection."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     copies: Copies | None = None
     with suppress(EOFError, OSError):

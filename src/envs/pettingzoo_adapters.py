@@ -1,0 +1,169 @@
+"""PettingZoo's ParallelEnv, where all living agents act at once, and AECEnv, where one agent acts a turn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .adapter import Adapter
+from .arrays import Frame
+
+Flags = Mapping[Any, Any]  # agent -> flag; agents may be missing
+
+
+class PettingZooAdapter(Adapter):
+    """What both kinds share: agents that die, and rewards and flags by agent."""
+
+    def __init__(self, env: Any, key: str, episode_limit: int) -> None:
+        agents = env.possible_agents
+        seen, done = [env.observation_space(a) for a in agents], [env.action_space(a) for a in agents]
+        super().__init__(env, key, episode_limit, agents, seen, done)
+
+    def _living(self, terminated: Flags, truncated: Flags) -> list[bool]:
+        """Which agents are in play and not done."""
+        in_play = self.env.agents
+        return [a in in_play and not terminated.get(a) and not truncated.get(a) for a in self.agents]
+
+    def _take(self, reward: NDArray[np.float32], rewards: Mapping[Any, float], played: list[bool]) -> None:
+        """Writes rewards by possible agents: ``env.agents`` has already lost those whose last step this was."""
+        reward[:] = [rewards.get(a, 0) if plays else 0 for a, plays in zip(self.agents, played, strict=True)]
+
+    def _outcome(self, played: list[bool], terminated: Flags, truncated: Flags) -> tuple[bool, list[bool]]:
+        """The end of an episode, by the flags of the agents that played its last step.
+
+        Returns:
+            Whether it was truncated (one agent is enough), or else has terminated; and the agents with a last
+            observation: all that played, but after a truncation only those with a future to value.
+        """
+        ongoing = [plays and not terminated.get(a) for a, plays in zip(self.agents, played, strict=True)]
+        cut_off = any(goes_on and truncated.get(a) for a, goes_on in zip(self.agents, ongoing, strict=True))
+        return cut_off, ongoing if cut_off else played
+
+
+class ParallelAdapter(PettingZooAdapter):
+    """One ParallelEnv in array form."""
+
+    def reset(self, seed: int | None, frame: Frame) -> None:
+        observations, infos = self.env.reset() if seed is None else self.env.reset(seed=seed)
+        self._alive = self._living({}, {})
+        self.write(frame, observations, infos, self._alive, self._alive)
+
+    def step(self, actions: list[int], frame: Frame, reward: NDArray[np.float32]) -> tuple[bool, bool]:
+        played = self._alive
+        joint = zip(self.agents, actions, self.starts, played, strict=True)
+        observations, rewards, terminations, truncations, infos = self.env.step(
+            {agent: action + start for agent, action, start, plays in joint if plays}
+        )
+        self._take(reward, rewards, played)
+        self._alive = self._living(terminations, truncations)
+        if any(self._alive):
+            self.write(frame, observations, infos, self._alive, self._alive)
+            return False, False
+        cut_off, shown = self._outcome(played, terminations, truncations)
+        self.write(frame, observations, infos, shown, shown)
+        self.conclude(frame)
+        return not cut_off, cut_off
+
+
+class AECAdapter(PettingZooAdapter):
+    """One AECEnv in array form: a step is one agent's turn.
+
+    Not every AECEnv can be made parallel, so none is. Waiting agents are alive, observe the game at every turn, and
+    have only action 0, which is ignored. An agent's reward is what the turn gave it, whoever acted.
+    """
+
+    def reset(self, seed: int | None, frame: Frame) -> None:
+        self.env.reset(**({} if seed is None else {"seed": seed}))
+        self._alive = self._living(self.env.terminations, self.env.truncations)
+        self._write_turn(frame, self._alive)
+
+    def step(self, actions: list[int], frame: Frame, reward: NDArray[np.float32]) -> tuple[bool, bool]:
+        env, played = self.env, self._alive
+        actor = self.index[env.agent_selection]
+        env.step(actions[actor] + self.starts[actor])
+        self._take(reward, env.rewards, played)
+        self._alive = self._living(env.terminations, env.truncations)
+        if any(self._alive):
+            remove_dead(env, env.terminations, env.truncations)
+            self._write_turn(frame, self._alive)
+            return False, False
+        cut_off, shown = self._outcome(played, env.terminations, env.truncations)
+        self._write_turn(frame, shown)  # nobody is removed yet, so that all can still be observed
+        self.conclude(frame)
+        return not cut_off, cut_off
+
+    def _write_turn(self, frame: Frame, alive: list[bool]) -> None:
+        env, turn = self.env, self.env.agent_selection
+        acting = [lives and a == turn for a, lives in zip(self.agents, alive, strict=True)]
+        observations = {a: env.observe(a) for a, lives in zip(self.agents, alive, strict=True) if lives}
+        self.write(frame, observations, env.infos, alive, acting)
+
+
+def remove_dead(env: Any, terminated: Flags, truncated: Flags) -> None:
+    """Gives the dead their empty turns, which removes them from an AECEnv."""
+    while env.agents and (terminated[env.agent_selection] or truncated[env.agent_selection]):
+        env.step(None)
+
+
+def lean(env: Any) -> Any:
+    """The same environment without PettingZoo's own wrappers, about twice as fast; any other environment unchanged.
+
+    These check the order of calls and the range of actions, which ``VectorEnv`` checks once for all copies, and make
+    a parallel environment of an AECEnv.
+    """
+    try:
+        from pettingzoo.utils.conversions import aec_to_parallel_wrapper
+        from pettingzoo.utils.wrappers import AssertOutOfBoundsWrapper, OrderEnforcingWrapper
+    except ImportError:  # then it is not one of PettingZoo's
+        return env
+    # By the exact class: a subclass does something else.
+    if type(env) is aec_to_parallel_wrapper:
+        return Cycle(env.aec_env)
+    while type(env) in (AssertOutOfBoundsWrapper, OrderEnforcingWrapper):
+        env = env.env
+    return env
+
+
+class Cycle:
+    """An AECEnv played as a ParallelEnv: a step is one turn of every agent.
+
+    Like PettingZoo's ``aec_to_parallel_wrapper``, but observes the agents once a step: the wrapper also observes each
+    of them before its turn, and discards that.
+    """
+
+    def __init__(self, aec_env: Any) -> None:
+        self._env = lean(aec_env)
+        self.unwrapped = aec_env.unwrapped
+        self.possible_agents = aec_env.possible_agents
+        self.observation_space, self.action_space = self._env.observation_space, self._env.action_space
+        self.state, self.close = self._env.state, self._env.close
+
+    @property
+    def agents(self) -> list[Any]:
+        """Those still playing; none at an episode's end."""
+        return self._env.agents
+
+    def reset(self, seed: int | None = None) -> tuple[dict[Any, Any], dict[Any, Any]]:
+        """As a ParallelEnv's."""
+        env = self._env
+        env.reset(seed=seed)
+        return {agent: env.observe(agent) for agent in env.agents}, dict(env.infos)
+
+    def step(self, actions: dict[Any, int]) -> tuple[dict[Any, Any], ...]:
+        """As a ParallelEnv's."""
+        env = self._env
+        agents = env.agents[:]
+        rewards = dict.fromkeys(agents, 0.0)
+        for agent in agents:
+            if agent != env.agent_selection:
+                raise RuntimeError(f"it is the turn of {env.agent_selection}, not {agent}: not a parallel game")
+            env.step(actions[agent])
+            for given in env.agents:
+                rewards[given] += env.rewards[given]
+        terminations, truncations, infos = dict(env.terminations), dict(env.truncations), dict(env.infos)
+        observations = {agent: env.observe(agent) for agent in env.agents}
+        remove_dead(env, terminations, truncations)
+        return observations, rewards, terminations, truncations, infos
