@@ -101,7 +101,7 @@ class Observer(Protocol):
         """Takes the actions [E, M] that followed observations [E, N, O]."""
 
 
-class Batched(Protocol):
+class Batched:
     """A backend of ``envs.vector.VectorEnv``: the rules of a game for E copies, which read and write ``arrays``."""
 
     def __init__(self, original: Any, info: EnvInfo, arrays: Arrays, seed: int) -> None:

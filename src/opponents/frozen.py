@@ -13,21 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call, stack_module_state
+from torch.nn import functional as F
 
 from ..components.episode_batch import make_scheme
-from ..games.game import Players
+from ..games.game import Floats, Ints, Players
 from ..registry import resolve
 from ..types import ConfigError, EnvInfo
 
-Ints = NDArray[np.int64]
-
 
 def load_controller(folder: Path, info: EnvInfo) -> Any:
-    """The controller of a checkpoint, for acting only.
-
-    Args:
-        folder: holds ``config.json`` and ``agent.th``.
-        info: of the environment, with all agents.
+    """The controller of a checkpoint, for acting only; ``info`` is of the environment with all agents.
 
     Raises:
         ConfigError: files are missing, damaged, or of another environment, or the controller cannot be stacked.
@@ -59,16 +54,9 @@ def shape_of(mac: Any) -> str:
 
 
 class FrozenNetworks(Players):
-    """K controllers of one shape.
+    """K controllers of one shape, ``macs``, see ``load_controller``; other arguments: see ``Scripts``.
 
     Action values are maximised; policies (``action_selector: softmax``) are sampled from, as in their training.
-
-    Args:
-        macs: K controllers, see ``load_controller``.
-        info: of the environment, with all agents.
-        seats: indices of the M agents that are played.
-        n_envs: E.
-        seed: of the samples.
     """
 
     def __init__(self, macs: Sequence[Any], info: EnvInfo, seats: list[int], n_envs: int, seed: int) -> None:
@@ -88,7 +76,7 @@ class FrozenNetworks(Players):
         self.last_actions[at] = 0.0
 
     @torch.no_grad()
-    def act(self, rows: Ints, which: Ints, obs: NDArray[np.float32], avail: NDArray[np.uint8]) -> Ints:
+    def act(self, rows: Ints, which: Ints, obs: Floats, avail: NDArray[np.uint8]) -> Ints:
         """See ``Players``."""
         at = torch.from_numpy(rows)
         inputs = self.mac.inputs(torch.from_numpy(obs[rows]), self.last_actions[at])
@@ -99,11 +87,9 @@ class FrozenNetworks(Players):
         chosen = outputs.masked_fill(torch.from_numpy(avail[rows]) == 0, -torch.inf).argmax(dim=-1)
         return chosen[:, self.seats].numpy()
 
-    def remember(self, rows: Ints, actions: NDArray[np.int64]) -> None:
+    def remember(self, rows: Ints, actions: Ints) -> None:
         """See ``Players``."""
-        self.last_actions[torch.from_numpy(rows)] = torch.nn.functional.one_hot(
-            torch.from_numpy(actions), self.n_actions
-        ).float()
+        self.last_actions[torch.from_numpy(rows)] = F.one_hot(torch.from_numpy(actions), self.n_actions).float()
 
     def _outputs(self, inputs: Tensor, carry: Tensor, which: Ints) -> tuple[Tensor, Tensor]:
         """Inputs [R, N, I] and carry [R, N, H] -> outputs [R, N, U] and carry [R, N, H].

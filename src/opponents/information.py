@@ -7,30 +7,23 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..games.game import Observer
+from ..games.game import Floats, Ints, Observer
 from ..games.lookup import game_of, part_of
 from ..types import ConfigError, EnvInfo, Observation
 from .lineup import Lineup
 from .pool import Pool
 
-Ints = NDArray[np.int64]
 KINDS = ("actions", "goal", "belief", "next_actions", "offsets")
 
 
 @dataclass(frozen=True)
 class PoolInfo(EnvInfo):
-    """``EnvInfo`` of the learners, and where the opponents stand in their observations.
+    """``EnvInfo`` of the learners, and where the opponents stand in their observations."""
 
-    Attributes:
-        opponents: M names.
-        full: the environment's own info, with all agents.
-        information: name and size of each feature that is appended to a learner's observation, in order.
-    """
-
-    opponents: tuple[str, ...] = ()
-    full: EnvInfo | None = None
+    opponents: tuple[str, ...] = ()  # M names
+    full: EnvInfo | None = None  # the environment's own info, with all agents
+    # name and size of each feature that is appended to a learner's observation, in order
     information: tuple[tuple[str, int], ...] = ()
 
     def information_slice(self, name: str) -> slice:
@@ -78,7 +71,7 @@ class Information:
     """Computes the features of all copies; ``values`` has all but ``offsets``, float32 [E, size] each.
 
     Args:
-        info: of the learners; see ``PoolInfo``.
+        info: of the learners.
         learners, seats: indices of the L learners and of the M opponents among all agents.
         pool: its scripted training members are the hypotheses of ``belief``.
         n_envs: E.
@@ -94,6 +87,7 @@ class Information:
         self.offsets: Any = None
         if sizes.pop("offsets", 0):
             self.offsets = partial(part_of(info.full, "offsets"), agents=learners, info=info.full)
+        # float32 [E, size] of each feature but ``offsets``
         self.values = {name: np.zeros((n_envs, size), np.float32) for name, size in sizes.items()}
 
     def begin(self, rows: Ints) -> None:
@@ -112,7 +106,7 @@ class Information:
         if "next_actions" in self.values:
             self._one_hot("next_actions", actions)
 
-    def observe(self, obs: NDArray[np.float32], actions: Ints) -> None:
+    def observe(self, obs: Floats, actions: Ints) -> None:
         """Updates the belief with the actions [E, N] that are about to be played."""
         if self.observer is not None:
             self.observer.update(obs, actions[:, self.seats])
@@ -133,9 +127,5 @@ class Information:
         if self.offsets is not None:
             parts.append(self.offsets(observation.obs))
         parts += [values[:, None].repeat(len(self.learners), axis=1) for values in self.values.values()]
-        return Observation(
-            np.concatenate(parts, axis=2),
-            observation.state,
-            observation.avail[:, self.learners],
-            observation.agent_mask[:, self.learners],
-        )
+        avail, alive = observation.avail[:, self.learners], observation.agent_mask[:, self.learners]
+        return Observation(np.concatenate(parts, axis=2), observation.state, avail, alive)

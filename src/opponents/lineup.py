@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..games.game import Players
+from ..games.game import Floats, Ints, Players
 from ..games.lookup import part_of
 from ..types import EnvInfo, Observation
 from .frozen import FrozenNetworks, load_controller, shape_of
 from .pool import Member, Pool
-
-Ints = NDArray[np.int64]
 
 
 class Lineup:
@@ -30,7 +27,7 @@ class Lineup:
     ) -> None:  # fmt: skip
         self.seats, self.n_envs, self.n_members, self.in_turn = seats, n_envs, len(members), in_turn
         self.random = np.random.default_rng(seed)
-        self.playing = np.zeros(n_envs, np.int64)
+        self.playing = np.zeros(n_envs, np.int64)  # int64 [E], the index of the member that plays in each copy
         self.turn = np.arange(n_envs)
         self.groups: list[Players] = []
         self.group_of, self.index_of = np.zeros(len(members), np.int64), np.zeros(len(members), np.int64)
@@ -38,7 +35,14 @@ class Lineup:
         if scripted:
             names, noise = [members[i].script for i in scripted], [members[i].noise for i in scripted]
             self._add(part_of(full, "scripts")(names, noise, full, seats, n_envs, seed), scripted)
-        for which, macs in _stacks(pool, members, full):
+        stacks: dict[str, tuple[list[int], list[Any]]] = {}  # indices and controllers of trained members by shape
+        for i, member in enumerate(members):
+            if member.kind == "checkpoint":
+                mac = load_controller((pool.folder / member.file).parent, full)
+                which, macs = stacks.setdefault(shape_of(mac), ([], []))
+                which.append(i)
+                macs.append(mac)
+        for which, macs in stacks.values():
             self._add(FrozenNetworks(macs, full, seats, n_envs, seed + len(self.groups)), which)
 
     def _add(self, group: Players, which: list[int]) -> None:
@@ -70,7 +74,7 @@ class Lineup:
         for group, rows in self._by_group():
             group.remember(rows, actions[rows])
 
-    def write_goals(self, obs: NDArray[np.float32], goals: NDArray[np.float32]) -> None:
+    def write_goals(self, obs: Floats, goals: Floats) -> None:
         """Writes known goals into ``goals`` [E, M * G], after ``act``."""
         for group, rows in self._by_group():
             known = group.goals(rows, obs)
@@ -83,15 +87,3 @@ class Lineup:
         groups = self.group_of[self.playing[rows]]
         found = [(group, rows[groups == number]) for number, group in enumerate(self.groups)]
         return [(group, mine) for group, mine in found if len(mine)]
-
-
-def _stacks(pool: Pool, members: Sequence[Member], full: EnvInfo) -> list[tuple[list[int], list[Any]]]:
-    """Indices and controllers of the trained members, grouped by the shape of their networks."""
-    stacks: dict[str, tuple[list[int], list[Any]]] = {}
-    for i, member in enumerate(members):
-        if member.kind == "checkpoint":
-            mac = load_controller((pool.folder / member.file).parent, full)
-            which, macs = stacks.setdefault(shape_of(mac), ([], []))
-            which.append(i)
-            macs.append(mac)
-    return list(stacks.values())

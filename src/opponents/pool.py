@@ -27,26 +27,17 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Member:
-    """One joint opponent.
+    """One joint opponent."""
 
-    Attributes:
-        name: unique in its pool.
-        family: groups results: ``script``, or the algorithm that trained the opponent.
-        kind: ``scripted`` | ``checkpoint``.
-        split: ``train`` | ``validation`` | ``test``.
-        made: how the opponent was made, in words.
-        script, noise: of a scripted one; see the ``scripts`` of its game.
-        file, sha256: path, relative to the pool, and digest of a checkpoint's ``agent.th``; ``config.json`` is next
-            to it.
-    """
-
-    name: str
-    family: str
-    kind: str
-    split: str
-    made: str = ""
+    name: str  # unique in its pool
+    family: str  # groups results: ``script``, or the algorithm that trained the opponent
+    kind: str  # ``scripted`` | ``checkpoint``
+    split: str  # ``train`` | ``validation`` | ``test``
+    made: str = ""  # how the opponent was made, in words
+    # script, noise: of a scripted one; see the ``scripts`` of its game
     script: str = ""
     noise: float = 0.0
+    # file, sha256: path, relative to the pool, and digest of a checkpoint's ``agent.th``, next to ``config.json``
     file: str = ""
     sha256: str = ""
 

@@ -9,15 +9,13 @@ from __future__ import annotations
 from fnmatch import fnmatch
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..games.game import Ints
 from ..types import ConfigError, EnvInfo, Observation, Step, VecEnv
 from .information import Information, PoolInfo, information_sizes
 from .lineup import Lineup
 from .pool import Pool
 from .results import EpisodeLog
-
-Ints = NDArray[np.int64]
 
 
 def learners_of(patterns: list[str], info: EnvInfo) -> list[int]:
@@ -41,17 +39,9 @@ class PoolEnv:
         pool, split: the opponents.
         learners: patterns of the names of the agents that learn.
         information: of ``actions`` (the opponents' last ones), ``goal`` (of scripts), ``belief`` (of an exact
-            observer of the pool's training scripts), ``next_actions`` (that opponents have already chosen) and
-            ``offsets`` (features of the board).
+            observer of the training scripts), ``next_actions`` (already chosen) and ``offsets`` (of the board).
         seed: of the choice of opponents and of their own random choices.
         in_turn: copy i plays against members i, i + E, ... instead of one drawn for each episode.
-
-    Attributes:
-        members: the K opponents.
-        lineup: who of them plays where.
-        log: returns and lengths; finished episodes where opponents play in turn: tests.
-        actions: int64 [E, N]; the opponents' entries are what they will do next.
-        all_obs: what all agents observe now, float32 [E, N, O].
     """
 
     def __init__(
@@ -67,12 +57,15 @@ class PoolEnv:
         self.env, self.n_envs, full = env, env.n_envs, env.info
         self.learners = learners_of(learners, full)
         self.seats = [i for i in range(full.n_agents) if i not in self.learners]
-        self.members = pool.split(split)
+        self.members = pool.split(split)  # the K opponents
+        # who of them plays where
         self.lineup = Lineup(pool, self.members, full, self.seats, self.n_envs, seed, in_turn)
         info = _info(full, self.learners, self.seats, information)
         self.info: EnvInfo = info
         self.information = Information(info, self.learners, self.seats, pool, self.n_envs)
+        # returns and lengths; finished episodes where opponents play in turn: tests
         self.log = EpisodeLog(self.n_envs, len(self.learners), in_turn)
+        # int64 [E, N]; the opponents' entries are what they will do next
         self.actions = np.zeros((self.n_envs, full.n_agents), np.int64)
         self.how = getattr(env, "how", "")
 
@@ -85,7 +78,7 @@ class PoolEnv:
         self._decide(observation)
         return self.information.append(observation)
 
-    def step(self, actions: NDArray[np.int64]) -> Step:
+    def step(self, actions: Ints) -> Step:
         """Steps every copy once with the learners' actions [E, L]."""
         self.actions[:, self.learners] = actions
         self.lineup.remember(self.actions)
@@ -118,7 +111,7 @@ class PoolEnv:
 
     def _decide(self, observation: Observation) -> None:
         """The opponents' next actions in every copy, and the features that depend on them."""
-        self.all_obs = observation.obs
+        self.all_obs = observation.obs  # what all agents observe now, float32 [E, N, O]
         self.lineup.act(observation, self.actions)
         self.information.before_step(observation, self.actions, self.lineup)
 
