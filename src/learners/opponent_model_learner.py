@@ -13,8 +13,7 @@ from typing import Any
 import torch
 
 from ..components.episode_batch import EpisodeBatch
-from ..components.rollout import Rollout
-from ..components.rollout_memory import RolloutMemory
+from ..components.rollout import Rollout, RolloutMemory
 from ..config.keys import BaseLearnerKeys, PoolKeys, RolloutKeys
 from ..config.schema import key, new_default, read
 from ..opponent_models.model import OpponentModel, Targets
@@ -47,10 +46,6 @@ class OpponentModelLearner:
         logger: ``log_stat(key, value, t)``.
         args: namespace with the declared keys.
 
-    Attributes:
-        model: the model that acts and conditions the policy.
-        trained: the model that is updated: ``model`` itself, or a copy that ``model`` follows (``model_tau``).
-
     Raises:
         ConfigError: there is no model, or keys contradict each other.
     """
@@ -64,7 +59,7 @@ class OpponentModelLearner:
         self.mac, self.logger = mac, logger
         if getattr(mac, "model", None) is None:
             raise ConfigError("opponent_model: the learner opponent_model_learner needs mac=model_mac and a model")
-        self.model: OpponentModel = mac.model
+        self.model: OpponentModel = mac.model  # the model that acts and conditions the policy
         self.base = make_base_learner(c.base_learner, mac, scheme, logger, args)
         if not getattr(self.base, "on_policy", False):
             raise ConfigError(
@@ -78,6 +73,7 @@ class OpponentModelLearner:
             )
         self.memory = RolloutMemory(c.model_memory, c.model_window) if c.model_memory > 1 else None
         self.model.prepare(args, self.base, c.rollout_steps * c.model_window, self.memory is not None)
+        # the model that is updated: ``model`` itself, or a copy that ``model`` follows (``model_tau``)
         self.trained = self.model if c.model_tau == 1.0 else copy.deepcopy(self.model)
         self.trained.start_training()
         self.stats, self.log_grid = IntervalStats(), Grid(c.learner_log_interval)

@@ -24,7 +24,7 @@ from ..config.schema import key, read
 from ..modules.critics.value_critic import ValueCritic, ValueCriticConfig
 from ..modules.losses import masked_mean
 from ..types import ConfigError, MetricLogger, PathLike, RolloutController
-from .rollout_learner import RolloutLearner, RolloutLearnerConfig, values_ahead
+from .agent_learner import RolloutLearner, RolloutLearnerConfig, values_ahead
 
 
 @dataclass(frozen=True)
@@ -177,8 +177,7 @@ class PPOLearner(RolloutLearner):
     def load_models(self, path: PathLike) -> None:
         """Reads what ``save_models`` wrote."""
         super().load_models(path)
-        device = self.parameters[0].device
-        saved = torch.load(Path(path) / "critic.th", map_location=device, weights_only=True)
+        saved = self.saved(path, "critic.th")
         self.critic.load_state_dict(saved["critic"])
         self.return_stats.load_state_dict(saved["returns"])
 

@@ -22,7 +22,7 @@ from ..config.schema import key, new_default, read
 from ..controllers.model_controller import ModelMAC
 from ..modules.losses import masked_mean
 from ..types import ConfigError, MetricLogger, RolloutController
-from .rollout_learner import RolloutLearner, RolloutLearnerConfig, values_ahead
+from .agent_learner import RolloutLearner, RolloutLearnerConfig, values_ahead
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from ..components.masks import alive_mask, transition_mask
 from ..components.normalisers import RunningMeanStd
-from ..components.optimisers import anneal, load_optimiser, make_optimiser, optimiser_step
+from ..components.optimisers import anneal, optimiser_step
 from ..components.unroll import unroll
 from ..config.keys import AgentLearnerKeys, MixerKeys, RMSpropKeys
 from ..config.schema import key, read
 from ..modules.losses import masked_mean
 from ..registry import resolve
-from ..types import Batch, ConfigError, Controller, MetricLogger, PathLike, TrainingError, feature_size
-from ..utils.metrics import Grid, IntervalStats
+from ..types import Batch, ConfigError, Controller, MetricLogger, PathLike, feature_size
+from .agent_learner import AgentLearner, copy_values
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,15 @@ def td_targets(reward: Tensor, next_value: Tensor, terminated: Tensor, next_aliv
     return reward + gamma * (1.0 - terminated) * next_alive * next_value
 
 
-class QLearner:
+def make_mixer(name: str, scheme: Any, args: Any) -> torch.nn.Module:
+    """The mixing network; raises ConfigError if agents have separate rewards."""
+    if feature_size(scheme, "reward") != 1:
+        raise ConfigError(f"common_reward: mixer {name} learns one value for the team, but each agent has its own "
+                          "reward; set common_reward=True")  # fmt: skip
+    return resolve("mixer", name)(feature_size(scheme, "state"), args)
+
+
+class QLearner(AgentLearner):
     """Q learner with PyMARL's interface; the loss is a mean over agents or, with a mixer, that of the team's value.
 
     Args:
@@ -56,33 +64,20 @@ class QLearner:
     """
 
     Config = QLearnerConfig
+    config: QLearnerConfig
+    mac: Controller
 
     def __init__(self, mac: Controller, scheme: Any, logger: MetricLogger, args: Any) -> None:
-        self.config = read(QLearnerConfig, args)
-        self.mac, self.logger = mac, logger
-        self.target_mac = copy.deepcopy(mac)
-        self.n_agents = args["n_agents"] if isinstance(args, dict) else args.n_agents
-        self.parameters = list(mac.parameters())
-        c = self.config
+        c = read(QLearnerConfig, args)
         if c.centre_rewards and not c.standardise_rewards:
             raise ConfigError("centre_rewards: goes with standardise_rewards=True")
-        self.mixer: Any = self._mixer(scheme, args) if c.mixer else None
+        self.target_mac = copy.deepcopy(mac)
+        self.mixer: Any = make_mixer(c.mixer, scheme, args) if c.mixer else None
         self.target_mixer: Any = copy.deepcopy(self.mixer)
-        if self.mixer is not None:
-            self.parameters += list(self.mixer.parameters())
-        self.optimiser = make_optimiser(c.optimiser, self.parameters, c.lr, alpha=c.optim_alpha, eps=c.optim_eps)
+        parameters = [*mac.parameters(), *(self.mixer.parameters() if self.mixer is not None else ())]
+        super().__init__(c, mac, logger, args, parameters, c.optimiser, c.optim_alpha)
         self.reward_stats = RunningMeanStd(1) if c.standardise_rewards else None
         self.updates = 0
-        self.stats = IntervalStats()
-        self.log_grid = Grid(c.learner_log_interval)
-
-    def _mixer(self, scheme: Any, args: Any) -> torch.nn.Module:
-        if feature_size(scheme, "reward") != 1:
-            raise ConfigError(
-                f"common_reward: mixer {self.config.mixer} learns one value for the team, but each agent has its own "
-                "reward; set common_reward=True"
-            )
-        return resolve("mixer", str(self.config.mixer))(feature_size(scheme, "state"), args)
 
     def train(self, batch: Batch, t_env: int, episode_num: int) -> None:
         """Makes one update on ``batch``.
@@ -125,7 +120,7 @@ class QLearner:
                 "target_mean": masked_mean(target.detach(), agent_mask),
             }
         )
-        self._log(t_env, loss)
+        self.log(t_env, loss)
 
     def _rewards(self, batch: Batch, mask: Tensor) -> Tensor:
         """Rewards [B, T, N or 1]; the statistics that scale them use only real steps of living agents."""
@@ -165,16 +160,9 @@ class QLearner:
         mixing = [] if self.target_mixer is None else list(self.target_mixer.parameters())
         return [*self.target_mac.parameters(), *mixing]
 
-    def _log(self, t_env: int, loss: Tensor) -> None:
-        if not self.log_grid.due(t_env):
-            return
-        self.stats.flush(self.logger, t_env)
-        if not torch.isfinite(loss):
-            raise TrainingError(f"the agents' loss is not finite at step {t_env}: lower lr ({self.config.lr:g})")
-
     def cuda(self) -> None:
         """Moves networks and statistics to the GPU."""
-        self.mac.cuda()
+        super().cuda()
         self.target_mac.cuda()
         if self.mixer is not None:
             self.mixer.cuda()
@@ -184,39 +172,30 @@ class QLearner:
 
     def save_models(self, path: PathLike) -> None:
         """Writes PyMARL's files: the networks of the agents and the mixer, and the optimiser."""
-        self.mac.save_models(path)
+        super().save_models(path)
         if self.mixer is not None:
             torch.save(self.mixer.state_dict(), Path(path) / "mixer.th")
-        torch.save(self.optimiser.state_dict(), Path(path) / "opt.th")
 
     def load_models(self, path: PathLike) -> None:
         """Reads PyMARL's files. They have no target network, so it becomes a copy of the loaded network."""
-        self.mac.load_models(path)
-        device = self.parameters[0].device
+        super().load_models(path)
         if self.mixer is not None:
-            saved = torch.load(Path(path) / "mixer.th", map_location=device, weights_only=True)
-            self.mixer.load_state_dict(saved)
+            self.mixer.load_state_dict(self.saved(path, "mixer.th"))
         self._copy_to_target()
-        load_optimiser(self.optimiser, torch.load(Path(path) / "opt.th", map_location=device, weights_only=True))
 
     def state_dict(self) -> dict[str, Any]:
         """The state on which the next update depends, including the target network."""
         return {
-            "parameters": [p.detach().clone() for p in self.parameters],
+            **super().state_dict(),
             "target": [p.detach().clone() for p in self._target_parameters()],
-            "optimiser": copy.deepcopy(self.optimiser.state_dict()),
             "updates": self.updates,
             "rewards": None if self.reward_stats is None else self.reward_stats.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Loads ``state_dict``."""
-        with torch.no_grad():
-            pairs = ((self.parameters, state["parameters"]), (self._target_parameters(), state["target"]))
-            for parameters, saved in pairs:
-                for parameter, value in zip(parameters, saved, strict=True):
-                    parameter.copy_(value)
-        load_optimiser(self.optimiser, state["optimiser"])
+        super().load_state_dict(state)
+        copy_values(self._target_parameters(), state["target"])
         self.updates = state["updates"]
         if self.reward_stats is not None and state["rewards"] is not None:
             self.reward_stats.load_state_dict(state["rewards"])

@@ -1,4 +1,4 @@
-"""Base of all learners from rollouts: passes over minibatches of copies, the learning rate, logs, files."""
+"""Bases of all learners of the agents, and of those from rollouts: the optimiser, logs, files, resumed runs."""
 
 from __future__ import annotations
 
@@ -21,6 +21,71 @@ from ..types import ConfigError, MetricLogger, PathLike, RolloutController, Trai
 from ..utils.metrics import Grid, IntervalStats
 
 
+class AgentLearner:
+    """PyMARL's learner interface without ``train``; ``optimiser`` and ``alpha``: see ``make_optimiser``."""
+
+    config: AgentLearnerKeys
+    mac: Any
+
+    def __init__(
+        self,
+        config: AgentLearnerKeys,
+        mac: Any,
+        logger: MetricLogger,
+        args: Any,
+        parameters: list[Tensor],
+        optimiser: str = "adam",
+        alpha: float = 0.99,
+    ) -> None:
+        self.config, self.mac, self.logger, self.parameters = config, mac, logger, parameters
+        self.n_agents = args["n_agents"] if isinstance(args, dict) else args.n_agents
+        self.optimiser = make_optimiser(optimiser, parameters, config.lr, alpha=alpha, eps=config.optim_eps)
+        self.stats, self.log_grid = IntervalStats(), Grid(config.learner_log_interval)
+
+    def log(self, t_env: int, loss: Tensor) -> None:
+        """Logs the interval's means if they are due; raises TrainingError if ``loss`` is not finite then."""
+        if not self.log_grid.due(t_env):
+            return
+        self.stats.flush(self.logger, t_env)
+        if not torch.isfinite(loss):
+            raise TrainingError(f"the agents' loss is not finite at step {t_env}: lower lr ({self.config.lr:g})")
+
+    def cuda(self) -> None:
+        """Moves the agents' networks to the GPU."""
+        self.mac.cuda()
+
+    def save_models(self, path: PathLike) -> None:
+        """Writes PyMARL's files: the agents' networks and the optimiser."""
+        self.mac.save_models(path)
+        torch.save(self.optimiser.state_dict(), Path(path) / "opt.th")
+
+    def load_models(self, path: PathLike) -> None:
+        """Reads what ``save_models`` wrote."""
+        self.mac.load_models(path)
+        load_optimiser(self.optimiser, self.saved(path, "opt.th"))
+
+    def saved(self, path: PathLike, name: str) -> Any:
+        """The content of a file that ``torch.save`` wrote, on the learner's device."""
+        return torch.load(Path(path) / name, map_location=self.parameters[0].device, weights_only=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state on which the next update depends."""
+        parameters = [p.detach().clone() for p in self.parameters]
+        return {"parameters": parameters, "optimiser": copy.deepcopy(self.optimiser.state_dict())}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Loads ``state_dict``."""
+        copy_values(self.parameters, state["parameters"])
+        load_optimiser(self.optimiser, state["optimiser"])
+
+
+@torch.no_grad()
+def copy_values(parameters: list[Tensor], values: list[Tensor]) -> None:
+    """Copies ``values`` into ``parameters``."""
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.copy_(value)
+
+
 @dataclass(frozen=True)
 class RolloutLearnerConfig(AgentLearnerKeys):
     """Keys of every learner from rollouts."""
@@ -30,34 +95,13 @@ class RolloutLearnerConfig(AgentLearnerKeys):
     minibatches: int = key(4, low=1, help="updates of each pass, each on a part of the copies")
 
 
-class RolloutLearner(ABC):
-    """PyMARL's learner interface, fed with rollouts.
-
-    Args:
-        config: the learner's keys.
-        mac: a controller of ours.
-        logger: ``log_stat(key, value, t)``.
-        args: namespace or mapping with ``n_agents``.
-        parameters: what is optimised.
-    """
+class RolloutLearner(AgentLearner, ABC):
+    """PyMARL's learner interface, fed with rollouts; ``mac`` is a controller of omarl."""
 
     on_policy = True
     keeps_condition = False  # see ``opponent_models.model.BaseLearner``
     config: RolloutLearnerConfig
-
-    def __init__(
-        self,
-        config: RolloutLearnerConfig,
-        mac: RolloutController,
-        logger: MetricLogger,
-        args: Any,
-        parameters: list[Tensor],
-    ) -> None:
-        self.config, self.mac, self.logger, self.parameters = config, mac, logger, parameters
-        self.n_agents = args["n_agents"] if isinstance(args, dict) else args.n_agents
-        self.optimiser = make_optimiser("adam", parameters, config.lr, eps=config.optim_eps)
-        self.stats = IntervalStats()
-        self.log_grid = Grid(config.learner_log_interval)
+    mac: RolloutController
 
     @abstractmethod
     def targets(self, batch: Rollout) -> tuple[Tensor, ...]:
@@ -80,43 +124,11 @@ class RolloutLearner(ABC):
         for _ in range(c.epochs):
             for part in torch.randperm(copies, device=batch.device).chunk(min(c.minibatches, copies)):
                 loss = self.update(batch.copies(part), *(target[part] for target in targets))
-        if self.log_grid.due(t_env):
-            self.stats.flush(self.logger, t_env)
-            if not torch.isfinite(loss):
-                raise TrainingError(f"the agents' loss is not finite at step {t_env}: lower lr ({c.lr:g})")
+        self.log(t_env, loss)
 
     def check_goals(self, by_value: bool) -> None:
         """See ``BaseLearner``; a learner that trains under subgoals overrides it."""
         raise ConfigError(f"base_learner: {type(self).__name__} does not train under subgoals")
-
-    def cuda(self) -> None:
-        """Moves the agents' networks to the GPU."""
-        self.mac.cuda()
-
-    def save_models(self, path: PathLike) -> None:
-        """PyMARL's files: the agents' networks and the optimiser."""
-        self.mac.save_models(path)
-        torch.save(self.optimiser.state_dict(), Path(path) / "opt.th")
-
-    def load_models(self, path: PathLike) -> None:
-        """Reads what ``save_models`` wrote."""
-        self.mac.load_models(path)
-        device = self.parameters[0].device
-        load_optimiser(self.optimiser, torch.load(Path(path) / "opt.th", map_location=device, weights_only=True))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything the next update depends on."""
-        return {
-            "parameters": [p.detach().clone() for p in self.parameters],
-            "optimiser": copy.deepcopy(self.optimiser.state_dict()),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores ``state_dict``."""
-        with torch.no_grad():
-            for parameter, value in zip(self.parameters, state["parameters"], strict=True):
-                parameter.copy_(value)
-        load_optimiser(self.optimiser, state["optimiser"])
 
 
 def values_ahead(batch: Rollout, next_values: Tensor, last: Tensor | None) -> tuple[Tensor, Tensor]:
