@@ -36,7 +36,7 @@ from .analysis.doctor import DiagnoseConfig, diagnose
 from .command_line import OPTIONS, commands_in, options_help, take_option, updates_of, use_new_names
 from .config.schema import read
 from .configuration.layers import COMMAND_LINE, Layers, complete
-from .configuration.reference import reference
+from .configuration.parts import reference
 from .configuration.request import configured
 from .crossplay import CrossplayConfig, crossplay, format_matrix
 from .plugin import PluginConfig, plugin

@@ -38,25 +38,11 @@ def is_on_policy(parts: Parts) -> bool:
     return wanted
 
 
-def replay_buffer(parts: Parts) -> ReplayBuffer:
-    """The buffer that the configuration asks for."""
-    c = parts.config
-    rng = np.random.default_rng(stream_seed(c.seed, REPLAY_STREAM))
-    device = "cpu" if c.buffer_cpu_only else parts.args.device
-    return ReplayBuffer(parts.scheme, parts.groups, c.buffer_size, parts.info.episode_limit, rng, device)
-
-
 class Training:
-    """The loop: collect, learn, test, log, save.
+    """The loop: collect, learn, test, log, save. Arguments: see ``train``.
 
-    An off-policy learner gets batches of episodes from a replay buffer, one for so many environment steps; an
-    on-policy one each rollout, once.
-
-    Args:
-        parts: the run's objects.
-        values: the whole configuration, kept with the checkpoints.
-        directory: the run's folder; None keeps nothing.
-        progress: shows a bar, where standard error is a terminal.
+    An off-policy learner gets batches of episodes from a replay buffer, one in each ``env_steps_per_update``
+    environment steps; an on-policy one gets each rollout, once.
     """
 
     def __init__(
@@ -64,7 +50,12 @@ class Training:
     ) -> None:
         self.parts, self.values, self.directory, self.progress = parts, values, directory, progress
         c = self.config = parts.config
-        self.buffer = None if is_on_policy(parts) else replay_buffer(parts)
+        self.buffer: ReplayBuffer | None = None
+        if not is_on_policy(parts):
+            rng = np.random.default_rng(stream_seed(c.seed, REPLAY_STREAM))
+            device = "cpu" if c.buffer_cpu_only else parts.args.device
+            limit = parts.info.episode_limit
+            self.buffer = ReplayBuffer(parts.scheme, parts.groups, c.buffer_size, limit, rng, device)
         self.updates = 0
         self.next_update: int | None = None  # the step that the next update is due at, once learning has begun
         self.saved_at = self.tested_at = -1
@@ -102,12 +93,8 @@ class Training:
         runner = self.parts.runner
         if self.directory is None or not self.config.save_model or self.saved_at == runner.t_env:
             return
-        state: dict[str, Any] = {
-            "episodes": runner.episodes,
-            "updates": self.updates,
-            "next_update": self.next_update,
-            "rng": rng_state(),
-        }
+        state = {"episodes": runner.episodes, "updates": self.updates, "next_update": self.next_update}
+        state |= {"rng": rng_state()}
         if self.buffer is not None:
             state["replay_rng"] = json.dumps(self.buffer.rng.bit_generator.state)
             state["buffer"] = self.buffer.state_dict() if self.config.save_buffer else None
@@ -143,12 +130,11 @@ class Training:
         parts, t_env = self.parts, self.parts.runner.t_env
         if self.runner_logs.due(t_env) or (last and parts.runner.stats.lengths):
             parts.runner.stats.log(parts.logger, parts.info.agents, t_env)
-            if hasattr(parts.runner.mac, "exploration"):
-                for name, value in parts.runner.mac.exploration(t_env).items():
-                    parts.logger.log_stat(name, value, t_env)
-            parts.logger.log_stat("steps_per_second", self.stopwatch.rate(t_env), t_env)
-            parts.logger.log_stat("episode", parts.runner.episodes, t_env)
-            parts.logger.log_stat("updates", self.updates, t_env)
+            exploration = parts.runner.mac.exploration(t_env) if hasattr(parts.runner.mac, "exploration") else {}
+            counters = {"episode": parts.runner.episodes, "updates": self.updates}
+            speed = {"steps_per_second": self.stopwatch.rate(t_env)}
+            for name, value in {**exploration, **speed, **counters}.items():
+                parts.logger.log_stat(name, value, t_env)
 
     def test(self) -> None:
         """A greedy test in environments of its own, logged at the present step."""
@@ -182,9 +168,9 @@ class Training:
 
 
 def log_test(parts: Parts, t_env: int, directory: Path | None = None) -> list[EpisodeBatch]:
-    """Plays ``test_nepisode`` greedy episodes and logs what they were like, the VAE's held-out fit included.
+    """Plays ``test_nepisode`` greedy episodes and logs their statistics, including the VAE's held-out fit.
 
-    ``directory`` keeps each episode too: a line for each test in ``test_episodes.jsonl``.
+    If there is a ``directory``, each test also adds a line to its ``test_episodes.jsonl``.
     """
     batches = parts.tester.collect(parts.config.test_nepisode)
     played, whom = parts.tester.stats, {}
@@ -196,10 +182,8 @@ def log_test(parts: Parts, t_env: int, directory: Path | None = None) -> list[Ep
                 parts.logger.log_stat(f"test_return_against/{line['name']}", line["return"], t_env)
     if directory is not None:
         returns = [r.tolist() for r in played.returns]
-        append_line(
-            directory / "test_episodes.jsonl",
-            {"t_env": t_env, "returns": returns, "lengths": played.lengths, **whom},
-        )
+        line = {"t_env": t_env, "returns": returns, "lengths": played.lengths, **whom}
+        append_line(directory / "test_episodes.jsonl", line)
     played.log(parts.logger, parts.info.agents, t_env, prefix="test_")
     if hasattr(parts.learner, "evaluate"):
         on_device = [batch.to(parts.args.device) for batch in batches]
@@ -229,17 +213,17 @@ def train(
     user_keys: Collection[str] = (),
     progress: bool = True,
 ) -> float | None:
-    """Trains from start to end. However the run ends, what was logged stays, and the curves are drawn.
+    """Trains from start to end. However the run ends, the logged numbers stay, and the curves are drawn.
 
     Args:
-        values: the complete configuration.
-        logger: where numbers go.
-        directory: the run's folder, or None.
-        user_keys: the keys that the user has set; some notices are about these alone.
-        progress: shows a bar, where standard error is a terminal.
+        values: the complete configuration, which checkpoints store.
+        logger: receives numbers.
+        directory: the run's folder; None stores nothing.
+        user_keys: the keys that the user has set; see ``run.build``.
+        progress: shows a bar, if standard error is a terminal.
 
     Returns:
-        The last test's ``test_return_mean``, where there was a test.
+        The last test's ``test_return_mean``, if there was a test.
 
     Raises:
         KeyboardInterrupt, EnvError: after a checkpoint was saved.

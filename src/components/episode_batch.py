@@ -46,23 +46,14 @@ def stored_keys(scheme: Scheme) -> list[str]:
 
 
 class EpisodeBatch:
-    """B episodes, padded to T+1 steps: ``batch["obs"]`` is [B, T+1, N, O], and so on.
+    """B episodes, padded to T+1 steps: ``batch["obs"]`` is [B, T+1, N, O], and so on."""
 
-    Attributes:
-        batch_size: B.
-        max_seq_length: T+1.
-        data: the tensors by key.
-        carry, ends: see ``Rollout``; None for whole episodes.
-    """
-
-    carry: Tensor | None = None
+    carry: Tensor | None = None  # see ``Rollout``; None for complete episodes
     ends: Any = None
 
     def __init__(self, scheme: Scheme, groups: dict[str, int], data: dict[str, Tensor]) -> None:
-        self.scheme = scheme
-        self.groups = groups
-        self.data = data
-        self.batch_size, self.max_seq_length = data["filled"].shape[:2]
+        self.scheme, self.groups, self.data = scheme, groups, data
+        self.batch_size, self.max_seq_length = data["filled"].shape[:2]  # B, T+1
 
     @property
     def device(self) -> torch.device:
@@ -81,10 +72,7 @@ class EpisodeBatch:
                 self.data[item] = self._one_hot_actions()
             return self.data[item]
         episodes, steps = item if isinstance(item, tuple) else (item, slice(None))
-        if isinstance(episodes, int):
-            episodes = slice(episodes, episodes + 1)
-        if isinstance(steps, int):
-            steps = slice(steps, steps + 1)
+        episodes, steps = (slice(i, i + 1) if isinstance(i, int) else i for i in (episodes, steps))
         if isinstance(episodes, np.ndarray):
             episodes = torch.from_numpy(episodes)
         data = {name: tensor[episodes][:, steps] for name, tensor in self.data.items()}
@@ -94,8 +82,7 @@ class EpisodeBatch:
         """One-hot actions; padding has zeros, not the one-hot vector of action 0."""
         n_actions = self.scheme["actions_onehot"]["vshape"][0]
         actions = self.data["actions"]
-        one_hot = torch.zeros(*actions.shape[:-1], n_actions, device=actions.device)
-        one_hot.scatter_(-1, actions, 1.0)
+        one_hot = torch.zeros(*actions.shape[:-1], n_actions, device=actions.device).scatter_(-1, actions, 1.0)
         return one_hot * self.data["filled"].unsqueeze(-1)
 
     def __repr__(self) -> str:

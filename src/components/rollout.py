@@ -15,39 +15,28 @@ FOR_UPDATES = ("obs", "state", "actions", "actions_onehot", "avail_actions", "ag
 class Ends(NamedTuple):
     """The last observations of the K episodes that ended inside a rollout, in no particular order.
 
-    Attributes:
-        copy, step: int64 [K]; which transitions ended an episode.
-        obs, state, avail, agent_mask: [K, ...], see ``types.Observation``. Targets bootstrap from these, because
-            the batch has the first observation of the next episode in their place.
-        last_actions: [K, N, U], one-hot.
-        carry: [K, ...], the recurrent state before the observation.
+    Targets bootstrap from these, because the batch has the first observation of the next episode in their place.
     """
 
-    copy: Tensor
+    copy: Tensor  # int64 [K]; with ``step``: which transitions ended an episode
     step: Tensor
+    # obs, state, avail, agent_mask: [K, ...], see ``types.Observation``
     obs: Tensor
     state: Tensor
     avail: Tensor
     agent_mask: Tensor
-    last_actions: Tensor
-    carry: Tensor
+    last_actions: Tensor  # [K, N, U], one-hot
+    carry: Tensor  # [K, ...], the recurrent state before the observation
 
 
 class Condition(NamedTuple):
-    """What an opponent model conditions policy and critic on along a rollout. Without a model, all are None.
+    """What an opponent model conditions policy and critic on along a rollout. Without a model, all are None."""
 
-    Attributes:
-        acting: [E, T+1, N, D], the policy's condition in its updates.
-        critic: [E, T+1, N, D], the critic's condition.
-        next: [E, T, N, D], the condition for the value of the state after each step. None: ``acting`` of the next
-            step.
-        at_ends: [K, N, D], the condition for the values of ``Rollout.ends``.
-    """
-
-    acting: Tensor | None = None
-    critic: Tensor | None = None
+    acting: Tensor | None = None  # [E, T+1, N, D], the policy's condition in its updates
+    critic: Tensor | None = None  # [E, T+1, N, D], the critic's condition
+    # [E, T, N, D], the condition for the value of the state after each step; None: ``acting`` of the next step
     next: Tensor | None = None
-    at_ends: Tensor | None = None
+    at_ends: Tensor | None = None  # [K, N, D], the condition for the values of ``Rollout.ends``
 
     def copies(self, index: Tensor) -> Condition:
         """The condition of some copies, without ``next`` and ``at_ends``, which only targets need."""
@@ -60,18 +49,13 @@ class Rollout(EpisodeBatch):
 
     All steps are filled. ``batch["begins"]`` [E, T+1, 1] is 1 where an episode begins. On the transition before it,
     ``terminated`` or ``truncated`` is 1.
-
-    Attributes:
-        carry: the recurrent state at the first step, [E, ...].
-        last_actions: the one-hot actions before the first step, [E, N, U].
-        ends: the last observations of episodes that ended; None where none did.
-        condition: set by the learner that trains an opponent model.
-        critic_memory: float [E, N, H], the recurrent state of the critic before the first step, if it has one.
     """
 
-    carry: Tensor
-    condition: Condition = Condition()
-    critic_memory: Tensor | None = None
+    carry: Tensor  # the recurrent state at the first step, [E, ...]
+    last_actions: Tensor  # the one-hot actions before the first step, [E, N, U]
+    ends: Ends | None  # the last observations of episodes that ended; None if none did
+    condition: Condition = Condition()  # set by the learner that trains an opponent model
+    critic_memory: Tensor | None = None  # [E, N, H], the critic's recurrent state before the first step, if any
 
     def __init__(
         self,
@@ -106,3 +90,49 @@ class Rollout(EpisodeBatch):
         """The previous step's one-hot actions, zeros where an episode begins: [E, T+1, N, U]."""
         previous = torch.cat([self.last_actions[:, None], self["actions_onehot"][:, :-1]], dim=1)
         return previous * (1.0 - self["begins"].float())[..., None]
+
+
+class RolloutMemory:
+    """Copies of consecutive rollouts, without their conditions; the runner reuses a rollout's own memory.
+
+    Not part of checkpoints: a resumed run fills it again.
+
+    Args:
+        capacity: rollouts kept.
+        window: consecutive rollouts of one sample.
+    """
+
+    def __init__(self, capacity: int, window: int) -> None:
+        self.capacity, self.window = capacity, window
+        self.rollouts: list[Rollout] = []
+
+    def insert(self, batch: Rollout) -> None:
+        """Keeps a rollout, and drops the oldest beyond the capacity."""
+        data = {name: tensor.clone() for name, tensor in batch.data.items()}
+        kept = Rollout(batch.scheme, batch.groups, data, batch.carry.clone(), batch.last_actions.clone(), batch.ends)
+        self.rollouts.append(kept)
+        del self.rollouts[: -self.capacity]
+
+    def sample(self) -> Rollout:
+        """``window`` consecutive rollouts from a random place, or all where there are fewer, as one rollout."""
+        window = min(self.window, len(self.rollouts))
+        first = int(torch.randint(len(self.rollouts) - window + 1, ()))
+        return joined(self.rollouts[first : first + window])
+
+
+def joined(rollouts: list[Rollout]) -> Rollout:
+    """Consecutive rollouts as one rollout of all their steps, with the first one's carry."""
+    first = rollouts[0]
+    parts: dict[str, list[torch.Tensor]] = {name: [] for name in first.data}
+    ends, steps = [], 0
+    for rollout in rollouts:
+        length = rollout.max_seq_length - 1
+        is_last = rollout is rollouts[-1]  # elsewhere the last observation is the next rollout's first
+        for name, tensors in parts.items():
+            tensors.append(rollout.data[name] if is_last else rollout.data[name][:, :length])
+        if rollout.ends is not None:
+            ends.append(rollout.ends._replace(step=rollout.ends.step + steps))
+        steps += length
+    data = {name: torch.cat(tensors, dim=1) for name, tensors in parts.items()}
+    all_ends = Ends._make(torch.cat(tensors) for tensors in zip(*ends, strict=True)) if ends else None
+    return Rollout(first.scheme, first.groups, data, first.carry, first.last_actions, all_ends)

@@ -31,19 +31,14 @@ HOSTS_KEYS = {"optim_alpha"}  # of PyMARL's users; accepted in every run, whatev
 
 @dataclass
 class Layers:
-    """A configuration, and where each top-level key was set last.
+    """A configuration, and where each top-level key was set last."""
 
-    Attributes:
-        values: of every key.
-        source: where each was set, in the order in which they were set.
-        by_user: the keys that the user has set, on the command line or in a file of their own.
-        renamed: old -> new names of keys that were given by an old name. A key whose value was the old name of a
-            part is listed with itself.
-    """
-
-    values: dict[str, Any] = field(default_factory=dict)
-    source: dict[str, str] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)  # of every key
+    source: dict[str, str] = field(default_factory=dict)  # where each was set, in the order in which they were set
+    # the keys that the user has set, on the command line or in a file of their own
     by_user: set[str] = field(default_factory=set)
+    # old -> new names of keys that were given by an old name. A key whose value was the old name of a part is listed
+    # with itself.
     renamed: dict[str, str] = field(default_factory=dict)
 
     def add(self, values: Mapping[str, Any], source: str, by_user: bool = False) -> None:

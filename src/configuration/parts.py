@@ -1,7 +1,8 @@
-"""Every key that a run reads: its own, and those of the parts that its configuration names."""
+"""Every key that a run reads: its own, and those of the parts that its configuration names; ``help COMMAND``."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import Field, dataclass, fields
@@ -11,6 +12,7 @@ from ..config.schema import default_of, describe, hints_of, renamed_keys
 from ..registry import REGISTRY, resolve
 from ..types import ConfigError
 
+COLUMN = 34  # where explanations begin, unless the value reaches further
 KINDS_WITH_KEYS = ("learner", "base_learner", "mac", "agent", "runner", "action_selector", "opponent_model", "mixer")
 
 
@@ -25,17 +27,11 @@ class Declaration:
 
 @dataclass
 class Schema:
-    """Every key that a run reads.
+    """Every key that a run reads."""
 
-    Attributes:
-        declarations: by key. Of several parts that read the key, the outermost counts.
-        undeclared: parts from outside that declare no keys. They may read any key.
-        renamed: old -> new names of these keys.
-    """
-
-    declarations: dict[str, Declaration]
-    undeclared: list[str]
-    renamed: dict[str, str]
+    declarations: dict[str, Declaration]  # by key. Of several parts that read the key, the outermost counts.
+    undeclared: list[str]  # parts from outside that declare no keys. They may read any key.
+    renamed: dict[str, str]  # old -> new names of these keys
 
     def defaults(self) -> dict[str, Any]:
         """The default value of each key."""
@@ -93,3 +89,29 @@ def type_of(declaration: Declaration) -> str:
     elif low is not None or above is not None:
         text += f", at least {low:.10g}" if above is None else f" above {above:.10g}"
     return text if length is None else f"{text}, {length} values"
+
+
+def reference(root: type, values: Mapping[str, Any], shared: type = object, width: int = 80) -> str:
+    """Every key that a command reads: value, meaning, type and range. The command's own keys come first.
+
+    Args:
+        root: the dataclass of the command's keys.
+        values: the configuration. It names the parts of the run, whose keys are listed too.
+        shared: the dataclass of the run's keys, which several commands inherit. They get a section of their own.
+        width: columns of a line.
+    """
+    of_run = {spec.name for spec in fields(shared)} if issubclass(root, shared) and shared is not object else set()
+    sections: dict[str, list[str]] = {"the command": []}
+    for name, found in collect(root, values).declarations.items():
+        owner = "the command" if found.config is root and name not in of_run else found.owner
+        text = f"{found.spec.metadata['help']} ({type_of(found)})"
+        sections.setdefault(owner, []).append(_entry(name, values.get(name, default_of(found.spec)), text, width))
+    return "\n\n".join("\n".join([f"Keys of {owner}:", *lines]) for owner, lines in sections.items() if lines)
+
+
+def _entry(name: str, value: Any, text: str, width: int) -> str:
+    head = f"  {name} = {value!r}"
+    lines = textwrap.wrap(text, width - COLUMN, break_on_hyphens=False)
+    if len(head) > COLUMN - 2:
+        lines = ["", *lines]
+    return "\n".join(f"{'' if i else head:{COLUMN}}{line}".rstrip() for i, line in enumerate(lines))

@@ -35,10 +35,6 @@ class ModelMAC(BasicMAC):
 
     Args:
         scheme, groups, args: see ``BasicMAC``; ``args.env_info`` is a ``PoolInfo`` where there is a model.
-
-    Attributes:
-        model: the opponent model; None: there is none.
-        conditions_input: whether the agents' input contains the condition.
     """
 
     Config = ModelMACConfig
@@ -53,8 +49,8 @@ class ModelMAC(BasicMAC):
             model = resolve("opponent_model", name)(scheme, args)
         conditions_input = model is not None and config.condition_at == "input"
         super().__init__(scheme, groups, args, model.condition_dim if conditions_input else 0)
-        self.model: Any = model
-        self.conditions_input = conditions_input
+        self.model: Any = model  # the opponent model; None: there is none
+        self.conditions_input = conditions_input  # whether the agents' input contains the condition
         self.condition_dim = 0 if self.model is None else self.model.condition_dim
         self.head = ConditionedHead(self.width, feature_size(scheme, "obs"), self.condition_dim, self.n_actions)
 

@@ -5,8 +5,7 @@ import re
 
 import pytest
 from omarl.command_line import commands_in
-from omarl.configuration.parts import collect
-from omarl.configuration.reference import reference
+from omarl.configuration.parts import collect, reference
 from omarl.experiment import COMMANDS, ROOTS, configuration, make_experiment
 from omarl.run import RunConfig
 from omarl.types import ConfigError

@@ -3,7 +3,7 @@
 import torch
 from fakes import args_for
 from omarl.components.episode_batch import make_scheme
-from omarl.components.rollout_memory import RolloutMemory, joined
+from omarl.components.rollout import RolloutMemory, joined
 from omarl.controllers.basic_controller import BasicMAC
 from omarl.envs.make import make_vec_env
 from omarl.runners.rollout_runner import RolloutRunner
