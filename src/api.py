@@ -5,8 +5,6 @@ variables, the working directory, loggers and warning filters are as before when
 raises an ``omarl.OmarlError`` with a one-line message. The command line calls the same functions.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import secrets

@@ -3,8 +3,6 @@
 Sacred reads them, too. It answers a mistake with its whole usage or ignores it; here a mistake gets one line.
 """
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Which pool a run plays against where the configuration names none."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence

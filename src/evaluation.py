@@ -1,7 +1,5 @@
 """A test alone: a checkpoint's agents and its VAE on fresh episodes."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -7,8 +7,6 @@ A misspelt key stops the run before it starts. `main.py help COMMAND` lists the
 keys of a command, `main.py print_config` the values of a run.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,7 +1,5 @@
 """A checkpoint's agents, acting on an environment's own observations."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any

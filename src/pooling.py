@@ -1,7 +1,5 @@
 """The command ``pool``: makes a folder of opponents, from runs and scripts, with a manifest."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Mapping, Sequence

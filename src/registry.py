@@ -4,8 +4,6 @@ Values are strings that are imported when they are needed, so a missing package 
 A string that starts with a dot is relative to this package, so a copy of the package works under another name.
 """
 
-from __future__ import annotations
-
 import importlib
 import logging
 import sys

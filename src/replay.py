@@ -1,7 +1,5 @@
 """``replay``: a test episode of a checkpoint as a film, with what its opponent model infers at each step."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The composition root: the run's own keys, and its objects, made and handed to each other."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """The training loop."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path

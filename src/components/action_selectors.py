@@ -1,7 +1,5 @@
 """Selects actions from the agents' outputs."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Masks of the real steps of a padded batch, computed only from keys that every PyMARL host provides."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """Creates optimisers by name, and performs the optimiser step of every learner."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Replay buffer of complete episodes."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Lambda returns and generalised advantages, from rewards and value estimates along rollouts."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Schedules: functions of a step counter, and a PI controller driven by a measurement."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """A controller's outputs along whole episodes."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

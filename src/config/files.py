@@ -1,7 +1,5 @@
 """The YAML files of algorithms and environments, found by their names and read."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 A part whose default differs says so with ``new_default``.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -14,8 +14,6 @@ the dataclass that declares the new name.
 ``configuration/parts.py`` finds every key that a run reads.
 """
 
-from __future__ import annotations
-
 import re
 import types
 from collections.abc import Callable, Mapping

@@ -3,8 +3,6 @@
 When a run is tested or resumed, the config.json of its checkpoint replaces the YAML files.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Collection, Mapping, Sequence

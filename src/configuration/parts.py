@@ -1,7 +1,5 @@
 """Every key that a run reads: its own, and those of the parts that its configuration names; ``help COMMAND``."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping
 from contextlib import suppress

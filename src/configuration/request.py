@@ -1,7 +1,5 @@
 """The complete configuration of a run, for the command line and for Python alike."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """A controller whose policy is conditioned on what an opponent model infers; without a model, the same networks."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """Adapts a controller with PyMARL's interface to environment copies at different steps of their episodes."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """One copy of any environment, in array form: what all kinds of environments have in common."""
 
-from __future__ import annotations
-
 import re
 from abc import ABC, abstractmethod
 from collections import defaultdict

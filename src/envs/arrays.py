@@ -1,7 +1,5 @@
 """Where the arrays of ``types.Arrays`` lie: one block of memory, many views."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

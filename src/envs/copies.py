@@ -1,7 +1,5 @@
 """A group of copies in one process: stepped one after another, each begun anew when its episode ends."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext

@@ -1,7 +1,5 @@
 """Constructors of raw environments by ``env_args.key``, with errors that say what to mend."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import inspect

@@ -1,7 +1,5 @@
 """Gymnasium environments of many agents: Tuples of observations and actions (lbforaging and its kin)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The way in: a vector environment by name."""
 
-from __future__ import annotations
-
 import os
 import statistics
 import time

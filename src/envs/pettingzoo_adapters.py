@@ -1,7 +1,5 @@
 """PettingZoo's ParallelEnv, where all living agents act at once, and AECEnv, where one agent acts a turn."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

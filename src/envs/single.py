@@ -1,7 +1,5 @@
 """One copy of any environment: its constructor called, its kind recognised, its length limited."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any

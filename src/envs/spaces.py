@@ -1,7 +1,5 @@
 """Gymnasium spaces as flat float32 rows."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

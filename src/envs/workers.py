@@ -1,7 +1,5 @@
 """Worker processes: each steps a group of copies and writes their rows into memory shared with the parent."""
 
-from __future__ import annotations
-
 import multiprocessing
 import pickle
 import signal

@@ -1,7 +1,5 @@
 """The contract of a game: what a package of ``games/``, or a class of your own, may declare of an environment."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 

@@ -1,7 +1,5 @@
 """Where agents and objects stand in a state."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

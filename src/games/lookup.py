@@ -1,7 +1,5 @@
 """Which game an environment is, and the parts of that game."""
 
-from __future__ import annotations
-
 import pkgutil
 from collections.abc import Sequence
 from fnmatch import fnmatchcase

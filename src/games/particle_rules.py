@@ -6,8 +6,6 @@ decays, and positions move by the velocity before the forces of this step are ap
 numba's caches of the games' kernels do not notice an edit of this file: delete ``games/*/__pycache__`` after one.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any, ClassVar
 

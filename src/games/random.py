@@ -3,8 +3,6 @@
 SplitMix64 (Steele, Lea and Flood 2014): a 64-bit counter and a mixing function.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray

@@ -1,7 +1,5 @@
 """Bases of all learners of the agents, and of those from rollouts: the optimiser, logs, files, resumed runs."""
 
-from __future__ import annotations
-
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping

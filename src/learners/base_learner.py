@@ -1,7 +1,5 @@
 """The learner that trains the agents for another learner."""
 
-from __future__ import annotations
-
 from dataclasses import fields, is_dataclass
 from typing import Any
 

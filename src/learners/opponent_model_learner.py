@@ -3,8 +3,6 @@
 No gradient passes between policy and model. The contract of a model is ``opponent_models/model.py``.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

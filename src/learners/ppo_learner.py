@@ -3,8 +3,6 @@
 Clipped policy updates on rollouts (Schulman et al. 2017), generalised advantage estimation, normalised values.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

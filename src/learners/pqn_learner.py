@@ -4,8 +4,6 @@ Many copies, short rollouts, lambda-returns as targets, and LayerNorm in the net
 its own values or, with ``mixer: vdn``, all learn the sum of their values (Sunehag et al. 2018).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

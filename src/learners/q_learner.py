@@ -1,7 +1,5 @@
 """Double Q-learning on episodes with a target network, for independent agents or with a mixing network."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass

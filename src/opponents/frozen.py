@@ -1,7 +1,5 @@
 """Trained opponents: all frozen networks of one shape act in one stacked call."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

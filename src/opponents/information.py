@@ -1,7 +1,5 @@
 """Features about opponents that are appended to the learners' observations, and where they stand there."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """Which member of a pool plays in which copy, and the calls that decide for all copies at once."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -8,8 +8,6 @@ opponents:
   - {name: iql_1, family: iql, kind: checkpoint, file: iql_1/agent.th, sha256: ..., split: test, made: ...}
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass

@@ -4,8 +4,6 @@ Any learner trains in it as in any other environment. ``information`` decides wh
 that a learner with history, an oracle and an exact observer are the same learner.
 """
 
-from __future__ import annotations
-
 from fnmatch import fnmatch
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Episodes against a pool: records, and summaries for each opponent and each family of opponents."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Level-based foraging (lbforaging; Christianos, Schäfer and Albrecht 2020)."""
 
-from __future__ import annotations
-
 from ...types import EnvInfo
 from ..game import Game
 from .layout import food_slots, layout, offsets_size

@@ -5,8 +5,6 @@ border sees other players at larger distances than food; in a new episode, playe
 cells where they stood last.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -4,8 +4,6 @@ A player that sees the whole board observes row, column and level of each of F f
 eaten), from the north-west on, then of itself, then of the other players: 3 (F + N) numbers.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What learners can be given of foraging: exact beliefs in the scripted players' goals, and offsets of foods."""
 
-from __future__ import annotations
-
 import numpy as np
 from numba import njit
 

@@ -4,8 +4,6 @@ A player walks to one food until that food is eaten, by anyone, and loads next t
 they choose. A goal is the index of the food in the observation, which lists foods from the north-west on.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numba import njit
 

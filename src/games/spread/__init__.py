@@ -1,7 +1,5 @@
 """Covering landmarks together: simple_spread (mpe2; Lowe et al. 2017)."""
 
-from __future__ import annotations
-
 from ...types import EnvInfo
 from ..game import Game
 from ..layout import Layout, particle_layout

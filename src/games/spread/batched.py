@@ -1,7 +1,5 @@
 """The rules of simple_spread (mpe2; Lowe et al. 2017) for E copies at once."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

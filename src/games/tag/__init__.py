@@ -1,7 +1,5 @@
 """Predators and prey: simple_tag (mpe2; Lowe et al. 2017)."""
 
-from __future__ import annotations
-
 from ...types import EnvInfo
 from ..game import Game
 from .layout import layout

@@ -1,7 +1,5 @@
 """The rules of simple_tag (mpe2; Lowe et al. 2017) for E copies at once."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -4,8 +4,6 @@ An agent observes its velocity and position, the offsets of the landmarks and of
 of the prey (not its own).
 """
 
-from __future__ import annotations
-
 from ...types import ConfigError, EnvInfo
 from ..layout import Layout, particle_layout
 

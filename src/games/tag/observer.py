@@ -1,7 +1,5 @@
 """Exact inference of the stop that scripted prey is moving to: Bayes' rule over rounds and their stops."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import numpy as np

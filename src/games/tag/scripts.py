@@ -5,8 +5,6 @@ round (``ROUNDS``) visits stop after stop, wherever predators are: it is faster 
 where to wait.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from itertools import permutations
 from typing import Any
