@@ -23,7 +23,7 @@ NO_CONTACT = 60.0  # contact margins apart, at which the force is below 1e-23
 class Particles(Batched):
     """See ``Batched``; subclasses name the compiled function and the parameter of their game."""
 
-    kernel: ClassVar[Any]  # the compiled function that steps all copies
+    kernel: ClassVar[Any]  # steps all copies, compiled
     landmarks_within: ClassVar[float] = 1.0  # half the side of the square where landmarks start
 
     def __init__(self, original: Any, info: EnvInfo, arrays: Arrays, seed: int) -> None:
@@ -32,7 +32,7 @@ class Particles(Batched):
         self.position = np.zeros((n_envs, len(world.entities), 2))  # float64 [E, N + L, 2], agents before landmarks
         self.velocity = np.zeros((n_envs, len(world.agents), 2))  # float64 [E, N, 2]
         self.clock = np.zeros(n_envs, np.int64)  # int64 [E], steps of the episode
-        self._copies = self.position, self.velocity, self.clock, generators(seed, n_envs)
+        self.random = generators(seed, n_envs)
         fast = [np.inf if a.max_speed is None else a.max_speed for a in world.agents]
         self._bodies = (
             np.array([entity.size for entity in world.entities], np.float64),
@@ -72,14 +72,16 @@ class Particles(Batched):
 
     def reset(self) -> None:
         """Begins an episode in every copy."""
-        _reset(*self._copies, self.arrays.first.obs, self.arrays.first.state, *self._shown)
+        first = self.arrays.first
+        _reset(self.position, self.velocity, self.clock, self.random, first.obs, first.state, *self._shown)
 
     def step(self) -> None:
         """Steps every copy with ``actions``."""
         a = self.arrays
         type(self).kernel(
-            *self._copies, a.actions, a.reward, a.terminated, a.truncated, a.final.acting, a.final.obs, a.final.state,
-            a.first.obs, a.first.state, *self._shown, self._bodies, self._laws, self._limits, self._parameter,
+            self.position, self.velocity, a.actions, a.reward, a.terminated, self._bodies, self._laws, self._parameter,
+            self.clock, self.random, a.truncated, a.final.acting, a.final.obs, a.final.state, a.first.obs,
+            a.first.state, self._limits, *self._shown,
         )  # fmt: skip
 
 
@@ -120,8 +122,8 @@ def _integrate(force, position, velocity, max_speeds, dt, damping):
 
 @njit(cache=True)
 def conclude(
-    positions, velocities, clock, random, terminated, truncated, acting, obs, state, first_obs, first_state,
-    obs_sizes, shows_velocity, landmarks_within, limits,
+    positions, velocities, terminated, clock, random, truncated, acting, obs, state, first_obs, first_state, limits,
+    obs_sizes, shows_velocity, landmarks_within,
 ):  # fmt: skip
     """Shows what a step led to in all copies, and starts new episodes; ``terminated`` holds each copy's success."""
     stops_on_success, max_steps, limit = limits

@@ -6,7 +6,7 @@ from numba import njit
 from ...types import EnvInfo
 from ..game import Floats, Ints
 from .layout import board_centre, food_slots, offsets_size
-from .scripts import RANDOM, choose, find, kinds, towards
+from .scripts import RANDOM, choose, count, find, kinds, towards
 
 SLIP = 0.02  # likelihood, up to normalisation, of an action that does not lead to the goal
 
@@ -59,9 +59,7 @@ def _expect(rows, obs, belief, foods, kinds, middle, by_slot):
         for f in range(n_foods):
             known[f] = find(seen, foods[e, f, 0], foods[e, f, 1], n_foods) if foods[e, f, 0] >= 0 else -1
         moved = np.zeros((len(kinds), n_foods))
-        left = 0
-        for f in range(n_foods):
-            left += seen[3 * f + 2] > 0
+        left = count(seen, n_foods)
         if left == 0:
             continue
         for k in range(len(kinds)):

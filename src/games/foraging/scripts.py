@@ -132,6 +132,15 @@ def choose(kind, obs, n_foods, middle):
 
 
 @njit(cache=True)
+def count(obs, n_foods):
+    """The number of foods that are left."""
+    left = 0
+    for f in range(n_foods):
+        left += obs[3 * f + 2] > 0
+    return left
+
+
+@njit(cache=True)
 def find(obs, y, x, n_foods):
     """The index of the food at a position; -1 where there is none."""
     for f in range(n_foods):
@@ -174,9 +183,7 @@ def _act(rows, kinds, noise, obs, goals, n_foods, middle, random, actions):
         e = rows[r]
         seen = obs[e]
         if find(seen, goals[e, 0], goals[e, 1], n_foods) < 0:
-            left = 0
-            for f in range(n_foods):
-                left += seen[3 * f + 2] > 0
+            left = count(seen, n_foods)
             if left == 0:
                 goals[e, :] = -1.0
                 actions[r] = 0

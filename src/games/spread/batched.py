@@ -11,15 +11,11 @@ CAPTURE_RADIUS = 0.1  # a landmark this close to an agent is covered
 
 
 @njit(cache=True)
-def _step(
-    positions, velocities, clock, random, actions, rewards, terminated, truncated, acting, obs, state, first_obs,
-    first_state, obs_sizes, shows_velocity, landmarks_within, bodies, laws, limits, local_ratio,
-):  # fmt: skip
+def _step(positions, velocities, actions, rewards, terminated, bodies, laws, local_ratio, *rest):
     move(positions, velocities, actions, bodies, laws)
     for e in range(len(positions)):
         terminated[e] = _reward(positions[e], bodies[0], local_ratio, rewards[e])
-    conclude(positions, velocities, clock, random, terminated, truncated, acting, obs, state, first_obs, first_state,
-             obs_sizes, shows_velocity, landmarks_within, limits)  # fmt: skip
+    conclude(positions, velocities, terminated, *rest)
 
 
 @njit(cache=True)

@@ -10,15 +10,11 @@ from ..particle_rules import Particles, conclude, distance_of, move
 
 
 @njit(cache=True)
-def _step(
-    positions, velocities, clock, random, actions, rewards, terminated, truncated, acting, obs, state, first_obs,
-    first_state, obs_sizes, shows_velocity, landmarks_within, bodies, laws, limits, adversaries,
-):  # fmt: skip
+def _step(positions, velocities, actions, rewards, terminated, bodies, laws, adversaries, *rest):
     move(positions, velocities, actions, bodies, laws)
     for e in range(len(positions)):
         terminated[e] = _reward(positions[e], bodies[0], adversaries, rewards[e])
-    conclude(positions, velocities, clock, random, terminated, truncated, acting, obs, state, first_obs, first_state,
-             obs_sizes, shows_velocity, landmarks_within, limits)  # fmt: skip
+    conclude(positions, velocities, terminated, *rest)
 
 
 @njit(cache=True)
