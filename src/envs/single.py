@@ -8,8 +8,7 @@ from ..games.game import Game, declares_game
 from ..types import ConfigError, EnvError, EnvInfo, OmarlError
 from .adapter import Adapter
 from .factories import construct, describe
-from .gym import GymAdapter
-from .pettingzoo_adapters import AECAdapter, ParallelAdapter, lean
+from .interfaces import AECAdapter, GymAdapter, ParallelAdapter, lean
 
 
 def make_single(target: Any, name: str, env_args: Mapping[str, Any], state_size: int) -> Adapter:

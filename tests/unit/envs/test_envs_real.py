@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import toy_envs
 from omarl.envs.factories import make_gymnasium, make_pettingzoo
-from omarl.envs.pettingzoo_adapters import Cycle, lean
+from omarl.envs.interfaces import Cycle, lean
 from omarl.types import ConfigError
 
 TAG = {"key": "mpe2.simple_tag_v3"}
