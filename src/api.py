@@ -132,15 +132,8 @@ def train(
             write_json(folder / "config.json", values)
             logger = Logger(console, folder, tensorboard=values["use_tensorboard"])
             with closing(logger):
-                run_training(values, logger, folder, layers.by_user, progress)
+                training.train(with_pool(values, logger), logger, folder, layers.by_user, progress)
     return Run(folder)
-
-
-def run_training(
-    values: Mapping[str, Any], logger: Logger, folder: Path | None, user_keys: set[str], progress: bool = True
-) -> float | None:
-    """Trains with a complete configuration, for ``train`` and for the command line; see ``training.train``."""
-    return training.train(with_pool(values, logger), logger, folder, user_keys, progress)
 
 
 def evaluate(path: PathLike, episodes: int | None = None, step: int = 0, **keys: Any) -> Evaluation:

@@ -15,19 +15,16 @@ from .configuration.layers import Layers
 from .registry import REGISTRY, suggest
 from .types import ConfigError
 
-OPTIONS = {"--config": "algs", "--env-config": "envs"}  # each with its folder; the other options are Sacred's
-OPTIONS_HELP = {
-    "--config": "The algorithm: a YAML file, or one of",
-    "--env-config": "The environment: a YAML file, or one of",
-}
+# each with what it names and the folder of its files; the other options are Sacred's
+OPTIONS = {"--config": ("algorithm", "algs"), "--env-config": ("environment", "envs")}
 SACRED_COMMANDS = ("help", "print_config", "print_dependencies", "print_named_configs", "save_config")
 
 
 def options_help() -> str:
     """The lines of ``OPTIONS`` in the usage, with the names of the packaged configurations."""
     lines = []
-    for option, folder in OPTIONS.items():
-        text = f"{OPTIONS_HELP[option]} {', '.join(packaged(folder))}."
+    for option, (named, folder) in OPTIONS.items():
+        text = f"The {named}: a YAML file, or one of {', '.join(packaged(folder))}."
         body = textwrap.wrap(text, 48, break_on_hyphens=False, break_long_words=False)
         head = f"  {option}=NAME|PATH"
         lines += [f"{head:30}  {body[0]}", *(f"{'':32}{line}" for line in body[1:])]

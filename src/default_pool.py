@@ -1,9 +1,8 @@
 """Which pool a run plays against where the configuration names none."""
 
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from . import training
@@ -101,26 +100,18 @@ def small_pool(values: Mapping[str, Any], logger: Logger) -> Pool:
     asked |= {name: values[name] for name in ENVIRONMENT if name in values}
     if not needs_prior:
         return make_or_read_pool({**asked, "out": str(folder)})
-    scripts_only, run = (folder.with_name(f".{folder.name}.{what}{os.getpid()}") for what in ("bare", "run"))
-    try:
-        for draft in (scripts_only, run):
-            shutil.rmtree(draft, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as drafts:
+        scripts_only, run = Path(drafts, "scripts"), Path(drafts, "run")
         make_pool({**asked, "out": str(scripts_only)})
         train_prior(values, scripts_only, run, logger)
         return make_or_read_pool({**asked, "out": str(folder), "prior": str(run)})
-    finally:
-        for draft in (scripts_only, run):
-            shutil.rmtree(draft, ignore_errors=True)
 
 
 def train_prior(values: Mapping[str, Any], pool: Path, run: Path, logger: Logger) -> None:
-    """Trains a state VAE beside PPO, for ``prior_t_max`` steps against a pool; its last checkpoint is in ``run``.
+    """Trains a state VAE with PPO, for ``prior_t_max`` steps against ``pool``; its last checkpoint is in ``run``.
 
-    Args:
-        values: of the run that needs the prior: the environment, the learners and the shape of the VAE.
-        pool: the opponents.
-        run: the folder to make.
-        logger: its console reports the training.
+    ``values``, of the run that needs the prior, give the environment, the learners and the shape of the VAE.
     """
     own = {"pool": str(pool), "learner": "omg_vae_learner", "base_learner": "ppo_learner",
            "t_max": values["prior_t_max"], "save_model_interval": 10 * values["prior_t_max"], "test_interval": 0,
@@ -132,10 +123,6 @@ def train_prior(values: Mapping[str, Any], pool: Path, run: Path, logger: Logger
 
 
 def default_scripts(values: Mapping[str, Any]) -> tuple[Sequence[str], Sequence[str]]:
-    """The scripts of the environment's game to train and to test against.
-
-    Raises:
-        ConfigError: the game has no scripts.
-    """
-    train, test = part_of(info_of(values), "scripts").defaults
-    return train, test
+    """The scripts of the environment's game to train and to test against; raises ConfigError if it has none."""
+    defaults: tuple[Sequence[str], Sequence[str]] = part_of(info_of(values), "scripts").defaults
+    return defaults

@@ -27,7 +27,7 @@ warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
 from sacred import SETTINGS, Experiment
 from sacred.utils import apply_backspaces_and_linefeeds
 
-from . import api, evaluation, run
+from . import evaluation, run, training
 from .ablation.ablate import AblateConfig, ablate
 from .analysis.comparison import CompareConfig, compare
 from .analysis.doctor import DiagnoseConfig, diagnose
@@ -37,6 +37,7 @@ from .configuration.layers import COMMAND_LINE, Layers, complete
 from .configuration.parts import reference
 from .configuration.request import configured
 from .crossplay import CrossplayConfig, crossplay, format_matrix
+from .default_pool import with_pool
 from .plugin import PluginConfig, plugin
 from .pooling import PoolConfig, describe_pool, make_pool
 from .replay import ReplayConfig, replay
@@ -134,7 +135,7 @@ class OmarlExperiment(Experiment):
 
 def make_experiment(layers: Layers, started: float) -> Experiment:
     """Sacred's experiment with our commands, configured with ``layers``."""
-    experiment = OmarlExperiment("omarl", base_dir=str(Path.cwd()), save_git_info=_has_git())
+    experiment = OmarlExperiment("omarl", base_dir=str(Path.cwd()), save_git_info=Path(".git").exists())
     experiment.captured_out_filter = apply_backspaces_and_linefeeds
     experiment.add_config(layers.values)
     experiment.logger = console_logger()
@@ -167,7 +168,7 @@ def add_train(experiment: Experiment, layers: Layers, started: float) -> None:
             observed = any(observer is directory for observer in _run.observers)
             folder = directory.path if observed else None
             logger = Logger(experiment.logger, folder, _run, config["use_tensorboard"], started)
-            return api.run_training(config, logger, folder, layers.by_user)
+            return training.train(with_pool(config, logger), logger, folder, layers.by_user)
 
         return said_in_one_line(body)
 
@@ -185,10 +186,6 @@ def add_tool(experiment: Experiment, name: str, tool: Tool, layers: Layers, star
 
     command.__name__, command.__doc__ = name, tool.help
     experiment.command(command, unobserved=True)
-
-
-def _has_git() -> bool:
-    return (Path.cwd() / ".git").exists()
 
 
 def main(argv: Sequence[str] | None = None, started: float | None = None) -> None:

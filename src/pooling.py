@@ -134,11 +134,7 @@ def trained(patterns: list[str], split: str, which: str, out: Path, count: int, 
 
 
 def check_environment(checkpoint: Path, run: str, label: str, key: str) -> dict[str, Any]:
-    """The configuration of a checkpoint.
-
-    Raises:
-        ConfigError: naming ``key``, where it was trained in another environment than ``label``.
-    """
+    """The configuration of a checkpoint; raises ConfigError if its environment is not ``label``."""
     config = from_checkpoint(checkpoint).values
     if env_label(config) != label:
         raise ConfigError(f"{key}: {run} was trained in {env_label(config)}, and the pool is for {label}")
@@ -146,11 +142,7 @@ def check_environment(checkpoint: Path, run: str, label: str, key: str) -> dict[
 
 
 def prior_of(run: str, key: str = "prior") -> Path:
-    """``vae.th`` of a run's last checkpoint.
-
-    Raises:
-        ConfigError: naming ``key``, where the run has none.
-    """
+    """``vae.th`` of a run's last checkpoint; raises ConfigError, which names ``key``, if the run has none."""
     file = find_checkpoint(run, key=key) / "vae.th"
     if not file.is_file():
         raise ConfigError(f"{key}: {run} has no VAE; give a run of omg_vae")

@@ -1,5 +1,6 @@
 """The composition root: the run's own keys, and its objects, made and handed to each other."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -164,23 +165,10 @@ def with_opponents(env: VecEnv, config: RunConfig, stream: int, seed: int) -> Ve
         raise
 
 
-def device_of(config: RunConfig) -> str:
-    """``cuda`` or ``cpu``.
-
-    Raises:
-        ConfigError: a GPU is asked for and there is none.
-    """
+def check_keys(config: RunConfig) -> None:
+    """Raises ConfigError if there is no GPU to use, or if numbers of episodes do not go together."""
     if config.use_cuda and not torch.cuda.is_available():
         raise ConfigError("use_cuda: torch sees no GPU here; set use_cuda=False")
-    return "cuda" if config.use_cuda else "cpu"
-
-
-def check_sizes(config: RunConfig) -> None:
-    """Numbers that are each in range and do not go together.
-
-    Raises:
-        ConfigError: naming both.
-    """
     for name in ("batch_size", "batch_size_run") if config.runner == "episode" else ():  # others keep no episodes
         if getattr(config, name) > config.buffer_size:
             raise ConfigError(
@@ -195,12 +183,12 @@ def build(values: Mapping[str, Any], logger: Logger, user_keys: Collection[str] 
     Initial weights come from torch's global generator: see ``opened``, which seeds it.
 
     Args:
-        values: the whole configuration.
-        logger: where numbers go.
+        values: the complete configuration.
+        logger: receives numbers.
         user_keys: the keys that the user has set; parts find them in ``args``, see ``config.schema.user_keys``.
     """
     config = read(RunConfig, values)
-    check_sizes(config)
+    check_keys(config)
     env = make_env(config, config.batch_size_run, TRAIN_STREAM)
     try:
         test_env = make_env(config, min(config.batch_size_run, config.test_nepisode), TEST_STREAM)
@@ -216,7 +204,8 @@ def assemble(
     """The objects of a run around its environments, which are closed where one cannot be made. See ``build``."""
     config = read(RunConfig, values)
     try:
-        device = device_of(config)
+        check_keys(config)
+        device = "cuda" if config.use_cuda else "cpu"
         info = env.info
         scheme, groups = make_scheme(info, config.common_reward)
         args = SimpleNamespace(
@@ -270,10 +259,7 @@ def opened(values: Mapping[str, Any], logger: Logger, user_keys: Collection[str]
 
 def describe(parts: Parts) -> str:
     """One line on what runs where."""
-    kinds: dict[str, int] = {}
-    for kind in parts.info.agent_types:
-        kinds[kind] = kinds.get(kind, 0) + 1
-    agents = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    agents = ", ".join(f"{count} {kind}" for kind, count in Counter(parts.info.agent_types).items())
     if isinstance(parts.env, PoolEnv):
         agents += f" against {len(parts.env.members)} opponents"
     where = getattr(parts.env, "how", "stepped by its own class")

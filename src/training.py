@@ -111,7 +111,7 @@ class Training:
             self._replay(self.buffer, runner.t_env)
 
     def _replay(self, buffer: ReplayBuffer, t_env: int) -> None:
-        if not buffer.can_sample(self.config.batch_size):
+        if buffer.n_episodes < self.config.batch_size:
             return
         if self.next_update is None:
             self.next_update = t_env

@@ -88,10 +88,6 @@ class ReplayBuffer:
         self.next_slot = int((self.next_slot + batch.batch_size) % self.capacity)
         self.n_episodes = min(self.n_episodes + batch.batch_size, self.capacity)
 
-    def can_sample(self, batch_size: int) -> bool:
-        """Whether the buffer holds at least ``batch_size`` episodes."""
-        return self.n_episodes >= batch_size
-
     def sample(self, batch_size: int) -> EpisodeBatch:
         """Draws ``batch_size`` different episodes, padded to the longest of them."""
         slots = self.rng.choice(self.n_episodes, batch_size, replace=False)

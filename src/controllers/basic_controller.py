@@ -29,18 +29,11 @@ class BasicMACConfig:
 
 
 def sharing_groups(share: str, agent_types: list[str]) -> list[list[int]]:
-    """Which agents share a network: lists of agent indices, each agent in one list.
-
-    Args:
-        share: ``all`` | ``type`` | ``none``.
-        agent_types: N type names, see ``types.EnvInfo``.
-    """
-    if share == "all":
-        return [list(range(len(agent_types)))]
-    if share == "none":
-        return [[i] for i in range(len(agent_types))]
-    kinds = dict.fromkeys(agent_types)
-    return [[i for i, kind in enumerate(agent_types) if kind == wanted] for wanted in kinds]
+    """Which agents share a network (``all`` | ``type`` | ``none``): lists of indices, each agent in one list."""
+    n = len(agent_types)
+    by_share: dict[str, list[Any]] = {"all": [0] * n, "type": agent_types, "none": list(range(n))}
+    kinds = by_share[share]
+    return [[i for i, kind in enumerate(kinds) if kind == wanted] for wanted in dict.fromkeys(kinds)]
 
 
 def _as_slice(indices: list[int]) -> slice | list[int]:
@@ -105,13 +98,7 @@ class BasicMAC(nn.Module):
         return size + (self.n_agents if self.config.obs_agent_id else 0)
 
     def inputs(self, obs: Tensor, last_actions: Tensor, more: Tensor | None = None) -> Tensor:
-        """The networks' inputs [..., N, I].
-
-        Args:
-            obs: [..., N, O].
-            last_actions: one-hot [..., N, U].
-            more: what a subclass appends, [..., N, D].
-        """
+        """The networks' inputs [..., N, I]; a subclass appends ``more`` [..., N, D]."""
         parts = [obs]
         if self.config.obs_last_action:
             parts.append(last_actions)
@@ -159,7 +146,7 @@ class BasicMAC(nn.Module):
     def act(
         self, observation: Observation, last_actions: Tensor, carry: Tensor, t_env: int, test_mode: bool
     ) -> tuple[Tensor, Tensor]:
-        """Actions for E copies.
+        """Actions [E, N] and the next carry.
 
         Args:
             observation: arrays, see ``types.Observation``.
@@ -167,9 +154,6 @@ class BasicMAC(nn.Module):
             carry: [E, N, H].
             t_env: environment steps so far, for schedules.
             test_mode: no exploration.
-
-        Returns:
-            Actions [E, N] and the next carry.
         """
         obs = torch.as_tensor(observation.obs, device=carry.device)
         avail = torch.as_tensor(observation.avail, device=carry.device)
