@@ -78,10 +78,11 @@ class Particles(Batched):
     def step(self) -> None:
         """Steps every copy with ``actions``."""
         a = self.arrays
+        final, first = a.final, a.first
         type(self).kernel(
-            self.position, self.velocity, a.actions, a.reward, a.terminated, self._bodies, self._laws, self._parameter,
-            self.clock, self.random, a.truncated, a.final.acting, a.final.obs, a.final.state, a.first.obs,
-            a.first.state, self._limits, *self._shown,
+            self.position, self.velocity, a.actions, a.reward, a.terminated, self._bodies, self._laws,
+            self._parameter, self.clock, self.random, a.truncated, final.acting, final.obs, final.state, first.obs,
+            first.state, self._limits, *self._shown,
         )  # fmt: skip
 
 
