@@ -56,9 +56,8 @@ def take_option(argv: list[str], option: str) -> str | None:
 def commands_in(argv: Sequence[str], ours: Sequence[str]) -> list[str]:
     """The command, or ``help`` and the command that it is about; ``train`` by default.
 
-    Args:
-        argv: the program's name first, without the options of ``OPTIONS``.
-        ours: the commands beside Sacred's.
+    ``argv`` has the program's name first, without the options of ``OPTIONS``; ``ours`` are the commands besides
+    Sacred's.
 
     Raises:
         ConfigError: an option or a command that does not exist, or a setting before ``with``.

@@ -101,11 +101,8 @@ def standard_errors(
 ) -> dict[str, float]:
     """Standard errors over episodes of mean returns and of the mean length; none of a single episode.
 
-    Args:
-        values: the metrics; ``test_return_std`` is of the population.
-        returns: [episodes, N], or [episodes, 1] where agents share one reward.
-        lengths: [episodes].
-        agents: N names.
+    ``returns`` are [episodes, N], or [episodes, 1] where agents share one reward. ``test_return_std`` in ``values``
+    is of the population.
     """
     n = len(returns)
     if n < 2:

@@ -189,11 +189,9 @@ def add_tool(experiment: Experiment, name: str, tool: Tool, layers: Layers, star
 
 
 def main(argv: Sequence[str] | None = None, started: float | None = None) -> None:
-    """The command line; exits non-zero, with one line, on what the user can mend.
+    """The command line; exits non-zero, with one line, on errors that the user can correct.
 
-    Args:
-        argv: like ``sys.argv``.
-        started: ``time.time()`` when the command began.
+    ``argv`` is like ``sys.argv``, and ``started`` is ``time.time()`` when the command began.
     """
     words = list(sys.argv if argv is None else argv)
     keep_freed_memory()

@@ -105,13 +105,8 @@ def scripted(scripts: list[str], split: str) -> list[Member]:
 def trained(patterns: list[str], split: str, which: str, out: Path, count: int, label: str) -> list[Member]:
     """A member for each checkpoint, its files copied into ``out``; a warning names runs without checkpoints.
 
-    Args:
-        patterns: runs, folders of runs, patterns.
-        split: of the members.
-        which: ``last`` | ``all`` checkpoints of each run.
-        out: the pool's folder.
-        count: of the members so far, for names.
-        label: of the pool's environment.
+    ``which`` is ``last`` or ``all`` checkpoints of each run, ``count`` the number of members so far, for names, and
+    ``label`` the pool's environment.
 
     Raises:
         ConfigError: no run has a checkpoint, or a run is of another environment.

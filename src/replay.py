@@ -31,10 +31,7 @@ class ReplayConfig(RunConfig, OutputKeys):
 
 
 def replay(values: Mapping[str, Any], logger: Logger) -> list[Path]:
-    """Plays an episode and writes it.
-
-    Returns:
-        The files: ``episode.gif`` and a few frames.
+    """Plays an episode and writes ``episode.gif`` and a few frames; returns their paths.
 
     Raises:
         ConfigError: no such checkpoint or opponent, or an environment whose state cannot be drawn.

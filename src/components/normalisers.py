@@ -11,11 +11,7 @@ from torch import Tensor
 class RunningMeanStd:
     """Mean and variance of a stream of vectors, merged batch by batch (Chan, Golub and LeVeque 1979).
 
-    Every row passed to ``update`` counts: select the valid rows first.
-
-    Args:
-        shape: size of a vector.
-        epsilon: a smaller standard deviation is treated as zero variation; see ``std``.
+    Every row passed to ``update`` counts: select the valid rows first. ``epsilon``: see ``std``.
     """
 
     def __init__(self, shape: int, epsilon: float = 1e-4) -> None:

@@ -54,18 +54,10 @@ def anneal(optimiser: torch.optim.Optimizer, lr: float, t_max: int, t_env: int) 
 def optimiser_step(
     optimiser: torch.optim.Optimizer, loss: Tensor, parameters: list[Any], max_norm: float, skip_above: float = 0.0
 ) -> Tensor:
-    """Computes gradients, clips their norm and updates the parameters.
+    """Computes gradients, clips their norm to ``max_norm`` and updates the parameters.
 
-    Args:
-        optimiser: the optimiser of ``parameters``.
-        loss: scalar tensor.
-        parameters: the parameters whose gradients are clipped.
-        max_norm: upper bound of the gradient norm.
-        skip_above: skip the update if the gradient norm is above this or not finite; 0 skips none. Source: VDVAE,
-            Child 2021, section 3 (200 there).
-
-    Returns:
-        The gradient norm before clipping, a detached scalar tensor.
+    An update is skipped if the gradient norm is above ``skip_above`` or not finite; 0 skips none. Source: VDVAE,
+    Child 2021, section 3 (200 there). Returns the gradient norm before clipping, a detached scalar tensor.
     """
     optimiser.zero_grad(set_to_none=True)
     loss.backward()

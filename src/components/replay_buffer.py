@@ -24,14 +24,8 @@ def available_memory() -> int:
 class ReplayBuffer:
     """Stores the last ``capacity`` episodes; sampling is uniform over episodes, without replacement.
 
-    The system allocates memory as episodes are inserted, but the full size is checked at the start.
-
-    Args:
-        scheme, groups: see ``episode_batch.make_scheme``.
-        capacity: episodes.
-        episode_limit: T, the most transitions of an episode.
-        rng: random generator of the samples.
-        device: the device that stores the episodes.
+    The system allocates memory as episodes are inserted, but the full size is checked at the start. ``episode_limit``
+    is T, the most transitions of an episode.
 
     Raises:
         ConfigError: ``capacity`` episodes do not fit into memory.

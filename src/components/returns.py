@@ -36,15 +36,8 @@ def gae(
     """Generalised advantages and the corresponding returns (Schulman et al. 2016, equation 16).
 
     ``A_t = d_t + gamma * lambda * A_{t+1}`` with ``d_t = r_t + gamma * V_{t+1} - V_t``, cut where an episode or the
-    rollout ends; ``G_t = A_t + V_t``.
-
-    Args:
-        reward, value: [E, T, K].
-        next_value, ended: as for ``lambda_returns``.
-        gamma, lambda_: in [0, 1].
-
-    Returns:
-        A and G, both [E, T, K], without gradient.
+    rollout ends; ``G_t = A_t + V_t``. ``value`` is [E, T, K]; other arguments: see ``lambda_returns``. Returns A and
+    G, both [E, T, K], without gradient.
     """
     delta = (reward + gamma * next_value - value).detach()
     advantage = torch.empty_like(delta)

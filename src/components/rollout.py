@@ -93,13 +93,9 @@ class Rollout(EpisodeBatch):
 
 
 class RolloutMemory:
-    """Copies of consecutive rollouts, without their conditions; the runner reuses a rollout's own memory.
+    """The last ``capacity`` rollouts, copied because the runner reuses a rollout's memory, without their conditions.
 
-    Not part of checkpoints: a resumed run fills it again.
-
-    Args:
-        capacity: rollouts kept.
-        window: consecutive rollouts of one sample.
+    A sample is ``window`` consecutive rollouts. Not part of checkpoints: a resumed run fills it again.
     """
 
     def __init__(self, capacity: int, window: int) -> None:

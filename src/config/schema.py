@@ -78,11 +78,9 @@ def default_of(spec: Field[Any]) -> Any:
 
 
 def read(config: type[C], args: Any) -> C:
-    """The typed values of the keys of one part.
+    """The typed values of the keys of one part, which the dataclass ``config`` declares.
 
-    Args:
-        config: the dataclass that declares them.
-        args: a namespace or a mapping. It may hold other keys as well. A key that it lacks has its default value.
+    ``args``, a namespace or a mapping, may hold other keys as well; a missing key has its default value.
 
     Raises:
         ConfigError: a value has the wrong type or is out of range.

@@ -89,12 +89,9 @@ def from_checkpoint(path: Path) -> Layers:
 
 
 def complete(layers: Layers, root: type, read_elsewhere: Collection[str] = ()) -> Layers:
-    """Checks every key and value against what the run will read, and fills in the defaults of the rest.
+    """Checks every key and value, and fills in the defaults of the keys that ``root`` and the run's parts declare.
 
-    Args:
-        layers: all of them, the command line's included.
-        root: the dataclass of the run's own keys.
-        read_elsewhere: keys that other runs of the same sweep read.
+    Keys in ``read_elsewhere`` are read by other runs of the same sweep.
 
     Raises:
         ConfigError: one line naming the key, where it was set, and the nearest valid key.

@@ -92,11 +92,8 @@ def type_of(declaration: Declaration) -> str:
 def reference(root: type, values: Mapping[str, Any], shared: type = object, width: int = 80) -> str:
     """Every key that a command reads: value, meaning, type and range. The command's own keys come first.
 
-    Args:
-        root: the dataclass of the command's keys.
-        values: the configuration. It names the parts of the run, whose keys are listed too.
-        shared: the dataclass of the run's keys, which several commands inherit. They get a section of their own.
-        width: columns of a line.
+    Keys of ``root``, the command's dataclass, and of the parts that ``values`` name; those of ``shared``, the
+    dataclass of the run's keys, which several commands inherit, get a separate section. A line has ``width`` columns.
     """
     of_run = {spec.name for spec in fields(shared)} if issubclass(root, shared) and shared is not object else set()
     sections: dict[str, list[str]] = {"the command": []}

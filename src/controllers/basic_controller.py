@@ -43,10 +43,10 @@ def _as_slice(indices: list[int]) -> slice | list[int]:
 
 
 class BasicMAC(nn.Module):
-    """A controller with PyMARL's interface and two of its own.
+    """A controller with PyMARL's interface and two more methods.
 
-    ``act`` decides for E copies at once, each at its own step of its own episode; the recurrent state is handed
-    in and out. ``unroll`` gives the outputs along whole episodes in one fused call. PyMARL's ``init_hidden``,
+    ``act`` decides for E copies at once, each at its own step of its own episode; the recurrent state is passed in
+    and returned. ``unroll`` gives the outputs along whole episodes in one fused call. PyMARL's ``init_hidden``,
     ``forward`` and ``select_actions`` work on ``self.hidden_states``, which ``act`` and ``unroll`` never touch.
 
     Args:
@@ -146,14 +146,10 @@ class BasicMAC(nn.Module):
     def act(
         self, observation: Observation, last_actions: Tensor, carry: Tensor, t_env: int, test_mode: bool
     ) -> tuple[Tensor, Tensor]:
-        """Actions [E, N] and the next carry.
+        """Actions [E, N] and the next carry [E, N, H].
 
-        Args:
-            observation: arrays, see ``types.Observation``.
-            last_actions: one-hot [E, N, U], zeros where an episode begins.
-            carry: [E, N, H].
-            t_env: environment steps so far, for schedules.
-            test_mode: no exploration.
+        Schedules depend on ``t_env``; ``test_mode`` does not explore. ``last_actions`` are one-hot [E, N, U], zeros
+        where an episode begins.
         """
         obs = torch.as_tensor(observation.obs, device=carry.device)
         avail = torch.as_tensor(observation.avail, device=carry.device)

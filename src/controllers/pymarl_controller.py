@@ -14,13 +14,8 @@ class PyMARLController:
 
     PyMARL's controllers read step ``t`` of a batch and the action of step ``t - 1``, and store the recurrent state in
     ``self.hidden_states``. Each decision is therefore presented as step 1 of a batch of two steps, and step 0 has the
-    last action (zeros at the start of an episode). The recurrent state is set before the call and read after it, so
-    a learner may unroll the same controller between two decisions.
-
-    Args:
-        mac: the controller.
-        scheme, groups: see ``components.episode_batch.make_scheme``.
-        device: the device of the controller's networks.
+    last action (zeros at the start of an episode). The recurrent state is set before the call and read after it, so a
+    learner may unroll the same controller between two decisions.
     """
 
     def __init__(self, mac: Any, scheme: Scheme, groups: dict[str, int], device: Any) -> None:

@@ -20,13 +20,7 @@ from .spaces import MASK_KEY, flattener, has_mask, without_mask
 class Adapter(ABC):
     """Writes one environment's episodes into rows of arrays.
 
-    Args:
-        env: the raw environment.
-        key: its name in messages.
-        episode_limit: the most steps of an episode.
-        agents: the N agents as the environment calls them.
-        observation_spaces: one for each agent.
-        action_spaces: one for each agent, Discrete.
+    ``key`` names the environment in messages; ``agents`` are N, as the environment calls them, each with its spaces.
 
     Raises:
         ConfigError: a space that cannot be handled.

@@ -20,18 +20,11 @@ _set_generator: Callable[[Any], None] = np.random.set_bit_generator  # type: ign
 class Copies:
     """Copies ``indices`` of an environment, writing their rows of the shared arrays.
 
-    A copy depends only on ``seed`` and its index: not on its neighbours, nor on the process.
-
-    Args:
-        make: makes one copy.
-        info: expected of every copy.
-        indices: of these copies among all copies.
-        arrays: these copies' rows [len(indices), ...].
-        seed: of the vector environment.
-        own_process: nothing else here draws from the global generators, so that they need not be restored.
+    A copy depends only on ``seed`` and its index: not on its neighbours, nor on the process. With ``own_process``,
+    nothing else here draws from the global generators, so that they need not be restored.
 
     Raises:
-        ConfigError, EnvError: a copy cannot be made.
+        ConfigError, EnvError: a copy cannot be made, or is not as ``info`` describes.
     """
 
     def __init__(

@@ -97,13 +97,9 @@ def make_gymnasium(key: str = "", **kwargs: Any) -> Any:
 
 
 def construct(creator: Callable[..., Any], key: str, kwargs: Mapping[str, Any], signature_of: Any = None) -> Any:
-    """``creator(**kwargs)``, with errors that name ``env_args``.
+    """``creator(**kwargs)``, with errors that name ``env_args`` and the environment's ``key``.
 
-    Args:
-        creator: a class or function.
-        key: the environment's name in messages.
-        kwargs: its arguments.
-        signature_of: declares the valid arguments, if ``creator`` only passes them on.
+    The valid arguments are read from ``signature_of``, if ``creator`` only passes them on.
 
     Raises:
         ConfigError: the key or an argument is unknown, an argument or a package is missing.

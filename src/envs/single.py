@@ -12,13 +12,7 @@ from .interfaces import AECAdapter, GymAdapter, ParallelAdapter, lean
 
 
 def make_single(target: Any, name: str, env_args: Mapping[str, Any], state_size: int) -> Adapter:
-    """Makes one copy.
-
-    Args:
-        target: class or factory of a PettingZoo or gymnasium environment.
-        name: the user's name of it.
-        env_args: its arguments, and omarl's ``episode_limit``.
-        state_size: as ``look_at`` found it.
+    """Makes one copy by the class or factory ``target``; ``state_size``: see ``look_at``.
 
     Raises:
         ConfigError: a wrong argument, an unknown kind of environment or space, or unlimited episodes.

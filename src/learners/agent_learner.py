@@ -130,15 +130,11 @@ class RolloutLearner(AgentLearner, ABC):
 
 
 def values_ahead(batch: Rollout, next_values: Tensor, last: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The value of the observation after each transition, and where episodes ended.
+    """The value of the observation after each transition, and where episodes ended: [E, T, K] and [E, T, 1].
 
-    Args:
-        batch: a rollout.
-        next_values: [E, T, K], of the observation after each step.
-        last: [ends, K], of the last observations of episodes that ended (``batch.ends``); None where none did.
-
-    Returns:
-        [E, T, K]: 0 after a termination, the last observation's value at a truncation; and [E, T, 1].
+    The value is 0 after a termination, and the last observation's at a truncation. ``next_values`` [E, T, K] are of
+    the observation after each step; ``last`` [ends, K] of the last observations (``batch.ends``), None where no
+    episode ended.
     """
     ahead = next_values.clone()
     if batch.ends is not None and last is not None:

@@ -36,13 +36,7 @@ class OpponentModelLearnerConfig(BaseLearnerKeys, PoolKeys, RolloutKeys):
 
 
 class OpponentModelLearner:
-    """PyMARL's learner interface, fed with rollouts.
-
-    Args:
-        mac: a ``ModelMAC`` with a model.
-        scheme: PyMARL's.
-        logger: ``log_stat(key, value, t)``.
-        args: namespace with the declared keys.
+    """PyMARL's learner interface, fed with rollouts; ``mac`` is a ``ModelMAC`` with a model.
 
     Raises:
         ConfigError: there is no model, or keys contradict each other.

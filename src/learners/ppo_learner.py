@@ -48,14 +48,7 @@ def clipped_objective(ratio: Tensor, advantage: Tensor, clip_ratio: float) -> Te
 
 
 class PPOLearner(RolloutLearner):
-    """Clipped policy updates and a critic.
-
-    Args:
-        mac: a controller of ours whose outputs are logits (``action_selector: softmax``).
-        scheme: PyMARL's, for the critic's sizes.
-        logger: ``log_stat(key, value, t)``.
-        args: namespace or mapping with ``n_agents`` and the keys of ``PPOConfig``.
-    """
+    """Clipped policy updates and a critic; outputs of ``mac`` are logits (``action_selector: softmax``)."""
 
     Config = PPOConfig
     config: PPOConfig

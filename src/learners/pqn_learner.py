@@ -33,14 +33,7 @@ class PQNConfig(RolloutLearnerConfig, MixerKeys):
 
 
 class PQNLearner(RolloutLearner):
-    """Regression to lambda-returns of the greedy values.
-
-    Args:
-        mac: a controller of ours.
-        scheme: not used; part of PyMARL's interface.
-        logger: ``log_stat(key, value, t)``.
-        args: namespace or mapping with ``n_agents`` and the keys of ``PQNConfig``.
-    """
+    """Regression to lambda-returns of the greedy values."""
 
     Config = PQNConfig
     config: PQNConfig

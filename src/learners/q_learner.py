@@ -54,11 +54,7 @@ def make_mixer(name: str, scheme: Any, args: Any) -> torch.nn.Module:
 class QLearner(AgentLearner):
     """Q learner with PyMARL's interface; the loss is a mean over agents or, with a mixer, that of the team's value.
 
-    Args:
-        mac: a controller of omarl or of a host.
-        scheme: PyMARL's scheme; only a mixer needs it.
-        logger: has ``log_stat(key, value, t)``.
-        args: namespace or mapping with ``n_agents`` and the keys of ``QLearnerConfig``.
+    ``mac`` is a controller of omarl or of a host; only a mixer needs PyMARL's ``scheme``.
     """
 
     Config = QLearnerConfig

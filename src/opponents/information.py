@@ -68,11 +68,8 @@ def information_sizes(full: EnvInfo, n_opponents: int, names: list[str]) -> tupl
 class Information:
     """Computes the features of all copies; ``values`` has all but ``offsets``, float32 [E, size] each.
 
-    Args:
-        info: of the learners.
-        learners, seats: indices of the L learners and of the M opponents among all agents.
-        pool: its scripted training members are the hypotheses of ``belief``.
-        n_envs: E.
+    ``learners`` and ``seats`` are the indices of the L learners and of the M opponents among all agents. The
+    hypotheses of ``belief`` are the scripted training members of ``pool``.
     """
 
     def __init__(self, info: PoolInfo, learners: list[int], seats: list[int], pool: Pool, n_envs: int) -> None:
