@@ -153,8 +153,12 @@ class BasicMAC(nn.Module):
         """
         obs = torch.as_tensor(observation.obs, device=carry.device)
         avail = torch.as_tensor(observation.avail, device=carry.device)
-        outputs, carry = self._step(self.inputs(obs, last_actions), carry)
+        outputs, carry = self._decide(obs, last_actions, carry)
         return self.action_selector.select_action(outputs, avail, t_env, test_mode=test_mode), carry
+
+    def _decide(self, obs: Tensor, last_actions: Tensor, carry: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs [E, N, U] and the next carry."""
+        return self._step(self.inputs(obs, last_actions), carry)
 
     def evaluate(self, obs: Tensor, last_actions: Tensor, carry: Tensor, condition: Tensor | None = None) -> Tensor:
         """Outputs [K, N, U] for observations [K, N, O], one-hot last actions [K, N, U] and carry [K, N, H].

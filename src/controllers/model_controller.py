@@ -10,7 +10,7 @@ from ..components.rollout import Rollout
 from ..config.schema import key, new_default, read
 from ..modules.agents.feature_agent import ConditionedHead
 from ..registry import resolve
-from ..types import ConfigError, Observation, feature_size
+from ..types import ConfigError, feature_size
 from .basic_controller import BasicMAC, BasicMACConfig
 
 
@@ -60,21 +60,14 @@ class ModelMAC(BasicMAC):
         carry = super().initial_carry(n)
         return carry if self.model is None else torch.cat([carry, self.model.initial_carry(n)], dim=-1)
 
-    @torch.no_grad()
-    def act(
-        self, observation: Observation, last_actions: Tensor, carry: Tensor, t_env: int, test_mode: bool
-    ) -> tuple[Tensor, Tensor]:
-        """See ``BasicMAC.act``; the condition is what the model infers."""
-        obs = torch.as_tensor(observation.obs, device=carry.device)
-        avail = torch.as_tensor(observation.avail, device=carry.device)
+    def _decide(self, obs: Tensor, last_actions: Tensor, carry: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``BasicMAC``; the condition is what the model infers."""
         mine, models = self.split_carry(carry)
         condition = None
         if self.model is not None:
             condition, models = self.model.step(obs, models)
         features, mine = self._step(self.inputs(obs, last_actions, self._at_input(condition)), mine)
-        outputs = self.head(features, obs, condition)
-        actions = self.action_selector.select_action(outputs, avail, t_env, test_mode=test_mode)
-        return actions, torch.cat([mine, models], dim=-1)
+        return self.head(features, obs, condition), torch.cat([mine, models], dim=-1)
 
     def features(self, batch: Rollout) -> Tensor:
         """The agents' features along a rollout, and their observations: [E, T+1, N, H + O]."""

@@ -6,12 +6,13 @@ import inspect
 import pkgutil
 import re
 import traceback
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings
 
 from ..registry import install_hint
 from ..types import ConfigError, EnvError, OmarlError
@@ -51,10 +52,11 @@ def make_pettingzoo(key: str = "", **kwargs: Any) -> Any:
 
     # The modules' own constructors are deprecated: the registry comes first, wherever it has the environment.
     name = re.sub(r"_v(?=\d+$)", "-v", key.removeprefix("pettingzoo.").replace(".", "/"))
-    if name in pettingzoo.parallel_registry:
-        return _from_registry(pettingzoo.make, "parallel", pettingzoo.parallel_registry[name], kwargs)
-    if name in pettingzoo.aec_registry:
-        return _from_registry(pettingzoo.make, "aec", pettingzoo.aec_registry[name], kwargs)
+    for kind, registry in (("parallel", pettingzoo.parallel_registry), ("aec", pettingzoo.aec_registry)):
+        if spec := registry.get(name):
+            module = _import(spec.entry_point.partition(":")[0])
+            make = partial(pettingzoo.make, kind, spec.id)
+            return construct(make, spec.id, kwargs, signature_of=getattr(module, "raw_env", None))
     if "/" in key or key.startswith("pettingzoo."):
         near = get_close_matches(name, pettingzoo.aec_registry, n=1)
         raise ConfigError(f"env_args.key: PettingZoo has no environment {key!r}{_did_you_mean(near)}")
@@ -78,7 +80,7 @@ def make_gymnasium(key: str = "", **kwargs: Any) -> Any:
     module_name, _, name = key.rpartition(":")
     if module_name:
         _import(module_name)
-    with _silence():
+    with catch_warnings(action="ignore"):
         try:
             spec = gymnasium.spec(name)
         except gymnasium.error.Error as error:
@@ -88,12 +90,8 @@ def make_gymnasium(key: str = "", **kwargs: Any) -> Any:
     with _explain_import(key):
         entry = spec.entry_point
         entry = gymnasium.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
-
-    def make(**arguments: Any) -> Any:
-        # The checker that gymnasium adds knows of one agent only, and warns of lists of rewards.
-        return gymnasium.make(name, disable_env_checker=True, **arguments)
-
-    return construct(make, key, kwargs, signature_of=entry)
+    # The checker that gymnasium adds expects one agent, and warns of lists of rewards.
+    return construct(partial(gymnasium.make, name, disable_env_checker=True), key, kwargs, signature_of=entry)
 
 
 def construct(creator: Callable[..., Any], key: str, kwargs: Mapping[str, Any], signature_of: Any = None) -> Any:
@@ -106,7 +104,7 @@ def construct(creator: Callable[..., Any], key: str, kwargs: Mapping[str, Any], 
         EnvError: any other failure.
     """
     try:
-        with _silence(), _explain_import(key):
+        with catch_warnings(action="ignore"), _explain_import(key):
             return creator(**kwargs)
     except OmarlError:
         raise
@@ -127,18 +125,10 @@ def describe(error: Exception) -> str:
     return f"{type(error).__name__}: {_one_line(error)}{where}"
 
 
-def _from_registry(make: Callable[..., Any], kind: str, spec: Any, kwargs: Mapping[str, Any]) -> Any:
-    def create(**arguments: Any) -> Any:
-        return make(kind, spec.id, **arguments)
-
-    module = _import(spec.entry_point.partition(":")[0])
-    return construct(create, spec.id, kwargs, signature_of=getattr(module, "raw_env", None))
-
-
 def _import(name: str) -> Any:
     """Imports a module that ``env_args.key`` names."""
     try:
-        with _silence(), _explain_import(name):
+        with catch_warnings(action="ignore"), _explain_import(name):
             return importlib.import_module(name)
     except ConfigError:
         raise
@@ -205,11 +195,3 @@ def _valid_arguments(creator: Any) -> str:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Drops the warnings of constructors: deprecated ways in, and newer versions."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

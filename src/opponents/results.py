@@ -74,12 +74,11 @@ def by_opponent(episodes: Sequence[Episode], members: Sequence[Member]) -> list[
     ``return`` is the mean over episodes of the learners' summed return, ``success`` the share of episodes with a
     positive return, ``completed`` the share that ended in the environment's own terms, ``length`` in steps.
     """
-    names = [members[e.opponent].name for e in episodes]
-    families = [members[e.opponent].family for e in episodes]
-    rows = [_row("opponent", name, [e for e, n in zip(episodes, names, strict=True) if n == name])
-            for name in (member.name for member in members) if name in names]  # fmt: skip
-    rows += [_row("family", family, [e for e, f in zip(episodes, families, strict=True) if f == family])
-             for family in dict.fromkeys(member.family for member in members) if family in families]  # fmt: skip
+    rows = []
+    for kind, attribute in (("opponent", "name"), ("family", "family")):
+        for name in dict.fromkeys(getattr(member, attribute) for member in members):
+            against = [e for e in episodes if getattr(members[e.opponent], attribute) == name]
+            rows += [_row(kind, name, against)] if against else []
     return [*rows, _row("all", "all", list(episodes))]
 
 
