@@ -64,7 +64,7 @@ def play(mac: Any, values: dict[str, Any], split: str, seed: int, copies: int) -
         environment's description.
     """
     information = words(values["opponent_information"])
-    everyone = make_vec_env(values["env"], values["env_args"], copies, seed, 0)
+    everyone = make_vec_env(values["env"], values["env_args"], copies, 0, seed)
     learners = words(values["omg_learners"])
     env = PoolEnv(everyone, read_pool(values["pool"]), split, learners, [*information, *TRUTH], seed, False)
     info = env.info
