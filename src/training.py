@@ -23,11 +23,7 @@ from .utils.seeding import rng_state, set_rng_state, stream_seed
 
 
 def is_on_policy(parts: Parts) -> bool:
-    """Whether the learner trains on each rollout once it is there, and on nothing else.
-
-    Raises:
-        ConfigError: learner and runner do not go together.
-    """
+    """Whether the learner trains on each rollout and nothing else; ConfigError if it does not suit the runner."""
     wanted = bool(getattr(parts.learner, "on_policy", False))
     if wanted != bool(getattr(parts.runner, "on_policy", False)):
         needs = "rollout" if wanted else "episode"

@@ -100,11 +100,7 @@ class ReplayBuffer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Loads the episodes of ``state_dict``; if not all fit, the newest ones.
-
-        Raises:
-            ConfigError: their shapes differ, as with another environment or episode limit.
-        """
+        """Loads the newest episodes that fit; ConfigError if shapes differ (another environment or episode limit)."""
         held = len(state["steps"])
         newest = [(int(state["oldest"]) + i) % held for i in range(held)][-self.capacity :]
         for name, tensor in state["data"].items():

@@ -63,11 +63,7 @@ def find(folder: str, name: str) -> Path:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file's mapping.
-
-    Raises:
-        ConfigError: naming the file, and the line where YAML knows it.
-    """
+    """A YAML file's mapping; raises ConfigError, which names the file and, if YAML knows it, the line."""
     try:
         with path.open(encoding="utf-8") as stream:
             values = yaml.load(stream, Loader=_Loader)

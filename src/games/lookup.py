@@ -22,11 +22,7 @@ def packaged() -> dict[str, type[Game]]:
 
 
 def game_named(game: Any) -> type[Game]:
-    """A subclass of ``Game``, from itself, from the name of a package of this folder, or 'package.module:Class'.
-
-    Raises:
-        ConfigError: there is no such game.
-    """
+    """A ``Game`` from itself, a package's name here or 'package.module:Class'; raises ConfigError if there is none."""
     if isinstance(game, str):
         known = packaged()
         if ":" not in game and game not in known:

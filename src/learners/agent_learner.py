@@ -110,11 +110,7 @@ class RolloutLearner(AgentLearner, ABC):
         """One update on some of the copies with their targets; returns its loss, a detached scalar."""
 
     def train(self, batch: Rollout, t_env: int, episode_num: int) -> None:
-        """``epochs`` passes over one rollout.
-
-        Raises:
-            TrainingError: the loss of a logged update is not finite.
-        """
+        """``epochs`` passes over one rollout; raises TrainingError if the loss of a logged update is not finite."""
         c, copies = self.config, batch.batch_size
         targets = self.targets(batch)
         if c.lr_anneal:

@@ -74,11 +74,7 @@ class QLearner(AgentLearner):
         self.updates = 0
 
     def train(self, batch: Batch, t_env: int, episode_num: int) -> None:
-        """Makes one update on ``batch``.
-
-        Raises:
-            TrainingError: the loss of a logged update is not finite.
-        """
+        """Makes one update on ``batch``; raises TrainingError if the loss of a logged update is not finite."""
         mask = transition_mask(batch)[..., None]  # [B, T, 1]
         alive = alive_mask(batch, self.n_agents)  # [B, T+1, N]
         agent_mask = mask * alive[:, :-1]

@@ -25,11 +25,7 @@ class PoolInfo(EnvInfo):
     information: tuple[tuple[str, int], ...] = ()
 
     def information_slice(self, name: str) -> slice:
-        """Where the feature ``name`` stands in a learner's observation.
-
-        Raises:
-            ConfigError: learners are not given it.
-        """
+        """The place of the feature ``name`` in a learner's observation; ConfigError if learners do not get it."""
         at = self.obs_shape - sum(size for _, size in self.information)
         for other, size in self.information:
             if other == name:

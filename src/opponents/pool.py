@@ -56,11 +56,7 @@ class Pool:
     prior: str = ""
 
     def split(self, name: str) -> tuple[Member, ...]:
-        """The members of one split.
-
-        Raises:
-            ConfigError: the split is empty.
-        """
+        """The members of one split; raises ConfigError if it is empty."""
         found = tuple(member for member in self.members if member.split == name)
         if not found:
             raise ConfigError(f"split: {self.folder} has no opponent for {name!r}")
@@ -106,11 +102,7 @@ def read_pool(path: str | Path) -> Pool:
 
 
 def check(pool: Pool, manifest: Path) -> None:
-    """Checks the members and files of a pool.
-
-    Raises:
-        ConfigError: naming the manifest, the opponent and its fault.
-    """
+    """Checks members and files of a pool; ConfigError names the manifest, the opponent and its fault."""
     if pool.prior_file is not None and not pool.prior_file.is_file():
         raise ConfigError(f"pool: {manifest}: prior: {pool.prior} is missing")
     seen: dict[str, Member] = {}

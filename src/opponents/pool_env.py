@@ -17,11 +17,7 @@ from .results import EpisodeLog
 
 
 def learners_of(patterns: list[str], info: EnvInfo) -> list[int]:
-    """Indices of the agents that learn.
-
-    Raises:
-        ConfigError: no agent learns, or no opponent is left.
-    """
+    """Indices of the agents that learn; raises ConfigError if no agent learns, or no opponent is left."""
     found = [i for i, name in enumerate(info.agents) if any(fnmatch(name, pattern) for pattern in patterns)]
     if not found or len(found) == info.n_agents:
         who = "nobody" if not found else "everybody"

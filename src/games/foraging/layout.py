@@ -30,11 +30,7 @@ def layout(info: EnvInfo) -> Layout | None:
 
 
 def food_slots(info: EnvInfo) -> int:
-    """F, the number of foods that an observation lists.
-
-    Raises:
-        ConfigError: the environment is not foraging, or players do not see all foods and all levels.
-    """
+    """F, the number of foods that an observation lists; ConfigError unless players see all foods and all levels."""
     slots = _food_slots(info) if is_game(info, "foraging") else None
     if slots is None:
         raise ConfigError(f"script: {info.key} is no foraging whose players see everything, which scripts need")

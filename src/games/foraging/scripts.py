@@ -61,11 +61,7 @@ class ForagingScripts(Scripts):
 
 
 def kinds(names: list[str]) -> Ints:
-    """Indices of scripts in ``SCRIPTS``, [K].
-
-    Raises:
-        ConfigError: an unknown script.
-    """
+    """Indices of scripts in ``SCRIPTS``, [K]; raises ConfigError for an unknown script."""
     for name in names:
         if name not in SCRIPTS:
             raise ConfigError(f"script: {name!r} is none of {', '.join(SCRIPTS)}")

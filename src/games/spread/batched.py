@@ -22,8 +22,7 @@ def _step(positions, velocities, actions, rewards, terminated, bodies, laws, loc
 def _reward(position, sizes, local_ratio, reward):
     """All pay every landmark's distance to the nearest agent; each pays 1 for each agent it touches.
 
-    Returns:
-        Whether every landmark is covered.
+    Returns whether every landmark is covered.
     """
     n = len(reward)
     shared, covered = 0.0, True

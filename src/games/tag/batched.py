@@ -21,8 +21,7 @@ def _step(positions, velocities, actions, rewards, terminated, bodies, laws, adv
 def _reward(position, sizes, adversaries, reward):
     """Every predator gets 10 for each touch of a prey by any; a prey pays 10 for each, and for leaving the field.
 
-    Returns:
-        Whether every prey is touched.
+    Returns whether every prey is touched.
     """
     n = len(adversaries)
     touches, free = 0, 0
