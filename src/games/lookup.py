@@ -22,7 +22,7 @@ def packaged() -> dict[str, type[Game]]:
 
 
 def game_named(game: Any) -> type[Game]:
-    """A ``Game`` from itself, a package's name here or 'package.module:Class'; raises ConfigError if there is none."""
+    """A ``Game`` from itself, a package's name or 'package.module:Class'; raises ConfigError if there is none."""
     if isinstance(game, str):
         known = packaged()
         if ":" not in game and game not in known:

@@ -108,27 +108,23 @@ def check(pool: Pool, manifest: Path) -> None:
     seen: dict[str, Member] = {}
     names: set[str] = set()
     for member in pool.members:
+        where = f"pool: {manifest}: {member.name}"
         if member.name in names:
             raise ConfigError(f"pool: {manifest}: two opponents are called {member.name!r}")
         names.add(member.name)
         if not 0.0 <= member.noise <= 1.0:
-            raise ConfigError(f"pool: {manifest}: {member.name}: noise {member.noise:g} is no share from 0 to 1")
+            raise ConfigError(f"{where}: noise {member.noise:g} is no share from 0 to 1")
         if member.split not in SPLITS or member.kind not in ("scripted", "checkpoint"):
-            raise ConfigError(f"pool: {manifest}: {member.name}: unknown split or kind")
-        if member.kind == "checkpoint":
-            file = pool.folder / member.file
-            if not file.is_file():
-                raise ConfigError(f"pool: {manifest}: {member.name}: {member.file} is missing")
-            if digest(file) != member.sha256:
-                raise ConfigError(
-                    f"pool: {manifest}: {member.name}: {member.file} is not the file that was put there"
-                )
+            raise ConfigError(f"{where}: unknown split or kind")
+        file = pool.folder / member.file
+        if member.kind == "checkpoint" and not file.is_file():
+            raise ConfigError(f"{where}: {member.file} is missing")
+        if member.kind == "checkpoint" and digest(file) != member.sha256:
+            raise ConfigError(f"{where}: {member.file} is not the file that was put there")
         twin = seen.setdefault(member.content, member)
         if twin.split != member.split:
-            raise ConfigError(
-                f"pool: {manifest}: {member.name} ({member.split}) plays as {twin.name} ({twin.split}) does: an "
-                "opponent must stand in one split alone"
-            )
+            plays = f"{where} ({member.split}) plays as {twin.name} ({twin.split}) does"
+            raise ConfigError(f"{plays}: an opponent must stand in one split alone")
 
 
 def write_pool(folder: Path, env: str, env_args: Mapping[str, Any], members: list[Member], prior: str) -> Pool:
