@@ -6,8 +6,6 @@ while the policies learn. Then it trains the VAE alone on this stream, with each
 and makes many updates on each batch in turn, as hosts do that discard a batch after training on it.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import time
 from collections.abc import Iterator, Mapping

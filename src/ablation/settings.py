@@ -1,7 +1,5 @@
 """The settings of the VAE that an ablation compares."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Writes the table and the picture of an ablation."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

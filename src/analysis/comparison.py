@@ -1,7 +1,5 @@
 """Compares learning curves of Sacred runs (omarl's or a PyMARL fork's), with intervals over seeds."""
 
-from __future__ import annotations
-
 import csv
 import glob
 import io

@@ -1,7 +1,5 @@
 """Creates, saves and draws simple matplotlib figures without a display."""
 
-from __future__ import annotations
-
 from io import BytesIO
 from pathlib import Path
 from typing import Any

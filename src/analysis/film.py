@@ -1,7 +1,5 @@
 """Draws an episode as a film: the board, the agents, and what an opponent model infers about opponents."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path

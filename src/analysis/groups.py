@@ -1,7 +1,5 @@
 """Reads runs, joins resumed runs to their predecessors, and groups runs that differ only in their seed."""
 
-from __future__ import annotations
-
 import json
 import logging
 import re

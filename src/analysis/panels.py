@@ -1,7 +1,5 @@
 """Selects the metrics for a run's picture, with their titles and colours."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Draws a run's losses, latent space and returns over environment steps as one picture."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path

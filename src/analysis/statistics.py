@@ -7,8 +7,6 @@ Source: Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statisti
 (interquartile mean, stratified bootstrap), written from its definitions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

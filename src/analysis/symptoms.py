@@ -12,8 +12,6 @@ mean of n updates varies by ``std / sqrt(n)``. If only single batches were logge
 memory: residuals without autocorrelation, or with one that decays within a few points, are noise; others are swings.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple

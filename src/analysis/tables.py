@@ -4,8 +4,6 @@ The files of RLlib (``progress.csv``, ``result.json``), Stable-Baselines3 (CSV),
 training loops become series by name. The step column is recognised by its name.
 """
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterable, Mapping
 from pathlib import Path

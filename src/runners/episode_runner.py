@@ -1,7 +1,5 @@
 """Collects finished episodes from copies of an environment."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

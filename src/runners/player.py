@@ -1,7 +1,5 @@
 """Base class of the runners: a controller acting in copies of an environment, and statistics of episodes."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field

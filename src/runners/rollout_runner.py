@@ -1,7 +1,5 @@
 """Collects rollouts: the same number of steps from every copy of an environment."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Configures glibc's allocator to keep freed memory, because returning it to the system is slow."""
 
-from __future__ import annotations
-
 import ctypes
 import sys
 

@@ -1,7 +1,5 @@
 """Writes and reads ``checkpoints/<t_env>/``: PyMARL's model files and the remaining state of a run."""
 
-from __future__ import annotations
-
 import logging
 import shutil
 from collections.abc import Iterable, Mapping

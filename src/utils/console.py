@@ -1,7 +1,5 @@
 """Terminal output of a run: progress bar, log lines and the summary at the end."""
 
-from __future__ import annotations
-
 import logging
 import math
 import sys

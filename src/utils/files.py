@@ -1,7 +1,5 @@
 """Writes files atomically and checks that folders are writable."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from pathlib import Path

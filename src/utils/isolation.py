@@ -1,7 +1,5 @@
 """Context managers that restore the global state of the process."""
 
-from __future__ import annotations
-
 import logging
 import os
 import random

@@ -1,7 +1,5 @@
 """Classifies metric names: a learner's own metrics, short forms, and ranges of values."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """Logs metrics to metrics.jsonl (the reference), Sacred, TensorBoard and the progress bar."""
 
-from __future__ import annotations
-
 import json
 import math
 import time

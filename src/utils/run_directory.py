@@ -1,7 +1,5 @@
 """The folder of a run, ``<local_results_path>/sacred/<name>/<env key>/<id>/`` as in EPyMARL, and its files."""
 
-from __future__ import annotations
-
 import json
 import traceback
 from collections.abc import Iterator, Mapping

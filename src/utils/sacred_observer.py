@@ -1,7 +1,5 @@
 """Sacred's file observer and its capture of output, adapted to omarl."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Seeds random generators, and derives independent streams from one seed."""
 
-from __future__ import annotations
-
 import random
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Feature types of flattened observations, as a Gymnasium space declares them."""
 
-from __future__ import annotations
-
 import numpy as np
 from gymnasium import spaces
 

@@ -4,8 +4,6 @@
 and writes the diagnosis. ``analysis/symptoms.py`` defines the measurements, and the files ``rules_*.py`` the rules.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -5,8 +5,6 @@ Thresholds were set on runs of the default configuration, on runs that differ fr
 fit half of the simulated fork runs (benchmarks/doctor_fit.py).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Measures everything that the rules need, from series and configuration to ``Facts``."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any

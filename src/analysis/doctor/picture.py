@@ -1,7 +1,5 @@
 """Draws the picture of a diagnosis: verdict and evidence as text at the top, the measured series below."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Identifies the losses and keys of a VAE in runs of any package, by their names."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Writes a diagnosis: diagnosis.json, diagnosis.md, diagnosis.png and suggested.yaml; advice for other VAEs."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping

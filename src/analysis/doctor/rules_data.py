@@ -1,7 +1,5 @@
 """Rules about the data and the log: refreshed batches, excursions, short runs, and sampling noise."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Rules about the motion of KL and reconstruction: oscillation, growth, and a plateau."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, NamedTuple
 

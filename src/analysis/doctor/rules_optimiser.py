@@ -1,7 +1,5 @@
 """Rules about optimisation and the latent space: non-finite and negative losses, learning rate, clipping, latents."""
 
-from __future__ import annotations
-
 import math
 import re
 from typing import Any

@@ -1,7 +1,5 @@
 """Rules about the KL weight: too large, too small, and posterior collapse."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -5,8 +5,6 @@ noise has edges in both directions, and after a change of policy the curve does 
 need not be known or constant.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

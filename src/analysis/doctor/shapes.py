@@ -1,7 +1,5 @@
 """Measures shapes of a logged curve: outliers, excursions, level shifts, turning points, and a change at its end."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -5,8 +5,6 @@ after multiplication by its weight. Total, reconstruction and KL together determ
 reconstruction + w * KL``. Comparing it with the configured or logged weight gives the factor of the logged KL.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
