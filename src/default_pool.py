@@ -85,7 +85,7 @@ def from_source(values: Mapping[str, Any], say: Callable[[str], None]) -> Pool:
 def small_pool(values: Mapping[str, Any], logger: Logger) -> Pool:
     """The game's scripts to train and to test against, and a prior if the opponent model needs one."""
     model: Any = resolve("opponent_model", values["opponent_model"]) if values.get("opponent_model") else None
-    needs_prior = model is not None and model.needs_prior(values)
+    needs_prior = model is not None and model.needs_prior
     folder = Path(values["local_results_path"]) / "pools" / (env_label(values) + ("" if needs_prior else "_scripts"))
     say = logger.console_logger.info
     if folder.is_dir():

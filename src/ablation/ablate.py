@@ -23,7 +23,8 @@ from .. import run, training
 from ..analysis.ablation_report import write_report
 from ..analysis.runs import Series
 from ..analysis.symptoms import measured_window, motion
-from ..components.vae_trainer import VAEConfig, VAETrainer
+from ..components.vae_config import VAEConfig
+from ..components.vae_trainer import VAETrainer
 from ..config.keys import OutputKeys
 from ..config.schema import key, new_default, read
 from ..envs.make import cores

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from ..components.vae_trainer import VAEConfig
+from ..components.vae_config import VAEConfig
 from ..config.schema import read
 
 # FIRST: a common configuration that leads to trouble. FINAL: the same with all remedies that are usually advised.

@@ -1,7 +1,7 @@
-"""What each feature of a state is: Gaussian, Bernoulli, part of a one-hot group, or constant.
+"""Types of a state's features: Gaussian, Bernoulli, part of a one-hot group, or constant.
 
-The type decides the likelihood under which a VAE reconstructs the feature. Types come from observation spaces
-where these are known (``Block``), from the states seen otherwise, or from the user (``parse``).
+The type determines the likelihood under which a VAE reconstructs the feature. Types come from observation spaces
+(``Block``), from the observed states, or from the user (``parse``).
 """
 
 from __future__ import annotations
@@ -27,19 +27,14 @@ NO_GROUP = -1
 class FeatureTypes:
     """The type of each of S features.
 
-    Attributes:
-        kind: int64 [S], one of ``CONSTANT``, ``CATEGORICAL``, ``BERNOULLI``, ``GAUSSIAN``.
-        group: int64 [S], which one-hot group a categorical feature belongs to; -1 for all others.
-        value: float32 [S], the value of a constant feature; 0 for all others.
-        source: int64 [S], the earlier feature that a bit or a one-hot group always equals; any other feature is its
-            own. Two agents that see the same thing give such copies. They carry no information and count once.
-            Gaussian copies count each: their weight says how precisely the value is coded, which has no end.
+    Features of two agents that observe the same thing are copies. They carry no information and count once. Gaussian
+    copies count each: their weight determines the precision of the code, which has no limit.
     """
 
-    kind: Tensor
-    group: Tensor
-    value: Tensor
-    source: Tensor
+    kind: Tensor  # int64 [S], ``CONSTANT`` | ``CATEGORICAL`` | ``BERNOULLI`` | ``GAUSSIAN``
+    group: Tensor  # int64 [S], the one-hot group of a categorical feature; -1 for all others
+    value: Tensor  # float32 [S], the value of a constant feature; 0 for all others
+    source: Tensor  # int64 [S], the earlier feature that a bit or one-hot group always equals; else its own index
 
     @property
     def size(self) -> int:
@@ -47,36 +42,21 @@ class FeatureTypes:
         return len(self.kind)
 
     @cached_property
-    def is_constant(self) -> Tensor:
-        """Bool [S]."""
-        return self.kind == CONSTANT
-
-    @cached_property
-    def is_bit(self) -> Tensor:
-        """Whether a feature is 0 or 1, alone or in a group, bool [S]."""
-        return (self.kind == BERNOULLI) | (self.kind == CATEGORICAL)
-
-    @cached_property
-    def grouped(self) -> Tensor:
-        """Indices of the features in one-hot groups, copies included, int64."""
-        return (self.group != NO_GROUP).nonzero().squeeze(1)
-
-    @cached_property
     def is_copy(self) -> Tensor:
         """Whether a feature always equals an earlier one, bool [S]."""
         return self.source != torch.arange(self.size)
 
     def where(self, kind: int) -> Tensor:
-        """Indices of the features of one kind that are no copies, int64."""
+        """Indices of the features of one kind, without copies, int64."""
         return ((self.kind == kind) & ~self.is_copy).nonzero().squeeze(1)
 
     def groups(self) -> list[Tensor]:
-        """The indices of the features of each one-hot group that is no copy of another."""
+        """The indices of the features of each one-hot group, without copies."""
         own = torch.where(self.is_copy, NO_GROUP, self.group)
         return [(own == g).nonzero().squeeze(1) for g in own.unique() if g != NO_GROUP]
 
     def describe(self) -> str:
-        """One line for people, such as ``80 features: 5 one-hot groups of 16``."""
+        """A summary such as ``80 features: 5 one-hot groups of 16``."""
         sizes = sorted(len(group) for group in self.groups())
         parts = [
             f"{len(list(same))} one-hot group{'' if sizes.count(size) == 1 else 's'} of {size}"
@@ -90,12 +70,10 @@ class FeatureTypes:
         return f"{self.size} features: {', '.join(parts)}"
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Kinds, groups, values and sources."""
         return {"kind": self.kind, "group": self.group, "value": self.value, "source": self.source}
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor]) -> FeatureTypes:
-        """Reads ``state_dict``."""
         return cls(*(state[name].cpu() for name in ("kind", "group", "value", "source")))
 
     @classmethod
@@ -105,12 +83,9 @@ class FeatureTypes:
 
 
 def parse(text: str, size: int) -> FeatureTypes:
-    """Types that the user wrote, in the order of the features.
+    """Types of S = ``size`` features, in their order, from ``5*categorical(16), 3*bernoulli, gaussian``.
 
-    Args:
-        text: comma-separated parts ``[count*]kind`` where kind is ``gaussian``, ``bernoulli``, ``constant`` or
-            ``categorical(K)``: ``5*categorical(16), 3*bernoulli, gaussian``.
-        size: S.
+    The parts of ``text`` are ``[count*]kind``; kinds: ``gaussian``, ``bernoulli``, ``constant``, ``categorical(K)``.
 
     Raises:
         ConfigError: a part that cannot be read, or a total other than S.
@@ -134,17 +109,15 @@ def parse(text: str, size: int) -> FeatureTypes:
 
 
 def infer(states: Tensor, blocks: Sequence[Block] = (), kinds: Iterable[int] = range(4)) -> FeatureTypes:
-    """Types of the features in the states seen [M, S].
+    """Types of the features of observed states [M, S], which must be finite.
 
-    A feature is constant if it never varied, binary if it was only ever 0 or 1, and binary features form a one-hot
-    group where exactly one of them was 1 in every state. What a space declares is taken as known: a binary feature
-    that has not varied yet is binary, not constant. Fewer states give types that are too special, never too general:
-    ``corrected`` mends them when later states contradict them.
+    A feature is constant if it does not vary, and binary if it is always 0 or 1. Binary features form a one-hot group
+    if exactly one of them is 1 in every state. A feature that a space declares as binary is binary even if it has not
+    varied yet. Few states give types that are too special, never too general; ``corrected`` generalises them.
 
     Args:
-        states: finite numbers.
-        blocks: what the observation space says of the features, in order; empty where unknown.
-        kinds: the kinds to tell apart; a feature of another kind is Gaussian.
+        blocks: declarations of the observation space, in order; empty if unknown.
+        kinds: the kinds to distinguish; a feature of another kind is Gaussian.
     """
     low, high = states.amin(dim=0).cpu(), states.amax(dim=0).cpu()
     bits = ((states == 0) | (states == 1)).all(dim=0).cpu()
@@ -167,10 +140,10 @@ def infer(states: Tensor, blocks: Sequence[Block] = (), kinds: Iterable[int] = r
 
 
 def _sources(states: Tensor, kind: Tensor, group: Tensor) -> Tensor:
-    """The first bit, or the first one-hot group, that equals each in every state; all others are their own.
+    """The first bit or one-hot group that equals each one in every state; of other features, their own index.
 
-    Groups are compared as wholes: in few states many of their places are never 1, and equal one another. A bit that
-    has not varied equals nothing yet.
+    Only complete groups are compared: in few states many of their features are always 0, and therefore equal. Bits
+    that have not varied are no copies.
     """
     columns = (states + 0.0).T.cpu().contiguous().numpy()  # + 0.0: -0.0 equals 0.0
     source = torch.arange(len(kind))
@@ -185,7 +158,7 @@ def _sources(states: Tensor, kind: Tensor, group: Tensor) -> Tensor:
 
 
 def _whole_groups(source: Tensor, group: Tensor) -> Tensor:
-    """Sources where a one-hot group is a copy as a whole, of one other group, or not at all."""
+    """Sources corrected so that a one-hot group copies one other group completely, or none."""
     source, index = source.clone(), torch.arange(len(source))
     for g in group[group != NO_GROUP].unique():
         members = group == g
@@ -196,29 +169,24 @@ def _whole_groups(source: Tensor, group: Tensor) -> Tensor:
 
 
 def contradicted(types: FeatureTypes, states: Tensor) -> Tensor:
-    """Where the states [M, S] rule out a feature's kind, or differ from the feature that it equals: bool [M, S]."""
+    """Whether states [M, S] contradict a feature's kind, or differ from the feature that it copies: bool [M, S]."""
     rows = states.cpu()
-    wrong = types.is_constant & (rows != types.value)
-    wrong |= types.is_bit & (rows.square() != rows)
+    wrong = (types.kind == CONSTANT) & (rows != types.value)
+    wrong |= ((types.kind == BERNOULLI) | (types.kind == CATEGORICAL)) & (rows.square() != rows)
     if bool(types.is_copy.any()):
         wrong |= rows != rows[:, types.source]
-    grouped = types.grouped
+    grouped = (types.group != NO_GROUP).nonzero().squeeze(1)
     if len(grouped):
         index = types.group[grouped]
         sums = torch.zeros(len(rows), int(index.max()) + 1).index_add_(1, index, rows[:, grouped])
-        bad = (sums != 1)[:, index]
-        wrong[:, grouped] |= bad
+        wrong[:, grouped] |= (sums != 1)[:, index]
     return wrong
 
 
 def corrected(types: FeatureTypes, states: Tensor, wrong: Tensor, blocks: Sequence[Block] = ()) -> FeatureTypes:
-    """Types that the states seen so far allow; only features that are ``wrong`` [S] change.
+    """Types that agree with a sample of the observed states [M, S], which contains the contradicting ones.
 
-    Args:
-        types: the present ones.
-        states: a sample of the states seen, those that contradict included [M, S].
-        wrong: features that ``contradicted`` names in any state.
-        blocks: as in ``infer``.
+    Only the features that are ``contradicted`` in some state change: ``wrong``, bool [S]. ``blocks``: see ``infer``.
     """
     wrong = wrong.cpu()
     fresh = infer(states, blocks)
@@ -227,7 +195,7 @@ def corrected(types: FeatureTypes, states: Tensor, wrong: Tensor, blocks: Sequen
         if bool(wrong[members].all()):
             kind[members], group[members] = CATEGORICAL, int(group.max()) + 1
             wrong[members] = False
-    single = torch.where(fresh.kind == CATEGORICAL, BERNOULLI, fresh.kind)  # its group is not wholly wrong
+    single = torch.where(fresh.kind == CATEGORICAL, BERNOULLI, fresh.kind)  # its group is only partly wrong
     kind[wrong] = torch.maximum(single, torch.where(types.kind == CONSTANT, CONSTANT, BERNOULLI))[wrong]
     group[wrong] = NO_GROUP
     source = _whole_groups(types.source, group)
@@ -237,22 +205,18 @@ def corrected(types: FeatureTypes, states: Tensor, wrong: Tensor, blocks: Sequen
 
 
 def regrouped(types: FeatureTypes, states: Tensor, blocks: Sequence[Block], kinds: Iterable[int]) -> FeatureTypes:
-    """Types found afresh in a larger sample of the states seen [M, S].
+    """Types inferred from a larger sample of the observed states [M, S].
 
-    Few states suggest groups that later ones dissolve; in more states the right groups are found. What states
-    outside the sample have shown is kept: a Gaussian feature stays Gaussian, a bit that has varied is no constant.
-
-    Args:
-        types: the present ones.
-        states: the sample, which should hold the states that contradicted earlier types.
-        blocks, kinds: as in ``infer``.
+    Few states suggest groups that later ones dissolve. The sample should contain the states that contradicted
+    earlier types. Evidence from states outside the sample remains: a Gaussian feature remains Gaussian, and a bit
+    that has varied does not become constant. ``blocks``, ``kinds``: see ``infer``.
     """
     fresh = infer(states, blocks, kinds)
     is_broken = torch.zeros(types.size, dtype=torch.bool)
     for g in fresh.group[fresh.group != NO_GROUP].unique():
         members = fresh.group == g
         is_broken |= members & (types.kind[members] == GAUSSIAN).any()
-    least = torch.where(types.kind == CATEGORICAL, BERNOULLI, types.kind)  # what each has been seen to be at least
+    least = torch.where(types.kind == CATEGORICAL, BERNOULLI, types.kind)  # the most special kind possible for each
     is_grouped = (fresh.group != NO_GROUP) & ~is_broken
     kind = torch.where(is_grouped, CATEGORICAL, torch.maximum(torch.where(is_broken, BERNOULLI, fresh.kind), least))
     group = torch.where(is_grouped, fresh.group, NO_GROUP)
@@ -262,13 +226,13 @@ def regrouped(types: FeatureTypes, states: Tensor, blocks: Sequence[Block], kind
 
 
 def is_same(a: FeatureTypes, b: FeatureTypes) -> bool:
-    """Whether kinds, groups and copies are the same, however groups are numbered."""
+    """Whether kinds, groups and copies are equal; the numbers of the groups may differ."""
     groups = [sorted(tuple(g.tolist()) for g in types.groups()) for types in (a, b)]
     return bool((a.kind == b.kind).all() and (a.source == b.source).all() and groups[0] == groups[1])
 
 
 def changes(old: FeatureTypes, new: FeatureTypes, most: int = 4) -> str:
-    """Which features changed their type, in words."""
+    """A text that lists the changed types."""
     parts = []
     moved = (old.kind != new.kind).nonzero().squeeze(1)
     for i in moved[:most]:
@@ -283,7 +247,7 @@ def changes(old: FeatureTypes, new: FeatureTypes, most: int = 4) -> str:
 
 
 def _declared(blocks: Sequence[Block], size: int) -> tuple[Tensor, list[Tensor]]:
-    """From the spaces: which features are bits [S], and the one-hot groups."""
+    """The features that spaces declare as bits, bool [S], and the declared one-hot groups."""
     bits, groups, start = torch.zeros(size, dtype=torch.bool), [], 0
     for block in blocks:
         bits[start : start + block.size] = block.kind in ("binary", "one_hot")

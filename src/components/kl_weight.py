@@ -1,45 +1,25 @@
-"""The KL weight of a VAE: its schedule, the controller that may take it over, and what one unit of it means."""
+"""The KL weight of a VAE: its schedule, and the PI controller that may replace it during a training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from .schedules import PIController, cyclical, linear, sigmoid
+from .vae_config import VAEOptimiserConfig
 
-# vae_beta = BETA_PER_ALPHA * omg_vae_alpha where the reconstruction is in nats per state (vae_formula: nats).
-# docs/metrics.md says how it was chosen.
+# vae_beta = BETA_PER_ALPHA * omg_vae_alpha if the reconstruction is in nats per state (vae_formula: nats).
+# docs/metrics.md gives the reason for the value.
 BETA_PER_ALPHA = 20.0
 PI_RANGE = 10.0  # the controlled KL weight stays between 0 and this many times omg_vae_alpha
 
 
-class WeightConfig(Protocol):
-    """The keys that a KL weight reads."""
-
-    @property
-    def omg_vae_alpha(self) -> float: ...
-    @property
-    def vae_alpha_schedule(self) -> str: ...
-    @property
-    def vae_alpha_ramp(self) -> int: ...
-    @property
-    def vae_kl_target(self) -> float: ...
-    @property
-    def vae_pi_kp(self) -> float: ...
-    @property
-    def vae_pi_ki(self) -> float: ...
-
-
 class KLWeight:
-    """alpha_t: scheduled by the number of updates, or moved by a PI controller that holds the KL.
+    """alpha_t: scheduled by the number of updates, or set by a PI controller that holds the KL."""
 
-    Args:
-        config: ``vae_alpha_schedule`` and its keys.
-    """
-
-    def __init__(self, config: WeightConfig) -> None:
+    def __init__(self, config: VAEOptimiserConfig) -> None:
         self.config = config
-        self.handed_over = False  # whether the controller took over in the middle of a training
+        self.handed_over = False  # whether the controller replaced a schedule during the training
         self.controller = self._controller(config.vae_kl_target) if config.vae_alpha_schedule == "pi" else None
 
     def at(self, updates: int) -> float:
@@ -56,14 +36,9 @@ class KLWeight:
         return c.omg_vae_alpha
 
     def hand_over(self, kl_target: float, updates: int) -> None:
-        """From now on a controller moves the weight so that the KL stays at ``kl_target`` nats, without a jump."""
+        """Starts a controller that holds the KL at ``kl_target`` nats, from the present weight."""
         self.controller = self._controller(kl_target, start=self.at(updates))
         self.handed_over = True
-
-    def follow(self, kl: float) -> None:
-        """Gives a measured KL to the controller, if there is one."""
-        if self.controller is not None:
-            self.controller.update(kl)
 
     def _controller(self, target: float, start: float | None = None) -> PIController:
         c = self.config
@@ -71,7 +46,7 @@ class KLWeight:
         return PIController(target, c.vae_pi_kp * unit, c.vae_pi_ki * unit, 0.0, PI_RANGE * unit, start)
 
     def state_dict(self) -> dict[str, Any]:
-        """What the next weight depends on, beside the number of updates."""
+        """All that the next weight depends on, except the number of updates."""
         return {
             "controller": None if self.controller is None else self.controller.state_dict(),
             "handed_over": self.handed_over,
@@ -79,9 +54,9 @@ class KLWeight:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continues a saved controller towards the present target, or one that the weight was handed over to.
+        """Restores a saved controller, with the configured target unless the controller replaced a schedule.
 
-        A schedule other than the saved one wins over both.
+        A configured schedule other than the saved one has priority: no controller is restored.
         """
         schedule, saved = self.config.vae_alpha_schedule, state["controller"]
         handed_over = state.get("handed_over", schedule != "pi") and state.get("schedule", schedule) == schedule

@@ -1,4 +1,4 @@
-"""How probable a state is under a decoder's outputs: Gaussian, Bernoulli and categorical features side by side."""
+"""The likelihood of states with Gaussian, Bernoulli and categorical features under a decoder's outputs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,10 @@ NO_LOGIT = -1e9  # pads one-hot groups of unequal sizes
 class Likelihood:
     """p(s | outputs) for S features of known types.
 
-    A decoder's output [..., S] holds the standardised means of Gaussian features. For bits and one-hot groups it
-    moves the logits away from those of the marginal frequencies p: ``logit(p) + output / sqrt(p (1 - p))``. So an
-    output of 0 is the marginal whatever the type, and rare bits are learned as fast as Gaussian features.
-
-    Args:
-        types: of the S features.
-        normaliser: running mean and standard deviation of the raw features.
+    A decoder's output [..., S] contains the standardised means of Gaussian features. For bits and one-hot groups it
+    shifts the logits of the marginal frequencies p: ``logit(p) + output / sqrt(p (1 - p))``. So an output of 0 is the
+    marginal for every type, and rare bits are learned as fast as Gaussian features. ``normaliser`` has the running
+    mean and standard deviation of the raw features.
     """
 
     def __init__(self, types: FeatureTypes, normaliser: RunningMeanStd) -> None:
@@ -37,30 +34,25 @@ class Likelihood:
         width = max((len(group) for group in groups), default=0)
         padded = [F.pad(group, (0, width - len(group)), value=types.size) for group in groups]
         empty = torch.empty(0, 0, dtype=torch.int64)
-        self.groups = (torch.stack(padded) if padded else empty).to(device)  # [G, K]; S stands for no feature
+        self.groups = (torch.stack(padded) if padded else empty).to(device)  # [G, K]; index S: no feature
         self.is_gaussian = len(self.gaussian) == types.size
         self.has_copies = bool(types.is_copy.any())
         self.grouped = types.where(CATEGORICAL).to(device)
         self.follow()
 
     def follow(self) -> None:
-        """Takes up the normaliser's present mean, the marginals that an output of 0 stands for."""
-        p = self.normaliser.mean.float().clamp(RARE, 1 - RARE)
-        self.frequency = p  # kept from 0 and 1 so that logits are finite
-        gain = (p * (1 - p)).rsqrt().clamp(max=MOST_GAIN)  # how far one unit of output moves a logit
+        """Adopts the normaliser's present mean: the marginals, which correspond to an output of 0."""
+        self.frequency = p = self.normaliser.mean.float().clamp(RARE, 1 - RARE)  # so that logits are finite
+        gain = (p * (1 - p)).rsqrt().clamp(max=MOST_GAIN)  # shift of a logit for one unit of output
         self.bit_base, self.bit_gain = (p / (1 - p)).log()[self.bits], gain[self.bits]
         self.group_base, self.group_gain = self._grouped(p.log(), NO_LOGIT), self._grouped(gain, 0.0)
 
     def nll(self, outputs: Tensor, states: Tensor, inputs: Tensor) -> Tensor:
         """Nats of each state: -log p, without the Gaussian's constant. [..., S] -> [...].
 
-        Half the squared error of each standardised Gaussian feature, the negative log-likelihood of each bit and of
-        each one-hot group, summed. Constant features cost nothing, and neither do copies of others.
-
-        Args:
-            outputs: the decoder's [..., S].
-            states: raw [..., S].
-            inputs: the same states standardised [..., S].
+        The sum of half the squared error of each standardised Gaussian feature and the negative log-likelihood of
+        each bit and each one-hot group. Constant features and copies cost nothing. ``inputs`` are the ``states``
+        standardised.
         """
         if self.is_gaussian:
             return 0.5 * (outputs - inputs).square().sum(dim=-1)
@@ -68,7 +60,7 @@ class Likelihood:
         return nats + self.discrete_nll(outputs, states)
 
     def discrete_nll(self, outputs: Tensor, states: Tensor) -> Tensor:
-        """The part of ``nll`` that bits and one-hot groups have. [..., S] -> [...]."""
+        """The part of ``nll`` of bits and one-hot groups. [..., S] -> [...]."""
         nats = torch.zeros(outputs.shape[:-1], device=outputs.device)
         if len(self.bits):
             logits, targets = self._bit_logits(outputs), states[..., self.bits]
@@ -102,24 +94,17 @@ class Likelihood:
         return result[..., self.source] if self.has_copies else result
 
     def null_nats(self) -> float:
-        """Nats of a decoder that knows only how often each value occurs: the scale of ``nll``."""
-        nats = 0.5 * len(self.gaussian)
-        p = self.frequency
-        if len(self.bits):
-            q = p[self.bits]
-            nats -= float((q * q.log() + (1 - q) * (1 - q).log()).sum())
-        return nats - float((p[self.grouped] * p[self.grouped].log()).sum())
+        """Nats of a decoder that knows only the marginal frequencies: the scale of ``nll``."""
+        q, p = self.frequency[self.bits], self.frequency[self.grouped]
+        nats = 0.5 * len(self.gaussian) - float((q * q.log() + (1 - q) * (1 - q).log()).sum())
+        return nats - float((p * p.log()).sum())
 
     def accuracy(self, outputs: Tensor, states: Tensor) -> float:
-        """The share of one-hot groups and bits decoded right, mean over groups and bits; NaN where there are none.
+        """The accuracy on raw states [M, S], mean over one-hot groups and bits; NaN if there are none.
 
-        A group is right where its largest probability is the true one. A bit counts as the mean of its accuracy on
-        ones and on zeros, so that a rare bit is not right by never being decoded; a bit that does not vary in
-        ``states`` is left out.
-
-        Args:
-            outputs: the decoder's [M, S].
-            states: raw [M, S].
+        A group is correct if its largest probability is that of the true member. The accuracy of a bit is the mean of
+        those on ones and on zeros, so that always decoding 0 is not accurate for a rare bit. Bits that do not vary in
+        ``states`` are left out.
         """
         parts = []
         if len(self.groups):
@@ -143,5 +128,5 @@ class Likelihood:
         return self.group_base + self._grouped(outputs, 0.0) * self.group_gain
 
     def _grouped(self, rows: Tensor, fill: float) -> Tensor:
-        """The features of each one-hot group, [..., S] -> [..., G, K]; ``fill`` where a group is shorter."""
+        """The features of each one-hot group, [..., S] -> [..., G, K]; shorter groups are padded with ``fill``."""
         return F.pad(rows, (0, 1), value=fill)[..., self.groups]

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from ..types import Block
 
-MOST_STRIDE = 32  # planes of a last axis that are searched for where no space declares the axes
+MOST_STRIDE = 32  # the largest last axis that is searched if no space declares the axes
 
 
 def one_hot_groups(is_one: Tensor, bits: Tensor, varies: Tensor, blocks: Sequence[Block]) -> list[Tensor]:
     """Groups of features with exactly one 1 in every state, searched in the orders in which encoders write them.
 
-    Groups lie side by side (planes, Discrete values), or with a constant stride (the last axis of [H, W, C]).
+    Members of a group are adjacent (planes, Discrete values), or have a constant stride (last axis of [H, W, C]).
     """
     spans, start = [], 0
     for block in blocks or (Block(len(bits)),):
@@ -37,7 +37,7 @@ def one_hot_groups(is_one: Tensor, bits: Tensor, varies: Tensor, blocks: Sequenc
 
 
 def _planes_and_cells(grid: Tensor, is_one: Tensor, bits: Tensor, varies: Tensor) -> list[Tensor]:
-    """Whole planes of a grid, and whole cells across its planes, that are one-hot: first or last axis of planes."""
+    """One-hot groups that are complete planes of a grid or complete cells across its planes (first or last axis)."""
     candidates = [*grid.flatten(1), *grid.flatten(0, 1).T, *grid.flatten(0, 1), *grid.flatten(1).T]
     return [
         members
@@ -49,7 +49,7 @@ def _planes_and_cells(grid: Tensor, is_one: Tensor, bits: Tensor, varies: Tensor
 
 
 def _orders(span: Tensor, block: Block) -> Iterable[Tensor]:
-    """The orders of a block's features to search: as they are, by the planes of a grid, then by strides."""
+    """Orders of a block's features to search: unchanged, then by the planes of a grid, or by strides."""
     yield span
     if len(block.shape) == 3:
         grid = span.reshape(block.shape)
@@ -64,7 +64,7 @@ def _orders(span: Tensor, block: Block) -> Iterable[Tensor]:
 def _adjacent(is_one: Tensor, bits: Tensor, varies: Tensor, order: Tensor) -> list[Tensor]:
     """The shortest runs of adjacent bits that sum to 1 in every state, from left to right.
 
-    Two of a run's features must vary. Zeros that never vary go to the run that they follow.
+    At least two features of a run must vary. Features that are always 0 belong to the run before them.
     """
     sums = torch.zeros(len(order) + 1, len(is_one), dtype=torch.int32)  # running number of ones, [position, M]
     torch.cumsum(is_one.T[order], dim=0, dtype=torch.int32, out=sums[1:])
@@ -80,12 +80,10 @@ def _adjacent(is_one: Tensor, bits: Tensor, varies: Tensor, order: Tensor) -> li
             if int(varies[order[start:end]].sum()) > 1:
                 runs.append((start, end))
             start = end
-    zeros, ends = bits & ~is_one.any(dim=0), [first for first, _ in runs[1:]] + [len(order)]
-    return [order[first : _past_zeros(end, ends[i], order, zeros)] for i, (first, end) in enumerate(runs)]
-
-
-def _past_zeros(end: int, stop: int, order: Tensor, zeros: Tensor) -> int:
-    """The position behind the features that are always 0, from ``end`` on and before ``stop``."""
-    while end < stop and zeros[order[end]]:
-        end += 1
-    return end
+    zeros, found = bits & ~is_one.any(dim=0), []
+    stops = [*(first for first, _ in runs), len(order)][1:]
+    for (first, end), stop in zip(runs, stops, strict=True):
+        while end < stop and zeros[order[end]]:
+            end += 1
+        found.append(order[first:end])
+    return found

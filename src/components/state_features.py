@@ -1,4 +1,4 @@
-"""What is known of the features of states: their statistics, their types, and so their likelihood."""
+"""Statistics, types and likelihood of the features of states."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .normalisers import RunningMeanStd
 
 log = logging.getLogger(__name__)
 
-CLIP = 10.0  # standard deviations: a feature that is nearly always constant must not rule the loss
-EVIDENCE = 2048  # states kept to find types; those that contradicted a type are kept beside them
+CLIP = 10.0  # standard deviations: a feature that is nearly always constant must not dominate the loss
+EVIDENCE = 2048  # stored states from which types are inferred, without those that contradicted a type
 KINDS = {
     "auto": range(4),
     "gaussian": (CONSTANT, GAUSSIAN),
@@ -28,14 +28,14 @@ KINDS = {
 
 
 class StateFeatures:
-    """Statistics and types of S features, learned from the states observed.
+    """Statistics and types of S features, estimated from the observed states.
 
     Args:
         size: S.
-        blocks: what spaces declare of the features; empty where unknown.
+        blocks: declarations of spaces; empty if unknown.
         likelihood: ``auto`` | ``gaussian`` | ``bernoulli`` | ``categorical``, or ``mixed`` with ``written``.
-        written: the types as the user wrote them, see ``feature_types.parse``.
-        is_typed: whether types matter; False takes every feature for Gaussian.
+        written: the user's types: see ``feature_types.parse``.
+        is_typed: False treats every feature as Gaussian.
         is_standardised: whether inputs are standardised.
     """
 
@@ -60,10 +60,10 @@ class StateFeatures:
         return self._likelihood
 
     def observe(self, states: Tensor) -> None:
-        """Takes raw states [M, S] into the statistics and checks the types against them.
+        """Updates the statistics with raw states [M, S], and infers or checks the types.
 
         Raises:
-            ConfigError: the likelihood that the user wants does not fit the states.
+            ConfigError: the configured likelihood does not fit the states.
         """
         if self.is_standardised:
             self.normaliser.update(states)
@@ -74,7 +74,7 @@ class StateFeatures:
         self.likelihood.follow()
 
     def inputs(self, states: Tensor) -> Tensor:
-        """States [..., S] as networks see them: standardised and clipped to 10 standard deviations."""
+        """The networks' inputs: states [..., S], standardised and clipped to 10 standard deviations."""
         return self.normaliser.normalise(states, CLIP) if self.is_standardised else states
 
     def mean(self, outputs: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ class StateFeatures:
         is_wrong = wrong.any(dim=0)
         is_full = self._remember(states)
         if bool(is_wrong.any()):
-            first = wrong.int().argmax(dim=0)[is_wrong].unique()  # a state for each feature: it is not forgotten
+            first = wrong.int().argmax(dim=0)[is_wrong].unique()  # one state for each feature
             self.evidence = torch.cat([self.evidence, states[first.to(states.device)].cpu()])
         elif not is_full:
             return
@@ -117,22 +117,20 @@ class StateFeatures:
             self._take(fixed)
 
     def _remember(self, states: Tensor) -> bool:
-        """Keeps a spread of the states seen while there is room; returns whether the room ends with them."""
-        room = EVIDENCE - len(self.evidence)
-        if room <= 0:
+        """Stores a selection of the states until ``EVIDENCE`` are stored; returns whether that happens now."""
+        missing = EVIDENCE - len(self.evidence)
+        if missing <= 0:
             return False
-        few = states[:: max(1, len(states) // 256)][:room].cpu()
+        few = states[:: max(1, len(states) // 256)][:missing].cpu()
         self.evidence = torch.cat([self.evidence, few])
         return len(self.evidence) == EVIDENCE
 
     def to(self, device: str) -> None:
-        """Moves the statistics."""
         self.normaliser.to(device)
         if self.types is not None:
             self._take(self.types)
 
     def state_dict(self) -> dict[str, Any]:
-        """Statistics, types and evidence."""
         return {
             "normaliser": self.normaliser.state_dict(),
             "types": None if self.types is None else self.types.state_dict(),
@@ -140,7 +138,7 @@ class StateFeatures:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes up ``state_dict``; files of omarl 0.1 hold no types, and all features are Gaussian in them."""
+        """Restores ``state_dict``. In files of omarl 0.1, which have no types, all features are Gaussian."""
         self.normaliser.load_state_dict(state["normaliser"])
         self.evidence = state.get("evidence", self.evidence)
         if state.get("types") is not None:

@@ -1,8 +1,8 @@
-"""The OMG VAE learner: a base learner trains the agents, and a state VAE learns beside it on the same batches.
+"""The OMG VAE learner: a base learner trains the agents, and a state VAE is trained on the same batches.
 
 The VAE is the subgoal prior of OMG (Yu, Jiang and Lu, NeurIPS 2024, section 4.1): it maximises
-``E_q[log p(s|g)] - KL(q(g|s) || N(0, I))`` over the states met while the agents are being trained. Agents and VAE
-share a batch and nothing else: no gradient passes between them.
+``E_q[log p(s|g)] - KL(q(g|s) || N(0, I))`` over the states of the agents' training. Agents and VAE share only the
+batch: no gradient passes between them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..components.vae_trainer import VAEConfig, VAETrainer
+from ..components.vae_config import VAEConfig
+from ..components.vae_trainer import VAETrainer
 from ..config.keys import BaseLearnerKeys
 from ..config.schema import key, read, user_keys
 from ..types import Batch, Block, Controller, MetricLogger, PathLike, TrainingError, feature_size
@@ -24,22 +25,10 @@ from ..utils.metrics import Grid, IntervalStats
 from .base_learner import make_base_learner
 from .vae_watch import VAEWatch
 
-DESCRIBED = (
-    "vae_explained_variance",
-    "vae_accuracy",
-    "vae_recon_null",
-    "vae_active_units",
-    "vae_kl_top_share",
-    "vae_log_var_bound_share",
-    "vae_log_var_mean",
-    "vae_log_var_max",
-    "vae_mu_abs_max",
-)
-
 
 @dataclass(frozen=True)
 class OMGVAEConfig(VAEConfig, BaseLearnerKeys):
-    """Keys of ``learner: omg_vae_learner``; the base learner's own keys join them."""
+    """Keys of ``learner: omg_vae_learner``, in addition to the base learner's."""
 
     vae_input: Literal["state", "obs"] = key("state", help="the VAE models the state or each agent's observation")
     vae_updates: int = key(1, low=1, help="VAE updates on each batch; use more where batches are rare")
@@ -49,11 +38,7 @@ class OMGVAEConfig(VAEConfig, BaseLearnerKeys):
 class OMGVAELearner:
     """PyMARL's learner interface around a base learner and a ``VAETrainer``.
 
-    Args:
-        mac: the controller, handed on to the base learner.
-        scheme: PyMARL's; ``scheme["state"]["vshape"]`` gives S.
-        logger: ``log_stat(key, value, t)``.
-        args: namespace or mapping with the declared keys.
+    ``scheme["state"]["vshape"]`` gives S; ``args`` is a namespace or mapping with the declared keys.
     """
 
     Config = OMGVAEConfig
@@ -67,8 +52,8 @@ class OMGVAELearner:
         self.stats = IntervalStats()
         self.log_grid = Grid(self.config.learner_log_interval)
         self.watch = VAEWatch(self.trainer, logger, acts=self.config.vae_watch == "act")
-        asked = user_keys(args)  # of a key that a file of ours or a host sets, nobody need be told
-        for line in self.trainer.notices():
+        asked = user_keys(args)  # a key that a file of omarl or a host sets needs no notice
+        for line in self.config.notices():
             if "optim_alpha" in asked or not line.startswith("optim_alpha="):
                 logger.console_logger.info(line)
 
@@ -76,7 +61,7 @@ class OMGVAELearner:
         """One update of the agents, then those of the VAE on the batch's real states.
 
         Raises:
-            TrainingError: a logged loss, or the VAE itself at a log, is not finite.
+            TrainingError: a logged loss, or the VAE when metrics are logged, is not finite.
         """
         self.base.train(batch, t_env, episode_num)
         states = self.real_states(batch)
@@ -87,7 +72,7 @@ class OMGVAELearner:
             self._log(states, t_env)
 
     def real_states(self, batch: Batch) -> Tensor:
-        """What the VAE models in a batch, final steps included, padding and dead agents left out: [M, S]."""
+        """The VAE's data in a batch: with final steps, without padding and dead agents, [M, S]."""
         filled = batch["filled"].squeeze(-1) > 0  # [B, T+1]
         if self.config.vae_input == "state":
             return batch["state"].flatten(2)[filled]
@@ -98,15 +83,15 @@ class OMGVAELearner:
         return obs[alive]
 
     def evaluate(self, batches: list[Batch]) -> dict[str, float]:
-        """How well the states of episodes that were not trained on are coded: see ``VAETrainer.describe``."""
+        """Metrics of coding held-out episodes: see ``VAETrainer.describe``."""
         described = self.trainer.describe(torch.cat([self.real_states(batch) for batch in batches]))
         wanted = ("vae_explained_variance", "vae_accuracy", "vae_active_units", "vae_recon_loss", "vae_kl_loss")
         return {name: described[name] for name in wanted if name in described}
 
     def _log(self, states: Tensor, t_env: int) -> None:
         logged = self.stats.flush(self.logger, t_env)
-        described = self.trainer.describe(states)
-        state = {name: described[name] for name in DESCRIBED if name in described}
+        state = self.trainer.describe(states)
+        del state["vae_recon_loss"], state["vae_kl_loss"]  # those of the updates are logged
         state |= {"vae_lr": self.trainer.optimiser.param_groups[0]["lr"], "updates": self.trainer.updates}
         for name, value in state.items():
             self.logger.log_stat(name, value, t_env)
@@ -122,50 +107,39 @@ class OMGVAELearner:
     def cuda(self) -> None:
         """Moves both learners to the GPU."""
         self.base.cuda()
-        self.trainer.cuda()
+        self.trainer.to("cuda")
 
     def save_models(self, path: PathLike) -> None:
-        """The base learner's files, and ``vae.th``: the VAE, its optimiser and the state statistics."""
+        """Writes the base learner's files, and ``vae.th``: the VAE, its optimiser and the state statistics."""
         self.base.save_models(path)
         torch.save(self.trainer.state_dict(), Path(path) / "vae.th")
 
     def load_models(self, path: PathLike) -> None:
-        """Reads what ``save_models`` wrote."""
         self.base.load_models(path)
         device = self.trainer.parameters[0].device
         self.trainer.load_state_dict(torch.load(Path(path) / "vae.th", map_location=device, weights_only=True))
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything the next update depends on, the base learner's included where it offers it."""
+        """All that the next update depends on, with the base learner's state if it provides one."""
         base = self.base.state_dict() if hasattr(self.base, "state_dict") else None
         return {"base": base, "vae": self.trainer.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes up ``state_dict``."""
         if state["base"] is not None:
             self.base.load_state_dict(state["base"])
         self.trainer.load_state_dict(state["vae"])
 
 
 def features_of(scheme: Any, what: str, args: Any) -> int | Sequence[Block]:
-    """What is known of the features that the VAE models.
-
-    Args:
-        scheme: PyMARL's.
-        what: ``state`` or ``obs``.
-        args: the run's; ours hold ``env_info``, which a host's lack.
-    """
-    info = getattr(args, "env_info", None)
+    """The blocks of the ``state`` or ``obs`` that the VAE models, or the number of features if none are known."""
+    info = getattr(args, "env_info", None)  # a host's arguments lack it
     blocks: Sequence[Block] = ()
-    if info is not None:
-        blocks = info.state_blocks if what == "state" else common_blocks(info.obs_blocks)
+    if info is not None and what == "state":
+        blocks = info.state_blocks
+    elif info is not None:  # those that all agents share
+        first, *others = info.obs_blocks or [()]
+        blocks = first if all(other == first for other in others) else ()
     size, vshape = feature_size(scheme, what), scheme[what]["vshape"]
     if sum(block.size for block in blocks) == size:
         return blocks
     return [Block(size, shape=tuple(vshape))] if isinstance(vshape, tuple) and len(vshape) == 3 else size
-
-
-def common_blocks(obs_blocks: Sequence[Sequence[Block]]) -> Sequence[Block]:
-    """The blocks that all agents' observations share; nothing where they differ."""
-    first, *others = obs_blocks or [()]
-    return first if all(other == first for other in others) else ()

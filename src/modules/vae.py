@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -9,29 +10,21 @@ from torch import Tensor, nn
 
 from .grid_nets import Grid, GridDecoder, GridEncoder
 from .linear import Linear
-from .losses import clamp_bound, sample_gaussian, softplus_bound, tanh_bound
-
-FEWEST, MOST = 16, 64  # latents where their number follows from the state's size
+from .losses import EXP_CLAMP, clamp_bound, sample_gaussian, softplus_bound, tanh_bound
 
 
 def code_size(wanted: int, state_dim: int) -> int:
-    """Z: ``wanted``; where that is 0, one latent for every two features, but 16 to 64."""
-    return wanted or min(max(state_dim // 2, FEWEST), MOST)
+    """Z: ``wanted``; if that is 0, one latent for every two features, but 16 to 64."""
+    return wanted or min(max(state_dim // 2, 16), 64)
 
 
 class VAEOutput(NamedTuple):
-    """What one pass gives.
+    """The result of ``StateVAE.forward``."""
 
-    Attributes:
-        recon: the decoder's outputs, [..., S].
-        mu, log_var: the posterior over the code, [..., Z]; ``log_var`` is bounded already.
-        z: the sampled code, [..., Z].
-    """
-
-    recon: Tensor
-    mu: Tensor
-    log_var: Tensor
-    z: Tensor
+    recon: Tensor  # the decoder's outputs, [..., S]
+    mu: Tensor  # [..., Z]
+    log_var: Tensor  # bounded, [..., Z]
+    z: Tensor  # the sampled code, [..., Z]
 
 
 def mlp(sizes: list[int]) -> nn.Sequential:
@@ -40,13 +33,6 @@ def mlp(sizes: list[int]) -> nn.Sequential:
     for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
         layers += [Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
-
-
-def _set_to_zero(network: nn.Module) -> None:
-    """Sets the last linear layer to 0."""
-    last = [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
 
 
 def bounded(raw: Tensor, bound: str, limit: float) -> Tensor:
@@ -60,6 +46,13 @@ def bounded(raw: Tensor, bound: str, limit: float) -> Tensor:
     return raw
 
 
+def at_bound(log_var: Tensor, bound: str, limit: float) -> Tensor:
+    """Whether bounded values are within 1% of their bound, or in the KL's clamp for ``exp_clamp``."""
+    if bound == "exp_clamp":
+        return log_var > math.log(EXP_CLAMP)
+    return log_var.abs() >= 0.99 * limit if bound in ("tanh", "clamp") else torch.zeros_like(log_var)
+
+
 class StateVAE(nn.Module):
     """A VAE over standardised states with a diagonal Gaussian code.
 
@@ -67,20 +60,18 @@ class StateVAE(nn.Module):
         state_dim: S.
         latent_dim: Z.
         hidden_dim: width of the two hidden layers on either side.
-        bound: what keeps log_var in bounds: ``tanh`` | ``clamp`` (both at ``limit``) | ``softplus`` | ``none``;
-            ``exp_clamp`` leaves it alone too, its loss clamps. See ``losses``.
+        bound: the bound of log_var: ``tanh`` | ``clamp`` (both at ``limit``) | ``softplus`` | ``none``;
+            ``exp_clamp`` does not bound it either, but its KL clamps. See ``losses``.
         limit: bound of |log_var|.
-        log_var_init: the log_var that the posterior starts around, before its bound.
-        grid: where planes lie in the state, for convolutional networks; None: multi-layer perceptrons.
+        log_var_init: the posterior's approximate initial log_var, before its bound.
+        grid: the planes in the state, for convolutional networks; None: multi-layer perceptrons.
         linear_path: adds a linear map to each perceptron, from its inputs to its outputs. The perceptrons' last
-            layers start at 0, so the VAE starts as a linear one. Rare bits, and values that occur together for the
-            first time, pass through the linear maps; perceptrons alone learn combinations by heart.
+            layers start at 0, so that the VAE is linear at first. Rare bits, and values that occur together for the
+            first time, pass through the linear maps; perceptrons only memorise combinations.
     """
 
     encoder: nn.Module
     decoder: nn.Module
-    encoder_line: nn.Module | None
-    decoder_line: nn.Module | None
 
     def __init__(
         self,
@@ -94,20 +85,23 @@ class StateVAE(nn.Module):
         linear_path: bool = False,
     ) -> None:
         super().__init__()
-        self.latent_dim, self.bound, self.limit = latent_dim, bound, limit
+        self.bound, self.limit = bound, limit
         if grid is None:
             self.encoder = mlp([state_dim, hidden_dim, hidden_dim, 2 * latent_dim])
             self.decoder = mlp([latent_dim, hidden_dim, hidden_dim, state_dim])
         else:
             self.encoder = GridEncoder(grid, hidden_dim, 2 * latent_dim)
             self.decoder = GridDecoder(grid, latent_dim, hidden_dim)
-        head = [layer for layer in self.encoder.modules() if isinstance(layer, nn.Linear)][-1]
+        head, last = (
+            [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
+            for network in (self.encoder, self.decoder)
+        )
         has_lines = linear_path and grid is None
         self.encoder_line = Linear(state_dim, 2 * latent_dim) if has_lines else None
         self.decoder_line = Linear(latent_dim, state_dim) if has_lines else None
         if has_lines:
-            for network in (self.encoder, self.decoder):
-                _set_to_zero(network)
+            for parameter in (head.weight, head.bias, last.weight, last.bias):
+                nn.init.zeros_(parameter)
         with torch.no_grad():
             head.bias[latent_dim:] += log_var_init
 

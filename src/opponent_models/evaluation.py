@@ -1,4 +1,4 @@
-"""How often opponent models are right on test episodes, and what ``replay`` draws of one."""
+"""Accuracy of opponent models on test episodes, and their drawings for ``replay``."""
 
 from __future__ import annotations
 
@@ -10,33 +10,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-Counts = dict[
-    str, Tensor
-]  # of each step, [T]: hits, count (of how many), and the hits of a guess where known (chance)
+# For each step, [T]: hits, count (number of predictions) and, if known, chance (hits of a random guess).
+Counts = dict[str, Tensor]
 
-MIN_SHARE = 0.25  # of the largest count: steps that fewer episodes reach are left out
+MIN_SHARE = 0.25  # of the largest count: steps with a smaller count are left out
 RISEN = 0.9  # share of the way from the first step's accuracy to the best
 
 
 class Drawing(NamedTuple):
-    """Of an episode of T steps against M opponents.
+    """The drawing of an episode of T steps against M opponents."""
 
-    Attributes:
-        captions: a line for each step, T+1.
-        inferred: [T+1, M, 2], the place inferred for each opponent, NaN where there is none; None: no places.
-        odds: [T+1, K, 3], places and their probabilities, of all opponents; None: no probabilities.
-        horizon: steps of the opponents' way that are drawn ahead.
-    """
-
-    captions: list[str]
-    inferred: NDArray[Any] | None = None
-    odds: NDArray[Any] | None = None
-    horizon: int = 5
+    captions: list[str]  # T+1
+    inferred: NDArray[Any] | None = None  # [T+1, M, 2], the place inferred for each opponent, or NaN
+    odds: NDArray[Any] | None = None  # [T+1, K, 3], places of all opponents and their probabilities
+    horizon: int = 5  # steps of the opponents' future path that are drawn
 
 
 def rates(name: str, reports: Sequence[Counts]) -> dict[str, float]:
-    """``name``: the share of hits over all steps; beside it ``<prefix>_hit_chance`` where chance is known, and
-    ``<prefix>_steps_to_adapt``. {} where nothing was counted."""
+    """``name``: the share of hits over all steps; ``<prefix>_hit_chance`` if chance is known, and
+    ``<prefix>_steps_to_adapt``. {} if nothing was counted."""
     found = added(reports)
     if not found or not found["count"].sum():
         return {}
@@ -49,7 +41,7 @@ def rates(name: str, reports: Sequence[Counts]) -> dict[str, float]:
 
 
 def added(reports: Sequence[Counts]) -> Counts:
-    """The sum of counts of episodes of different lengths; {} where there are none."""
+    """The sum of counts of episodes of different lengths; {} if there are none."""
     reports = [report for report in reports if report]
     longest = max((len(report["count"]) for report in reports), default=0)
     names = reports[0] if reports else ()
@@ -58,7 +50,7 @@ def added(reports: Sequence[Counts]) -> Counts:
 
 
 def steps_to_adapt(hits: Tensor, count: Tensor) -> float:
-    """The first step of an episode at which the share of hits [T] has made nine tenths of its way to its best."""
+    """The first step of an episode at which the share of hits [T] has made 90% of its rise to the maximum."""
     known = count >= MIN_SHARE * count.max()
     share = torch.where(known, hits / count.clamp(min=1.0), torch.zeros_like(hits))
     wanted = share[0] + RISEN * (share.max() - share[0])

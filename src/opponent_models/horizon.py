@@ -11,7 +11,7 @@ from ..types import ConfigError
 
 
 def states_reached(batch: Rollout) -> Tensor:
-    """The state after each step, an episode's last state where it ends: [E, T, S]."""
+    """The state after each step, or the episode's last state if it ends there: [E, T, S]."""
     after = batch["state"][:, 1:].flatten(2).clone()
     if batch.ends is not None:
         after[batch.ends.copy, batch.ends.step] = batch.ends.state.flatten(1)
@@ -35,7 +35,7 @@ def steps_to_come(batch: Rollout, horizon: int) -> Tensor:
 def states_ahead(reached: Tensor, steps: Tensor) -> Tensor:
     """The states a number of steps after the next one: from [E, T, S], int64 [E, T, K] -> [E, T, K, S].
 
-    Beyond the rollout it is the last one; ``steps_to_come`` is 0 there.
+    Beyond the rollout, the last state is returned; ``steps_to_come`` is 0 there.
     """
     length, k = reached.shape[1], steps.shape[2]
     at = (torch.arange(length, device=steps.device)[:, None] + steps).clamp(max=length - 1)
@@ -44,11 +44,9 @@ def states_ahead(reached: Tensor, steps: Tensor) -> Tensor:
 
 
 def horizon_is_complete(batch: Rollout, valid: Tensor) -> Tensor:
-    """1 where the next H states are all in the rollout, or the episode's last one is: [E, T].
+    """1 where the rollout contains the next H states or the episode's last one: [E, T].
 
-    Args:
-        batch: E copies of T steps.
-        valid: what ``steps_to_come`` returns, [E, T, H].
+    ``valid`` [E, T, H] is the result of ``steps_to_come``.
     """
     over = ended(batch)[:, :-1]
     ends_later = over.flip(1).cummax(dim=1).values.flip(1)
@@ -67,14 +65,14 @@ def best_step(scores: Tensor, valid: Tensor) -> Tensor:
 
 
 def step_shares(name: str, chosen: Tensor, horizon: int) -> dict[str, Tensor]:
-    """For logs: how many steps ahead the chosen states are on average, and the share of each number of steps."""
+    """Metrics: the mean number of steps to the chosen states, and the share of each number of steps."""
     shares = torch.bincount(chosen.flatten(), minlength=horizon) / chosen.numel()
     each = {f"{name}/{k + 1}": share for k, share in enumerate(shares)}
     return {name: chosen.float().mean() + 1.0, **each}
 
 
 def check_horizon(name: str, horizon: int, steps: int) -> None:
-    """Raises ConfigError where the horizon, a key called ``name``, is longer than the ``steps`` of one update."""
+    """Raises ConfigError if the horizon (key ``name``) is longer than the ``steps`` of one update."""
     if steps < horizon:
         raise ConfigError(
             f"{name}: {horizon} steps are more than the {steps} consecutive steps of a model update; raise "

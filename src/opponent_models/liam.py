@@ -1,4 +1,5 @@
-"""LIAM (Papoudakis, Christianos and Albrecht 2021): a code of history that predicts what opponents see and do."""
+"""LIAM (Papoudakis, Christianos and Albrecht 2021): a code of the history predicts the opponents' observations and
+actions."""
 
 from __future__ import annotations
 
@@ -21,17 +22,15 @@ from .naive import ActionModel
 
 @dataclass(frozen=True)
 class LIAMConfig(ModelConfig):
-    """Keys of ``opponent_model: liam``."""
-
     liam_code_dim: int = key(16, low=1, help="size of the code")
 
 
 class LIAMModel(ActionModel):
     """Decoders, used in training only, reconstruct the opponents' observations (squared error) and actions
-    (cross-entropy) from the code. Arguments: see ``OpponentModel``.
+    (cross-entropy) from the code.
 
-    The opponents' observations are taken from the state where the state is all observations concatenated. Where an
-    environment has a state of its own, the whole state is reconstructed.
+    The opponents' observations are read from the state if the state is the concatenation of all observations.
+    Otherwise the complete state is reconstructed.
     """
 
     Config = LIAMConfig
@@ -47,7 +46,7 @@ class LIAMModel(ActionModel):
         self.actions = Linear(self.width, self.n_subjects * self.n_actions)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LIAMModel:
-        """Moves the statistics too when parameters are moved to another device."""
+        # moves the statistics when parameters are moved to another device
         super()._apply(fn, recurse)
         self.stats.to(self.fc.weight.device)
         return self
@@ -57,7 +56,6 @@ class LIAMModel(ActionModel):
         return self.code(features).detach()
 
     def action_logits(self, features: Tensor) -> Tensor:
-        """Features [..., W] -> [..., M * U]."""
         return self.actions(F.relu(self.fc(self.code(features))))
 
     def loss(self, batch: Rollout, features: Tensor, targets: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Any]]:
@@ -72,10 +70,8 @@ class LIAMModel(ActionModel):
         return masked_mean(error + action_loss, mask), numbers
 
     def training_state(self) -> dict[str, Any]:
-        """The statistics too."""
         return {**super().training_state(), "extra": self.stats.state_dict()}
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
-        """Restores ``training_state``."""
         super().load_training_state(state)
         self.stats.load_state_dict(state["extra"])

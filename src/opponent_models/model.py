@@ -1,9 +1,9 @@
-"""Opponent models: the contract, and an encoder of the learner's own history that all of ours share.
+"""Opponent models: the contract, and an encoder of the learner's history that all of omarl's models share.
 
 ``controllers/model_controller.py`` acts with a model (``step``). ``learners/opponent_model_learner.py`` trains it:
-``observe``, ``targets`` and ``condition`` on each rollout, then ``update``. The model that acts and the one that is
-updated may be two copies (``model_tau``): what the first three change belongs in buffers, what ``update`` changes
-also in ``training_state``. A subclass implements ``condition_of`` and ``loss``; everything else has a default.
+``observe``, ``targets`` and ``condition`` on each rollout, then ``update``. Two copies may act and be updated
+(``model_tau``). Changes by the first three methods must be in buffers, changes by ``update`` also in
+``training_state``. A subclass implements ``condition_of`` and ``loss``; everything else has a default.
 """
 
 from __future__ import annotations
@@ -30,15 +30,13 @@ from .evaluation import Drawing
 
 @dataclass(frozen=True)
 class EncoderKeys:
-    """Keys of the encoder."""
-
     model_hidden_dim: int = key(128, low=1, help="width of the opponent model's layers")
     model_subjects: list[str] | str = key("*", help="names or patterns of the opponents that are modelled")
 
 
 @dataclass(frozen=True)
 class ModelConfig(EncoderKeys, OptimiserKeys):
-    """Keys of an opponent model that is no VAE."""
+    """Keys of an opponent model whose optimiser is no ``VAEOptimiser``."""
 
     renamed: ClassVar[dict[str, str]] = {"vae_lr": "model_lr"}
     model_lr: float = key(3e-4, above=0, help="learning rate of the opponent model")
@@ -53,27 +51,23 @@ class HorizonKeys:
 
 
 class BaseLearner(Protocol):
-    """What a model may ask the learner that trains the policy.
+    """The interface of the policy's learner that models use."""
 
-    ``keeps_condition``: whether targets take the value of the next state under ``Condition.next``, where it is given.
-    ``check_goals`` raises ConfigError where the policy cannot be trained under subgoals, or not valued under them.
-    ``goal_values``: V(s_t, g) of each agent for K subgoals at each step, [E, T, N, K, D] -> [E, T, N, K].
-    """
+    keeps_condition: bool  # whether targets value the next state under ``Condition.next``, if there is one
 
-    keeps_condition: bool
+    def check_goals(self, by_value: bool) -> None:
+        """Raises ConfigError if the policy cannot be trained, or valued, under subgoals."""
 
-    def check_goals(self, by_value: bool) -> None: ...
-    def goal_values(self, batch: Rollout, goals: Tensor) -> Tensor: ...
+    def goal_values(self, batch: Rollout, goals: Tensor) -> Tensor:
+        """V(s_t, g) of each agent for K subgoals at each step, [E, T, N, K, D] -> [E, T, N, K]."""
 
 
 class Targets(NamedTuple):
-    """What a model is trained to predict along a rollout: ``values`` [E, T, ...], and numbers for logs.
+    """Targets of a model along a rollout, and metrics."""
 
-    ``complete`` [E, T] is 1 where the rollout contains all that the target depends on; None: everywhere. Other steps
-    are left out of updates on rollouts from memory.
-    """
-
-    values: Tensor
+    values: Tensor  # [E, T, ...]
+    # [E, T], 1 where the rollout contains all that the target depends on; None: everywhere. Other steps are left out
+    # of updates on rollouts from memory.
     complete: Tensor | None = None
     metrics: Mapping[str, Tensor] = {}
 
@@ -86,28 +80,24 @@ class OpponentModel(nn.Module):
         args: namespace with ``env_info`` (a ``PoolInfo``) and the model's keys.
 
     Raises:
-        ConfigError: it models nobody.
-
-    Attributes:
-        condition_dim: D, the size of the condition.
-        subjects: names of the M opponents that are modelled.
-        width: W, the size of the features.
+        ConfigError: ``model_subjects`` matches no opponent.
     """
 
     Config: type = ModelConfig  # that of a subclass extends it
     encoder_type: type[FeatureAgent] = FeatureAgent
-    condition_dim: int
+    needs_prior: ClassVar[bool] = False  # whether runs need a subgoal prior: a trained state VAE
+    condition_dim: int  # D
 
     def __init__(self, scheme: Any, args: Any) -> None:
         super().__init__()
         self.info = args.env_info
         config: Any = read(self.Config, args)
         self.config = config
-        self.width = config.model_hidden_dim
+        self.width = config.model_hidden_dim  # W, the size of the features
         patterns = config.model_subjects if isinstance(config.model_subjects, list) else [config.model_subjects]
         everyone = self.info.opponents
         self.subjects = tuple(name for name in everyone if any(fnmatch(name, pattern) for pattern in patterns))
-        if not self.subjects:
+        if not self.subjects:  # the names of the M opponents that are modelled
             raise ConfigError(f"model_subjects: {', '.join(patterns)} names none of {', '.join(everyone)}")
         self.subject_indices = [everyone.index(name) for name in self.subjects]
         self.last_actions = self.info.information_slice("actions")
@@ -120,18 +110,13 @@ class OpponentModel(nn.Module):
         return feature_size(scheme, "obs")
 
     @classmethod
-    def needs_prior(cls, values: Any) -> bool:
-        """Whether a run with the configuration ``values`` needs a subgoal prior: a trained state VAE."""
-        return False
-
-    @classmethod
     def check_environment(cls, full: EnvInfo) -> None:
-        """Raises ConfigError where the environment, all agents included, does not suit the model."""
+        """Raises ConfigError if the environment (``full``: with all agents) does not suit the model."""
 
     def prepare(self, args: Any, base: BaseLearner, steps: int, from_memory: bool) -> None:
-        """Loads what the model needs. Called once, before training.
+        """Loads files that the model needs. Called once, before training.
 
-        Raises ConfigError where it cannot learn from ``steps`` consecutive steps, or beside the learner ``base``.
+        Raises ConfigError if it cannot learn from ``steps`` consecutive steps, or with the learner ``base``.
         """
 
     def condition_of(self, features: Tensor) -> Tensor:
@@ -148,28 +133,28 @@ class OpponentModel(nn.Module):
         return self.condition_of(features).view(*obs.shape[:2], -1), state.view_as(carry)
 
     def own_carry(self, batch: EpisodeBatch) -> Tensor:
-        """The model's recurrent state at the first step of a rollout, or of whole episodes: [E, N, C]."""
+        """The model's recurrent state at the first step of a rollout or of complete episodes: [E, N, C]."""
         fresh = self.initial_carry(batch.batch_size)
         return fresh if batch.carry is None else batch.carry[..., -fresh.shape[-1] :]  # behind the agents' own
 
     def features(self, batch: EpisodeBatch) -> Tensor:
-        """The encoded history along a rollout or whole episodes, [E, T+1, N, W]."""
+        """The encoded history along a rollout or complete episodes, [E, T+1, N, W]."""
         size = self.info.n_agents
         rows = as_rows(batch["obs"])  # [E*N, T+1, O]
         begins = batch["begins"].repeat_interleave(size, dim=0) if "begins" in batch.data else None
         return from_rows(unroll_rows(self.encoder, rows, self.own_carry(batch).flatten(0, 1), begins), size)
 
     def observe(self, batch: Rollout) -> None:
-        """Sees each new rollout first. For statistics that ``targets`` and ``condition`` need."""
+        """Called first with each new rollout, for statistics that ``targets`` and ``condition`` need."""
 
     def targets(self, batch: Rollout, base: BaseLearner) -> Targets:
-        """The targets of an update on ``batch``: by default what the subjects did, int64 [E, T, N, M]."""
+        """The targets of an update on ``batch``: by default the subjects' actions, int64 [E, T, N, M]."""
         return Targets(self.actions_taken(batch))
 
     def condition(self, batch: Rollout, base: BaseLearner, t_env: int, targets: Targets | None) -> Condition:
-        """What policy and critic are conditioned on: by default what acting was conditioned on.
+        """The condition of policy and critic; by default the one that the policy acted under.
 
-        ``targets`` are those of ``batch``; None where updates use rollouts from memory.
+        ``targets`` are those of ``batch``; None if updates use rollouts from memory.
         """
         inferred, ends = self.condition_of(self.features(batch)), batch.ends
         if ends is None:
@@ -178,13 +163,10 @@ class OpponentModel(nn.Module):
         return Condition(inferred, inferred, at_ends=self.step(ends.obs, carry)[0])
 
     def loss(self, batch: Rollout, features: Tensor, targets: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Any]]:
-        """The loss, a scalar, and numbers for logs.
+        """The loss, a scalar, and metrics, for some copies of a rollout of T steps.
 
-        Args:
-            batch: some copies of a rollout of T steps.
-            features: [E, T, N, W].
-            targets: ``Targets.values`` of these copies.
-            mask: [E, T, N], 1 on the steps that count.
+        ``features`` are [E, T, N, W], ``targets`` the ``Targets.values``; ``mask`` [E, T, N] is 1 on the steps that
+        count.
         """
         raise NotImplementedError
 
@@ -194,7 +176,7 @@ class OpponentModel(nn.Module):
         self.optimiser: Any = make_optimiser("adam", self.parameters(), c.model_lr, eps=c.optim_eps)
 
     def update(self, batch: Rollout, targets: Tensor, mask: Tensor) -> dict[str, Any]:
-        """One update on some copies of a rollout; returns numbers for logs. Arguments: see ``loss``."""
+        """One update on some copies of a rollout; returns metrics. Arguments: see ``loss``."""
         loss, numbers = self.loss(batch, self.features(batch)[:, :-1], targets, mask)
         return {"model_loss": loss.detach(), "model_grad_norm": self.descend(loss), **numbers}
 
@@ -203,29 +185,28 @@ class OpponentModel(nn.Module):
         return optimiser_step(self.optimiser, loss, list(self.parameters()), self.config.grad_norm_clip)
 
     def training_state(self) -> dict[str, Any]:
-        """What the next update depends on beside parameters and buffers."""
+        """All that the next update depends on, except parameters and buffers."""
         return {"optimiser": copy.deepcopy(self.optimiser.state_dict())}
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
-        """Restores ``training_state``."""
         load_optimiser(self.optimiser, state["optimiser"])
 
     def evaluate(self, batches: Sequence[EpisodeBatch]) -> dict[str, float]:
-        """Numbers for logs, from whole test episodes."""
+        """Metrics from complete test episodes."""
         return {}
 
     def draw(self, batch: EpisodeBatch) -> Drawing:
-        """What ``replay`` draws along the episode in ``batch`` [1, T+1]."""
+        """The drawing for ``replay`` of the episode in ``batch`` [1, T+1]."""
         return Drawing([""] * int(batch["filled"].sum()))
 
     def actions_taken(self, batch: EpisodeBatch) -> Tensor:
-        """What the subjects did at each step, read from the next observation: int64 [E, T, N, M]."""
+        """The subjects' action at each step, read from the next observation: int64 [E, T, N, M]."""
         actions = next_observations(batch)[..., self.last_actions].unflatten(-1, (-1, self.n_actions))
         return actions.argmax(dim=-1)[..., self.subject_indices]
 
 
 def next_observations(batch: EpisodeBatch) -> Tensor:
-    """The observations after each step, an episode's last one where it ended inside a rollout: [E, T, N, O]."""
+    """The observations after each step, an episode's last one if it ended within the rollout: [E, T, N, O]."""
     obs = batch["obs"][:, 1:]
     if batch.ends is not None:
         obs = obs.clone()

@@ -1,4 +1,4 @@
-"""Naive opponent modelling: the policy is conditioned on a prediction of the opponents' next actions."""
+"""Naive opponent modelling: the policy is conditioned on predictions of the opponents' next actions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .model import OpponentModel
 
 
 class ActionModel(OpponentModel):
-    """Base of the models that predict the opponents' next actions. Arguments: see ``OpponentModel``."""
+    """Base of the models that predict the opponents' next actions."""
 
     def action_logits(self, features: Tensor) -> Tensor:
         """Features [..., W] -> [..., M * U]."""
@@ -32,12 +32,11 @@ class ActionModel(OpponentModel):
         return loss.mean(dim=-1), (by_opponent.argmax(dim=-1) == taken).float().mean(dim=-1)
 
     def evaluate(self, batches: Sequence[EpisodeBatch]) -> dict[str, float]:
-        """The share of actions predicted correctly: see ``evaluation.rates``."""
         return rates("model_action_accuracy", [self.hits(batch) for batch in batches])
 
     @torch.no_grad()
     def hits(self, batch: EpisodeBatch) -> Counts:
-        """Actions predicted correctly at each step of whole episodes, and how many there were."""
+        """The numbers of correct predictions and of actions at each step of complete episodes."""
         logits = self.action_logits(self.features(batch)[:, :-1])
         _, correct = self.action_loss(logits, self.actions_taken(batch))
         mask = transition_mask(batch)[..., None].expand_as(correct)
@@ -45,7 +44,7 @@ class ActionModel(OpponentModel):
 
     @torch.no_grad()
     def draw(self, batch: EpisodeBatch) -> Drawing:
-        """Captions: each opponent's likeliest next action as predicted, and what it did."""
+        """Captions: each opponent's most probable next action, and the action taken."""
         steps = int(batch["filled"].sum())
         logits = self.action_logits(self.features(batch)[0, :steps, 0])
         probability, likeliest = logits.unflatten(-1, (self.n_subjects, self.n_actions)).softmax(-1).max(-1)
@@ -61,7 +60,7 @@ class ActionModel(OpponentModel):
 
 
 class NaiveModel(ActionModel):
-    """``p(a^-i_t | history)``, trained by cross-entropy. Arguments: see ``OpponentModel``."""
+    """``p(a^-i_t | history)``, trained by cross-entropy."""
 
     def __init__(self, scheme: Any, args: Any) -> None:
         super().__init__(scheme, args)
@@ -70,7 +69,6 @@ class NaiveModel(ActionModel):
         self.out = Linear(self.width, self.condition_dim)
 
     def action_logits(self, features: Tensor) -> Tensor:
-        """Features [..., W] -> [..., M * U]."""
         return self.out(F.relu(self.fc(features)))
 
     def condition_of(self, features: Tensor) -> Tensor:
@@ -79,6 +77,5 @@ class NaiveModel(ActionModel):
         return logits.unflatten(-1, (self.n_subjects, self.n_actions)).softmax(dim=-1).flatten(-2)
 
     def loss(self, batch: Rollout, features: Tensor, targets: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Any]]:
-        """Cross-entropy of the actions ``targets`` [E, T, N, M]."""
         loss, correct = self.action_loss(self.action_logits(features), targets)
         return masked_mean(loss, mask), {"model_action_accuracy": masked_mean(correct, mask)}

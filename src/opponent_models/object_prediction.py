@@ -1,9 +1,9 @@
 """Object prediction: for each opponent, the probability of each object to be the next at which it comes to rest.
 
-One small network scores every object, from the object's place relative to the opponent and to the learner and from
-what the opponent did. So what it learns of one object holds for all, also for opponents with other preferences than
-those of training: a graph of opponents and objects without edges among objects (Battaglia et al. 2018). It is goal
-recognition by supervised learning; of OMG it has the horizon alone.
+One small network scores every object, from its place relative to the opponent and to the learner and from the
+opponent's actions. It therefore generalises over objects, and to opponents with other preferences than those of
+training: a graph of opponents and objects without edges among objects (Battaglia et al. 2018). It is goal
+recognition by supervised learning; only the horizon is from OMG.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .evaluation import Counts, Drawing, rates
 from .horizon import check_horizon
 from .model import BaseLearner, HorizonKeys, ModelConfig, OpponentModel, Targets, next_observations
 
-ABSENT = 1e3  # logit of an object that is gone: its place, below 0, times this
+ABSENT = 1e3  # logit of an absent object: its place, below 0, times this
 WAYS = 4  # numbers of an object's input whose absolute values are appended
 ROW = 64  # a place is one number: row times this, plus column; boards are smaller
 NONE = -1.0  # place of an object before the first observation
@@ -38,23 +38,21 @@ NONE = -1.0  # place of an object before the first observation
 
 @dataclass(frozen=True)
 class ObjectConfig(ModelConfig, HorizonKeys):
-    """Keys of ``opponent_model: object_prediction``."""
+    pass
 
 
 class ObjectEncoder(FeatureAgent):
-    """The recurrent network that scores each object. There are several in each copy of the game: it must be cheap."""
-
-    cell = MinGRU
+    cell = MinGRU  # cheap: it runs for each object and opponent in each copy of the game
 
 
 class ObjectModel(OpponentModel):
     """Classifies the object at which each opponent comes to rest next, by cross-entropy.
 
-    Arguments: see ``OpponentModel``. Objects are foraging's foods, in the order of the observation's list. The list
-    closes up when a food is eaten; the memory of each object is found again by the object's place.
+    Objects are foraging's foods, in the order of the observation's list. When a food is eaten, later ones move up in
+    the list; the memory of each object is identified by the object's place.
 
     Raises:
-        ConfigError: learners do not see all foods, or their observations lack ``offsets`` or ``actions``.
+        ConfigError: learners do not observe all foods, or their observations lack ``offsets`` or ``actions``.
     """
 
     Config = ObjectConfig
@@ -76,12 +74,10 @@ class ObjectModel(OpponentModel):
         self.out = Linear(self.width, 1)
 
     def input_size(self, scheme: Any) -> int:
-        """Size of an object's input: see ``_columns``."""
-        return 9 + self.n_actions + WAYS
+        return 9 + self.n_actions + WAYS  # of an object: see ``_columns``
 
     @classmethod
     def check_environment(cls, full: EnvInfo) -> None:
-        """See ``OpponentModel.check_environment``."""
         try:
             food_slots(full)
         except ConfigError as error:
@@ -89,15 +85,14 @@ class ObjectModel(OpponentModel):
             raise ConfigError(f"opponent_model: object_prediction {needs}") from error
 
     def prepare(self, args: Any, base: BaseLearner, steps: int, from_memory: bool) -> None:
-        """See ``OpponentModel.prepare``."""
         check_horizon("model_horizon", self.horizon, steps)
 
     def _columns(self, m: int, at: int) -> list[int]:
-        """Columns of the observation that are the inputs of each object with subject ``m``, who is listed at ``at``.
+        """The observation's columns that are the inputs of each object and subject ``m``, which is listed at ``at``.
 
-        Of each object: its offsets (down, across) from the learner and from the subject; whether each of them is
-        beside it; whether the learner's level suffices; whether it is there; its level; the subject's last action;
-        the four offsets again, of which the absolute values are taken.
+        For each object: its offsets (down, across) from the learner and from the subject; whether each of them is
+        adjacent to it; whether the learner's level suffices; whether it is present; its level; the subject's last
+        action; the four offsets again, as absolute values.
         """
         offsets, actions = self.info.information_slice("offsets"), self.info.information_slice("actions")
         size = offsets_size(self.info.full)
@@ -120,10 +115,9 @@ class ObjectModel(OpponentModel):
         return carry
 
     def step(self, obs: Tensor, carry: Tensor) -> tuple[Tensor, Tensor]:
-        """See ``OpponentModel.step``; the condition is [E, N, M * F]."""
         memories, listed = self._split(carry)
         places = self._places(obs)
-        # the memory of what is listed now; at an episode's start all memories are empty, in any order
+        # the memories of the objects listed now; at an episode's start all are empty, in any order
         order = _find(places, listed)[..., None, :]
         first = torch.arange(0, order.numel() * self.n_subjects, self.n_objects, device=obs.device)
         rows = order + first.view(*obs.shape[:2], self.n_subjects, 1)
@@ -133,7 +127,7 @@ class ObjectModel(OpponentModel):
         return self.condition_of(logits), torch.cat([state.view(*obs.shape[:2], -1), places], dim=-1)
 
     def features(self, batch: EpisodeBatch) -> Tensor:
-        """Logits of the objects listed along a rollout or whole episodes, [E, T+1, N, M * F]."""
+        """Logits of the objects listed along a rollout or complete episodes, [E, T+1, N, M * F]."""
         obs = batch["obs"]
         memories, listed = self._split(self.own_carry(batch))
         begins = batch["begins"] if "begins" in batch.data else None
@@ -153,20 +147,19 @@ class ObjectModel(OpponentModel):
     def condition_of(self, features: Tensor) -> Tensor:
         """The probability of each object listed, for each opponent, [..., M * F]; detached.
 
-        0 for absent objects; uniform where no object is left, at an episode's end.
+        0 for absent objects; uniform if no object is left, at an episode's end.
         """
         return features.detach().unflatten(-1, (self.n_subjects, self.n_objects)).softmax(dim=-1).flatten(-2)
 
     def targets(self, batch: Rollout, base: BaseLearner) -> Targets:
-        """See ``next_rests``."""
         return Targets(self.next_rests(batch))
 
     def next_rests(self, batch: EpisodeBatch) -> Tensor:
-        """Which of the objects listed each opponent comes to rest at next: int64 [E, T, N, M].
+        """The index of the listed object at which each opponent comes to rest next: int64 [E, T, N, M].
 
-        An opponent rests where it does not move and stands beside exactly one object. -1 where it rests at none
-        within H steps of the same episode, or where the rollout shows neither H steps nor the episode's end:
-        otherwise near objects would be targets more often than far ones.
+        An opponent rests if it does not move and is adjacent to exactly one object. -1 if it rests at none within H
+        steps of the same episode, or if the rollout contains neither H steps nor the episode's end: otherwise near
+        objects would be targets more often than far ones.
         """
         obs = batch["obs"][:, :-1]
         objects, before = self._objects(obs), self._players(obs)
@@ -196,15 +189,14 @@ class ObjectModel(OpponentModel):
         return loss, {"model_object_accuracy": correct}
 
     def evaluate(self, batches: Sequence[EpisodeBatch]) -> dict[str, float]:
-        """How often the likeliest object is the next: see ``evaluation.rates``."""
         return rates("omg_hit_ratio", [self.hits(batch) for batch in batches])
 
     @torch.no_grad()
     def hits(self, batch: EpisodeBatch) -> Counts:
-        """At each step of whole episodes, how often opponents come to rest next at the likeliest object.
+        """For each step of complete episodes, the number of opponents that next rest at the most probable object.
 
-        ``chance`` is the same for an object drawn from those present; ``count`` has opponents that come to rest at an
-        object within the horizon.
+        ``chance`` is the same for a random one of the objects present; ``count`` is the number of opponents that come
+        to rest at an object within the horizon.
         """
         logits = self.features(batch)[:, :-1]
         wanted = self.next_rests(batch)
@@ -217,7 +209,7 @@ class ObjectModel(OpponentModel):
 
     @torch.no_grad()
     def draw(self, batch: EpisodeBatch) -> Drawing:
-        """The likeliest object of each opponent, and the probabilities of all."""
+        """The most probable object of each opponent, and the probabilities of all."""
         steps, shape = int(batch["filled"].sum()), (self.n_subjects, self.n_objects)
         places = self._objects(batch["obs"][0, :steps, 0])[..., :2].repeat(1, self.n_subjects, 1)
         odds = self.condition_of(self.features(batch)[0, :steps, 0])[..., None] * (places[..., :1] >= 0)
@@ -239,12 +231,12 @@ class ObjectModel(OpponentModel):
         return carry[..., :size].unflatten(-1, (self.n_subjects, self.n_objects, self.width)), carry[..., size:]
 
     def _places(self, obs: Tensor) -> Tensor:
-        """One number for the place of each food listed, below 0 where there is none: [..., F]."""
+        """One number for the place of each food listed, below 0 if there is none: [..., F]."""
         end = 3 * self.n_objects
-        return torch.add(obs[..., 1:end:3], obs[..., 0:end:3], alpha=ROW)  # an eaten food stands at -1, -1
+        return torch.add(obs[..., 1:end:3], obs[..., 0:end:3], alpha=ROW)  # an eaten food is listed at -1, -1
 
     def _objects(self, obs: Tensor) -> Tensor:
-        """Row, column and level of the foods listed, [..., F, 3]; the level is 0 where there is none."""
+        """Row, column and level of the foods listed, [..., F, 3]; the level is 0 if there is none."""
         return obs[..., : 3 * self.n_objects].unflatten(-1, (self.n_objects, 3))
 
     def _players(self, obs: Tensor) -> Tensor:
@@ -279,16 +271,16 @@ class ObjectModel(OpponentModel):
 
 
 def _find(places: Tensor, among: Tensor) -> Tensor:
-    """The index of each place [..., F] among others [..., F], int64; any index where it is not among them."""
+    """The index of each place [..., F] among others [..., F], int64; any index if it is not among them."""
     return (places[..., :, None] == among[..., None, :]).byte().argmax(dim=-1)
 
 
 def _without_absent(logits: Tensor, places: Tensor) -> Tensor:
-    """Logits [..., M, F] of objects at places [..., F], very small where there is no object: [..., M * F]."""
+    """Logits [..., M, F] of objects at places [..., F], very small if there is no object: [..., M * F]."""
     return torch.add(logits, places.clamp(max=0.0)[..., None, :], alpha=ABSENT).flatten(-2)
 
 
 def _next(happens: Tensor, clock: Tensor) -> Tensor:
-    """The first step, from each step on, at which something happens, T where none is: bool [E, T, ...] -> int64."""
+    """The first step, from each step on, at which ``happens`` is true, else T: bool [E, T, ...] -> int64."""
     steps = happens.shape[1]
     return torch.where(happens, clock, steps).flip(1).cummin(dim=1).values.flip(1)

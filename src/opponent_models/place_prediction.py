@@ -35,14 +35,12 @@ from .places import PlaceInference
 
 @dataclass(frozen=True)
 class PlaceConfig(ModelConfig, HorizonKeys):
-    """Keys of ``opponent_model: place_prediction``."""
-
     renamed: ClassVar[dict[str, str]] = {"omg_codes": "model_places"}
     model_places: int = key(36, low=2, help="C, places that each opponent may be at, found by k-means")
 
 
 class PlaceModel(PlaceInference):
-    """Classifies each opponent's place to come, by cross-entropy. Arguments: see ``OpponentModel``.
+    """Classifies each opponent's future place, by cross-entropy.
 
     Raises:
         ConfigError: the state does not contain the opponents' places.
@@ -64,8 +62,7 @@ class PlaceModel(PlaceInference):
         self.posterior = Linear(self.width, self.condition_dim)
 
     def prepare(self, args: Any, base: BaseLearner, steps: int, from_memory: bool) -> None:
-        """See ``OpponentModel.prepare``."""
-        if from_memory:  # elsewhere targets beyond the rollout are nearer ones
+        if from_memory:  # otherwise targets beyond the rollout are replaced by nearer ones
             check_horizon("model_horizon", self.horizon, steps)
 
     def logits(self, features: Tensor) -> Tensor:
@@ -81,7 +78,7 @@ class PlaceModel(PlaceInference):
         return states[..., self.places].unflatten(-1, (-1, 2))
 
     def observe(self, batch: Rollout) -> None:
-        """Finds the C places in the first rollout."""
+        """Fits the C places to the first rollout."""
         if not self.codebook.is_fitted:
             self.codebook.fit(self.places_in(batch["state"].flatten(2)).flatten(0, -3))
 
@@ -94,18 +91,15 @@ class PlaceModel(PlaceInference):
         return Targets(codes, horizon_is_complete(batch, valid), shares)
 
     def loss(self, batch: Rollout, features: Tensor, targets: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Any]]:
-        """Cross-entropy of the codes ``targets`` [E, T, N, M]."""
         counts = mask > 0
         logits = self.logits(features[counts])  # [R, M, C]
         return F.cross_entropy(logits.flatten(0, 1), targets[counts].flatten()), {}
 
     def inferred_places(self, features: Tensor) -> Tensor:
-        """The likeliest places."""
         probabilities = self.condition_of(features).unflatten(-1, (self.n_subjects, -1))
         return self.codebook.vectors(probabilities.argmax(dim=-1)).flatten(-2)
 
     def odds(self, features: Tensor) -> Tensor:
-        """All places of all opponents and their probabilities, [..., M * C, 3]."""
         probabilities = self.condition_of(features)
         places = self.codebook.centres.flatten(0, 1).expand(*probabilities.shape, -1)
         return torch.cat([places, probabilities[..., None]], dim=-1)

@@ -1,4 +1,4 @@
-"""Opponent models that infer a place to come for each opponent: how often it is right, and its drawing."""
+"""Opponent models that infer a future place for each opponent: their hit ratio and their drawing."""
 
 from __future__ import annotations
 
@@ -17,18 +17,14 @@ from .model import OpponentModel
 
 
 class PlaceInference(OpponentModel):
-    """Infers where each opponent will be within a horizon. Arguments: see ``OpponentModel``.
+    """Infers a place of each opponent within a horizon of H steps."""
 
-    Attributes:
-        places: indices in the state of the subjects' places, 2 M; empty where the state does not contain them.
-        near: the largest distance, on each axis, at which two positions count as the same place.
-        horizon: H.
-    """
-
-    horizon: int
+    horizon: int  # H
 
     def __init__(self, scheme: Any, args: Any) -> None:
         super().__init__(scheme, args)
+        # 2 M indices in the state of the subjects' places, empty if it does not contain them; and the largest
+        # distance on each axis at which two positions count as the same place
         self.places, self.near = place_indices(self.info.full, self.subjects)
 
     def inferred_places(self, features: Tensor) -> Tensor:
@@ -36,12 +32,11 @@ class PlaceInference(OpponentModel):
         raise NotImplementedError
 
     def odds(self, features: Tensor) -> Tensor | None:
-        """Features [..., W] -> all places and their probabilities, [..., K, 3], where the model has some."""
+        """Features [..., W] -> all places of all subjects and their probabilities, [..., K, 3], if any."""
         return None
 
     @torch.no_grad()
     def evaluate(self, batches: Sequence[EpisodeBatch]) -> dict[str, float]:
-        """How often opponents pass through the places that are inferred for them: see ``place_hits``."""
         reports = []
         for batch in batches:
             guess = self.inferred_places(self.features(batch)[:, :, 0])
@@ -64,23 +59,20 @@ class PlaceInference(OpponentModel):
 
 
 def _passes(way: NDArray[Any], guess: NDArray[Any], near: float) -> str:
-    """Whether opponents pass through places [M, 2] on their way [H, M, 2]."""
+    """Whether opponents on a path [H, M, 2] pass through the places [M, 2]."""
     there = (np.abs(way - guess) <= near).all(axis=(1, 2))
     return f"passes there in {there.argmax() + 1}" if there.any() else "does not pass there"
 
 
 def place_hits(guess: Tensor, true: Tensor, filled: Tensor, horizon: int, near: float) -> Counts:
-    """How often opponents pass within ``horizon`` steps through the places inferred for them.
+    """Counts of opponents that pass within ``horizon`` steps through the places inferred for them.
 
-    Args:
-        guess, true: [B, T+1, 2 M], the inferred places and where the opponents are.
-        filled: [B, T+1], 1 on real steps.
-        horizon, near: see ``PlaceInference``.
+    ``guess`` and ``true`` [B, T+1, 2 M] are inferred and true places; ``filled`` [B, T+1] is 1 on real steps.
 
     Returns:
         [T + 1 - H]: ``hits``, the share of an episode's M opponents that pass, summed over episodes; ``chance``,
-        the same for places inferred in other episodes; ``count``, of episodes with a full horizon ahead. {} where
-        there is no place, no second episode, or no step with a horizon.
+        the same for places inferred in other episodes; ``count``, the number of episodes with a complete horizon
+        ahead. {} if there is no place, no second episode, or no step with a horizon.
     """
     steps = guess.shape[1] - horizon
     if not guess.shape[2] or len(guess) < 2 or steps < 1:

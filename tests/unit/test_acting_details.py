@@ -58,7 +58,7 @@ def test_outlying_states_are_clipped_in_training():
     states = torch.randn(5000, 2)
     trainer.update(states)
     states[0, 0] = 1e6
-    trainer.normaliser.update = lambda rows: None
+    trainer.features.normaliser.update = lambda rows: None
     assert float(trainer.update(states)["vae_recon_loss"]) < 5
 
 

@@ -6,9 +6,9 @@ import torch
 from fakes import RecordingLogger, args_for, env_info, random_batch
 from omarl.components.kl_weight import BETA_PER_ALPHA
 from omarl.controllers.basic_controller import BasicMAC
-from omarl.learners.omg_vae_learner import OMGVAELearner
+from omarl.learners.omg_vae_learner import OMGVAELearner, features_of
 from omarl.modules.losses import kl_standard_normal
-from omarl.types import ConfigError
+from omarl.types import Block, ConfigError
 
 INFO = env_info()
 
@@ -104,7 +104,9 @@ def test_the_vae_learns_from_real_states_alone():
         one, other = learner_of(), learner_of()
         one.train(batch, 0, 0)
         other.train(dirty, 0, 0)
-        assert torch.equal(getattr(one.trainer.normaliser, name), getattr(other.trainer.normaliser, name))
+        assert torch.equal(
+            getattr(one.trainer.features.normaliser, name), getattr(other.trainer.features.normaliser, name)
+        )
 
 
 def test_agents_and_vae_share_no_gradients():
@@ -152,7 +154,7 @@ def test_diagnostics_in_closed_form():
     """A decoder that ignores its code explains nothing; a latent that never moves is not active."""
     learner = learner_of()
     states = torch.randn(500, 4)
-    learner.trainer.normaliser.update(states)
+    learner.trainer.features.normaliser.update(states)
     with torch.no_grad():
         for p in learner.trainer.vae.parameters():
             p.zero_()
@@ -187,7 +189,11 @@ def test_a_reloaded_learner_goes_on_bit_for_bit(tmp_path):
         for batch in batches[2:]:
             learner.train(batch, 0, 0)
         results.append(
-            [*agents_of(learner), *(p.detach() for p in learner.trainer.parameters), learner.trainer.normaliser.mean]
+            [
+                *agents_of(learner),
+                *(p.detach() for p in learner.trainer.parameters),
+                learner.trainer.features.normaliser.mean,
+            ]
         )
     assert all(torch.equal(a, b) for a, b in zip(results[0], results[1], strict=True))
     vae_only = slice(len(agents_of(one)), None)
@@ -209,16 +215,16 @@ def test_an_update_is_made_on_some_of_the_states_none_of_them_twice():
     assert len(met) == 72
     trainer = learner_of(vae_batch_states=20).trainer
     trainer.collect(met)
-    drawn = trainer.window.draw(20)
+    drawn = trainer.draw()
     assert drawn.shape == (20, INFO.state_shape)
     rows = [(met == row).all(dim=1).nonzero() for row in drawn]
     places = [int(row) for row in rows]  # fails where a state was not met
     assert len(set(places)) == 20
-    assert not torch.equal(drawn, trainer.window.draw(20))
+    assert not torch.equal(drawn, trainer.draw())
     for wanted in (0, 72, 500):
         trainer = learner_of(vae_batch_states=wanted).trainer
         trainer.collect(met)
-        assert torch.equal(trainer.window.draw(wanted), met)
+        assert torch.equal(trainer.draw(), met)
 
 
 def test_observations_of_living_agents_are_modelled_where_vae_input_says_so():
@@ -230,3 +236,14 @@ def test_observations_of_living_agents_are_modelled_where_vae_input_says_so():
     assert len(learner.real_states(batch)) == alive - 6
     learner.train(batch, 0, 0)
     assert learner.trainer.state_dim == INFO.obs_shape
+
+
+def test_blocks_of_observations_are_used_only_if_all_agents_share_them():
+    one_hot, unknown = [Block(4, "one_hot")], [Block(4)]
+
+    def features(*obs_blocks):
+        args = SimpleNamespace(env_info=SimpleNamespace(obs_blocks=obs_blocks))
+        return features_of({"obs": {"vshape": 4}}, "obs", args)
+
+    assert features(one_hot, one_hot, one_hot) == one_hot
+    assert features(one_hot, one_hot, unknown) == 4

@@ -75,8 +75,8 @@ def test_free_bits_charge_the_sum_over_latents():
 def test_the_calibrated_decoder_is_the_loss():
     trainer = trainer_of(omg_vae_alpha=0.0, vae_decoder="calibrated")
     states = torch.randn(50, 4)
-    trainer.normaliser.update(states)
-    target = trainer.normaliser.normalise(states)
+    trainer.features.normaliser.update(states)
+    target = trainer.features.normaliser.normalise(states)
     torch.manual_seed(1)
     expected = float(calibrated_nll(trainer.vae(target).recon, target))
     torch.manual_seed(1)

@@ -39,7 +39,7 @@ def test_updates_draw_from_the_last_batches_alone():
     trainer = trainer_of(1, vae_window=2, vae_batch_states=0)
     for value in (1.0, 2.0, 3.0):
         trainer.collect(torch.full((5, 1), value) + torch.arange(5)[:, None] / 100)
-    assert sorted({int(v) for v in trainer.window.draw(0).flatten()}) == [2, 3]
+    assert sorted({int(v) for v in trainer.draw().flatten()}) == [2, 3]
 
 
 def test_a_batch_that_is_collected_again_and_again_counts_once():
@@ -47,7 +47,7 @@ def test_a_batch_that_is_collected_again_and_again_counts_once():
     batch = torch.randn(10, 4)
     for _ in range(5):
         trainer.collect(batch)
-    assert len(trainer.window.batches) == 1 and float(trainer.normaliser.count) == 10
+    assert len(trainer.window) == 1 and float(trainer.features.normaliser.count) == 10
 
 
 def test_what_was_collected_does_not_change_with_the_callers_array():
@@ -55,7 +55,9 @@ def test_what_was_collected_does_not_change_with_the_callers_array():
     batch = np.random.default_rng(0).normal(size=(10, 4)).astype(np.float32)
     trainer.collect(batch)
     batch[:] = 1e6
-    assert float(trainer.window.draw(0).abs().max()) < 10
+    assert float(trainer.draw().abs().max()) < 10
+    trainer.collect(batch)
+    assert len(trainer.window) == 2
 
 
 def test_an_update_without_states_gets_one_line():
@@ -180,8 +182,13 @@ def test_a_checkpoint_without_a_formula_keeps_the_one_of_its_release():
 
 
 def test_the_number_of_latents_follows_from_the_state_where_none_is_asked_for():
-    assert [trainer_of(size, vae_latent_dim=0).vae.latent_dim for size in (4, 32, 80, 1000)] == [16, 16, 40, 64]
-    assert trainer_of(80, vae_latent_dim=5).vae.latent_dim == 5
+    assert [trainer_of(size, vae_latent_dim=0).config.vae_latent_dim for size in (4, 32, 80, 1000)] == [
+        16,
+        16,
+        40,
+        64,
+    ]
+    assert trainer_of(80, vae_latent_dim=5).config.vae_latent_dim == 5
 
 
 def test_a_vae_with_linear_paths_starts_as_a_linear_one_and_does_not_stay_so():

@@ -48,11 +48,8 @@ class RNNAgent(nn.Module):
         self.fc1 = Linear(input_shape, config.hidden_dim)
         self.norm1 = nn.LayerNorm(config.hidden_dim) if config.layer_norm else nn.Identity()
         self.norm2 = nn.LayerNorm(config.hidden_dim) if config.layer_norm else nn.Identity()
-        self.rnn: Any = (
-            self.cell(config.hidden_dim, config.hidden_dim)
-            if config.use_rnn
-            else Linear(config.hidden_dim, config.hidden_dim)
-        )
+        layer: Any = self.cell if config.use_rnn else Linear
+        self.rnn = layer(config.hidden_dim, config.hidden_dim)
         self.fc2 = Linear(config.hidden_dim, n_actions)
         self.value = Linear(config.hidden_dim, 1) if config.duelling else None
 

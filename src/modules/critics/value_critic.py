@@ -43,6 +43,7 @@ class ValueCritic(nn.Module):
         config = read(ValueCriticConfig, args)
         n_agents = args["n_agents"] if isinstance(args, dict) else args.n_agents
         self.is_central, width = config.critic == "central", config.critic_hidden_dim
+        self.is_recurrent = config.critic_use_rnn
         size = feature_size(scheme, "obs") + (feature_size(scheme, "state") if self.is_central else 0) + n_agents
         size += condition_dim
         self.identity = nn.Buffer(torch.eye(n_agents), persistent=False)
@@ -50,11 +51,6 @@ class ValueCritic(nn.Module):
         self.fc2 = GRU(width, width) if config.critic_use_rnn else Linear(width, width)
         self.norm1 = nn.LayerNorm(width) if config.critic_layer_norm else nn.Identity()
         self.norm2 = nn.LayerNorm(width) if config.critic_layer_norm else nn.Identity()
-
-    @property
-    def is_recurrent(self) -> bool:
-        """Whether the second hidden layer is a GRU."""
-        return isinstance(self.fc2, GRU)
 
     def init_hidden(self) -> Tensor:
         """The recurrent state at the start of an episode: zeros [1, H] on the critic's device."""

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from ...components.optimisers import make_optimiser
 from ...components.rollout import Rollout
-from ...components.vae_optimiser import VAEOptimiser, VAEOptimiserConfig
-from ...components.vae_trainer import VAEShapeKeys
+from ...components.vae_config import VAEOptimiserConfig, VAEShapeKeys
+from ...components.vae_optimiser import VAEOptimiser
 from ...config.schema import key
 from ...modules.linear import Linear
 from ...modules.losses import calibrated_nll, kl_gaussians, sample_gaussian, squared_error
@@ -28,16 +28,14 @@ from .prior import SubgoalPrior
 
 @dataclass(frozen=True)
 class InferenceConfig(EncoderKeys, VAEOptimiserConfig, VAEShapeKeys):
-    """Keys of subgoal inference. ``omg_inference: mlp`` reads only vae_lr, optim_eps and grad_norm_clip of the
-    optimiser's keys."""
-
+    # ``omg_inference: mlp`` reads only vae_lr, optim_eps and grad_norm_clip of the optimiser's keys
     omg_inference: Literal["cvae", "mlp"] = key("cvae", help="mlp: regress on the mean of the selected subgoal")
 
 
 class SubgoalInference(PlaceInference):
-    """q_phi and p_theta, and their updates. Arguments: see ``OpponentModel``.
+    """q_phi and p_theta, and their updates.
 
-    The decoder's tau_t encodes the observations up to o_{t-1}, and so does not contain s_t.
+    The decoder's tau_t encodes the observations up to o_{t-1}, so that it does not contain s_t.
     """
 
     prior: SubgoalPrior
@@ -63,19 +61,14 @@ class SubgoalInference(PlaceInference):
         return self.decoder(torch.cat([goal, before], dim=-1))
 
     def start_training(self) -> None:
-        """See ``OpponentModel.start_training``. The CVAE's optimiser also sets its KL weight."""
         c = self.config
         if c.omg_inference == "mlp":
             self.optimiser = make_optimiser("adam", self.parameters(), c.vae_lr, eps=c.optim_eps)
         else:
-            self.optimiser = VAEOptimiser(self, c)
+            self.optimiser = VAEOptimiser(self, c)  # also sets the KL weight
 
     def update(self, batch: Rollout, targets: Tensor, mask: Tensor) -> dict[str, Any]:
-        """One update. Arguments: see ``OpponentModel.loss``.
-
-        Args:
-            targets: the selected subgoal states s^g_t, [E, T, N, S].
-        """
+        """One update towards the selected subgoal states s^g_t, ``targets`` [E, T, N, S]."""
         features = self.features(batch)[:, :-1]
         counts = mask > 0
         counts[:, 0] = False  # the features of the previous step are not in the rollout
@@ -88,7 +81,7 @@ class SubgoalInference(PlaceInference):
             return {"omg_loss": loss.detach(), "omg_kl_loss": kl_loss, "omg_grad_norm": norm}
         decoded = self.decode(sample_gaussian(mu, log_var), self._before(batch, features)[counts])
         states = batch["state"][:, :-1, None].flatten(3).expand(-1, -1, self.info.n_agents, -1)
-        now = self.prior.standardised(states[counts])
+        now = self.prior.features.inputs(states[counts])  # standardised
         nll = calibrated_nll(decoded, now) if self.config.vae_decoder == "calibrated" else None
         numbers = self.optimiser.descend(squared_error(decoded, now).mean(), mu, kl, nll)
         return {f"omg_{name.removeprefix('vae_')}": value for name, value in numbers.items()}

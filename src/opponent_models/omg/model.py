@@ -22,8 +22,6 @@ from .selector import select
 
 @dataclass(frozen=True)
 class OMGConfig(InferenceConfig):
-    """Keys of ``opponent_model: omg``."""
-
     omg_mode: Literal["optimistic", "conservative"] = key("optimistic", help="select the highest or lowest value")
     omg_horizon: int = key(5, low=1, help="H: subgoals are states of the next H steps")
     omg_selection: Literal["value", "random", "next", "third"] = key("value", help="how one of these is selected")
@@ -35,24 +33,19 @@ class OMGConfig(InferenceConfig):
 
 
 class OMGModel(SubgoalInference):
-    """Conditions the policy on a subgoal of the opponents. Arguments: see ``OpponentModel``.
+    """Conditions the policy on a subgoal of the opponents.
 
     The policy acts under the inferred subgoal. It trains under the inferred or the selected one (``omg_input``).
     """
 
     Config = OMGConfig
+    needs_prior = True
 
     def __init__(self, scheme: Any, args: Any) -> None:
         super().__init__(scheme, args)
         self.horizon = self.config.omg_horizon
 
-    @classmethod
-    def needs_prior(cls, values: Any) -> bool:
-        """See ``OpponentModel.needs_prior``."""
-        return True
-
     def prepare(self, args: Any, base: BaseLearner, steps: int, from_memory: bool) -> None:
-        """See ``OpponentModel.prepare``. A run that starts from a checkpoint takes the prior from there."""
         c = self.config
         base.check_goals(by_value=c.omg_selection == "value")
         if from_memory:  # otherwise the rollout's end shortens the horizon
@@ -62,12 +55,12 @@ class OMGModel(SubgoalInference):
                 f"rollout_steps: none of the {steps} consecutive steps of a model update counts; raise it or "
                 "model_window, or lower omg_horizon"
             )
-        resumed = bool(getattr(args, "checkpoint_path", ""))
+        resumed = bool(getattr(args, "checkpoint_path", ""))  # then the checkpoint contains the prior
         source = getattr(args, "source", "") or getattr(args, "pool", "")
         self.prior = SubgoalPrior(None if resumed else prior_file(source), self.info.state_shape, args)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> OMGModel:
-        """Moves the prior too when parameters are moved to another device."""
+        # moves the prior when parameters are moved to another device
         super()._apply(fn, recurse)
         if "prior" in vars(self):
             self.prior.to(str(self.fc.weight.device))
@@ -120,12 +113,10 @@ class OMGModel(SubgoalInference):
         return float(self.config.omg_input == "prior")
 
     def training_state(self) -> dict[str, Any]:
-        """See ``OpponentModel.training_state``. Contains the prior too."""
         name = "optimiser" if self.config.omg_inference == "mlp" else "trainer"
         return {name: super().training_state()["optimiser"], "prior": self.prior.state_dict()}
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
-        """Restores ``training_state``."""
         if self.config.omg_inference == "mlp":
             super().load_training_state(state)
         else:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from ...components.vae_trainer import VAEConfig, VAETrainer
+from ...components.vae_config import VAEConfig
+from ...components.vae_trainer import VAETrainer
 from ...config.schema import read
 from ...types import ConfigError
 from ...utils.checkpoints import reason_of
@@ -20,7 +20,7 @@ class SubgoalPrior(VAETrainer):
     Args:
         file: ``vae.th`` of an ``omg_vae`` run, or a pool's prior; None: ``load_model`` will provide it.
         state_dim: S.
-        args: namespace whose VAE keys give the shape in the file. The file gives the bound of log_var.
+        args: namespace with the VAE's keys, which must fit the file. The bound of log_var is read from the file.
 
     Raises:
         ConfigError: the file is missing, or of another shape.
@@ -41,10 +41,6 @@ class SubgoalPrior(VAETrainer):
 
     def __deepcopy__(self, memo: Any) -> SubgoalPrior:
         return self
-
-    def standardised(self, states: Tensor) -> Tensor:
-        """States in the units in which the VAE was trained."""
-        return self.features.inputs(states)
 
 
 def prior_file(source: str) -> Path:

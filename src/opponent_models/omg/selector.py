@@ -9,10 +9,8 @@ from torch import Tensor
 
 from ..horizon import best_step, random_step
 
-Values = Callable[[], Tensor]
 
-
-def select(rule: str, optimistic: bool, valid: Tensor, value: Values, n_agents: int) -> Tensor:
+def select(rule: str, optimistic: bool, valid: Tensor, value: Callable[[], Tensor], n_agents: int) -> Tensor:
     """Which of the next H states is each learner's subgoal state s^g_t: int64 [E, T, N], in 0 to H - 1.
 
     V(s, g) is the mean of Q(s, g, a) over a, or a critic's output. g is the prior's mean for the candidate state.
@@ -22,8 +20,8 @@ def select(rule: str, optimistic: bool, valid: Tensor, value: Values, n_agents: 
 
     Args:
         rule: ``value``, as above; for ablations ``random`` | ``next`` | ``third``.
-        optimistic: equation 6 rather than 7.
-        valid: 1 where there is a candidate, [E, T, H]; always 1 for the first.
+        optimistic: equation 6 instead of 7.
+        valid: 1 if there is a candidate, [E, T, H]; always 1 for the first.
         value: returns V(s_t, g) of each candidate, [E, T, N, H]; called by the rule ``value`` only.
         n_agents: N.
     """
