@@ -25,7 +25,7 @@ from ..config.schema import key, read
 from ..modules.agents.feature_agent import FeatureAgent
 from ..modules.unrolling import as_rows, from_rows, unroll_rows
 from ..types import ConfigError, EnvInfo, feature_size
-from .evaluation import Drawing
+from .evaluation import Counts, Drawing, rates
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ class OpponentModel(nn.Module):
     Config: type = ModelConfig  # that of a subclass extends it
     encoder_type: type[FeatureAgent] = FeatureAgent
     needs_prior: ClassVar[bool] = False  # whether runs need a subgoal prior: a trained state VAE
+    accuracy_name: ClassVar[str] = ""  # the metric computed from ``hits``
     condition_dim: int  # D
 
     def __init__(self, scheme: Any, args: Any) -> None:
@@ -192,7 +193,11 @@ class OpponentModel(nn.Module):
         load_optimiser(self.optimiser, state["optimiser"])
 
     def evaluate(self, batches: Sequence[EpisodeBatch]) -> dict[str, float]:
-        """Metrics from complete test episodes."""
+        """Metrics from complete test episodes: by default the rates of ``hits``."""
+        return rates(self.accuracy_name, [self.hits(batch) for batch in batches])
+
+    def hits(self, batch: EpisodeBatch) -> Counts:
+        """Counts of correct predictions in complete episodes; {} for none."""
         return {}
 
     def draw(self, batch: EpisodeBatch) -> Drawing:

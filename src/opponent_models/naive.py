@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,12 +13,14 @@ from ..components.masks import transition_mask
 from ..components.rollout import Rollout
 from ..modules.linear import Linear
 from ..modules.losses import masked_mean
-from .evaluation import Counts, Drawing, rates
+from .evaluation import Counts, Drawing
 from .model import OpponentModel
 
 
 class ActionModel(OpponentModel):
     """Base of the models that predict the opponents' next actions."""
+
+    accuracy_name = "model_action_accuracy"
 
     def action_logits(self, features: Tensor) -> Tensor:
         """Features [..., W] -> [..., M * U]."""
@@ -30,9 +31,6 @@ class ActionModel(OpponentModel):
         by_opponent = logits.unflatten(-1, (self.n_subjects, self.n_actions))
         loss = F.cross_entropy(by_opponent.flatten(0, -2), taken.flatten(), reduction="none").view(taken.shape)
         return loss.mean(dim=-1), (by_opponent.argmax(dim=-1) == taken).float().mean(dim=-1)
-
-    def evaluate(self, batches: Sequence[EpisodeBatch]) -> dict[str, float]:
-        return rates("model_action_accuracy", [self.hits(batch) for batch in batches])
 
     @torch.no_grad()
     def hits(self, batch: EpisodeBatch) -> Counts:

@@ -8,7 +8,6 @@ recognition by supervised learning; only the horizon is from OMG.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +25,7 @@ from ..modules.linear import Linear
 from ..modules.min_gru import MinGRU
 from ..modules.unrolling import unroll_rows
 from ..types import ConfigError, EnvInfo
-from .evaluation import Counts, Drawing, rates
+from .evaluation import Counts, Drawing
 from .horizon import check_horizon
 from .model import BaseLearner, HorizonKeys, ModelConfig, OpponentModel, Targets, next_observations
 
@@ -57,6 +56,7 @@ class ObjectModel(OpponentModel):
 
     Config = ObjectConfig
     encoder_type = ObjectEncoder
+    accuracy_name = "omg_hit_ratio"
 
     def __init__(self, scheme: Any, args: Any) -> None:
         full, agents = args.env_info.full, args.env_info.agents
@@ -187,9 +187,6 @@ class ObjectModel(OpponentModel):
         loss = F.cross_entropy(logits, wanted, reduction="sum") / max(len(wanted), 1)
         correct = (logits.argmax(dim=-1) == wanted).float().sum() / max(len(wanted), 1)
         return loss, {"model_object_accuracy": correct}
-
-    def evaluate(self, batches: Sequence[EpisodeBatch]) -> dict[str, float]:
-        return rates("omg_hit_ratio", [self.hits(batch) for batch in batches])
 
     @torch.no_grad()
     def hits(self, batch: EpisodeBatch) -> Counts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +11,14 @@ from torch import Tensor
 
 from ..components.episode_batch import EpisodeBatch
 from ..games.lookup import place_indices
-from .evaluation import Counts, Drawing, rates
+from .evaluation import Counts, Drawing
 from .model import OpponentModel
 
 
 class PlaceInference(OpponentModel):
     """Infers a place of each opponent within a horizon of H steps."""
 
+    accuracy_name = "omg_hit_ratio"
     horizon: int  # H
 
     def __init__(self, scheme: Any, args: Any) -> None:
@@ -36,13 +36,10 @@ class PlaceInference(OpponentModel):
         return None
 
     @torch.no_grad()
-    def evaluate(self, batches: Sequence[EpisodeBatch]) -> dict[str, float]:
-        reports = []
-        for batch in batches:
-            guess = self.inferred_places(self.features(batch)[:, :, 0])
-            true, filled = batch["state"].flatten(2)[..., self.places], batch["filled"].squeeze(-1)
-            reports.append(place_hits(guess, true, filled, self.horizon, self.near))
-        return rates("omg_hit_ratio", reports)
+    def hits(self, batch: EpisodeBatch) -> Counts:
+        guess = self.inferred_places(self.features(batch)[:, :, 0])
+        true, filled = batch["state"].flatten(2)[..., self.places], batch["filled"].squeeze(-1)
+        return place_hits(guess, true, filled, self.horizon, self.near)
 
     @torch.no_grad()
     def draw(self, batch: EpisodeBatch) -> Drawing:
