@@ -1,7 +1,5 @@
 """The KL weight of a VAE: its schedule, and the PI controller that may replace it during a training."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The likelihood of states with Gaussian, Bernoulli and categorical features under a decoder's outputs."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F

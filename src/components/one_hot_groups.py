@@ -1,7 +1,5 @@
 """The search for one-hot groups among binary features."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import torch

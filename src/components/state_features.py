@@ -1,7 +1,5 @@
 """Statistics, types and likelihood of the features of states."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Keys of VAEs: of their optimiser, of the state VAE's networks, and of its training."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """One update of a VAE, for any data: the KL weight, the optimiser and their metrics."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping
 from typing import Any

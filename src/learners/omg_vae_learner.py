@@ -5,8 +5,6 @@ The VAE is the subgoal prior of OMG (Yu, Jiang and Lu, NeurIPS 2024, section 4.1
 batch: no gradient passes between them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass

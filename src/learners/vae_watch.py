@@ -1,7 +1,5 @@
 """Diagnosis during training: reports the VAE's faults when they appear, and can apply safe remedies."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

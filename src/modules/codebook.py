@@ -1,7 +1,5 @@
 """Vector quantisation: a vector is coded as the index of the nearest k-means centre."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

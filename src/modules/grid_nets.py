@@ -1,7 +1,5 @@
 """Convolutional encoder and decoder for states that contain grids or images, and possibly other features."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -5,8 +5,6 @@ including the gradients of the weights, is one large matrix product over all ste
 GPU, and for sequences of one step, ``nn.GRU`` itself is used.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Any
 

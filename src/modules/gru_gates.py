@@ -5,8 +5,6 @@ that begin at its first index, and its body is a single operation. Vectorised, 9
 instead of 19.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numba import njit
 

@@ -3,8 +3,6 @@
 For float32 on a CPU torch calls MKL, which reaches half of oneDNN's speed on processors that are not Intel's.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

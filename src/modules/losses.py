@@ -5,8 +5,6 @@ reduces and how. The KL weight has no meaning without the reductions: if the rec
 dimensions and the KL a *sum* over Z, then ``alpha`` equals a beta of ``alpha * S`` with summed losses.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

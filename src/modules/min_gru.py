@@ -4,8 +4,6 @@
 instead of the GRU's two. For a sequence, all steps share one product, and the loop over time only interpolates.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """Runs a recurrent network along rows of steps and resets its state where an episode begins."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

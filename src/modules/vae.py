@@ -1,7 +1,5 @@
 """The state VAE: q_psi(g|s) and its decoder p_omega(s|g) (OMG, Yu, Jiang and Lu, NeurIPS 2024, section 4.1)."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Accuracy of opponent models on test episodes, and their drawings for ``replay``."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 

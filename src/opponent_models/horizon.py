@@ -1,7 +1,5 @@
 """The states that follow each step of a rollout, within a horizon of H steps and the same episode."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

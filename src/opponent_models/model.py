@@ -6,8 +6,6 @@
 ``training_state``. A subclass implements ``condition_of`` and ``loss``; everything else has a default.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Naive opponent modelling: the policy is conditioned on predictions of the opponents' next actions."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

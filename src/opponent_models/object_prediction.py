@@ -6,8 +6,6 @@ training: a graph of opponents and objects without edges among objects (Battagli
 recognition by supervised learning; only the horizon is from OMG.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -6,8 +6,6 @@ and Levine 2020), which discount the future instead of cutting it off. Of OMG it
 of the policy, but no subgoal prior, no selection by value and no mixture.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, ClassVar
 

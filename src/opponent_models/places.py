@@ -1,7 +1,5 @@
 """Opponent models that infer a future place for each opponent: their hit ratio and their drawing."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -37,6 +37,12 @@ LAYERS = [
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 
+MOST_LINES = 300  # of a file
+LONGER_FILES: dict[str, str] = {}  # path: why it may be longer
+MOST_FUNCTION_LINES = 50
+MOST_IN_COMMON = 0.4  # of the lines of two files, blank ones and indentation left out
+SMALL_FILE = 20  # lines; shorter files share their imports and little else
+
 # Attributes with a leading underscore that are public: of named tuples, and of packages without another way in.
 PUBLIC_UNDERSCORES = {"_replace", "_asdict", "_make", "_fields", "_field_defaults"}
 OF_OTHER_PACKAGES = {"torch": ("_foreach_lerp_", "_C"), "original": None}
@@ -143,6 +149,28 @@ def test_no_file_reads_private_attributes_of_other_objects(path):
         if isinstance(node, ast.ImportFrom) and node.level:
             private += [f"line {node.lineno}: {n.name}" for n in node.names if n.name.startswith("_")]
     assert not private
+
+
+@pytest.mark.parametrize("path", sources(), ids=name_of)
+def test_files_and_functions_are_short(path):
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= MOST_LINES or name_of(path) in LONGER_FILES, f"{lines} lines: split it, or say why not"
+    functions = [n for n in ast.walk(tree_of(path)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    too_long = {f.name: size for f in functions if (size := f.end_lineno - f.lineno + 1) > MOST_FUNCTION_LINES}
+    assert not too_long
+
+
+def test_no_two_files_share_most_of_their_lines():
+    lines = {
+        p: [line.strip() for line in p.read_text(encoding="utf-8").splitlines() if line.strip()] for p in sources()
+    }
+    sets = {path: set(each) for path, each in lines.items()}
+    shared = {}
+    for one, other in itertools.permutations([p for p in lines if len(lines[p]) >= SMALL_FILE], 2):
+        share = sum(line in sets[other] for line in lines[one]) / len(lines[one])
+        if share > MOST_IN_COMMON:
+            shared[name_of(one), name_of(other)] = round(share, 2)
+    assert not shared
 
 
 def test_nothing_imports_the_folder_src_or_the_packages_absolute_name():

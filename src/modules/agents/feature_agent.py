@@ -1,7 +1,5 @@
 """An agent's network without its last layer, and the head that maps its features to action values or logits."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """The recurrent Q network of PyMARL (linear, GRU, linear), with a duelling head or a minGRU as options."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Estimates a value for each agent from its observation, optionally also from the state and a recurrent state."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Literal
 

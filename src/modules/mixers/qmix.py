@@ -1,7 +1,5 @@
 """QMIX: a monotonic mixing network whose weights are computed from the state (Rashid et al. 2018)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

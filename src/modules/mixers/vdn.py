@@ -1,7 +1,5 @@
 """VDN: the team's value is the sum of the agents' (Sunehag et al. 2018)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import Tensor, nn

@@ -4,8 +4,6 @@ The CVAE maximises E_q [log p_theta(s_t | g, tau_t)] - KL(q_phi(. | tau_t, s_t) 
 the state that the selector chose in hindsight. Both distributions are diagonal Gaussians; the KL has a closed form.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """The subgoal selector: chooses, in hindsight, which future state was the opponents' subgoal (section 4.2)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
