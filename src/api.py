@@ -60,7 +60,7 @@ class Metric(NamedTuple):
 class Run:
     """A run's folder, made by ``omarl.train`` or by the command line: ``omarl.Run("results/sacred/iql/.../1")``.
 
-    It can be given wherever a path is expected.
+    It is accepted as a path by all functions and by ``os.fspath``.
 
     Attributes:
         path: the folder.
@@ -81,7 +81,7 @@ class Run:
 
     @cached_property
     def metrics(self) -> dict[str, Metric]:
-        """Every logged metric by its name (docs/metrics.md), as the file had them when they were first asked for.
+        """Every logged metric by its name (docs/metrics.md), read from the file at the first access.
 
         Raises:
             OmarlError: the folder holds no metrics.
@@ -99,26 +99,26 @@ def train(
 ) -> Run:
     """Trains agents: ``omarl.train("iql", env="simple_spread", t_max=3000)``.
 
-    Writes into the run's folder: ``config.json``, ``run.json`` (how it ended), ``metrics.jsonl`` (always),
-    ``test_episodes.jsonl`` (where there are tests), ``curves.png``, ``checkpoints/<t_env>/`` (unless
+    Writes into the run's folder: ``config.json``, ``run.json`` (its status), ``metrics.jsonl`` (always),
+    ``test_episodes.jsonl`` (if there are tests), ``curves.png``, ``checkpoints/<t_env>/`` (unless
     ``save_model=False``) and ``tb/`` (unless ``use_tensorboard=False``).
 
     Args:
         config: the algorithm's configuration, a name or the path of a YAML file, as after ``--config``;
             ``omg_vae`` by default.
-        env: the environment's configuration, as after ``--env-config``; or a mapping, which stands for ``env_args``
-            (``{"key": "mpe2.simple_adversary_v3"}``); or ``package.module:Class`` of an environment of one's own.
+        env: the environment's configuration, as after ``--env-config``; or a mapping, which is ``env_args``
+            (``{"key": "mpe2.simple_adversary_v3"}``); or ``package.module:Class`` of another environment.
         path: the run's folder, new or empty. By default the next number under
             ``<local_results_path>/sacred/<name>/<environment>/``, as on the command line.
-        progress: shows what the command line shows, on standard error. By default the lines go to the logger
-            ``omarl`` at level INFO, which Python does not show unless logging is configured.
+        progress: prints the command line's messages and progress bar on standard error. By default the messages go to
+            the logger ``omarl`` at level INFO, which Python does not print unless logging is configured.
         keys: any key of the configuration (``python -m omarl help train --config=NAME`` lists them). Without a seed
             one is drawn and stored in ``run.config``. ``checkpoint_path=RUN, t_max=...`` without ``config`` and
             ``env`` resumes a run.
 
     Raises:
-        ConfigError: a key or a value that cannot run. Nothing was trained then.
-        EnvError, TrainingError: the training cannot go on. What was logged stays.
+        ConfigError: a key or a value that cannot run; raised before the training.
+        EnvError, TrainingError: the training cannot continue. Logged metrics remain.
         KeyboardInterrupt: passed on, after a checkpoint was saved.
     """
     with process_state_kept():
@@ -141,10 +141,10 @@ def evaluate(path: PathLike, episodes: int | None = None, step: int = 0, **keys:
 
     Args:
         path: a run's folder (or the ``Run``), or one checkpoint.
-        episodes: at least so many, the same number from every copy of the environment; the run's ``test_nepisode``
-            by default.
+        episodes: the least number of episodes; every copy of the environment plays the same number. By default the
+            run's ``test_nepisode``.
         step: which checkpoint, by environment steps (the nearest); 0: the last.
-        keys: over the checkpoint's configuration: ``seed=5``, ``split="test"``, ``env_args={"N": 5}``, ...
+        keys: replace the checkpoint's configuration: ``seed=5``, ``split="test"``, ``env_args={"N": 5}``, ...
 
     Raises:
         ConfigError: there is no checkpoint, or it cannot be loaded.
@@ -157,21 +157,21 @@ def evaluate(path: PathLike, episodes: int | None = None, step: int = 0, **keys:
 
 
 def make_env(env: Env | None = None, n_envs: int = 1, *, test: bool = False, **keys: Any) -> VecEnv:
-    """Copies of an environment, stepped at once as arrays, as training steps them; see ``omarl.types.VecEnv``.
+    """Copies of an environment, stepped together in array form as in training; see ``omarl.types.VecEnv``.
 
     ``reset()`` gives an ``Observation``: obs [E, N, O], state [E, S], avail [E, N, U], agent_mask [E, N].
-    ``step(actions [E, N])`` gives a ``Step``: the reward [E, N], terminated [E], truncated [E], what it led to, and
-    what to act on next. Close it at the end.
+    ``step(actions [E, N])`` gives a ``Step``: the reward [E, N], terminated [E], truncated [E], the final observation
+    and the next one. Call ``close`` at the end.
 
     Args:
         env: as in ``train``.
         n_envs: E.
-        test: as tests are played: in the package's own code, and against a pool's opponents in turn.
+        test: as in tests: in the package's own code, and against each of a pool's opponents in turn.
         keys: ``seed`` (0 by default), ``env_args``, ``env_workers``, ``pool``, ...;
             ``checkpoint_path=RUN`` without ``env`` takes the environment that a run was trained in.
 
     Raises:
-        ConfigError, EnvError: it cannot be made.
+        ConfigError, EnvError: the environment cannot be made.
     """
     with process_state_kept():
         command = "evaluate" if test and keys.get("checkpoint_path") else "train"  # the episodes that evaluate plays
@@ -182,8 +182,8 @@ def make_env(env: Env | None = None, n_envs: int = 1, *, test: bool = False, **k
 def make_raw_env(env: Env | None = None, **keys: Any) -> Any:
     """The environment as its own package makes it: PettingZoo's ParallelEnv or AECEnv, or a Gymnasium environment.
 
-    What ``Policy.act`` takes is what its ``reset`` and ``step`` return. (Gymnasium's observations are tuples: give
-    ``dict(zip(policy.agents, observations))``, and take ``tuple(actions.values())``.) Arguments: see ``make_env``.
+    ``Policy.act`` accepts the results of its ``reset`` and ``step``. (Gymnasium's observations are tuples: give
+    ``dict(zip(policy.agents, observations))``, and use ``tuple(actions.values())``.) Arguments: see ``make_env``.
     """
     with process_state_kept():
         config = read(RunConfig, from_keywords(keys, None, env).values)
@@ -198,21 +198,21 @@ def diagnose(
     names: Mapping[str, str] | None = None,
     out: PathLike | None = None,
 ) -> Diagnosis:
-    """What is wrong with a VAE's training, and what helps.
+    """Finds the faults of a VAE's training and their remedies.
 
     Args:
-        run: a run's folder, ours or a PyMARL fork's; a file of numbers (CSV, JSON lines, TensorBoard); or arrays:
+        run: a run's folder, of omarl or a PyMARL fork; a file of numbers (CSV, JSON lines, TensorBoard); or arrays:
             ``{"kl": [...], "recon": [...], "loss": [...]}``.
         steps: of arrays: [points], or name -> steps; 0, 1, 2, ... by default.
-        config: of arrays: the run's keys, where there are any.
-        names: ``kl``, ``recon``, ``loss``, ... -> the name of a series, where it is not a usual one.
+        config: of arrays: the run's keys, if known.
+        names: ``kl``, ``recon``, ``loss``, ... -> the name of a series, if it is not a usual one.
         out: a folder for diagnosis.json, .md, .png and suggested.yaml; by default nothing is written.
 
     Returns:
-        The findings; ``print`` shows them as the command does.
+        The findings; ``print`` formats them as the command does.
 
     Raises:
-        ConfigError, OmarlError: not a run, nothing of a VAE, or ``out`` cannot be written.
+        ConfigError, OmarlError: not a run, no metrics of a VAE, or ``out`` cannot be written.
     """
     with process_state_kept():
         if isinstance(run, Mapping):
@@ -231,13 +231,13 @@ def compare(
     until: int = 0,
     out: PathLike | None = None,
 ) -> Comparison:
-    """Runs side by side, with 95% intervals over seeds.
+    """Compares the learning curves of runs, with 95% intervals over seeds.
 
     Args:
         runs: folders of runs, folders that hold runs, or patterns with * and **.
-        metric: what to compare; the test return by default.
-        by: further keys that tell groups apart, such as ``["lr"]``.
-        until: only the first so many environment steps; 0: all.
+        metric: the compared metric; the test return by default.
+        by: further keys that distinguish groups, such as ``["lr"]``.
+        until: compare only up to this environment step; 0: all steps.
         out: a folder for comparison.md, .csv and .png; by default nothing is written.
 
     Raises:
@@ -246,5 +246,5 @@ def compare(
     paths = [runs] if isinstance(runs, str | os.PathLike) else runs
     with process_state_kept():
         asked = {"metric": metric, "by": list(by), "until": until, "out": os.fspath(out or "")}
-        config = read(CompareConfig, {**asked, "runs": [os.fspath(one) for one in paths]})
+        config = read(CompareConfig, {**asked, "runs": [os.fspath(path) for path in paths]})
         return compare_runs(config, write=out is not None)

@@ -1,4 +1,4 @@
-"""Which pool a run plays against where the configuration names none."""
+"""Chooses or makes the pool that a run plays against if the configuration names none."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,11 +23,11 @@ FROM_RUN = (*ENVIRONMENT, "omg_learners", "opponent_information", "common_reward
 
 
 def with_pool(values: Mapping[str, Any], logger: Logger) -> dict[str, Any]:
-    """The configuration of a run, with a pool where its controller needs one.
+    """The configuration of a run, with a pool if its controller needs one.
 
     Opponents come from ``source`` if that is given (see ``from_source``). Else they are the scripts of the
-    environment's game, with a prior from a short run of its own where the opponent model needs one; this small pool
-    is kept under ``local_results_path`` for the next runs. Paths become absolute, so that a checkpoint finds its pool
+    environment's game, with a prior from a separate short run if the opponent model needs one; this small pool is
+    stored under ``local_results_path`` for the next runs. Paths become absolute, so that a checkpoint finds its pool
     from any working directory.
 
     Raises:
@@ -44,14 +44,14 @@ def with_pool(values: Mapping[str, Any], logger: Logger) -> dict[str, Any]:
         has_tests = any(member.split == "test" for member in pool.members)
     else:
         pool, has_tests = small_pool(values, logger), True
-    split = "test" if has_tests and values["split"] == "train" else values["split"]  # a split that was given stays
+    split = "test" if has_tests and values["split"] == "train" else values["split"]  # a chosen split remains
     return {**values, "pool": str(pool.folder.resolve()), "split": split}
 
 
 def from_source(values: Mapping[str, Any], say: Callable[[str], None]) -> Pool:
-    """The pool that ``source`` is, or a pool of a run's agents: all its checkpoints to train against, and its VAE.
+    """The pool in the folder ``source``; or, if that is a run, a pool of all its checkpoints and its VAE.
 
-    Its test split are the scripts of the environment's game, if it has any. The pool is kept under
+    The test split of the latter has the scripts of the environment's game, if any. The pool is stored under
     ``local_results_path`` and named after the digest of the VAE.
 
     Raises:
@@ -67,7 +67,7 @@ def from_source(values: Mapping[str, Any], say: Callable[[str], None]) -> Pool:
         raise ConfigError(f"source: {run} was trained in {trained_in}; this run is in {env_label(values)}")
     folder = Path(values["local_results_path"]) / "pools" / f"{env_label(values)}_{digest(prior)[:8]}"
     if folder.is_dir():
-        say(f"opponents from {run}: taking the pool in {folder}")
+        say(f"opponents from {run}: using the pool in {folder}")
         return read_pool(folder)
     try:
         scripts = ",".join(default_scripts(values)[1])
@@ -89,12 +89,12 @@ def small_pool(values: Mapping[str, Any], logger: Logger) -> Pool:
     folder = Path(values["local_results_path"]) / "pools" / (env_label(values) + ("" if needs_prior else "_scripts"))
     say = logger.console_logger.info
     if folder.is_dir():
-        say(f"no pool given: taking the small one in {folder}")
+        say(f"no pool given: using the small pool in {folder}")
         return read_pool(folder)
     if model is not None:
         model.check_environment(info_of(values))
     with_prior = f", and a prior of {values['prior_t_max']} steps" if needs_prior else ""
-    say(f"no pool given: making a small one in {folder} (scripted opponents{with_prior})")
+    say(f"no pool given: making a small pool in {folder} (scripted opponents{with_prior})")
     train, test = default_scripts(values)
     asked = {"scripts": ",".join(train), "test_scripts": ",".join(test)}
     asked |= {name: values[name] for name in ENVIRONMENT if name in values}

@@ -1,4 +1,4 @@
-"""A test alone: a checkpoint's agents and its VAE on fresh episodes."""
+"""Tests a checkpoint's agents and its VAE on new episodes."""
 
 import math
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from .config.schema import read
 from .opponents.pool_env import PoolEnv
 from .opponents.results import by_opponent, episode_record, format_opponent
 from .run import RunConfig, notices, opened
-from .training import episodes_met, log_test
+from .training import log_test, pool_episodes
 from .utils.checkpoints import find_checkpoint, load_checkpoint
 from .utils.metrics import Logger
 from .utils.run_directory import write_json
@@ -30,7 +30,7 @@ class Evaluation:
         episode_returns: float64 [episodes, N], or [episodes, 1] where agents share one reward; undiscounted.
         by_opponent: against a pool: a record for each opponent, for each family, and for all.
         episodes: against a pool: a record for each episode.
-        file: what was written.
+        file: the written file; None: nothing was written.
     """
 
     t_env: int
@@ -42,7 +42,7 @@ class Evaluation:
     file: Path | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """For ``evaluation.json``."""
+        """The content of ``evaluation.json``."""
         records = {"by_opponent": self.by_opponent, "episodes": self.episodes} if self.episodes else {}
         returns = self.episode_returns.tolist()
         return {**self.values, "t_env": self.t_env, **records, "episode_returns": returns,
@@ -60,7 +60,7 @@ class Evaluation:
 def evaluate(values: Mapping[str, Any], logger: Logger) -> Evaluation:
     """Tests a checkpoint's agents and its VAE, and writes ``evaluation.json`` into the checkpoint.
 
-    A checkpoint that takes no files is tested all the same; the console says so.
+    If the checkpoint's folder cannot be written, the result is returned without a file, with a warning.
 
     Raises:
         ConfigError: there is no such checkpoint, or it cannot be loaded.
@@ -87,8 +87,8 @@ def tested(values: Mapping[str, Any], folder: Path, logger: Logger) -> Evaluatio
     against: tuple[dict[str, Any], ...] = ()
     episodes: tuple[dict[str, Any], ...] = ()
     if isinstance(parts.test_env, PoolEnv):
-        met, members = episodes_met(parts), parts.test_env.members
-        against, episodes = tuple(by_opponent(met, members)), tuple(episode_record(e, members) for e in met)
+        played, members = pool_episodes(parts), parts.test_env.members
+        against, episodes = tuple(by_opponent(played, members)), tuple(episode_record(e, members) for e in played)
     returns = np.array([r for batch in batches for r in batch["reward"].sum(dim=1).tolist()])
     lengths = np.array([int(n) - 1 for batch in batches for n in batch["filled"].sum(dim=1)])
     latest = dict(logger.latest)
@@ -99,10 +99,10 @@ def tested(values: Mapping[str, Any], folder: Path, logger: Logger) -> Evaluatio
 def standard_errors(
     values: Mapping[str, float], returns: NDArray[np.float64], lengths: NDArray[np.int64], agents: tuple[str, ...]
 ) -> dict[str, float]:
-    """Standard errors over episodes of mean returns and of the mean length; none of a single episode.
+    """Standard errors over episodes of the mean returns and the mean length; empty for a single episode.
 
-    ``returns`` are [episodes, N], or [episodes, 1] where agents share one reward. ``test_return_std`` in ``values``
-    is of the population.
+    ``returns`` are [episodes, N], or [episodes, 1] if agents share one reward. ``test_return_std`` in ``values`` is
+    the standard deviation of the population.
     """
     n = len(returns)
     if n < 2:
@@ -111,6 +111,6 @@ def standard_errors(
     if "test_return_std" in values:
         errors["test_return_mean"] = values["test_return_std"] / math.sqrt(n - 1)
     if returns.shape[1] == len(agents):
-        each = returns.std(axis=0, ddof=1) / math.sqrt(n)
-        errors |= {f"test_return_mean/{agent}": float(error) for agent, error in zip(agents, each, strict=True)}
+        by_agent = returns.std(axis=0, ddof=1) / math.sqrt(n)
+        errors |= {f"test_return_mean/{agent}": float(error) for agent, error in zip(agents, by_agent, strict=True)}
     return errors

@@ -56,8 +56,8 @@ make_capture_safe()
 class Tool(NamedTuple):
     """A command that makes no run.
 
-    ``output`` is given the command's configuration (every value, where its keys are a run's) and a logger; what it
-    returns is printed.
+    ``output`` receives the command's configuration (all values if its keys are a run's) and a logger; its result is
+    printed.
     """
 
     keys: type
@@ -90,9 +90,9 @@ COMMANDS = ("train", *TOOLS)
 
 
 def configuration(argv: list[str]) -> Layers:
-    """The complete configuration of a command line; takes our own options out of ``argv``.
+    """The complete configuration of a command line; removes omarl's options from ``argv``.
 
-    The seed is left out where nobody gave one: Sacred then draws it and notes it.
+    The seed is left out if none is given: Sacred then draws and stores one.
 
     Raises:
         ConfigError: anything that cannot run, before anything is started.
@@ -101,7 +101,7 @@ def configuration(argv: list[str]) -> Layers:
     updates = updates_of(argv)
     command, *asked = commands_in(argv, COMMANDS)
     root = ROOTS.get(asked[0] if asked else command, run.RunConfig)
-    if not issubclass(root, run.RunConfig):  # a command that runs nothing has keys of its own alone
+    if not issubclass(root, run.RunConfig):  # a command without a run has only its own keys
         layers = complete(Layers(updates, dict.fromkeys(updates, COMMAND_LINE), set(updates)), root)
     else:
         layers = configured(updates, config, env_config, root, command)
@@ -109,8 +109,8 @@ def configuration(argv: list[str]) -> Layers:
     return layers
 
 
-def said_in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Runs ``command``; what the user can mend ends it with one line instead of a traceback."""
+def errors_in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Runs ``command``; an OmarlError exits with one line instead of a traceback."""
     try:
         return command()
     except OmarlError as error:
@@ -119,22 +119,22 @@ def said_in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def typed(config: Any, layers: Layers, root: type = run.RunConfig) -> dict[str, Any]:
-    """Sacred's configuration in the declared types; its keys were checked before Sacred began."""
+    """Sacred's configuration in the declared types; its keys were checked before Sacred started."""
     found = Layers(deepcopy(dict(config)), {**dict.fromkeys(config, COMMAND_LINE), **layers.source})
     return complete(found, root).values
 
 
 class OmarlExperiment(Experiment):
-    """Sacred's experiment, whose help lists our own options, too."""
+    """Sacred's experiment, whose help lists omarl's options, too."""
 
     def get_usage(self, program_name: str | None = None) -> tuple[str, str, str]:
-        """Sacred's short usage, the usage that is shown, and the one that is parsed."""
-        short, shown, parsed = super().get_usage(program_name)
-        return short, shown.replace("Options:\n", f"Options:\n{options_help()}", 1), parsed
+        """The short usage, the printed usage with omarl's options, and the usage that Sacred parses."""
+        short, printed, parsed = super().get_usage(program_name)
+        return short, printed.replace("Options:\n", f"Options:\n{options_help()}", 1), parsed
 
 
 def make_experiment(layers: Layers, started: float) -> Experiment:
-    """Sacred's experiment with our commands, configured with ``layers``."""
+    """Sacred's experiment with omarl's commands, configured with ``layers``."""
     experiment = OmarlExperiment("omarl", base_dir=str(Path.cwd()), save_git_info=Path(".git").exists())
     experiment.captured_out_filter = apply_backspaces_and_linefeeds
     experiment.add_config(layers.values)
@@ -146,14 +146,14 @@ def make_experiment(layers: Layers, started: float) -> Experiment:
 
 
 def explained(experiment: Experiment, command: str, layers: Layers) -> str:
-    """What ``help COMMAND`` prints."""
+    """The text that ``help COMMAND`` prints."""
     width = min(max(get_terminal_size().columns, 60), 118)
     keys = reference(ROOTS.get(command, run.RunConfig), layers.values, run.RunConfig, width)
     return f"{command}: {experiment.commands[command].__doc__}\n\n{keys}"
 
 
 def add_train(experiment: Experiment, layers: Layers, started: float) -> None:
-    """The command that makes a run."""
+    """Adds the command ``train``, which makes a run."""
     directory = RunDirectory()
     experiment.observers.append(directory)
 
@@ -170,11 +170,11 @@ def add_train(experiment: Experiment, layers: Layers, started: float) -> None:
             logger = Logger(experiment.logger, folder, _run, config["use_tensorboard"], started)
             return training.train(with_pool(config, logger), logger, folder, layers.by_user)
 
-        return said_in_one_line(body)
+        return errors_in_one_line(body)
 
 
 def add_tool(experiment: Experiment, name: str, tool: Tool, layers: Layers, started: float) -> None:
-    """A command that makes no run."""
+    """Adds a command that makes no run."""
 
     def command(_config: Any) -> None:
         def body() -> Any:
@@ -182,7 +182,7 @@ def add_tool(experiment: Experiment, name: str, tool: Tool, layers: Layers, star
             config = values if issubclass(tool.keys, run.RunConfig) else read(tool.keys, values)
             return tool.output(config, Logger(experiment.logger, started=started))
 
-        print(said_in_one_line(body))
+        print(errors_in_one_line(body))
 
     command.__name__, command.__doc__ = name, tool.help
     experiment.command(command, unobserved=True)
@@ -196,7 +196,7 @@ def main(argv: Sequence[str] | None = None, started: float | None = None) -> Non
     words = list(sys.argv if argv is None else argv)
     keep_freed_memory()
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's end is as orderly as Ctrl-C
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's signal is handled as Ctrl-C
 
     def body() -> Experiment:
         if any(word == "-m" or word.startswith("--mongo_db") for word in words) and not find_spec("pymongo"):
@@ -211,7 +211,7 @@ def main(argv: Sequence[str] | None = None, started: float | None = None) -> Non
             raise SystemExit
         return experiment
 
-    experiment = said_in_one_line(body)
+    experiment = errors_in_one_line(body)
     try:
         experiment.run_commandline(words)  # type: ignore[attr-defined]
     except KeyboardInterrupt:

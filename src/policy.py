@@ -22,19 +22,19 @@ from .utils.isolation import process_state_kept
 from .utils.metrics import Logger
 from .utils.seeding import rng_state, seed_everything, set_rng_state
 
-GREEDY = {"evaluation_epsilon": 0.0, "test_greedy": True}  # whatever the run's own tests do
-ByAgent = Mapping[Any, Any]  # agent, as the environment calls it -> what is its
+GREEDY = {"evaluation_epsilon": 0.0, "test_greedy": True}  # also if the run's tests sample actions
+ByAgent = Mapping[Any, Any]  # agent, as the environment calls it -> a value
 
 
 class Policy:
-    """The agents of a checkpoint, as ``omarl.load`` gives them.
+    """The agents of a checkpoint; ``omarl.load`` returns it.
 
     The policy keeps the recurrent state of its episodes: call ``reset`` at the start of a new one. Observations are
     prepared as in training: flattened, padded, with last actions and agent ids where the configuration sets them.
 
     Attributes:
         agents: the N agents that act, as the environment calls them.
-        opponents: the M other agents, where the run was against a pool.
+        opponents: the M other agents, if the run was against a pool.
         info: names and sizes, see ``omarl.types.EnvInfo``.
         t_env: the checkpoint's environment steps.
         config: every key with its value.
@@ -49,16 +49,16 @@ class Policy:
         self.opponents = [named[name] for name in getattr(self.info, "opponents", ())]
         self._seats = [full.agents.index(name) for name in self.info.agents]
         self._random = rng_state()
-        self._carry: Tensor | None = None  # with those of ``_act``: what is remembered of E episodes
+        self._carry: Tensor | None = None  # of E episodes, as ``_last`` and ``_begins``; None before an action
         self._last = torch.zeros(0)
         self._begins = np.zeros(0, bool)
 
     def reset(self, ended: Any = None) -> None:
-        """Forgets the episode.
+        """Starts new episodes: resets the recurrent state and the last actions.
 
         Args:
-            ended: of a batch, the environments whose episode has ended: indices, or booleans [E]. None: all, whose
-                number may be another from then on.
+            ended: of a batch, the environments whose episode has ended: indices, or booleans [E]. None: all; their
+                number E may change afterwards.
         """
         if ended is None or self._carry is None:
             self._carry = None
@@ -85,8 +85,8 @@ class Policy:
                 are read as well.
             deterministic: the action of highest value or probability. False draws as in training at the checkpoint's
                 step: from the policy, or epsilon-greedily.
-            acting: the agents on turn, where agents take turns. The others observe and do not act.
-            opponent_actions: opponent -> its last action, where the agents observe these; None at an episode's start.
+            acting: the agents on turn, if agents take turns. The others observe and do not act.
+            opponent_actions: opponent -> its last action, if the agents observe these; None at an episode's start.
 
         Raises:
             EnvError: the observations are not those of the environment that the agents were trained in.
@@ -103,20 +103,20 @@ class Policy:
         acting: Sequence[Collection[Any] | None] | None = None,
         opponent_actions: Sequence[ByAgent | None] | None = None,
     ) -> list[dict[Any, int]]:
-        """Actions for E environments: everything as in ``act``, in lists of E."""
+        """Actions for E environments: arguments and results as in ``act``, in lists of E."""
         n_envs = len(observations)
         adapter = self._adapter
         if adapter is None:
-            raise EnvError(f"policy: {self.info.key} is made of arrays; use act_arrays")
+            raise EnvError(f"policy: {self.info.key} has only the array form; use act_arrays")
         frame = lay_out(adapter.info, n_envs).first
         given = zip(observations, infos or [{}] * n_envs, acting or [None] * n_envs, strict=True)
-        for e, (seen, own_infos, turn) in enumerate(given):
-            if unknown := [agent for agent in seen if agent not in adapter.index]:
+        for e, (observed, own_infos, turn) in enumerate(given):
+            if unknown := [agent for agent in observed if agent not in adapter.index]:
                 raise EnvError(f"policy: {unknown[0]!r} is none of {', '.join(map(str, adapter.agents))}")
-            alive = [agent in seen for agent in adapter.agents]
-            acts = [agent in seen and (turn is None or agent in turn) for agent in adapter.agents]
+            alive = [agent in observed for agent in adapter.agents]
+            acts = [agent in observed and (turn is None or agent in turn) for agent in adapter.agents]
             try:
-                adapter.write(frame.rows(e), seen, own_infos, alive, acts)
+                adapter.write(frame.rows(e), observed, own_infos, alive, acts)
             except (ValueError, TypeError, KeyError, IndexError) as error:
                 raise EnvError(f"policy: an observation does not fit {self.info.key} ({error})") from error
         obs = np.concatenate([frame.obs[:, self._seats], self._of_opponents(opponent_actions, n_envs)], axis=2)
@@ -128,15 +128,15 @@ class Policy:
     def act_arrays(
         self, obs: NDArray[np.float32], avail: NDArray[Any] | None = None, *, deterministic: bool = True
     ) -> NDArray[np.int64]:
-        """Actions [E, N], counted from 0, for arrays as a ``VecEnv`` of ``omarl.make_env`` gives them.
+        """Actions [E, N], counted from 0, for arrays from a ``VecEnv`` of ``omarl.make_env``.
 
         Args:
             obs: [E, N, O], zeros for dead agents.
-            avail: [E, N, U], not 0 where an action is available; None: wherever the agent has the action.
+            avail: [E, N, U], not 0 where an action is available; None: all actions that the agent has.
             deterministic: see ``act``.
 
         Raises:
-            EnvError: the shapes are others.
+            EnvError: a shape differs from these.
         """
         info, obs = self.info, np.asarray(obs, np.float32)
         if avail is None:
@@ -160,7 +160,7 @@ class Policy:
         if n_envs != len(self._carry):
             raise EnvError(f"policy: {n_envs} environments act, {len(self._carry)} did before; call reset() first")
         callers = rng_state()
-        set_rng_state(self._random)  # draws are the policy's own
+        set_rng_state(self._random)  # the policy draws from its own generators
         try:
             actions, carry = self._actor.act(observation, self._last, self._carry, self.t_env, deterministic)
         finally:
@@ -173,7 +173,7 @@ class Policy:
         return actions.cpu().numpy()
 
     def _of_opponents(self, actions: Sequence[ByAgent | None] | None, n_envs: int) -> NDArray[np.float32]:
-        """What agents observe of opponents, [E, N, ...]: one-hot last actions, zeros at an episode's start."""
+        """The features about opponents, [E, N, ...]: one-hot last actions, zeros at an episode's start."""
         kinds = [name for name, _ in getattr(self.info, "information", ())]
         if others := [name for name in kinds if name != "actions"]:
             raise EnvError(f"policy: no observation holds the opponents' {others[0]}, which it needs; use act_arrays")
@@ -196,8 +196,8 @@ def load(path: PathLike, step: int = 0, *, seed: int = 0, **keys: Any) -> Policy
     Args:
         path: a run's folder (or the ``Run``), its ``checkpoints`` folder, or one checkpoint.
         step: which checkpoint, by environment steps (the nearest); 0: the last.
-        seed: of the actions that are drawn, where ``deterministic=False``.
-        keys: over the checkpoint's configuration: ``use_cuda=True``, or ``pool=FOLDER`` where a pool has moved.
+        seed: of the actions that are drawn if ``deterministic=False``.
+        keys: replace the checkpoint's configuration: ``use_cuda=True``, or ``pool=FOLDER`` if a pool has moved.
 
     Raises:
         ConfigError: there is no checkpoint, or it cannot be loaded here.

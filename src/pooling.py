@@ -22,7 +22,7 @@ from .utils.run_directory import env_label
 
 @dataclass(frozen=True)
 class PoolConfig(RunConfig, RunsKeys):
-    """Keys of the command ``pool``, beside ``env`` and ``env_args``."""
+    """Keys of the command ``pool``, in addition to ``env`` and ``env_args``."""
 
     out: str = new_default(RunsKeys, "out", "pool")
     runs: list[str] | str = new_default(RunsKeys, "runs", "", "[folders of runs, or patterns]: training opponents")
@@ -36,7 +36,7 @@ class PoolConfig(RunConfig, RunsKeys):
 
 
 def make_pool(values: Mapping[str, Any]) -> Pool:
-    """Makes the folder; nothing is left of it after an error.
+    """Makes a pool's folder atomically: no part of it remains after an error.
 
     Raises:
         ConfigError: no opponent is named, something named does not exist, or an opponent is in two splits.
@@ -54,14 +54,14 @@ def make_pool(values: Mapping[str, Any]) -> Pool:
         draft.mkdir(parents=True)
         members: list[Member] = []
         for split in ("train", "validation", "test"):
-            before = "" if split == "train" else f"{split}_"
-            members += scripted(words(getattr(config, f"{before}scripts")), split)
-            runs = words(getattr(config, f"{before}runs"))
+            prefix = "" if split == "train" else f"{split}_"
+            members += scripted(words(getattr(config, f"{prefix}scripts")), split)
+            runs = words(getattr(config, f"{prefix}runs"))
             members += trained(runs, split, config.checkpoints, draft, len(members), label) if runs else []
         named = [member.name for member in members]
-        if twice := next((name for name in named if named.count(name) > 1), None):
+        if repeated := next((name for name in named if named.count(name) > 1), None):
             keys = "scripts, test_scripts, validation_scripts"
-            raise ConfigError(f"{keys}: {twice!r} is named twice; an opponent is in one split only")
+            raise ConfigError(f"{keys}: {repeated!r} is named twice; an opponent is in one split only")
         if not any(member.split == "train" for member in members):
             raise ConfigError("runs, scripts: name opponents to train against")
         check_scripts(members, environment)
@@ -81,7 +81,7 @@ def make_pool(values: Mapping[str, Any]) -> Pool:
 
 
 def check_scripts(members: Sequence[Member], values: Mapping[str, Any]) -> None:
-    """Raises ConfigError where the environment has no such scripts."""
+    """Raises ConfigError if the environment has no such scripts."""
     named = [member for member in members if member.kind == "scripted"]
     if named:
         info = info_of(values)

@@ -72,8 +72,8 @@ def install_hint(module: str, package: str = "") -> str:
     """The command that installs a missing module.
 
     Args:
-        module: as it is imported, dots included.
-        package: what pip calls it, where that differs.
+        module: as it is imported, with dots.
+        package: its name for pip, if that differs.
     """
     root = module.partition(".")[0]
     extra = f", or pip install '{EXTRA}' for all optional packages" if root in EXTRA_MODULES else ""
@@ -90,7 +90,7 @@ def suggest(name: str, known: list[str]) -> str:
 
 @cache
 def warn_renamed(old: str, new: str, where: str) -> None:
-    """Tells the user, once in a process, that a name has changed."""
+    """Warns once in a process that a name has changed."""
     log.warning("%s is now %s; the old name works until the next release (%s)", old, new, where)
 
 
@@ -136,12 +136,12 @@ def load(target: str, what: str) -> Any:
         hint = f"; {install_hint(missing)}" if missing.partition(".")[0] in EXTRA_MODULES else ""
         raise ConfigError(f"{what}: cannot import {module_name!r} ({error}){hint}") from error
     try:
-        found = getattr(module, attribute)
+        part = getattr(module, attribute)
     except AttributeError:
         names = [n for n in vars(module) if not n.startswith("_")]
         near = get_close_matches(attribute, names, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"{what}: module {module_name!r} has no {attribute!r}{hint}") from None
-    if not callable(found):
+    if not callable(part):
         raise ConfigError(f"{what}: {target!r} is not a class or function")
-    return found
+    return part

@@ -1,4 +1,4 @@
-"""``replay``: a test episode of a checkpoint as a film, with what its opponent model infers at each step."""
+"""``replay``: a test episode of a checkpoint as a film, with the opponent model's inference at each step."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from .utils.metrics import Logger
 class ReplayConfig(RunConfig, OutputKeys):
     """Keys of ``replay``."""
 
-    out: str = new_default(OutputKeys, "out", "", "folder of the film; where empty, replay in the checkpoint")
+    out: str = new_default(OutputKeys, "out", "", "folder of the film; empty: the folder replay in the checkpoint")
     opponent: str = key("", help="name of the opponent to play against; empty: the first of the split")
 
 
@@ -45,8 +45,8 @@ def replay(values: Mapping[str, Any], logger: Logger) -> list[Path]:
         layout = layout_of(full)
         if layout is None:
             raise ConfigError(
-                f"game: the layout of the state of {full.key} is unknown, so that it cannot be drawn; known are "
-                "foraging whose players see the whole board, simple_tag and simple_spread; game=CLASS brings another"
+                f"game: the layout of the state of {full.key} is unknown, so it cannot be drawn; known are "
+                "foraging with players that see the complete board, simple_tag and simple_spread; game=CLASS adds one"
             )
         turn, who = _turn(parts.test_env, config.opponent)
         batch = parts.tester.collect(turn + 1)[-1].to(parts.args.device)
@@ -58,7 +58,7 @@ def _turn(env: Any, wanted: str) -> tuple[int, str]:
     """The index of the test episode against the wanted opponent, and its name; 0 and no name without a pool."""
     if not isinstance(env, PoolEnv):
         if wanted:
-            raise ConfigError(f"opponent: {wanted!r} cannot be met, the checkpoint was not trained against a pool")
+            raise ConfigError(f"opponent: {wanted!r} is not available: the checkpoint was not trained against a pool")
         return 0, ""
     names = [member.name for member in env.members]
     if wanted and wanted not in names:

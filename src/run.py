@@ -1,4 +1,4 @@
-"""The composition root: the run's own keys, and its objects, made and handed to each other."""
+"""The composition root: declares the run's own keys, and makes and connects its objects."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -40,19 +40,19 @@ class RunConfig(StepKeys, TestKeys):
     runner: str = key("episode", component="runner", help="collects episodes or rollouts from the environments")
     mac: str = key("basic_mac", component="mac", help="the agents' controller")
     learner: str = key("q_learner", component="learner", help="trains the agents")
-    env: str = key("pettingzoo", component="env", help="the interface of the environment")
+    env: str = key("pettingzoo", component="env", help="interface of the environment, or package.module:Class")
     env_args: dict[str, Any] = key({}, help="key, episode_limit, backend, and the environment's own arguments")
     omg_learners: list[str] | str = key("*_0", help="names or patterns of the learning agents, with a pool")
     opponent_information: list[Literal["actions", "goal", "belief", "next_actions", "offsets"]] = key(
         ["actions"], help="what learners observe of opponents: their last actions, and more for oracles"
     )
-    game: str = key("", help="foraging, tag, spread or package.module:Class; empty: known by the environment")
-    prior_t_max: int = key(200_000, low=1, help="steps of the run that trains a prior where none is given")
+    game: str = key("", help="foraging, tag, spread or package.module:Class; empty: inferred from the environment")
+    prior_t_max: int = key(200_000, low=1, help="environment steps of the run that trains a prior if none is given")
     common_reward: bool = key(False, help="give all agents one common reward")
-    reward_scalarisation: Literal["sum", "mean"] = key("sum", help="how the agents' rewards make the common reward")
-    batch_size_run: int = key(8, low=1, help="copies of the environment, stepped at once")
+    reward_scalarisation: Literal["sum", "mean"] = key("sum", help="common reward: sum or mean of all rewards")
+    batch_size_run: int = key(8, low=1, help="number of copies of the environment, stepped together")
     env_workers: int | Literal["auto"] = key(
-        "auto", low=0, help="processes that step copies; 0: the run's own; auto: the fastest"
+        "auto", low=0, help="worker processes that step copies; 0: none; auto: chosen by speed"
     )
     env_steps_per_update: int = key(25, low=1, help="environment steps between updates of a learner from replay")
     batch_size: int = key(32, low=1, help="episodes in a batch of a learner from replay")
@@ -70,8 +70,8 @@ class RunConfig(StepKeys, TestKeys):
     evaluate: bool = key(False, help="test the checkpoint instead of training")
     local_results_path: str = key("results", help="folder of all results")
     buffer_cpu_only: bool = key(True, help="keep the replay buffer in main memory, also when training on the GPU")
-    torch_threads: int = key(1, low=1, help="threads of torch; more help only large networks on an idle machine")
-    seed: int = key(0, low=0, high=2**32 - 1, help="seed of all random numbers; drawn when it is not given")
+    torch_threads: int = key(1, low=1, help="threads of torch; more than 1 speed up only large networks")
+    seed: int = key(0, low=0, high=2**32 - 1, help="seed of all random numbers; drawn if not given")
 
 
 @dataclass
@@ -98,7 +98,7 @@ class Parts:
 
 
 def resumed_at(config: RunConfig) -> int:
-    """The step that the run goes on from: its environments must not repeat their first episodes."""
+    """The step of the checkpoint that is resumed, else 0. It enters the seed, so that no episodes are repeated."""
     if not config.checkpoint_path or config.evaluate:
         return 0
     name = find_checkpoint(config.checkpoint_path, config.load_step).name
@@ -108,7 +108,7 @@ def resumed_at(config: RunConfig) -> int:
 def make_env(config: RunConfig, n_envs: int, stream: int) -> VecEnv:
     """``n_envs`` copies whose seeds come from the run's seed and ``stream``.
 
-    Tests are played in the package's own code unless ``env_args.backend`` says otherwise.
+    Tests use the package's own code unless ``env_args.backend`` is set.
     """
     seed = stream_seed(config.seed, stream, resumed_at(config))
     env_args = config.env_args
@@ -122,14 +122,14 @@ def make_env(config: RunConfig, n_envs: int, stream: int) -> VecEnv:
 
 
 def check_game(config: RunConfig, pool: Pool) -> None:
-    """Raises ConfigError where the pool was made for another environment than the run's."""
-    here, there = (str(args.get("key", "")) for args in (config.env_args, pool.env_args))
-    if here != there:
-        raise ConfigError(f"pool: {pool.folder} was made for {there}, and this run is in {here}; make one for it")
+    """Raises ConfigError if the pool was made for another environment."""
+    own, other = (str(args.get("key", "")) for args in (config.env_args, pool.env_args))
+    if own != other:
+        raise ConfigError(f"pool: {pool.folder} was made for {other}, and this run is in {own}; make one for it")
 
 
 def notices(config: RunConfig, info: EnvInfo) -> list[str]:
-    """What the user should know about rewards, opponents and tests, a line each."""
+    """Notices to the user about rewards, opponents and tests, a line each."""
     lines = []
     if config.common_reward and len({*info.agent_types}) > 1:
         kinds = ", ".join(dict.fromkeys(info.agent_types))
@@ -151,7 +151,7 @@ def notices(config: RunConfig, info: EnvInfo) -> list[str]:
 
 
 def with_opponents(env: VecEnv, config: RunConfig, stream: int, seed: int) -> VecEnv:
-    """The environment with the pool's opponents inside; tests play against them in turn."""
+    """The environment with the pool's opponents in it; tests play against each of them in turn."""
     testing = stream == TEST_STREAM
     learners = [config.omg_learners] if isinstance(config.omg_learners, str) else config.omg_learners
     try:
@@ -166,10 +166,10 @@ def with_opponents(env: VecEnv, config: RunConfig, stream: int, seed: int) -> Ve
 
 
 def check_keys(config: RunConfig) -> None:
-    """Raises ConfigError if there is no GPU to use, or if numbers of episodes do not go together."""
+    """Raises ConfigError if ``use_cuda`` is set without a GPU, or the replay buffer is smaller than a batch."""
     if config.use_cuda and not torch.cuda.is_available():
         raise ConfigError("use_cuda: torch sees no GPU here; set use_cuda=False")
-    for name in ("batch_size", "batch_size_run") if config.runner == "episode" else ():  # others keep no episodes
+    for name in ("batch_size", "batch_size_run") if config.runner == "episode" else ():  # others have no buffer
         if getattr(config, name) > config.buffer_size:
             raise ConfigError(
                 f"buffer_size: {config.buffer_size} episodes are fewer than {name}={getattr(config, name)}; "
@@ -178,9 +178,9 @@ def check_keys(config: RunConfig) -> None:
 
 
 def build(values: Mapping[str, Any], logger: Logger, user_keys: Collection[str] = ()) -> Parts:
-    """Makes every object of a run from its configuration.
+    """Makes all objects of a run from its configuration.
 
-    Initial weights come from torch's global generator: see ``opened``, which seeds it.
+    Initial weights come from torch's global generator, which ``opened`` seeds.
 
     Args:
         values: the complete configuration.
@@ -201,7 +201,7 @@ def build(values: Mapping[str, Any], logger: Logger, user_keys: Collection[str] 
 def assemble(
     values: Mapping[str, Any], env: VecEnv, test_env: VecEnv, logger: Logger, user_keys: Collection[str] = ()
 ) -> Parts:
-    """The objects of a run around its environments, which are closed where one cannot be made. See ``build``."""
+    """The objects of a run for given environments, which are closed if an object cannot be made. See ``build``."""
     config = read(RunConfig, values)
     try:
         check_keys(config)
@@ -223,8 +223,8 @@ def assemble(
         )
         mac = resolve("mac", config.mac)(scheme, groups, args)
         learner = resolve("learner", config.learner)(mac, scheme, logger, args)
-        ours = ":" not in config.learner  # one from outside knows what it trains
-        if ours and getattr(mac, "model", None) is not None and not getattr(learner, "trains_model", False):
+        is_packaged = ":" not in config.learner  # a user's learner may train the model itself
+        if is_packaged and getattr(mac, "model", None) is not None and not getattr(learner, "trains_model", False):
             raise ConfigError("opponent_model: nothing trains it; set learner=opponent_model_learner")
         if config.use_cuda:
             learner.cuda()
@@ -241,10 +241,10 @@ def assemble(
 
 @contextmanager
 def opened(values: Mapping[str, Any], logger: Logger, user_keys: Collection[str] = ()) -> Iterator[Parts]:
-    """The objects of a run, with its seed and its number of threads in force.
+    """Makes the objects of a run, after setting its seed and its number of threads.
 
-    When the body ends, however it ends, they are closed, and generators, threads and the rest of the process are as
-    before. Arguments: see ``build``.
+    When the body ends, also by an error, they are closed, and the process's generators, threads and other state are
+    restored. Arguments: see ``build``.
     """
     with process_state_kept():
         config = read(RunConfig, values)
@@ -258,7 +258,7 @@ def opened(values: Mapping[str, Any], logger: Logger, user_keys: Collection[str]
 
 
 def describe(parts: Parts) -> str:
-    """One line on what runs where."""
+    """One line: algorithm, environment, agents, copies and seed."""
     agents = ", ".join(f"{count} {kind}" for kind, count in Counter(parts.info.agent_types).items())
     if isinstance(parts.env, PoolEnv):
         agents += f" against {len(parts.env.members)} opponents"

@@ -23,7 +23,7 @@ from .utils.seeding import rng_state, set_rng_state, stream_seed
 
 
 def is_on_policy(parts: Parts) -> bool:
-    """Whether the learner trains on each rollout and nothing else; ConfigError if it does not suit the runner."""
+    """Whether the learner trains only on new rollouts; ConfigError if it does not suit the runner."""
     wanted = bool(getattr(parts.learner, "on_policy", False))
     if wanted != bool(getattr(parts.runner, "on_policy", False)):
         needs = "rollout" if wanted else "episode"
@@ -51,7 +51,7 @@ class Training:
             limit = parts.info.episode_limit
             self.buffer = ReplayBuffer(parts.scheme, parts.groups, c.buffer_size, limit, rng, device)
         self.updates = 0
-        self.next_update: int | None = None  # the step that the next update is due at, once learning has begun
+        self.next_update: int | None = None  # the environment step of the next update; None before the first
         self.saved_at = self.tested_at = -1
         self._resume()
         t_env = parts.runner.t_env
@@ -80,10 +80,10 @@ class Training:
             self.buffer.load_state_dict(state["buffer"])
             self.next_update = state["next_update"]
         else:
-            say("the checkpoint holds no replay buffer (save_buffer): learning goes on when it is refilled")
+            say("the checkpoint holds no replay buffer (save_buffer): learning resumes when it is refilled")
 
     def save(self) -> None:
-        """A checkpoint at the present step."""
+        """Saves a checkpoint at the current step, unless the run stores none or has it already."""
         runner = self.parts.runner
         if self.directory is None or not self.config.save_model or self.saved_at == runner.t_env:
             return
@@ -96,7 +96,7 @@ class Training:
         self.saved_at = runner.t_env
 
     def collect_and_learn(self) -> None:
-        """The next episodes or the next rollout, and the updates that the environment steps so far call for."""
+        """Collects the next episodes or the next rollout, and makes the updates that are due."""
         runner = self.parts.runner
         collected = runner.run()
         if self.buffer is None:
@@ -120,7 +120,7 @@ class Training:
             self.updates += 1
 
     def log(self, last: bool = False) -> None:
-        """What is due at the present step; at the last one, whatever has not been logged."""
+        """Logs the runner's statistics if they are due at the current step; at the last step, the remaining ones."""
         parts, t_env = self.parts, self.parts.runner.t_env
         if self.runner_logs.due(t_env) or (last and parts.runner.stats.lengths):
             parts.runner.stats.log(parts.logger, parts.info.agents, t_env)
@@ -131,7 +131,7 @@ class Training:
                 parts.logger.log_stat(name, value, t_env)
 
     def test(self) -> None:
-        """A greedy test in environments of its own, logged at the present step."""
+        """Runs a greedy test in separate environments and logs it at the current step."""
         if self.config.test_interval and self.tested_at != self.parts.runner.t_env:
             self.tested_at = self.parts.runner.t_env
             log_test(self.parts, self.tested_at, self.directory)
@@ -156,7 +156,7 @@ class Training:
         self.test()
 
     def summary(self) -> list[str]:
-        """The lines that a run ends with."""
+        """The lines that are printed at the end of a run."""
         parts, runner = self.parts, self.parts.runner
         return summary(parts.logger.latest, parts.info.agents, runner.t_env, runner.episodes, self.updates)
 
@@ -167,18 +167,18 @@ def log_test(parts: Parts, t_env: int, directory: Path | None = None) -> list[Ep
     If there is a ``directory``, each test also adds a line to its ``test_episodes.jsonl``.
     """
     batches = parts.tester.collect(parts.config.test_nepisode)
-    played, whom = parts.tester.stats, {}
+    stats, opponents = parts.tester.stats, {}
     if isinstance(parts.test_env, PoolEnv):
-        met, members = episodes_met(parts), parts.test_env.members
-        whom["opponents"] = [members[episode.opponent].name for episode in met]
-        for line in by_opponent(met, members):
+        episodes, members = pool_episodes(parts), parts.test_env.members
+        opponents["opponents"] = [members[episode.opponent].name for episode in episodes]
+        for line in by_opponent(episodes, members):
             if line["of"] == "family":
                 parts.logger.log_stat(f"test_return_against/{line['name']}", line["return"], t_env)
     if directory is not None:
-        returns = [r.tolist() for r in played.returns]
-        line = {"t_env": t_env, "returns": returns, "lengths": played.lengths, **whom}
+        returns = [r.tolist() for r in stats.returns]
+        line = {"t_env": t_env, "returns": returns, "lengths": stats.lengths, **opponents}
         append_line(directory / "test_episodes.jsonl", line)
-    played.log(parts.logger, parts.info.agents, t_env, prefix="test_")
+    stats.log(parts.logger, parts.info.agents, t_env, prefix="test_")
     if hasattr(parts.learner, "evaluate"):
         on_device = [batch.to(parts.args.device) for batch in batches]
         for name, value in parts.learner.evaluate(on_device).items():
@@ -186,14 +186,14 @@ def log_test(parts: Parts, t_env: int, directory: Path | None = None) -> list[Ep
     return batches
 
 
-def episodes_met(parts: Parts) -> list[Episode]:
-    """Who was met in the test's episodes, in their order; a copy that goes on after its share does not count."""
+def pool_episodes(parts: Parts) -> list[Episode]:
+    """The test's episodes against a pool, in order; further episodes of a copy after its share are left out."""
     assert isinstance(parts.test_env, PoolEnv)
     return first_of_each_copy(parts.test_env.log.finished, parts.tester.episodes_per_copy(parts.config.test_nepisode))
 
 
 def picture(directory: Path) -> str:
-    """Draws the curves and says where; a disk that is full must not hide what ended the run."""
+    """Draws the curves; returns a line with their path, or with the error, which must not hide an earlier one."""
     try:
         return f"curves: {draw_curves(directory)}"
     except (OSError, OmarlError) as error:
@@ -207,7 +207,7 @@ def train(
     user_keys: Collection[str] = (),
     progress: bool = True,
 ) -> float | None:
-    """Trains from start to end. However the run ends, the logged numbers stay, and the curves are drawn.
+    """Trains from start to end. After an error, too, logged numbers remain and the curves are drawn.
 
     Args:
         values: the complete configuration, which checkpoints store.
@@ -239,7 +239,7 @@ def train(
 
 
 def _run(training: Training) -> None:
-    """Runs it, and saves a checkpoint at its end, at an interrupt, and where the environment fails."""
+    """Runs the training; saves a checkpoint at its end, at an interrupt, and if the environment fails."""
     parts, directory, say = training.parts, training.directory, training.parts.logger.console_logger.info
     say("\n".join([describe(parts), *notices(parts.config, parts.info)]))
     if training.buffer is not None:

@@ -1,4 +1,4 @@
-"""The contracts between rooms, and the legend of shapes.
+"""The interfaces between the packages, and the legend of shapes.
 
 Shapes, used in every docstring:
 
@@ -14,7 +14,7 @@ Z     latent size
 H     hidden size of an agent
 ====  =====================================================
 
-This module imports numpy alone: environment workers load it, and they must start without torch.
+This module imports only numpy: environment workers load it, and they must start without torch.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ if TYPE_CHECKING:
 
 
 class OmarlError(Exception):
-    """What the user can mend: shown as one line, without a traceback, with a non-zero exit."""
+    """An error that the user can correct: printed as one line without a traceback, with a non-zero exit."""
 
 
 class ConfigError(OmarlError):
-    """A key, a name or a value that cannot run. Keys are checked before anything is started; what only the
-    environment, the machine's memory or a checkpoint can tell is checked before the first step."""
+    """A key, a name or a value that cannot run. Keys are checked before a run starts; values that depend on the
+    environment, the machine's memory or a checkpoint are checked before the first step."""
 
 
 class EnvError(OmarlError):
-    """An environment that cannot be made, that raises, or that hands out what cannot be learned from."""
+    """An environment that cannot be made, that raises, or that returns invalid values (NaN, no available action)."""
 
 
 class TrainingError(OmarlError):
-    """A training that cannot go on (a loss that is not finite, a disk that is full)."""
+    """A training that cannot continue (a loss that is not finite, a disk that is full)."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """What an observation space declares of adjacent features.
+    """Adjacent features of one kind, as an observation space declares them.
 
     Attributes:
         size: number of features.
@@ -66,10 +66,10 @@ class Block:
 
 @dataclass(frozen=True)
 class EnvInfo:
-    """What stays the same for every copy and every episode of an environment.
+    """The properties that all copies and episodes of an environment share.
 
     Attributes:
-        key: what ``env_args.key`` said.
+        key: the value of ``env_args.key``.
         agents: the N names.
         agent_types: N type names. Agents of one type have the same observation and action sizes, so that
             they may share one network (``adversary_0`` and ``adversary_1`` are of type ``adversary``).
@@ -79,9 +79,9 @@ class EnvInfo:
         action_sizes: each agent's own number of actions, N values.
         state_shape: S.
         episode_limit: the most steps of an episode; reaching it truncates.
-        arguments: what its constructor was given beside the key.
-        obs_blocks: for each agent, what its space declares of its O features; empty where unknown.
-        state_blocks: the same of the S features of the state.
+        arguments: the constructor's arguments without the key.
+        obs_blocks: for each agent, the blocks that its space declares of its O features; empty if unknown.
+        state_blocks: the same for the S features of the state.
         game: the ``games.game.Game`` that the run or the environment's class names; None: found by ``key``.
     """
 
@@ -106,13 +106,13 @@ class EnvInfo:
 
 
 class Observation(NamedTuple):
-    """What E copies show before a decision.
+    """Observations of E copies before the agents choose actions.
 
     Attributes:
         obs: float32 [E, N, O]; zeros for dead agents.
-        state: float32 [E, S]; the environment's own state, or all observations in a row where it has none.
+        state: float32 [E, S]; the environment's own state, or the concatenation of all observations if it has none.
         avail: uint8 [E, N, U]; 1 where the action is available. An agent that cannot act (dead, or out of
-            turn) has action 0 alone available, so that every row has at least one.
+            turn) has only action 0 available, so every row has at least one.
         agent_mask: uint8 [E, N]; 1 where the agent is alive.
     """
 
@@ -126,13 +126,13 @@ class Step(NamedTuple):
     """One joint step of E copies.
 
     Attributes:
-        final: what the step led to, in every copy: at an episode's end its last observation, to bootstrap
-            from.
-        observation: what to act on next: the same as ``final``, but the first observation of the new
-            episode in copies whose episode has ended. It *is* ``final`` where none has.
-        reward: float32 [E, N]; an agent's last reward included, on the step on which it dies.
+        final: the observation after the step in every copy; at an episode's end its last observation, to
+            bootstrap from.
+        observation: the input of the next action: the same as ``final``, but the first observation of the new
+            episode in copies whose episode has ended. If none has, it is the same object as ``final``.
+        reward: float32 [E, N]; includes an agent's last reward, in the step in which it dies.
         terminated: bool [E]; the episode ended in the environment's own terms.
-        truncated: bool [E]; it was cut off (time limit): bootstrap through it. Never both.
+        truncated: bool [E]; a time limit ended the episode: bootstrap from ``final``. Never both.
     """
 
     final: Observation
@@ -163,7 +163,7 @@ class Frame(NamedTuple):
         return Frame._make(array[index] for array in self)
 
     def copy_rows(self, source: Frame, where: NDArray[np.bool_]) -> None:
-        """Takes over the rows of the copies ``where`` [E] from ``source``."""
+        """Copies the rows of the copies ``where`` [E] from ``source``."""
         pairs: Iterable[tuple[NDArray[Any], NDArray[Any]]] = zip(self, source, strict=True)
         for own, other in pairs:
             own[where] = other[where]
@@ -194,7 +194,7 @@ class Arrays(NamedTuple):
 class VecEnv(Protocol):
     """E copies of one environment, stepped at once, each starting a new episode when one ends.
 
-    The arrays handed out are reused by the next call: copy what is to be kept.
+    The next call overwrites the returned arrays: copy those that are needed later.
     """
 
     info: EnvInfo
@@ -236,7 +236,7 @@ class MetricLogger(Protocol):
 
 
 class Controller(Protocol):
-    """PyMARL's "mac", in any host: which network acts for which agent. Learners from whole episodes need no more."""
+    """PyMARL's "mac", in any host: assigns networks to agents. Learners from episodes need only this interface."""
 
     def init_hidden(self, batch_size: int) -> None: ...
     def forward(self, ep_batch: Any, t: int, test_mode: bool = False) -> Tensor: ...
@@ -248,7 +248,7 @@ class Controller(Protocol):
 
 
 class Actor(Protocol):
-    """What runners need of a controller: it acts in E copies, each at its own step of its own episode."""
+    """The interface of controllers for runners: acts in E copies, each at its own step of an episode."""
 
     def initial_carry(self, n: int) -> Tensor:
         """The recurrent state at an episode's start, [n, N, H]."""
@@ -260,7 +260,7 @@ class Actor(Protocol):
 
 
 class RolloutController(Actor, Controller, Protocol):
-    """What learners from rollouts need of a controller. See ``controllers/basic_controller.py``."""
+    """The interface of controllers for learners from rollouts. See ``controllers/basic_controller.py``."""
 
     def unroll(self, batch: Any) -> Tensor:
         """Outputs [E, T+1, N, U] along a rollout."""
@@ -272,8 +272,8 @@ class RolloutController(Actor, Controller, Protocol):
 class Learner(Protocol):
     """PyMARL's learner: constructed as ``Learner(mac, scheme, logger, args)``; ``args`` a namespace or a mapping.
 
-    Optional: ``state_dict()`` and ``load_state_dict(state)``, with everything that a resumed run needs;
-    ``evaluate(batches)``, numbers for the logs of tests; ``on_policy = True`` to be trained on rollouts.
+    Optional: ``state_dict()`` and ``load_state_dict(state)``, all that a resumed run needs;
+    ``evaluate(batches)``, metrics for the logs of tests; ``on_policy = True`` to be trained on rollouts.
     """
 
     def train(self, batch: Any, t_env: int, episode_num: int) -> None: ...

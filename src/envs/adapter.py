@@ -1,4 +1,4 @@
-"""One copy of any environment, in array form: what all kinds of environments have in common."""
+"""One copy of any environment in array form: the part that all kinds of environments share."""
 
 import re
 from abc import ABC, abstractmethod
@@ -20,7 +20,7 @@ from .spaces import MASK_KEY, flattener, has_mask, without_mask
 class Adapter(ABC):
     """Writes one environment's episodes into rows of arrays.
 
-    ``key`` names the environment in messages; ``agents`` are N, as the environment calls them, each with its spaces.
+    ``key`` names the environment in messages; ``agents`` are the N agents as the environment calls them.
 
     Raises:
         ConfigError: a space that cannot be handled.
@@ -42,12 +42,12 @@ class Adapter(ABC):
         self.action_spaces = list(map(_discrete, action_spaces, names))
         self.starts = [int(space.start) for space in self.action_spaces]
         self.masked = [has_mask(space) for space in observation_spaces]
-        seen = list(map(without_mask, observation_spaces))
-        self.flatteners = [flattener(s, f"observation of {name}") for s, name in zip(seen, names, strict=True)]
+        observed = list(map(without_mask, observation_spaces))
+        self.flatteners = [flattener(s, f"observation of {name}") for s, name in zip(observed, names, strict=True)]
         obs_sizes = tuple(part.size for part in self.flatteners)
         action_sizes = tuple(int(space.n) for space in self.action_spaces)
         self._read_state: Callable[[], Any] | None = None
-        blocks = tuple(padded(blocks_of_space(space), max(obs_sizes)) for space in seen)
+        blocks = tuple(padded(blocks_of_space(space), max(obs_sizes)) for space in observed)
         self.info = EnvInfo(
             key=key,
             agents=tuple(names),
@@ -79,7 +79,7 @@ class Adapter(ABC):
         """The size of the environment's own state; 0 if it has none that is an array of numbers.
 
         ``state`` may be missing, unwritten, hidden by a wrapper, or not a method, so it is tried after a reset.
-        Discard the copy then: some environments (lbforaging) carry their past into an episode.
+        Discard the copy afterwards: some environments (lbforaging) carry state over into the next episode.
         """
         self.env.reset(seed=0)  # some make their generator only here
         try:
@@ -89,7 +89,7 @@ class Adapter(ABC):
         return state.size if state.dtype.kind in "biuf" else 0
 
     def use_state(self, size: int) -> None:
-        """Shows the environment's own state; with size 0, all observations in a row."""
+        """Uses the environment's own state of this size; with size 0, the concatenation of all observations."""
         if size:
             self._read_state = self._state_method()
             space = getattr(self.env, "state_space", None)
@@ -101,7 +101,7 @@ class Adapter(ABC):
         getattr(self.env, "close", lambda: None)()
 
     def seed_actions(self, seed: int) -> None:
-        """Seeds the action spaces, which ``reset(seed=...)`` leaves alone."""
+        """Seeds the action spaces, which ``reset(seed=...)`` does not seed."""
         for i, space in enumerate(self.action_spaces):
             space.seed(seed + i)
 
@@ -113,7 +113,7 @@ class Adapter(ABC):
         alive: list[bool],
         acting: list[bool],
     ) -> None:
-        """Writes what the agents see: zeros for those not alive, action 0 alone for those not acting."""
+        """Writes the observations: zeros for agents not alive, only action 0 for agents that do not act."""
         frame.avail[...] = self._every_action
         for i, agent in enumerate(self.agents):
             if not alive[i]:
@@ -138,7 +138,7 @@ class Adapter(ABC):
             frame.state[:] = values / 255 if values.dtype == np.uint8 else values
 
     def conclude(self, frame: Frame) -> None:
-        """After ``write`` at an episode's end: nobody acts, and a mask may be empty, as no move is left."""
+        """Call after ``write`` at an episode's end: no agent acts, and empty masks get action 0."""
         frame.acting[...] = 0
         frame.avail[~frame.avail.any(-1)] = self._no_action
 
@@ -150,7 +150,7 @@ _NO_INFO: dict[str, Any] = {}
 
 
 def agent_types(names: Sequence[str], obs_sizes: Sequence[int], action_sizes: Sequence[int]) -> tuple[str, ...]:
-    """The name before a trailing ``_<number>``, where all agents of that name have the same sizes."""
+    """The name before a trailing ``_<number>`` if all agents of that name have the same sizes, else the full name."""
     prefixes = [re.sub(r"_\d+$", "", name) for name in names]
     sizes = defaultdict(set)
     for prefix, *own in zip(prefixes, obs_sizes, action_sizes, strict=True):

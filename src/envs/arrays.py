@@ -1,4 +1,4 @@
-"""Where the arrays of ``types.Arrays`` lie: one block of memory, many views."""
+"""Allocates the arrays of ``types.Arrays``: views of one block of memory."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def n_bytes(info: EnvInfo, n_envs: int) -> int:
 
 
 def lay_out(info: EnvInfo, n_envs: int, memory: Any = None) -> Arrays:
-    """Lays the arrays of ``n_envs`` copies into ``memory``, a buffer of ``n_bytes``, or into fresh memory."""
+    """The arrays of ``n_envs`` copies, as views of ``memory``, a buffer of ``n_bytes``, or of new memory."""
     memory = bytearray(n_bytes(info, n_envs)) if memory is None else memory
     views: list[NDArray[Any]] = []
     offset = 0

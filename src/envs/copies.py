@@ -1,4 +1,4 @@
-"""A group of copies in one process: stepped one after another, each begun anew when its episode ends."""
+"""A group of copies in one process: stepped one after another, and reset when their episode ends."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -20,8 +20,8 @@ _set_generator: Callable[[Any], None] = np.random.set_bit_generator  # type: ign
 class Copies:
     """Copies ``indices`` of an environment, writing their rows of the shared arrays.
 
-    A copy depends only on ``seed`` and its index: not on its neighbours, nor on the process. With ``own_process``,
-    nothing else here draws from the global generators, so that they need not be restored.
+    A copy depends only on ``seed`` and its index: not on other copies, nor on the process. With ``own_process``,
+    no other code draws from the process's global generators, so they are not restored.
 
     Raises:
         ConfigError, EnvError: a copy cannot be made, or is not as ``info`` describes.
@@ -68,7 +68,7 @@ class Copies:
             copy.close()
 
     def _check(self, frame: Frame) -> None:
-        """Stops what cannot be learned from before it reaches a network."""
+        """Raises EnvError if values are not finite or an agent has no available action."""
         self._check_finite(frame.obs, "observation")
         self._check_finite(frame.state, "state")
         if not frame.avail.any(-1).all():
@@ -95,7 +95,7 @@ class _Copy:
         env_seed, actions_seed = (int(word) >> 1 for word in sequence.generate_state(2))  # 31 bits suit all
         self._seed: int | None = env_seed
         for_numpy, for_python = sequence.spawn(2)
-        # MT19937, so that environments may call np.random.seed, each for itself.
+        # MT19937, so that an environment may call np.random.seed without effect on other copies.
         self._numpy = np.random.MT19937(for_numpy)
         self._calls = int(for_python.generate_state(1, np.uint64)[0])
         self._take_over_generators()
@@ -131,9 +131,9 @@ class _Copy:
         self._adapter.close()
 
     def _take_over_generators(self) -> None:
-        """Sets the global generators for this copy, whichever copies share the process.
+        """Sets the global generators for this copy, which may share the process with others.
 
-        NumPy's is swapped. Python's would cost more to swap than to seed anew, by the copy and its count of calls.
+        NumPy's is swapped. Python's is seeded by the copy and its number of calls, which costs less than a swap.
         """
         _set_generator(self._numpy)
         self._calls += 1
@@ -145,9 +145,9 @@ class _Copy:
 
 @contextmanager
 def generators_kept(substitute: np.random.BitGenerator | None = None) -> Iterator[None]:
-    """Restores the global generators afterwards; ``substitute`` is NumPy's in the meantime.
+    """Restores the global generators afterwards; ``substitute`` is NumPy's until then.
 
-    A normal number that NumPy's legacy functions have drawn in advance is dropped: keeping it takes 0.2 ms a step.
+    A normal number that NumPy's legacy functions drew in advance is dropped: to keep it would take 0.2 ms a step.
     """
     numpy_generator, python_state = _get_generator(), random.getstate()
     try:

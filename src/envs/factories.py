@@ -1,4 +1,4 @@
-"""Constructors of raw environments by ``env_args.key``, with errors that say what to mend."""
+"""Constructors of raw environments by ``env_args.key``, with errors that name the cause and the remedy."""
 
 import importlib
 import importlib.util
@@ -50,7 +50,7 @@ def make_pettingzoo(key: str = "", **kwargs: Any) -> Any:
         raise ConfigError(f"env_args.key: {key} has left PettingZoo: use mpe2.{name} (pip install mpe2)")
     import pettingzoo
 
-    # The modules' own constructors are deprecated: the registry comes first, wherever it has the environment.
+    # The modules' own constructors are deprecated: the registry has priority if it has the environment.
     name = re.sub(r"_v(?=\d+$)", "-v", key.removeprefix("pettingzoo.").replace(".", "/"))
     for kind, registry in (("parallel", pettingzoo.parallel_registry), ("aec", pettingzoo.aec_registry)):
         if spec := registry.get(name):
@@ -119,7 +119,7 @@ def construct(creator: Callable[..., Any], key: str, kwargs: Mapping[str, Any], 
 
 
 def describe(error: Exception) -> str:
-    """One line: what was raised, and where."""
+    """The exception, its message and its place in the code, in one line."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {_one_line(error)}{where}"
@@ -138,7 +138,7 @@ def _import(name: str) -> Any:
 
 @contextmanager
 def _explain_import(key: str) -> Iterator[None]:
-    """Turns a missing module into what to install, or into the name that was meant."""
+    """Turns an ImportError into a ConfigError that names the package to install or the nearest name."""
     try:
         yield
     except ImportError as error:
@@ -160,13 +160,13 @@ def _explain_import(key: str) -> Iterator[None]:
 
 
 def _called(word: str) -> list[str]:
-    """The environment that has ``word`` in its name, if there is one: ``simple_spread`` is in mpe2."""
+    """At most one environment with ``word`` in its name: ``simple_spread`` gives one of mpe2."""
     mpe2 = importlib.util.find_spec("mpe2")
-    here = [f"mpe2.{m.name}" for m in pkgutil.iter_modules(mpe2.submodule_search_locations)] if mpe2 else []
+    in_mpe2 = [f"mpe2.{m.name}" for m in pkgutil.iter_modules(mpe2.submodule_search_locations)] if mpe2 else []
     import pettingzoo
 
-    found = [name for name in (*here, *pettingzoo.aec_registry) if re.search(rf"\b{re.escape(word)}", name)]
-    return found[:1]
+    matches = [name for name in (*in_mpe2, *pettingzoo.aec_registry) if re.search(rf"\b{re.escape(word)}", name)]
+    return matches[:1]
 
 
 def _near_module(absent: str) -> str:

@@ -1,7 +1,7 @@
 """The three interfaces of environments in array form.
 
-PettingZoo's ParallelEnv, where all living agents act at once, and its AECEnv, where one agent acts a turn; and
-Gymnasium's Env with Tuples of observations and actions (lbforaging and its kin).
+PettingZoo's ParallelEnv, in which all living agents act at once; its AECEnv, in which one agent acts in each turn;
+and Gymnasium's Env with Tuples of observations and actions (for example lbforaging).
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ Flags = Mapping[Any, Any]  # agent -> flag; agents may be missing
 
 
 class PettingZooAdapter(Adapter):
-    """What both kinds share: agents that die, and rewards and flags by agent."""
+    """The part that both PettingZoo interfaces share: agents may die; rewards and flags are by agent."""
 
     def __init__(self, env: Any, key: str, episode_limit: int) -> None:
         agents = env.possible_agents
@@ -33,7 +33,7 @@ class PettingZooAdapter(Adapter):
         return [a in in_play and not terminated.get(a) and not truncated.get(a) for a in self.agents]
 
     def _take(self, reward: NDArray[np.float32], rewards: Mapping[Any, float], played: list[bool]) -> None:
-        """Writes rewards by possible agents: ``env.agents`` has already lost those whose last step this was."""
+        """Writes rewards of all possible agents: ``env.agents`` lacks those that have just finished."""
         reward[:] = [rewards.get(a, 0) if plays else 0 for a, plays in zip(self.agents, played, strict=True)]
 
     def _outcome(self, played: list[bool], terminated: Flags, truncated: Flags) -> tuple[bool, list[bool]]:
@@ -67,8 +67,8 @@ class ParallelAdapter(PettingZooAdapter):
         if any(self._alive):
             self.write(frame, observations, infos, self._alive, self._alive)
             return False, False
-        cut_off, shown = self._outcome(played, terminations, truncations)
-        self.write(frame, observations, infos, shown, shown)
+        cut_off, observed = self._outcome(played, terminations, truncations)
+        self.write(frame, observations, infos, observed, observed)
         self.conclude(frame)
         return not cut_off, cut_off
 
@@ -76,8 +76,8 @@ class ParallelAdapter(PettingZooAdapter):
 class AECAdapter(PettingZooAdapter):
     """One AECEnv in array form: a step is one agent's turn.
 
-    Not every AECEnv can be made parallel, so none is. Waiting agents are alive, observe the game at every turn, and
-    have only action 0, which is ignored. An agent's reward is what the turn gave it, whoever acted.
+    Not every AECEnv can be made parallel, so none is. Waiting agents are alive, observe the game in every turn, and
+    have only action 0, which is ignored. Every agent receives its reward of a turn, also when another agent acted.
     """
 
     def reset(self, seed: int | None, frame: Frame) -> None:
@@ -95,8 +95,8 @@ class AECAdapter(PettingZooAdapter):
             remove_dead(env, env.terminations, env.truncations)
             self._write_turn(frame, self._alive)
             return False, False
-        cut_off, shown = self._outcome(played, env.terminations, env.truncations)
-        self._write_turn(frame, shown)  # nobody is removed yet, so that all can still be observed
+        cut_off, observed = self._outcome(played, env.terminations, env.truncations)
+        self._write_turn(frame, observed)  # no agent is removed yet, so all can still be observed
         self.conclude(frame)
         return not cut_off, cut_off
 
@@ -110,7 +110,7 @@ class AECAdapter(PettingZooAdapter):
 class GymAdapter(Adapter):
     """One gymnasium environment in array form; its agents live as long as the episode.
 
-    Rewards are one for each agent, or one that all get. Action masks are ``info["action_mask"]``, one for
+    Rewards are one for each agent, or one for all. Action masks are ``info["action_mask"]``, one for
     each agent.
     """
 
@@ -157,7 +157,7 @@ class GymAdapter(Adapter):
 
 
 def remove_dead(env: Any, terminated: Flags, truncated: Flags) -> None:
-    """Gives the dead their empty turns, which removes them from an AECEnv."""
+    """Steps an AECEnv with None for each dead agent, which removes it."""
     while env.agents and (terminated[env.agent_selection] or truncated[env.agent_selection]):
         env.step(None)
 
@@ -173,7 +173,7 @@ def lean(env: Any) -> Any:
         from pettingzoo.utils.wrappers import AssertOutOfBoundsWrapper, OrderEnforcingWrapper
     except ImportError:  # then it is not one of PettingZoo's
         return env
-    # By the exact class: a subclass does something else.
+    # Only the exact class: a subclass may behave differently.
     if type(env) is aec_to_parallel_wrapper:
         return Cycle(env.aec_env)
     while type(env) in (AssertOutOfBoundsWrapper, OrderEnforcingWrapper):
@@ -185,7 +185,7 @@ class Cycle:
     """An AECEnv played as a ParallelEnv: a step is one turn of every agent.
 
     Like PettingZoo's ``aec_to_parallel_wrapper``, but observes the agents once a step: the wrapper also observes each
-    of them before its turn, and discards that.
+    agent before its turn, and discards the result.
     """
 
     def __init__(self, aec_env: Any) -> None:
@@ -197,17 +197,17 @@ class Cycle:
 
     @property
     def agents(self) -> list[Any]:
-        """Those still playing; none at an episode's end."""
+        """The agents in play; empty at an episode's end."""
         return self._env.agents
 
     def reset(self, seed: int | None = None) -> tuple[dict[Any, Any], dict[Any, Any]]:
-        """As a ParallelEnv's."""
+        """Observations and infos by agent, as ``ParallelEnv.reset``."""
         env = self._env
         env.reset(seed=seed)
         return {agent: env.observe(agent) for agent in env.agents}, dict(env.infos)
 
     def step(self, actions: dict[Any, int]) -> tuple[dict[Any, Any], ...]:
-        """As a ParallelEnv's."""
+        """Observations, rewards, terminations, truncations and infos by agent, as ``ParallelEnv.step``."""
         env = self._env
         agents = env.agents[:]
         rewards = dict.fromkeys(agents, 0.0)
@@ -215,8 +215,8 @@ class Cycle:
             if agent != env.agent_selection:
                 raise RuntimeError(f"it is the turn of {env.agent_selection}, not {agent}: not a parallel game")
             env.step(actions[agent])
-            for given in env.agents:
-                rewards[given] += env.rewards[given]
+            for receiver in env.agents:
+                rewards[receiver] += env.rewards[receiver]
         terminations, truncations, infos = dict(env.terminations), dict(env.truncations), dict(env.infos)
         observations = {agent: env.observe(agent) for agent in env.agents}
         remove_dead(env, terminations, truncations)

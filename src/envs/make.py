@@ -1,4 +1,4 @@
-"""The way in: a vector environment by name."""
+"""Makes vector environments by name."""
 
 import os
 import statistics
@@ -20,7 +20,7 @@ from .single import look_at, make_single
 from .vector import VectorEnv
 from .workers import Workers
 
-PACKAGED = ("pettingzoo", "gymnasium")  # environments by key, made as their packages make them
+PACKAGED = ("pettingzoo", "gymnasium")  # interfaces whose environments are named by ``env_args.key``
 BACKENDS = ("auto", "batched", "pettingzoo")
 WORTH_WORKERS = 1e-3  # seconds that a step of all copies takes in one process
 TRIED_STEPS, TRIED_SECONDS = 7, 0.1
@@ -40,7 +40,7 @@ def make_vec_env(env: str, env_args: Mapping[str, Any], n_envs: int, n_workers: 
         env_args: the constructor's arguments (``key`` names the environment of a backend), and ``episode_limit``:
             the most steps of an episode, needed if the environment has no limit itself.
         n_envs: E.
-        n_workers: worker processes, 0 for none; never more than E. None tries a copy and takes as many as pay.
+        n_workers: worker processes, 0 for none; at most E. None times one copy and chooses the faster number.
         seed: of all copies; each derives its own.
 
     Raises:
@@ -54,11 +54,11 @@ def make_vec_env(env: str, env_args: Mapping[str, Any], n_envs: int, n_workers: 
     if getattr(target, "vectorised", False):
         return target(n_envs=n_envs, seed=seed, **env_args)
     arguments = dict(env_args)
-    # A constructor of one's own may have changed what it returns, which an array version would not know.
+    # A user's constructor may change the environment; an array version would not include the changes.
     wanted = arguments.pop("backend", "auto") if env in PACKAGED else "pettingzoo"
     if wanted not in BACKENDS:
         raise ConfigError(f"env_args.backend: {wanted!r} is none of {', '.join(BACKENDS)}")
-    # Mistakes show here, before any process starts; and the arrays' sizes are needed first.
+    # Reports errors before any process starts, and determines the sizes of the arrays.
     with generators_kept(np.random.MT19937(seed)):
         info, state_size, original = look_at(target, env, arguments)
     if wanted != "pettingzoo":
@@ -111,7 +111,7 @@ def workers_that_pay(seconds: float, n_cores: int) -> int:
 
 
 def step_seconds(make: Callable[[], Adapter], info: EnvInfo, seed: int) -> float:
-    """What a step of one copy takes: the median of a few."""
+    """Seconds for a step of one copy, the median of a few steps."""
     arrays = lay_out(info, 1)
     copies = Copies(make, info, range(1), arrays, seed)
     try:

@@ -1,4 +1,4 @@
-"""One copy of any environment: its constructor called, its kind recognised, its length limited."""
+"""Makes one copy of any environment: recognises its interface and limits the length of its episodes."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -28,7 +28,7 @@ def make_single(target: Any, name: str, env_args: Mapping[str, Any], state_size:
     kind = _kind(env, key)
     own_limit = _own_limit(env)
     if own_limit and kind is AECAdapter:
-        own_limit *= len(env.possible_agents)  # theirs counts rounds, ours turns
+        own_limit *= len(env.possible_agents)  # the environment's limit counts rounds, episode_limit counts turns
     limits = [steps for steps in (limit, own_limit) if steps]
     if not limits:
         raise ConfigError(
@@ -90,7 +90,7 @@ def _steps(name: str, value: Any) -> int | None:
 
 
 def _own_limit(env: Any) -> int | None:
-    """The most steps of an episode, wherever environments keep it."""
+    """The environment's own limit on the steps of an episode; None if it has none."""
     inner = getattr(env, "unwrapped", env)
     candidates = (
         getattr(inner, "max_cycles", None),

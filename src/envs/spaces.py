@@ -16,7 +16,7 @@ MASK_KEY = "action_mask"
 
 
 class Flattener(NamedTuple):
-    """How observations of one space become a row: ``write(observation, row)`` fills ``row``, float32 [size]."""
+    """Converts observations of one space to a row: ``write(observation, row)`` fills ``row``, float32 [size]."""
 
     size: int
     write: Writer
@@ -50,12 +50,12 @@ def flattener(space: spaces.Space, what: str = "observation") -> Flattener:
 
 
 def has_mask(space: spaces.Space) -> bool:
-    """Whether observations carry an action mask: a Dict with ``action_mask`` beside the observation."""
+    """Whether observations carry an action mask: a Dict with the key ``action_mask``."""
     return isinstance(space, spaces.Dict) and MASK_KEY in space.spaces
 
 
 def without_mask(space: spaces.Space) -> spaces.Space:
-    """The same space, its action mask left out."""
+    """The same space without its action mask."""
     if not has_mask(space):
         return space
     return spaces.Dict({key: part for key, part in space.spaces.items() if key != MASK_KEY})

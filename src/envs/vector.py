@@ -1,4 +1,4 @@
-"""The vector environment: E copies as arrays, wherever they run."""
+"""The vector environment: E copies in array form, over any backend."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .workers import Workers
 class VectorEnv:
     """A ``VecEnv`` over a backend (``Copies``, ``Workers`` or a game's ``Batched``) that reads and writes ``arrays``.
 
-    After an error or an interrupt inside a call it is closed: copies may then be out of step. ``how`` describes the
+    An error or an interrupt inside a call closes it, as copies may then be at different steps. ``how`` describes the
     backend in a few words.
     """
 

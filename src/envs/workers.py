@@ -23,7 +23,7 @@ _GRACE_SECONDS = 2.0  # for a worker to close its environments, before it is kil
 class Workers:
     """Splits the copies over processes; the arrays are in memory that all of them map.
 
-    The memory has no name on the system, so nothing is left behind, even by a process that is killed. ``make`` must
+    The memory has no name in the file system, so it is freed even if a process is killed. ``make`` must
     be picklable, and ``n_workers`` at most E; see ``Copies``.
 
     Raises:
@@ -41,12 +41,12 @@ class Workers:
         try:
             with _hidden_main(make):
                 for first, end in pairwise(bounds):
-                    ours, theirs = context.Pipe()
-                    args = (theirs, make, info, memory, n_envs, range(first, end), seed)
+                    parent_end, worker_end = context.Pipe()
+                    args = (worker_end, make, info, memory, n_envs, range(first, end), seed)
                     process = context.Process(target=_work, args=args, daemon=True)
                     process.start()
-                    theirs.close()
-                    self._workers.append((process, ours, range(first, end)))
+                    worker_end.close()
+                    self._workers.append((process, parent_end, range(first, end)))
             self._gather()
         except (pickle.PicklingError, AttributeError) as error:
             self.close()
@@ -70,7 +70,7 @@ class Workers:
         """Ends the workers: those that do not end by themselves are killed."""
         workers, self._workers = self._workers, []
         for _, connection, _ in workers:
-            connection.close()  # the end of input is the worker's sign to go
+            connection.close()  # a worker ends when its input ends
         deadline = time.monotonic() + _GRACE_SECONDS
         for process, _, _ in workers:
             process.join(max(0.0, deadline - time.monotonic()))
@@ -88,7 +88,7 @@ class Workers:
         self._gather()
 
     def _gather(self) -> None:
-        """Waits for every worker's answer: empty, or what went wrong."""
+        """Waits for every worker's answer: empty, or the pickled error, which is raised."""
         for process, connection, copies in self._workers:
             try:
                 answer = connection.recv_bytes()
@@ -116,7 +116,7 @@ def _work(
     seed: int,
 ) -> None:
     """Makes a worker's copies, then answers calls until the parent closes the connection."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     copies: Copies | None = None
     with suppress(EOFError, OSError):
         try:
@@ -134,9 +134,9 @@ def _work(
 
 @contextmanager
 def _hidden_main(make: Any) -> Iterator[None]:
-    """Keeps workers from importing the main module, and with it torch, Sacred and seconds.
+    """Keeps workers from importing the main module, and with it torch and Sacred, which takes seconds.
 
-    A spawned process imports its parent's main module first, in case what it is to run is defined there.
+    A spawned process first imports its parent's main module, in case its target is defined there.
     """
     target = make.args[0] if getattr(make, "args", ()) else make
     if getattr(target, "__module__", None) == "__main__":
