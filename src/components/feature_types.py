@@ -104,7 +104,7 @@ def parse(text: str, size: int) -> FeatureTypes:
             kinds += [NAMES.index(found[2].split("(")[0])] * width
             groups += [max(groups, default=NO_GROUP) + 1 if found[3] else NO_GROUP] * width
     if len(kinds) != size:
-        raise ConfigError(f"vae_feature_types: names {len(kinds)} features, the VAE sees {size}")
+        raise ConfigError(f"vae_feature_types: names {len(kinds)} features, the VAE's data have {size}")
     return FeatureTypes(torch.tensor(kinds), torch.tensor(groups), torch.zeros(size), torch.arange(size))
 
 
@@ -136,7 +136,7 @@ def infer(states: Tensor, blocks: Sequence[Block] = (), kinds: Iterable[int] = r
     unwanted = torch.tensor([k not in kinds for k in range(4)])[kind]
     kind[unwanted], group[unwanted] = GAUSSIAN, NO_GROUP
     value = torch.where(kind == CONSTANT, low, 0.0)
-    return FeatureTypes(kind, group, value, _whole_groups(_sources(states, kind, group), group))
+    return FeatureTypes(kind, group, value, _complete_groups(_sources(states, kind, group), group))
 
 
 def _sources(states: Tensor, kind: Tensor, group: Tensor) -> Tensor:
@@ -157,7 +157,7 @@ def _sources(states: Tensor, kind: Tensor, group: Tensor) -> Tensor:
     return source
 
 
-def _whole_groups(source: Tensor, group: Tensor) -> Tensor:
+def _complete_groups(source: Tensor, group: Tensor) -> Tensor:
     """Sources corrected so that a one-hot group copies one other group completely, or none."""
     source, index = source.clone(), torch.arange(len(source))
     for g in group[group != NO_GROUP].unique():
@@ -198,7 +198,7 @@ def corrected(types: FeatureTypes, states: Tensor, wrong: Tensor, blocks: Sequen
     single = torch.where(fresh.kind == CATEGORICAL, BERNOULLI, fresh.kind)  # its group is only partly wrong
     kind[wrong] = torch.maximum(single, torch.where(types.kind == CONSTANT, CONSTANT, BERNOULLI))[wrong]
     group[wrong] = NO_GROUP
-    source = _whole_groups(types.source, group)
+    source = _complete_groups(types.source, group)
     return replace(
         types, kind=kind, group=group, source=source, value=torch.where(kind == CONSTANT, types.value, 0.0)
     )
@@ -222,7 +222,7 @@ def regrouped(types: FeatureTypes, states: Tensor, blocks: Sequence[Block], kind
     group = torch.where(is_grouped, fresh.group, NO_GROUP)
     source = torch.where(kind[fresh.source] == kind, fresh.source, torch.arange(types.size))
     value = torch.where(kind == CONSTANT, fresh.value, 0.0)
-    return FeatureTypes(kind, group, value, _whole_groups(source, group))
+    return FeatureTypes(kind, group, value, _complete_groups(source, group))
 
 
 def is_same(a: FeatureTypes, b: FeatureTypes) -> bool:

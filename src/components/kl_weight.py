@@ -13,7 +13,7 @@ PI_RANGE = 10.0  # the controlled KL weight stays between 0 and this many times 
 
 
 class KLWeight:
-    """alpha_t: scheduled by the number of updates, or set by a PI controller that holds the KL."""
+    """The KL weight alpha_t: a schedule over updates, or a PI controller that holds the KL."""
 
     def __init__(self, config: VAEOptimiserConfig) -> None:
         self.config = config

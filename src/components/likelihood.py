@@ -114,8 +114,8 @@ class Likelihood:
             ones, zeros = truth.sum(dim=0), (1 - truth).sum(dim=0)
             balanced = 0.5 * ((right * truth).sum(dim=0) / ones + (right * (1 - truth)).sum(dim=0) / zeros)
             parts.append(balanced[(ones > 0) & (zeros > 0)])
-        found = torch.cat(parts) if parts else torch.empty(0)
-        return float(found.mean()) if len(found) else float("nan")
+        accuracies = torch.cat(parts) if parts else torch.empty(0)
+        return float(accuracies.mean()) if len(accuracies) else float("nan")
 
     def _bit_logits(self, outputs: Tensor) -> Tensor:
         """Logits of the bits, [..., S] -> [..., number of bits]."""

@@ -84,16 +84,16 @@ class StateFeatures:
 
     def _find(self, states: Tensor) -> None:
         few = states[:: -(-len(states) // EVIDENCE)]
-        found = feature_types.infer(few, self.blocks, KINDS[self.wanted])
-        others = found.where(GAUSSIAN)
+        types = feature_types.infer(few, self.blocks, KINDS[self.wanted])
+        others = types.where(GAUSSIAN)
         if self.wanted in ("bernoulli", "categorical") and len(others):
             raise ConfigError(
                 f"vae_likelihood: {self.wanted} needs features of 0 and 1, and feature {int(others[0])} has other "
-                "values; take auto"
+                "values; use auto"
             )
-        self._take(found)
+        self._take(types)
         self._remember(states)
-        log.info("the VAE sees %s", found.describe())
+        log.info("the VAE's data: %s", types.describe())
 
     def _check(self, states: Tensor) -> None:
         assert self.types is not None

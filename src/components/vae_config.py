@@ -32,16 +32,16 @@ class VAEOptimiserConfig(RMSpropKeys):
 
 @dataclass(frozen=True)
 class VAEShapeKeys:
-    """Keys of the state VAE's networks, some of which OMG's inference shares: the state VAE is its prior."""
+    """Keys of the state VAE's networks. OMG's inference network shares some: the state VAE is its prior."""
 
     vae_latent_dim: int = key(16, low=0, help="Z, the number of latents; 0: half the number of features, 16 to 64")
     vae_hidden_dim: int = key(128, low=1, help="width of the state VAE's layers")
     vae_linear_path: bool = key(
         False, help="add a linear map to the encoder and to the decoder; rare combinations pass through it"
     )
-    vae_encoder: Literal["auto", "mlp", "cnn"] = key("auto", help="auto: cnn where the state is an image")
+    vae_encoder: Literal["auto", "mlp", "cnn"] = key("auto", help="auto: cnn if the state is an image")
     vae_log_var_bound: Literal["tanh", "softplus", "clamp", "exp_clamp", "none"] = key(
-        "tanh", help="what keeps log_var in bounds; exp_clamp is for comparison only, and of the state VAE alone"
+        "tanh", help="bound of log_var; exp_clamp is only for comparison, and only for the state VAE"
     )
     vae_log_var_limit: float = key(5.0, above=0, help="bound of |log_var| for tanh and clamp")
     vae_decoder: Literal["mse", "calibrated"] = key(
@@ -56,7 +56,7 @@ class VAEConfig(VAEOptimiserConfig, VAEShapeKeys):
     vae_log_var_init: float = key(0.0, help="initial log_var before its bound; above 0: a wide posterior")
 
     vae_likelihood: Literal["auto", "gaussian", "bernoulli", "categorical", "mixed"] = key(
-        "auto", help="auto: by the type of each feature; mixed: as vae_feature_types says"
+        "auto", help="auto: by the type of each feature; mixed: as vae_feature_types states"
     )
     vae_feature_types: str = key("", help="types for vae_likelihood=mixed, such as '5*categorical(16), 3*gaussian'")
     vae_formula: Literal["nats", "mean", "raw_mean"] = key(
@@ -65,20 +65,20 @@ class VAEConfig(VAEOptimiserConfig, VAEShapeKeys):
     )
 
     vae_batch_states: int = key(128, low=0, help="states of each VAE update, drawn from the last batches; 0: all")
-    vae_window: int = key(4, low=1, help="how many of the last batches updates draw states from")
+    vae_window: int = key(4, low=1, help="number of last batches from which updates draw states")
 
     def notices(self) -> list[str]:
         """Notices about the configuration, a line each."""
         lines = []
         if self.vae_optimiser == "adam":
             lines.append(
-                f"optim_alpha={self.optim_alpha:g} is RMSprop's smoothing constant and the VAE trains with Adam: "
-                "not used by it (vae_betas is what Adam reads)"
+                f"optim_alpha={self.optim_alpha:g} is RMSprop's smoothing constant, and the VAE trains with Adam, "
+                "which does not use it (its key is vae_betas)"
             )
         if self.vae_log_var_bound == "exp_clamp":
             lines.append(
                 "warning: vae_log_var_bound=exp_clamp counts exp(log_var) as 10 at most inside the KL; above that "
-                "the KL pushes log_var up without end and falls below zero. For comparison only: tanh is the cure"
+                "the KL increases log_var without limit and falls below zero. For comparison only: use tanh"
             )
         if self.vae_decoder == "calibrated" and self.omg_vae_alpha != 1.0:
             lines.append(

@@ -56,7 +56,7 @@ class VAETrainer(VAEOptimiser):
         if c.vae_formula != "nats" and c.vae_likelihood not in ("auto", "gaussian"):
             raise ConfigError(f"vae_likelihood: {c.vae_likelihood} needs vae_formula=nats, not {c.vae_formula}")
         if bool(c.vae_feature_types) != (c.vae_likelihood == "mixed"):
-            raise ConfigError("vae_feature_types: goes with vae_likelihood=mixed, and only with it")
+            raise ConfigError("vae_feature_types: needs vae_likelihood=mixed, and is needed with it")
         self.blocks = blocks_of(features)
         self.state_dim = features if isinstance(features, int) else sum(block.size for block in self.blocks)
         self.has_free_size = c.vae_latent_dim == 0
@@ -89,7 +89,7 @@ class VAETrainer(VAEOptimiser):
             return None
         grid = grid_of(self.blocks)
         if self.config.vae_encoder == "cnn" and grid is None:
-            raise ConfigError("vae_encoder: cnn needs a state or observation with three axes; take mlp")
+            raise ConfigError("vae_encoder: cnn needs a state or observation with three axes; use mlp")
         is_large = grid is not None and min(grid.planes.shape[1:]) >= LARGE_GRID
         return grid if self.config.vae_encoder == "cnn" or is_large else None
 
@@ -125,7 +125,7 @@ class VAETrainer(VAEOptimiser):
         elif self.window:
             rows = self.draw()
         else:
-            raise TrainingError("the VAE has no states: give them to update(states), or to collect(states) before")
+            raise TrainingError("the VAE has no states: pass them to update(states), or to collect(states) before")
         inputs = self.features.inputs(rows)
         out = self.vae(inputs)
         recon, kl = self._recon(out.recon, rows, inputs), self._kl(out.mu, out.log_var)
@@ -235,7 +235,7 @@ class VAETrainer(VAEOptimiser):
         self.vae.bound, self.vae.limit = state.get("log_var", (self.vae.bound, self.vae.limit))
         formula = state.get("formula", "mean")
         if formula != self.formula:
-            log.info("vae_formula: the checkpoint was trained with %s, which it keeps", formula)
+            log.info("vae_formula: the checkpoint was trained with %s, which remains", formula)
             self._take_formula(formula)
         self.features.to(str(self.parameters[0].device))
         self.features.load_state_dict(state)
@@ -275,7 +275,7 @@ class VAETrainer(VAEOptimiser):
         except FileNotFoundError as error:
             raise ConfigError(f"{path}: there is no such file") from error
         except (OSError, RuntimeError, KeyError, TypeError, ValueError, UnpicklingError) as error:
-            raise ConfigError(f"{path}: is damaged, or no file that VAETrainer.save wrote") from error
+            raise ConfigError(f"{path}: is damaged, or was not written by VAETrainer.save") from error
         return trainer
 
 

@@ -1,1 +1,1 @@
-"""Games: what is known of an environment beyond its interface, one package a game."""
+"""Games: knowledge of environments beyond their interface, one package for each game."""

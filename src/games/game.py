@@ -1,4 +1,4 @@
-"""The contract of a game: what a package of ``games/``, or a class of your own, may declare of an environment."""
+"""The interface of a game: the parts that a package of ``games/``, or a user's class, may declare."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
@@ -26,17 +26,17 @@ class Game:
     observer: ClassVar[Part] = ""  # an ``Observer``: infers the scripted players' goals exactly
     # a function ``(obs [E, N, O], agents, info) -> [E, L, K]``: features of the board as L agents see it
     offsets: ClassVar[Any] = ""
-    original: ClassVar[str] = ""  # 'module:Class' of the environment that ``batched`` steps many copies of
+    original: ClassVar[str] = ""  # 'module:Class' of the environment whose copies ``batched`` steps
     batched: ClassVar[Part] = ""  # a ``Batched``: the rules of the game on arrays
 
     @staticmethod
     def layout(info: EnvInfo) -> Layout | None:
-        """Where agents and objects stand in the state; None where these settings hide it."""
+        """The positions of agents and objects in the state; None if the settings hide them."""
         return None
 
     @staticmethod
     def sizes(info: EnvInfo) -> dict[str, int]:
-        """Sizes of the features that learners can be given: ``goal`` and ``belief`` of one opponent, all ``offsets``.
+        """Sizes of the features that learners can observe: ``goal`` and ``belief`` of one opponent, all ``offsets``.
 
         Raises:
             ConfigError: the settings of the environment hide what the features are computed from.
@@ -45,32 +45,32 @@ class Game:
 
 
 def declares_game(value: Any) -> bool:
-    """Whether the attribute ``game`` of an environment's class is a game, and not something of its own."""
+    """Whether the attribute ``game`` of an environment's class is a ``Game``, not an unrelated attribute."""
     return isinstance(value, type) and issubclass(value, Game)
 
 
 class Players:
-    """Opponents that act in one call; each copy of the environment is played by one of the K members."""
+    """Opponents that act in one call; one of the K members plays in each copy of the environment."""
 
     def begin(self, rows: Ints, which: Ints) -> None:
         """Starts new episodes in copies ``rows`` [R], played by members ``which`` [R]."""
 
     def act(self, rows: Ints, which: Ints, obs: Floats, avail: NDArray[np.uint8]) -> Ints:
-        """Actions [R, M] of the M seats in copies ``rows``; ``obs`` [E, N, O] and ``avail`` [E, N, U] are of all."""
+        """Actions [R, M] of the M seats in copies ``rows``; ``obs`` and ``avail`` [E, N, ...] are of all agents."""
         raise NotImplementedError
 
     def remember(self, rows: Ints, actions: Ints) -> None:
-        """Takes the joint actions [R, N] of copies ``rows``, for players whose input includes the last action."""
+        """Stores the joint actions [R, N] of copies ``rows``, for players whose input includes the last action."""
 
     def goals(self, rows: Ints, obs: Floats) -> Floats | None:
-        """Goals of the M seats [R, M, G], after ``act``; None where they are unknown."""
+        """Goals of the M seats [R, M, G], after ``act``; None if they are unknown."""
         return None
 
 
 class Scripts(Players):
     """Scripted players of the agents ``seats`` (indices) in E copies of the environment ``info``.
 
-    ``noise`` in [0, 1] is the share of random moves of each of the K scripts ``names``.
+    ``noise`` in [0, 1] is the probability of a random move for each of the K scripts ``names``.
 
     Raises:
         ConfigError: an unknown script, or an environment whose settings the scripts do not support.
@@ -96,7 +96,7 @@ class Observer(Protocol):
         """Probabilities [E, M, G] of the goals before the players act on observations [E, N, O]."""
 
     def update(self, obs: Floats, actions: Ints) -> None:
-        """Takes the actions [E, M] that followed observations [E, N, O]."""
+        """Updates the beliefs with the actions [E, M] after observations [E, N, O]."""
 
 
 class Batched:
@@ -123,4 +123,4 @@ class Batched:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Does nothing: there are no resources to free."""

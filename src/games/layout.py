@@ -1,4 +1,4 @@
-"""Where agents and objects stand in a state."""
+"""The positions of agents and objects in a state."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ def is_all_observations(info: EnvInfo) -> bool:
 
 
 def observation_starts(info: EnvInfo) -> Ints:
-    """Where each agent's observation begins in a state that is the concatenation of all: [N]."""
+    """Index of the start of each agent's observation in a state that is the concatenation of all: [N]."""
     return np.cumsum([0, *info.obs_sizes[:-1]])
 
 

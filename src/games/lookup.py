@@ -1,4 +1,4 @@
-"""Which game an environment is, and the parts of that game."""
+"""Finds the game of an environment, and the parts of that game."""
 
 import pkgutil
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from .layout import Layout
 
 @cache
 def packaged() -> dict[str, type[Game]]:
-    """The games of this folder by the name of their package, which calls its game ``GAME``."""
+    """The games of this folder by the name of their package, which defines ``GAME``."""
     names = [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]) if module.ispkg]
     return {name: import_module(f".{name}", __package__).GAME for name in names}
 
@@ -52,7 +52,7 @@ def is_game(info: EnvInfo, name: str) -> bool:
 
 
 def layout_of(info: EnvInfo) -> Layout | None:
-    """Where agents and objects stand in the state of an environment with all agents; None: unknown."""
+    """The layout of the state of an environment with all agents; None: unknown."""
     game = game_of(info)
     return None if game is None else game.layout(info)
 
@@ -60,7 +60,7 @@ def layout_of(info: EnvInfo) -> Layout | None:
 def place_indices(info: EnvInfo, names: Sequence[str]) -> tuple[list[int], float]:
     """Indices in the state of the coordinates of the agents ``names``, two each, and ``Layout.near``.
 
-    No indices and 0 where the layout is unknown.
+    No indices and 0 if the layout is unknown.
     """
     layout = layout_of(info)
     if layout is None:
@@ -78,7 +78,7 @@ def part_of(info: EnvInfo, name: str) -> Any:
     game = game_of(info)
     part = getattr(game, name, "")
     if not part:
-        known = ", ".join(each for each, game in packaged().items() if getattr(game, name))
+        known = ", ".join(package for package, game in packaged().items() if getattr(game, name))
         raise ConfigError(
             f"pool: no {name} known for {info.key} (known for {known}); trained opponents play anywhere: "
             "pool=FOLDER, or source=RUN"
@@ -96,10 +96,10 @@ def batched_rules(original: Any) -> tuple[Any, str]:
     name = f"{kind.__module__}:{kind.__qualname__}"
     game = next((game for game in packaged().values() if game.original == name), None)
     if game is None:
-        return None, "there is no array version of it"
+        return None, "it has no array version"
     try:
         rules = _loaded(game.batched, "backend")
     except ConfigError as error:
         return None, str(error)
     unknown = rules.unknown_setting(original)
-    return (None, f"{unknown} is beyond its array version") if unknown else (rules, "")
+    return (None, f"its array version does not support {unknown}") if unknown else (rules, "")

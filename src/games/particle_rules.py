@@ -3,7 +3,7 @@
 Point masses on a plane, in double precision as in the package: forces push colliding bodies apart, the velocity
 decays, and positions move by the velocity before the forces of this step are applied.
 
-numba's caches of the games' kernels do not notice an edit of this file: delete ``games/*/__pycache__`` after one.
+An edit of this file does not invalidate numba's caches of the games' kernels: delete ``games/*/__pycache__``.
 """
 
 import math
@@ -45,16 +45,16 @@ class Particles(Batched):
         self._limits = stops_on_success, int(original.max_cycles), int(info.episode_limit)
         self._shown = np.array(info.obs_sizes, np.int64), self.shows_velocity(original), self.landmarks_within
         self._parameter = self.parameter(original)
-        arrays.final.obs[...] = arrays.first.obs[...] = 0.0  # stays so where an observation is padding or silence
+        arrays.final.obs[...] = arrays.first.obs[...] = 0.0  # the kernels do not write padding and communication
 
     @staticmethod
     def parameter(original: Any) -> Any:
-        """What the game's rewards depend on beside the bodies."""
+        """The parameter of the game's rewards, passed to ``kernel``."""
         raise NotImplementedError
 
     @staticmethod
     def shows_velocity(original: Any) -> Any:
-        """Whose velocity the other agents observe, bool [N]."""
+        """Whether the other agents observe an agent's velocity, bool [N]."""
         return np.zeros(len(original.world.agents), np.bool_)
 
     @staticmethod
@@ -96,7 +96,7 @@ def _reset(positions, velocities, clock, random, obs, state, obs_sizes, shows_ve
 @njit(cache=True)
 def move(positions, velocities, actions, bodies, laws):
     """Moves the agents of all copies. Actions 1 to 4 are left, right, down, up."""
-    sizes, collides, accelerations, max_speeds = bodies  # passed on one by one, which is faster than as a tuple
+    sizes, collides, accelerations, max_speeds = bodies  # passed on separately, which is faster than as a tuple
     dt, damping, contact_force, margin = laws
     force = np.empty((velocities.shape[1], 2))
     for e in range(len(positions)):
@@ -126,7 +126,7 @@ def conclude(
     positions, velocities, terminated, clock, random, truncated, acting, obs, state, first_obs, first_state, limits,
     obs_sizes, shows_velocity, landmarks_within,
 ):  # fmt: skip
-    """Shows what a step led to in all copies, and starts new episodes; ``terminated`` holds each copy's success."""
+    """Writes flags and observations of all copies and starts new episodes; ``terminated`` has each copy's success."""
     stops_on_success, max_steps, limit = limits
     for e in range(len(positions)):
         position, velocity = positions[e], velocities[e]
@@ -144,7 +144,7 @@ def conclude(
 
 @njit(cache=True)
 def _collide(force, position, sizes, collides, contact_force, margin):
-    """Adds to the agents' forces what pushes overlapping bodies apart: margin * log(1 + e^(depth / margin))."""
+    """Adds the forces between overlapping bodies: margin * log(1 + e^(depth / margin))."""
     n = len(force)
     for a in range(n):
         for b in range(a + 1, len(position)):
@@ -172,7 +172,7 @@ def distance_of(position, a, b):
 
 @njit(cache=True)
 def _show(position, velocity, obs, state, obs_sizes, shows_velocity):
-    """Own velocity and position, offsets of landmarks and of other agents, velocities of some of these."""
+    """Writes each agent's velocity, position, offsets of landmarks and agents, and others' velocities."""
     n, start = len(velocity), 0
     for i in range(n):
         own = obs[i]
@@ -197,7 +197,7 @@ def _show(position, velocity, obs, state, obs_sizes, shows_velocity):
 
 @njit(cache=True)
 def _scatter(e, positions, velocities, clock, random, landmarks_within):
-    """Starts an episode of copy ``e``: all at rest anywhere in the square, landmarks within a smaller one."""
+    """Starts an episode of copy ``e``: bodies rest at uniform positions in the square; landmarks in a smaller one."""
     n = velocities.shape[1]
     clock[e] = 0
     velocities[e] = 0.0

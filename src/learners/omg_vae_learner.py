@@ -29,7 +29,7 @@ class OMGVAEConfig(VAEConfig, BaseLearnerKeys):
     """Keys of ``learner: omg_vae_learner``, in addition to the base learner's."""
 
     vae_input: Literal["state", "obs"] = key("state", help="the VAE models the state or each agent's observation")
-    vae_updates: int = key(1, low=1, help="VAE updates on each batch; use more where batches are rare")
+    vae_updates: int = key(1, low=1, help="VAE updates for each batch; use more if batches are rare")
     vae_watch: Literal["off", "warn", "act"] = key("off", help="report, or correct, the VAE's faults at every log")
 
 
@@ -50,9 +50,9 @@ class OMGVAELearner:
         self.stats = IntervalStats()
         self.log_grid = Grid(self.config.learner_log_interval)
         self.watch = VAEWatch(self.trainer, logger, acts=self.config.vae_watch == "act")
-        asked = user_keys(args)  # a key that a file of omarl or a host sets needs no notice
+        set_by_user = user_keys(args)  # keys that omarl's or a host's files set need no notice
         for line in self.config.notices():
-            if "optim_alpha" in asked or not line.startswith("optim_alpha="):
+            if "optim_alpha" in set_by_user or not line.startswith("optim_alpha="):
                 logger.console_logger.info(line)
 
     def train(self, batch: Batch, t_env: int, episode_num: int) -> None:

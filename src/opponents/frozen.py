@@ -52,9 +52,9 @@ def shape_of(mac: Any) -> str:
 
 
 class FrozenNetworks(Players):
-    """K controllers of one shape, ``macs``, see ``load_controller``; other arguments: see ``Scripts``.
+    """K controllers of one shape, ``macs``, from ``load_controller``; other arguments: see ``Scripts``.
 
-    Action values are maximised; policies (``action_selector: softmax``) are sampled from, as in their training.
+    Value networks act greedily; policies (``action_selector: softmax``) are sampled as in their training.
     """
 
     def __init__(self, macs: Sequence[Any], info: EnvInfo, seats: list[int], n_envs: int, seed: int) -> None:
@@ -92,7 +92,7 @@ class FrozenNetworks(Players):
     def _outputs(self, inputs: Tensor, carry: Tensor, which: Ints) -> tuple[Tensor, Tensor]:
         """Inputs [R, N, I] and carry [R, N, H] -> outputs [R, N, U] and carry [R, N, H].
 
-        Rows are sorted by network and padded, so that one ``vmap`` over the networks serves all of them.
+        Rows are sorted by network and padded, so that one ``vmap`` computes all networks.
         """
         counts = np.bincount(which, minlength=self.n_networks)
         order = np.argsort(which, kind="stable")
@@ -103,10 +103,10 @@ class FrozenNetworks(Players):
         states: list[Tensor] = []
         parts: Any = zip(self.mac.sizes, self.mac.members, self.mac.agents, self.stacks, strict=True)
         for size, members, agent, (parameters, buffers) in parts:
-            tall = int(counts.max())
+            height = int(counts.max())
 
-            def padded(values: Tensor, tall: int = tall, size: int = size) -> Tensor:
-                table = values.new_zeros(self.n_networks, tall, size, values.shape[-1])
+            def padded(values: Tensor, height: int = height, size: int = size) -> Tensor:
+                table = values.new_zeros(self.n_networks, height, size, values.shape[-1])
                 table[net, slot] = values[sorted_rows]
                 return table.flatten(1, 2)
 
@@ -117,6 +117,6 @@ class FrozenNetworks(Players):
             out, state = torch.vmap(one)(parameters, buffers, *tables)
             for table, results in ((out, outputs), (state, states)):
                 by_row = table.new_empty(len(which), size, table.shape[-1])
-                by_row[sorted_rows] = table.unflatten(1, (tall, size))[net, slot]
+                by_row[sorted_rows] = table.unflatten(1, (height, size))[net, slot]
                 results.append(by_row)
         return self.mac.in_agent_order(outputs, 1), self.mac.in_agent_order(states, 1)

@@ -1,4 +1,4 @@
-"""Features about opponents that are appended to the learners' observations, and where they stand there."""
+"""Features about opponents that are appended to the learners' observations."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,7 @@ KINDS = ("actions", "goal", "belief", "next_actions", "offsets")
 
 @dataclass(frozen=True)
 class PoolInfo(EnvInfo):
-    """``EnvInfo`` of the learners, and where the opponents stand in their observations."""
+    """``EnvInfo`` of the learners, with the opponents and the features about them in observations."""
 
     opponents: tuple[str, ...] = ()  # M names
     full: EnvInfo | None = None  # the environment's own info, with all agents
@@ -25,14 +25,14 @@ class PoolInfo(EnvInfo):
     information: tuple[tuple[str, int], ...] = ()
 
     def information_slice(self, name: str) -> slice:
-        """The place of the feature ``name`` in a learner's observation; ConfigError if learners do not get it."""
+        """The indices of the feature ``name`` in a learner's observation; ConfigError if it is not observed."""
         at = self.obs_shape - sum(size for _, size in self.information)
         for other, size in self.information:
             if other == name:
                 return slice(at, at + size)
             at += size
-        given = [other for other, _ in self.information]
-        raise ConfigError(f"opponent_information: {name} is needed here; learners are given {given}")
+        present = [other for other, _ in self.information]
+        raise ConfigError(f"opponent_information: {name} is needed; learners observe {present}")
 
 
 def full_info(info: EnvInfo) -> EnvInfo:
@@ -56,7 +56,7 @@ def information_sizes(full: EnvInfo, n_opponents: int, names: list[str]) -> tupl
         game = game_of(full)
         known = {} if game is None else game.sizes(full)
         if name not in known:
-            raise ConfigError(f"opponent_information: {name} is not known of the opponents of {full.key}")
+            raise ConfigError(f"opponent_information: {name} is unknown for the opponents of {full.key}")
         sizes.append((name, known[name] * (1 if name == "offsets" else n_opponents)))
     return tuple(sizes)
 
@@ -103,7 +103,7 @@ class Information:
             self.observer.update(obs, actions[:, self.seats])
 
     def after_step(self, actions: Ints) -> None:
-        """Takes the actions [E, N] that were played."""
+        """Stores the actions [E, N] that were played as last actions."""
         if "actions" in self.values:
             self._one_hot("actions", actions)
 

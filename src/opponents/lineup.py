@@ -1,4 +1,4 @@
-"""Which member of a pool plays in which copy, and the calls that decide for all copies at once."""
+"""Assigns members of a pool to copies of the environment, and makes all of them act."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ class Lineup:
     """The K ``members`` of a pool that play the agents ``seats`` (indices) in E copies.
 
     Members act in groups: all scripts together, and all networks of one shape together. ``playing`` int64 [E] is the
-    index of the member in each copy: i, i + E, ... in copy i where members play ``in_turn``, else a random one.
+    index of the member in each copy: i, i + E, ... in copy i if members play ``in_turn``, else a random one.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class Lineup:
         self.groups.append(group)
 
     def restart(self) -> None:
-        """Starts the turns anew."""
+        """Restarts the turns: copy i plays against member i next."""
         self.turn = np.arange(self.n_envs)
 
     def begin(self, rows: Ints) -> None:
-        """Starts new episodes in copies ``rows`` and chooses who plays there."""
+        """Starts new episodes in copies ``rows`` and chooses the members that play in them."""
         if self.in_turn:
             self.playing[rows] = self.turn[rows] % self.n_members
             self.turn[rows] += self.n_envs
@@ -68,7 +68,7 @@ class Lineup:
             actions[rows[:, None], self.seats] = group.act(rows, which, observation.obs, observation.avail)
 
     def remember(self, actions: Ints) -> None:
-        """Shows the joint actions [E, N] to players whose input includes the last action."""
+        """Passes the joint actions [E, N] to players whose input includes the last action."""
         for group, rows in self._by_group():
             group.remember(rows, actions[rows])
 

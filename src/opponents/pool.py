@@ -41,7 +41,7 @@ class Member:
 
     @property
     def content(self) -> str:
-        """Equal for two members that play alike."""
+        """A text that is equal for two members with the same behaviour."""
         return self.sha256 or f"{self.script} {self.noise:g}"
 
 
@@ -91,12 +91,12 @@ def read_pool(path: str | Path) -> Pool:
         )
     except OSError as error:
         raise ConfigError(
-            f"pool: {manifest} cannot be read ({error.strerror}); give pool=FOLDER, where it lies, or make one with "
-            "`main.py pool`"
+            f"pool: {manifest} cannot be read ({error.strerror}); give its folder as pool=FOLDER, or make one "
+            "with `main.py pool`"
         ) from None
     except (yaml.YAMLError, TypeError, KeyError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())
-        raise ConfigError(f"pool: {manifest} is no pool's manifest ({reason})") from None
+        raise ConfigError(f"pool: {manifest} is not the manifest of a pool ({reason})") from None
     check(pool, manifest)
     return pool
 
@@ -105,7 +105,7 @@ def check(pool: Pool, manifest: Path) -> None:
     """Checks members and files of a pool; ConfigError names the manifest, the opponent and its fault."""
     if pool.prior_file is not None and not pool.prior_file.is_file():
         raise ConfigError(f"pool: {manifest}: prior: {pool.prior} is missing")
-    seen: dict[str, Member] = {}
+    first_by_content: dict[str, Member] = {}
     names: set[str] = set()
     for member in pool.members:
         where = f"pool: {manifest}: {member.name}"
@@ -113,18 +113,18 @@ def check(pool: Pool, manifest: Path) -> None:
             raise ConfigError(f"pool: {manifest}: two opponents are called {member.name!r}")
         names.add(member.name)
         if not 0.0 <= member.noise <= 1.0:
-            raise ConfigError(f"{where}: noise {member.noise:g} is no share from 0 to 1")
+            raise ConfigError(f"{where}: noise {member.noise:g} is not between 0 and 1")
         if member.split not in SPLITS or member.kind not in ("scripted", "checkpoint"):
             raise ConfigError(f"{where}: unknown split or kind")
         file = pool.folder / member.file
         if member.kind == "checkpoint" and not file.is_file():
             raise ConfigError(f"{where}: {member.file} is missing")
         if member.kind == "checkpoint" and digest(file) != member.sha256:
-            raise ConfigError(f"{where}: {member.file} is not the file that was put there")
-        twin = seen.setdefault(member.content, member)
+            raise ConfigError(f"{where}: {member.file} differs from its sha256 in the manifest")
+        twin = first_by_content.setdefault(member.content, member)
         if twin.split != member.split:
-            plays = f"{where} ({member.split}) plays as {twin.name} ({twin.split}) does"
-            raise ConfigError(f"{plays}: an opponent must stand in one split alone")
+            same = f"{where} ({member.split}) plays the same as {twin.name} ({twin.split})"
+            raise ConfigError(f"{same}: an opponent must be in one split only")
 
 
 def write_pool(folder: Path, env: str, env_args: Mapping[str, Any], members: list[Member], prior: str) -> Pool:

@@ -1,7 +1,7 @@
-"""An environment with opponents of a pool inside: only the agents that learn are left outside.
+"""An environment in which members of a pool act as the opponents; only the other agents learn.
 
-Any learner trains in it as in any other environment. ``information`` decides what learners observe of opponents, so
-that a learner with history, an oracle and an exact observer are the same learner.
+Any learner trains in it as in any other environment. ``information`` determines the features about opponents that
+learners observe, so a learner with history, an oracle and an exact observer are the same learner.
 """
 
 from fnmatch import fnmatch
@@ -20,8 +20,8 @@ def learners_of(patterns: list[str], info: EnvInfo) -> list[int]:
     """Indices of the agents that learn; raises ConfigError if no agent learns, or no opponent is left."""
     found = [i for i, name in enumerate(info.agents) if any(fnmatch(name, pattern) for pattern in patterns)]
     if not found or len(found) == info.n_agents:
-        who = "nobody" if not found else "everybody"
-        raise ConfigError(f"omg_learners: {', '.join(patterns)} names {who} of {', '.join(info.agents)}")
+        count = "none" if not found else "all"
+        raise ConfigError(f"omg_learners: {', '.join(patterns)} names {count} of {', '.join(info.agents)}")
     return found
 
 
@@ -34,7 +34,7 @@ class PoolEnv:
         learners: patterns of the names of the agents that learn.
         information: of ``actions`` (the opponents' last ones), ``goal`` (of scripts), ``belief`` (of an exact
             observer of the training scripts), ``next_actions`` (already chosen) and ``offsets`` (of the board).
-        seed: of the choice of opponents and of their own random choices.
+        seed: of the choice of opponents and of their random actions.
         in_turn: copy i plays against members i, i + E, ... instead of one drawn for each episode.
     """
 
@@ -52,14 +52,14 @@ class PoolEnv:
         self.learners = learners_of(learners, full)
         self.seats = [i for i in range(full.n_agents) if i not in self.learners]
         self.members = pool.split(split)  # the K opponents
-        # who of them plays where
+        # assigns members to copies
         self.lineup = Lineup(pool, self.members, full, self.seats, self.n_envs, seed, in_turn)
         info = _info(full, self.learners, self.seats, information)
         self.info: EnvInfo = info
         self.information = Information(info, self.learners, self.seats, pool, self.n_envs)
-        # returns and lengths; finished episodes where opponents play in turn: tests
+        # returns and lengths; also finished episodes if opponents play in turn, that is, in tests
         self.log = EpisodeLog(self.n_envs, len(self.learners), in_turn)
-        # int64 [E, N]; the opponents' entries are what they will do next
+        # int64 [E, N]; the opponents' entries are their next actions
         self.actions = np.zeros((self.n_envs, full.n_agents), np.int64)
         self.how = getattr(env, "how", "")
 
@@ -88,9 +88,9 @@ class PoolEnv:
             self._begin(ended)
         self._decide(step.observation)
         observation = self.information.append(step.observation)
-        if len(ended):  # in other copies ``final`` is the next observation, which has belief and next actions of now
-            going_on = np.delete(np.arange(self.n_envs), ended)
-            final.obs[going_on] = observation.obs[going_on]
+        if len(ended):  # elsewhere ``final`` is the next observation, with current belief and next actions
+            ongoing = np.delete(np.arange(self.n_envs), ended)
+            final.obs[ongoing] = observation.obs[ongoing]
         else:
             final = observation
         return Step(final, observation, reward, step.terminated, step.truncated)

@@ -30,17 +30,17 @@ class EpisodeLog:
         self.keeps = keeps
 
     def clear(self) -> None:
-        """Forgets everything."""
+        """Resets the sums and removes all finished episodes."""
         self.returns[:], self.lengths[:] = 0.0, 0
         self.finished.clear()
 
     def add(self, reward: NDArray[np.float32]) -> None:
-        """Takes the learners' rewards [E, L] of one step."""
+        """Adds the learners' rewards [E, L] of one step."""
         self.returns += reward
         self.lengths += 1
 
     def finish(self, ended: NDArray[np.int64], playing: NDArray[np.int64], terminated: NDArray[np.bool_]) -> None:
-        """Ends the episodes of copies ``ended``, which members ``playing`` [E] played in."""
+        """Ends the episodes of copies ``ended``; ``playing`` [E] are the members in all copies."""
         for e in ended if self.keeps else ():
             returns, length = self.returns[e].copy(), int(self.lengths[e])
             self.finished.append(Episode(int(playing[e]), int(e), returns, length, bool(terminated[e])))
@@ -59,13 +59,13 @@ def episode_record(episode: Episode, members: Sequence[Member]) -> dict[str, Any
 
 def first_of_each_copy(episodes: Sequence[Episode], n_of_each: int) -> list[Episode]:
     """The first ``n_of_each`` episodes of every copy, which a test counts; see ``EpisodeRunner.collect``."""
-    seen: Counter[int] = Counter()
-    kept = []
+    counts: Counter[int] = Counter()
+    counted = []
     for episode in episodes:
-        seen[episode.copy] += 1
-        if seen[episode.copy] <= n_of_each:
-            kept.append(episode)
-    return kept
+        counts[episode.copy] += 1
+        if counts[episode.copy] <= n_of_each:
+            counted.append(episode)
+    return counted
 
 
 def by_opponent(episodes: Sequence[Episode], members: Sequence[Member]) -> list[dict[str, Any]]:

@@ -155,7 +155,7 @@ def test_types_are_read_as_the_user_writes_them():
 
 
 @pytest.mark.parametrize(
-    ("text", "says"), [("2*gaussian", "names 2 features, the VAE sees 3"), ("binary", "cannot read 'binary'")]
+    ("text", "says"), [("2*gaussian", "names 2 features, the VAE's data have 3"), ("binary", "cannot read 'binary'")]
 )
 def test_types_that_do_not_fit_get_one_line(text, says):
     with pytest.raises(ConfigError, match="vae_feature_types: .*" + says.replace("(", r"\(")):

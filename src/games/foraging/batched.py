@@ -1,8 +1,8 @@
 """The rules of lbforaging 2.x for E copies at once.
 
 They include the package's peculiarities: a player may walk onto one that has just failed to move; a player near the
-border sees other players at larger distances than food; in a new episode, players that are not yet placed block the
-cells where they stood last.
+border sees other players at larger distances than food; in a new episode, players that are not yet placed block their
+last cells.
 """
 
 from typing import Any
@@ -29,7 +29,7 @@ class Foraging(Batched):
         self.position = np.full((n_envs, n, 2), -1, np.int64)  # int64 [E, N, 2], row and column
         self.level = np.zeros((n_envs, n), np.int64)  # int64 [E, N]
         self.clock = np.zeros(n_envs, np.int64)  # int64 [E], steps of the episode
-        self.spawned = np.zeros(n_envs, np.int64)  # int64 [E], food levels that the episode began with
+        self.spawned = np.zeros(n_envs, np.int64)  # int64 [E], sum of the food levels at the episode's start
         self.random = generators(seed, n_envs)
         by_players = original.max_food_level is None  # a food may need as much as three players together
         low = original.min_food_level
@@ -73,7 +73,7 @@ def _is_open(field, row, column):
 
 
 @njit(cache=True)
-def _food_beside(field, row, column):
+def _food_next_to(field, row, column):
     """The position of the food north, south, west or east of a cell; (-1, -1) for none.
 
     Food is spawned so far apart that there is at most one.
@@ -117,7 +117,7 @@ def _step(
 
 @njit(cache=True)
 def _move(field, position, action, wanted, loads):
-    """Moves each player that alone wants to enter a cell; writes to ``loads`` which players load food."""
+    """Moves each player that no other player blocks by the same target cell; writes to ``loads`` who loads food."""
     n = len(position)
     for i in range(n):
         row, column = position[i]
@@ -133,13 +133,13 @@ def _move(field, position, action, wanted, loads):
         elif a == EAST and _is_open(field, row, column + 1):
             wanted[i, 1] = column + 1
         elif a == LOAD:
-            loads[i] = _food_beside(field, row, column)[0] >= 0
+            loads[i] = _food_next_to(field, row, column)[0] >= 0
     for i in range(n):
-        alone = True
+        is_free = True
         for j in range(n):
             if j != i and wanted[i, 0] == wanted[j, 0] and wanted[i, 1] == wanted[j, 1]:
-                alone = False
-        if alone:
+                is_free = False
+        if is_free:
             position[i, 0], position[i, 1] = wanted[i, 0], wanted[i, 1]
 
 
@@ -153,7 +153,7 @@ def _load(field, position, level, loads, reward, spawned, rules):
     for i in range(n):
         if not loads[i]:
             continue
-        row, column = _food_beside(field, position[i, 0], position[i, 1])
+        row, column = _food_next_to(field, position[i, 0], position[i, 1])
         food, strength = field[row, column], 0
         for j in range(i, n):
             if loads[j] and abs(position[j, 0] - row) + abs(position[j, 1] - column) == 1:

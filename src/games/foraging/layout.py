@@ -1,6 +1,6 @@
-"""Where observations of foraging list foods and players; imports no compiled code.
+"""The layout of observations of foraging; imports no compiled code.
 
-A player that sees the whole board observes row, column and level of each of F foods (-1, -1, 0 for a food that is
+A player that sees the complete board observes row, column and level of each of F foods (-1, -1, 0 for a food that is
 eaten), from the north-west on, then of itself, then of the other players: 3 (F + N) numbers.
 """
 
@@ -16,7 +16,7 @@ from ..lookup import is_game
 
 
 def layout(info: EnvInfo) -> Layout | None:
-    """See ``Game.layout``; None unless every player sees the whole board and all levels."""
+    """See ``Game.layout``; None unless every player sees the complete board and all levels."""
     slots = _food_slots(info)
     if slots is None or not is_all_observations(info):
         return None
@@ -33,12 +33,12 @@ def food_slots(info: EnvInfo) -> int:
     """F, the number of foods that an observation lists; ConfigError unless players see all foods and all levels."""
     slots = _food_slots(info) if is_game(info, "foraging") else None
     if slots is None:
-        raise ConfigError(f"script: {info.key} is no foraging whose players see everything, which scripts need")
+        raise ConfigError(f"script: scripts need players that see all foods and levels, unlike {info.key}")
     return slots
 
 
 def _food_slots(info: EnvInfo) -> int | None:
-    """F; None where observations are images, hide levels, or show a window, to which positions are then relative."""
+    """F; None if observations are images, hide levels, or cover a window, to which positions are then relative."""
     slots, rest = divmod(info.obs_sizes[0] - 3 * info.n_agents, 3)
     short = re.search(r"-(\d+)s-", info.key)
     sight = info.arguments.get("sight", int(short[1]) if short else max(_size_in_key(info)))
@@ -64,5 +64,5 @@ def _size_in_key(info: EnvInfo) -> tuple[int, int]:
 
 
 def board_centre(info: EnvInfo) -> NDArray[np.float64]:
-    """Row and column of the middle of the board."""
+    """Row and column of the centre of the board."""
     return (np.array(board_size(info)) - 1) / 2

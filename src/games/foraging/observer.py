@@ -1,4 +1,4 @@
-"""What learners can be given of foraging: exact beliefs in the scripted players' goals, and offsets of foods."""
+"""Features of foraging for learners: exact beliefs about the scripted players' goals, and offsets of foods."""
 
 import numpy as np
 from numba import njit
@@ -17,7 +17,7 @@ class ForagingObserver:
     Scripts are equally likely; ``random``, which chooses any food, is always one of them.
 
     Raises:
-        ConfigError: an unknown script, or players that do not see the whole board.
+        ConfigError: an unknown script, or players that do not see the complete board.
     """
 
     def __init__(self, scripts: list[str], info: EnvInfo, seats: list[int], n_envs: int) -> None:
@@ -50,16 +50,16 @@ class ForagingObserver:
 
 @njit(cache=True)
 def _expect(rows, obs, belief, foods, kinds, middle, by_slot):
-    """Moves the belief in eaten foods to what each script would choose now; writes the sum over scripts."""
+    """Moves the belief in eaten foods to each script's present choice; writes the sum over scripts."""
     n_foods = foods.shape[1]
     for r in range(len(rows)):
         e = rows[r]
-        seen, weight = obs[e], belief[e]
+        own_obs, weight = obs[e], belief[e]
         known = np.empty(n_foods, np.int64)
         for f in range(n_foods):
-            known[f] = find(seen, foods[e, f, 0], foods[e, f, 1], n_foods) if foods[e, f, 0] >= 0 else -1
+            known[f] = find(own_obs, foods[e, f, 0], foods[e, f, 1], n_foods) if foods[e, f, 0] >= 0 else -1
         moved = np.zeros((len(kinds), n_foods))
-        left = count(seen, n_foods)
+        left = count(own_obs, n_foods)
         if left == 0:
             continue
         for k in range(len(kinds)):
@@ -72,11 +72,11 @@ def _expect(rows, obs, belief, foods, kinds, middle, by_slot):
             if kinds[k] == RANDOM:
                 moved[k, :left] += free / left
             else:
-                moved[k, choose(kinds[k], seen, n_foods, middle)] += free
+                moved[k, choose(kinds[k], own_obs, n_foods, middle)] += free
         weight[...] = moved
         for f in range(n_foods):
-            foods[e, f, 0] = seen[3 * f] if seen[3 * f + 2] > 0 else -1.0
-            foods[e, f, 1] = seen[3 * f + 1]
+            foods[e, f, 0] = own_obs[3 * f] if own_obs[3 * f + 2] > 0 else -1.0
+            foods[e, f, 1] = own_obs[3 * f + 1]
             by_slot[r, f] = moved[:, f].sum()
 
 
@@ -104,7 +104,7 @@ def offsets(obs: Floats, agents: list[int], info: EnvInfo) -> Floats:
 
     For each food and each player, in the order in which the agent observes them: rows and columns from the player to
     the food, in units of four cells, and whether the food is adjacent. Then whether the agent's own level suffices,
-    and whether there is a food at all. A network would otherwise compute these from absolute positions.
+    and whether the food exists. A network would otherwise compute these from absolute positions.
     """
     values = np.zeros((len(obs), len(agents), food_slots(info), offsets_size(info)), np.float32)
     for place, agent in enumerate(agents):
@@ -116,16 +116,16 @@ def offsets(obs: Floats, agents: list[int], info: EnvInfo) -> Floats:
 def _offsets(obs, n_foods, values):
     own = 3 * n_foods
     for e in range(len(obs)):
-        seen = obs[e]
+        own_obs = obs[e]
         for f in range(n_foods):
-            y, x, level = seen[3 * f], seen[3 * f + 1], seen[3 * f + 2]
+            y, x, level = own_obs[3 * f], own_obs[3 * f + 1], own_obs[3 * f + 2]
             if level <= 0:
                 continue
             players = (values.shape[2] - 2) // 3
             for who in range(players):
-                dy, dx = y - seen[own + 3 * who], x - seen[own + 3 * who + 1]
+                dy, dx = y - own_obs[own + 3 * who], x - own_obs[own + 3 * who + 1]
                 values[e, f, 3 * who] = 0.25 * dy
                 values[e, f, 3 * who + 1] = 0.25 * dx
                 values[e, f, 3 * who + 2] = abs(dy) + abs(dx) == 1
-            values[e, f, 3 * players] = seen[own + 2] >= level
+            values[e, f, 3 * players] = own_obs[own + 2] >= level
             values[e, f, 3 * players + 1] = 1.0

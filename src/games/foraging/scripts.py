@@ -1,7 +1,7 @@
 """Scripted players of level-based foraging.
 
-A player walks to one food until that food is eaten, by anyone, and loads next to it; scripts differ in the food that
-they choose. A goal is the index of the food in the observation, which lists foods from the north-west on.
+A player walks to one food and loads next to it, until any player has eaten that food; scripts differ in their choice
+of the food. A goal is the index of the food in the observation, which lists foods from the north-west on.
 """
 
 import numpy as np

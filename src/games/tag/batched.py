@@ -19,7 +19,7 @@ def _step(positions, velocities, actions, rewards, terminated, bodies, laws, adv
 
 @njit(cache=True)
 def _reward(position, sizes, adversaries, reward):
-    """Every predator gets 10 for each touch of a prey by any; a prey pays 10 for each, and for leaving the field.
+    """Predators: +10 for each touch of a prey by any predator. Prey: -10 for each touch, and minus a border cost.
 
     Returns whether every prey is touched.
     """
@@ -57,10 +57,10 @@ class Tag(Particles):
 
     @staticmethod
     def parameter(original: Any) -> Any:
-        """Who is a predator, bool [N]."""
+        """Whether an agent is a predator, bool [N]."""
         return np.array([agent.adversary for agent in original.world.agents], np.bool_)
 
     @staticmethod
     def shows_velocity(original: Any) -> Any:
-        """The prey's."""
+        """Whether an agent is prey, bool [N]: the others observe its velocity."""
         return ~Tag.parameter(original)

@@ -1,4 +1,4 @@
-"""Where observations of simple_tag list agents and landmarks.
+"""The layout of observations of simple_tag.
 
 An agent observes its velocity and position, the offsets of the landmarks and of the other agents, and the velocities
 of the prey (not its own).
@@ -22,7 +22,7 @@ def layout(info: EnvInfo) -> Layout | None:
 
 
 def check_settings(info: EnvInfo) -> None:
-    """Raises ConfigError unless there are one prey and two obstacles, and everybody observes them."""
+    """Raises ConfigError unless there are one prey and two obstacles, and every agent observes them."""
     size = 4 + 2 * 2 + 2 * (info.n_agents - 1) + 2  # own state, obstacles, other agents, velocity of the prey
     if prey_names(info) != [PREY] or info.obs_sizes[0] != size:
-        raise ConfigError(f"script: {info.key} is played by scripts with one prey and two obstacles, all in sight")
+        raise ConfigError(f"script: {info.key} needs one prey and two obstacles, observed by all agents, for scripts")

@@ -1,8 +1,8 @@
 """Scripted predators and prey of simple_tag: each script is a point that a player moves to.
 
 A pair of scripts plays all opponents: with ``chase+flee`` predators chase the prey, and the prey flees. Prey on a
-round (``ROUNDS``) visits stop after stop, wherever predators are: it is faster than they are, so they must predict
-where to wait.
+round (``ROUNDS``) visits its stops in order and ignores predators: it is faster than they are, so they must predict
+its next stop.
 """
 
 from collections.abc import Callable
@@ -80,9 +80,9 @@ Round = tuple[tuple[float, float], ...]
 
 
 def _patrols(stops: Round) -> dict[str, tuple[Round, ...]]:
-    """Every cyclic order of two, three or four of some stops, and every path along three and back, each once."""
+    """Each cyclic order of two, three or four of the stops, and each path along three of them and back, once."""
     orders = {n: permutations(stops, n) for n in (2, 3, 4)}
-    rounds = {n: tuple(each for each in orders[n] if each[0] == min(each)) for n in orders}
+    rounds = {n: tuple(order for order in orders[n] if order[0] == min(order)) for n in orders}
     back = tuple((a, b, c, b) for a, b, c in permutations(stops, 3) if a < c)
     return {"pair": rounds[2], "triple": rounds[3], "quad": rounds[4], "back": back}
 

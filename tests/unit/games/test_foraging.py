@@ -151,7 +151,7 @@ def test_offsets_by_hand():
 def test_observations_of_a_window_have_no_layout_and_no_scripts(key, arguments):
     info = replace(board_info(key=f"lbforaging:{key}"), arguments=arguments)
     assert layout_of(info) is None and layout_of(board_info()) is not None
-    with pytest.raises(ConfigError, match="no foraging whose players see everything"):
+    with pytest.raises(ConfigError, match="scripts need players that see all foods"):
         player("nearest", info=info)
 
 
@@ -167,5 +167,5 @@ def test_unknown_scripts_and_other_games_are_refused():
     with pytest.raises(ConfigError, match="'nearst' is none of"):
         player("nearst")
     partly_seen = board_info(key="mpe2.simple_spread_v3")
-    with pytest.raises(ConfigError, match="no foraging whose players see everything"):
+    with pytest.raises(ConfigError, match="scripts need players that see all foods"):
         ForagingScripts(["nearest"], [0.0], partly_seen, [1], 1, 0)

@@ -23,7 +23,7 @@ def test_a_pool_is_read_as_it_was_written(tmp_path):
 
 
 def test_an_opponent_in_two_splits_is_an_error(tmp_path):
-    with pytest.raises(ConfigError, match=r"again \(test\) plays as nearest \(train\) does"):
+    with pytest.raises(ConfigError, match=r"again \(test\) plays the same as nearest \(train\)"):
         write_pool(tmp_path, "e", {}, [script("nearest"), script("again", "test", script="nearest")], "")
     assert not (tmp_path / "pool.yaml").exists()
 
@@ -35,10 +35,10 @@ def test_a_checkpoint_is_known_by_its_content(tmp_path):
     member = Member("a", "iql", "checkpoint", "train", file="a/agent.th", sha256=digest(file))
     assert write_pool(tmp_path, "e", {}, [member], "").members == (member,)
     twin = Member("b", "iql", "checkpoint", "test", file="a/agent.th", sha256=member.sha256)
-    with pytest.raises(ConfigError, match="an opponent must stand in one split"):
+    with pytest.raises(ConfigError, match="an opponent must be in one split"):
         write_pool(tmp_path, "e", {}, [member, twin], "")
     file.write_bytes(b"another")
-    with pytest.raises(ConfigError, match="is not the file"):
+    with pytest.raises(ConfigError, match="differs from its sha256"):
         read_pool(tmp_path)
     file.unlink()
     with pytest.raises(ConfigError, match=r"agent\.th is missing"):
@@ -48,16 +48,16 @@ def test_a_checkpoint_is_known_by_its_content(tmp_path):
 @pytest.mark.parametrize(
     "text, told",
     [
-        ("opponents: 3", "is no pool's manifest"),
-        ("][", "is no pool's manifest"),
+        ("opponents: 3", "is not the manifest of a pool"),
+        ("][", "is not the manifest of a pool"),
         (yaml.safe_dump({"env": "e", "env_args": {}, "opponents": [{"nam": "x"}]}), "unexpected keyword"),
         (yaml.safe_dump({"env": "e", "env_args": {}, "opponents": [
             {"name": "x", "family": "f", "kind": "scripted", "split": "trian"}]}), "x: unknown split or kind"),
         (yaml.safe_dump({"env": "e", "env_args": {}, "opponents": [{"name": "x", "noise": "0,1"}]}), "0,1"),
-        (yaml.safe_dump({"env": "e", "env_args": {}, "opponents": ["x"]}), "is no pool's manifest"),
+        (yaml.safe_dump({"env": "e", "env_args": {}, "opponents": ["x"]}), "is not the manifest of a pool"),
         (yaml.safe_dump({"env": "e", "env_args": {}, "opponents": [
             {"name": "x", "family": "f", "kind": "scripted", "split": "train", "noise": 10}]}),
-         "x: noise 10 is no share"),
+         "x: noise 10 is not between 0 and 1"),
         (yaml.safe_dump({"env": "e", "env_args": {}, "opponents": [], "prior": 5}), "prior: 5 is missing"),
     ],
 )  # fmt: skip

@@ -56,7 +56,7 @@ def test_learners_alone_are_seen():
     assert seen.obs.shape == (6, 1, 48)
     assert seen.avail.shape == (6, 1, 6)
     assert seen.state.shape == (6, 30)
-    with pytest.raises(ConfigError, match="belief is needed here"):
+    with pytest.raises(ConfigError, match="belief is needed"):
         info.information_slice("belief")
 
 
@@ -180,8 +180,8 @@ def test_the_same_seed_is_the_same_play():
 @pytest.mark.parametrize(
     "learners, information, message",
     [
-        (["agent_*"], [], "names everybody of agent_0, agent_1"),
-        (["predator"], [], "names nobody"),
+        (["agent_*"], [], "names all of agent_0, agent_1"),
+        (["predator"], [], "names none"),
         (["agent_0"], ["thoughts"], "'thoughts' is none of"),
     ],
 )
@@ -212,7 +212,7 @@ def test_predators_and_prey():
 @pytest.mark.parametrize("arguments", [{"num_good": 2}, {"num_obstacles": 0}, {"num_agent_neighbors": 1}])
 def test_scripts_play_the_game_that_they_can_read(arguments):
     env = make_vec_env("pettingzoo", {"key": "mpe2.simple_tag_v3", **arguments}, 1, 0, 0)
-    with pytest.raises(ConfigError, match="with one prey and two obstacles, all in sight"):
+    with pytest.raises(ConfigError, match="needs one prey and two obstacles, observed by all agents"):
         PoolEnv(env, pool_of("chase+flee"), "train", ["adversary_0"], ["actions"], 0, True)
     five = make_vec_env("pettingzoo", {"key": "mpe2.simple_tag_v3", "num_adversaries": 5}, 1, 0, 0)
     PoolEnv(five, pool_of("chase+clockwise"), "train", ["adversary_0"], ["actions", "belief"], 0, True).close()
