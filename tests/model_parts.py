@@ -15,11 +15,11 @@ from omarl.runners.rollout_runner import RolloutRunner
 KEY = "lbforaging:Foraging-8x8-2p-3f-v3"
 
 
-def parts(prior, model="omg", base="ppo_learner", copies=6, told=("actions",), key=KEY, **values):
+def parts(prior, model="omg", base="ppo_learner", copies=6, information=("actions",), key=KEY, **values):
     env = make_vec_env("gymnasium", {"key": key, "backend": "batched", "episode_limit": 7}, copies, 0, 0)
     names = ("nearest", "farthest")
     pool = Pool(Path(), "g", {}, tuple(Member(n, "script", "scripted", "train", script=n) for n in names))
-    env = PoolEnv(env, pool, "train", ["agent_0"], list(told), 0, False)
+    env = PoolEnv(env, pool, "train", ["agent_0"], list(information), 0, False)
     args = args_for(
         env.info, env_info=env.info, opponent_model=model, base_learner=base, source=str(prior), rollout_steps=9,
         vae_latent_dim=4, vae_hidden_dim=8, model_hidden_dim=8, model_places=5, agent="features",
@@ -34,14 +34,14 @@ def parts(prior, model="omg", base="ppo_learner", copies=6, told=("actions",), k
 
 
 def conditioned(learner, runner, t_env=10**6):
-    """A rollout with its condition, and its targets where the learner has no memory."""
+    """A rollout with its condition, and its targets if the learner has no memory."""
     batch = runner.run()
     return batch, condition(learner, batch, t_env)
 
 
 @torch.no_grad()
 def condition(learner, batch, t_env=10**6):
-    """Conditions a rollout as ``train`` does; its targets."""
+    """Sets the condition of a rollout as ``train`` does, and returns its targets."""
     learner.model.observe(batch)
     targets = learner.model.targets(batch, learner.base) if learner.memory is None else None
     batch.condition = learner.model.condition(batch, learner.base, t_env, targets)

@@ -1,4 +1,4 @@
-"""Pools, learners against them and what is measured there, as a user types it."""
+"""Commands of a user: pools, learners against them, evaluation, crossplay and replay."""
 
 import csv
 import json
@@ -27,7 +27,7 @@ def pool(folder, *words):
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """A run of the base beside the VAE in a pool's company, and a pool that has its prior and its agents."""
+    """A folder with a run of PPO and the VAE against a pool, and a pool with that run's prior and an IQL team."""
     root = tmp_path_factory.mktemp("source")
     pool(root / "bare")
     beside = ["learner=omg_vae_learner", "base_learner=ppo_learner", "vae_updates=4", "vae_hidden_dim=16"]
@@ -40,15 +40,15 @@ def source(tmp_path_factory):
     return root
 
 
-def test_a_pool_says_who_is_in_it(source):
-    said = yaml.safe_load((source / "pool" / "pool.yaml").read_text())
-    assert [(m["name"], m["split"]) for m in said["opponents"]] == [
+def test_a_manifest_lists_scripts_checkpoints_and_prior(source):
+    manifest = yaml.safe_load((source / "pool" / "pool.yaml").read_text())
+    assert [(m["name"], m["split"]) for m in manifest["opponents"]] == [
         ("nearest", "train"), ("farthest", "train"), ("west", "test"), ("last:0.1", "test"), ("iql_4", "test"),
     ]  # fmt: skip
-    trained = said["opponents"][-1]
+    trained = manifest["opponents"][-1]
     assert trained["made"].startswith("iql, seed 1, 4")
     assert (source / "pool" / trained["file"]).is_file()
-    assert said["prior"] == "prior.th"
+    assert manifest["prior"] == "prior.th"
 
 
 @pytest.mark.parametrize("algorithm, number", [
@@ -56,7 +56,7 @@ def test_a_pool_says_who_is_in_it(source):
     ("object_prediction", "model_object_accuracy"), ("liam", "model_recon_loss"),
     ("naive_om", "model_action_accuracy"),
 ])  # fmt: skip
-def test_learners_that_model_opponents(source, tmp_path, algorithm, number):
+def test_opponent_modelling_learners_train_evaluate_and_replay(source, tmp_path, algorithm, number):
     words = [
         f"--config={algorithm}",
         *FORAGING,
@@ -75,9 +75,9 @@ def test_learners_that_model_opponents(source, tmp_path, algorithm, number):
     if tested == "test_omg_hit_ratio":
         assert "test_omg_hit_chance" in names
     last = json.loads((done.run / "test_episodes.jsonl").read_text().splitlines()[-1])
-    met = [sum(r) for r, who in zip(last["returns"], last["opponents"], strict=True) if who == "iql_4"]
+    returns = [sum(r) for r, who in zip(last["returns"], last["opponents"], strict=True) if who == "iql_4"]
     logged = [line["test_return_against/iql"] for line in done.lines() if "test_return_against/iql" in line]
-    assert logged[-1] == pytest.approx(sum(met) / len(met))
+    assert logged[-1] == pytest.approx(sum(returns) / len(returns))
     again = main(["evaluate", "with", f"checkpoint_path={done.run}", "test_nepisode=12"], tmp_path)
     assert again.code == 0, again.err
     (file,) = done.run.glob("checkpoints/*/evaluation.json")
@@ -89,7 +89,7 @@ def test_learners_that_model_opponents(source, tmp_path, algorithm, number):
     everyone = [sum(e["returns"]) for e in result["episodes"]]
     assert by["all", "all"]["return"] == pytest.approx(sum(everyone) / len(everyone))
     assert "family    script" in again.out
-    elsewhere = [f"pool={source / 'bare'}", "test_nepisode=4"]  # which has no prior: the checkpoint does
+    elsewhere = [f"pool={source / 'bare'}", "test_nepisode=4"]  # a pool without a prior: the checkpoint contains one
     again = main(["evaluate", "with", f"checkpoint_path={done.run}", *elsewhere], tmp_path)
     assert again.code == 0 and "opponent  west" in again.out, again.err
     film = main(
@@ -97,12 +97,11 @@ def test_learners_that_model_opponents(source, tmp_path, algorithm, number):
     )
     assert film.code == 0, film.err
     with Image.open(tmp_path / "film" / "episode.gif") as gif:
-        assert gif.n_frames == 11  # an episode of 10 steps that foraging's random teams do not end sooner
+        assert gif.n_frames == 11  # 10 steps: random teams do not finish the game earlier
     assert len(list((tmp_path / "film").glob("step_*.png"))) == 4
 
 
-def test_two_phases(tmp_path):
-    """What omg_vae has trained is who omg learns against, under omg_vae's prior."""
+def test_omg_trains_against_the_checkpoints_of_omg_vae_with_its_prior(tmp_path):
     first = main(["--config=omg_vae", *FORAGING, "t_max=400", "test_interval=0", "batch_size=4", "batch_size_run=4",
                   "hidden_dim=16", "vae_hidden_dim=16", "save_model_interval=200", "use_tensorboard=False"],
                  tmp_path)  # fmt: skip
@@ -113,18 +112,18 @@ def test_two_phases(tmp_path):
     second = main(words, tmp_path / "then")
     assert second.code == 0, second.err
     (manifest,) = (tmp_path / "then").glob("pools/*/pool.yaml")
-    said = yaml.safe_load(manifest.read_text())
-    trained = [m["name"] for m in said["opponents"] if m["split"] == "train"]
+    entries = yaml.safe_load(manifest.read_text())
+    trained = [m["name"] for m in entries["opponents"] if m["split"] == "train"]
     assert len(trained) == len(checkpoints) >= 2
     assert all(name.startswith("omg_vae_") for name in trained)
-    assert (manifest.parent / said["prior"]).read_bytes() == (checkpoints[-1] / "vae.th").read_bytes()
+    assert (manifest.parent / entries["prior"]).read_bytes() == (checkpoints[-1] / "vae.th").read_bytes()
     assert f"a pool of {len(trained)} checkpoints" in second.out + second.err
     assert any("test_return_against/script" in line for line in second.lines())
     elsewhere = main(["--config=omg_ppo", "with", source, *TINY], tmp_path)
     assert "source: " in error_of(elsewhere) and "was trained in lbforaging" in error_of(elsewhere)
 
 
-def test_every_run_meets_every_opponent(source, tmp_path):
+def test_crossplay_tests_every_run_against_every_opponent(source, tmp_path):
     words = ["--config=ppo_history", *FORAGING, *TINY, f"pool={source / 'pool'}", "test_interval=0"]
     for label in ("one", "other"):
         assert main([*words, f"label={label}"], tmp_path / "runs").code == 0
@@ -138,14 +137,14 @@ def test_every_run_meets_every_opponent(source, tmp_path):
     assert table[0] == ["", "runs", "west", "last:0.1", "iql_4", "all"]
     assert [row[:2] for row in table[1:]] == [["one", "1"], ["other", "1"]]
     assert (tmp_path / "cross" / "crossplay.png").stat().st_size > 5000
-    assert not list((tmp_path / "runs").glob("**/evaluation.json"))  # what evaluate keeps is left alone
+    assert not list((tmp_path / "runs").glob("**/evaluation.json"))  # crossplay does not write evaluate's files
     lost = main([*cross, "between=[one,best]"], tmp_path, results_key=False)
     assert "between: give two of one, other" in error_of(lost)
     bare = main(["crossplay", "with", f"runs=[{source / 'team'}]"], tmp_path, results_key=False)
     assert "was not trained against a pool" in error_of(bare)
 
 
-def test_the_base_learner_observes_goals_and_beliefs_where_asked(source, tmp_path):
+def test_the_base_learner_trains_with_goals_and_beliefs_in_its_observations(source, tmp_path):
     words = [
         "--config=ppo_history",
         *FORAGING,
@@ -156,8 +155,8 @@ def test_the_base_learner_observes_goals_and_beliefs_where_asked(source, tmp_pat
     assert main(words, tmp_path).code == 0
 
 
-def test_the_base_plays_against_scripts_too_where_no_pool_is_given(tmp_path):
-    """Else the docs' comparison would be between one learner among scripts and a team in self-play."""
+def test_without_a_pool_the_base_learner_plays_against_scripts(tmp_path):
+    """As opponent-modelling learners do. Otherwise the docs would compare them with a team in self-play."""
     done = main(["--config=ppo_history", *FORAGING, *TINY], tmp_path)
     assert done.code == 0, done.err
     assert "against 10 opponents" in done.out + done.err
@@ -166,7 +165,7 @@ def test_the_base_plays_against_scripts_too_where_no_pool_is_given(tmp_path):
     assert folder.name.endswith("_scripts") and not (folder / "prior.th").exists()
 
 
-def test_an_environment_brings_its_own_scripts_and_layout(tmp_path):
+def test_an_outside_environment_provides_scripts_and_a_layout(tmp_path):
     (tmp_path / "corridor.yaml").write_text("env: tests.outside:Corridor\n")
     game = f"--env-config={tmp_path / 'corridor.yaml'}"
     lost = main(["pool", game, "with", "scripts=[up]", f"out={tmp_path / 'p'}"], tmp_path, results_key=False)
@@ -174,7 +173,7 @@ def test_an_environment_brings_its_own_scripts_and_layout(tmp_path):
     words = ["t_max=3200", "test_interval=0", "test_nepisode=8", "env_workers=0", "use_tensorboard=False"]
     done = main(["--config=liam", game, "with", "opponent_model=tests.outside:MoodModel", *words], tmp_path)
     assert done.code == 0, done.err
-    (manifest,) = tmp_path.glob("pools/*/pool.yaml")  # made of the players that the environment's module brings
+    (manifest,) = tmp_path.glob("pools/*/pool.yaml")  # of the scripted players of the environment's module
     names = [(m["name"], m["split"]) for m in yaml.safe_load(manifest.read_text())["opponents"]]
     assert names == [("right", "train"), ("left", "test")]
     small = ["model_places=3", "model_horizon=4", "rollout_steps=6", "model_hidden_dim=16", "model_memory=2"]
@@ -205,7 +204,7 @@ def test_runs_of_another_environment_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("algorithm", ["omg_ppo", "place_prediction", "object_prediction"])
-def test_the_same_seed_is_the_same_run(source, tmp_path, algorithm):
+def test_the_same_seed_gives_the_same_metrics(source, tmp_path, algorithm):
     words = [f"--config={algorithm}", *FORAGING, *TINY, f"pool={source / 'pool'}", "split=test"]
     words += OWN.get(algorithm, [])
     one, other = (main(words, tmp_path / name).steady() for name in "ab")
@@ -232,5 +231,5 @@ def test_the_same_seed_is_the_same_run(source, tmp_path, algorithm):
         (["--config=omg_ppo", "with", "source=/nowhere"], "source: /nowhere does not exist"),
     ],
 )
-def test_what_cannot_be_is_one_line(tmp_path, words, message):
+def test_errors_of_opponent_commands_are_one_line(tmp_path, words, message):
     assert message in error_of(main(words, tmp_path))

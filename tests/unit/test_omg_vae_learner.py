@@ -12,7 +12,7 @@ from omarl.types import Block, ConfigError
 
 INFO = env_info()
 
-# as the user writes them, in a plain dict
+# a user's keys
 USERS = {
     "vae_lr": 5e-4,
     "omg_vae_alpha": 0.001,
@@ -36,7 +36,7 @@ def agents_of(learner):
 
 
 @pytest.mark.parametrize("as_dict", [True, False])
-def test_the_users_keys_are_read_as_they_write_them(as_dict):
+def test_the_users_keys_are_read_from_dicts_and_namespaces(as_dict):
     learner = learner_of(as_dict=as_dict, **USERS)
     c = learner.config
     assert (c.vae_lr, c.omg_vae_alpha, c.grad_norm_clip, c.learner_log_interval) == (5e-4, 0.001, 5.0, 20)
@@ -44,14 +44,14 @@ def test_the_users_keys_are_read_as_they_write_them(as_dict):
     assert learner.trainer.optimiser.param_groups[0]["betas"] == (0.5, 0.999)
 
 
-def test_optim_alpha_is_rmsprops_and_said_so_when_ignored(caplog):
+def test_optim_alpha_is_used_by_rmsprop_and_a_notice_follows_if_it_is_ignored(caplog):
     caplog.set_level("INFO", logger="test")
     for as_dict in (True, False):
         learner_of(vae_optimiser="adam", optim_alpha=0.9, user_keys={"optim_alpha"}, as_dict=as_dict)
         assert "optim_alpha=0.9" in caplog.text and "Adam" in caplog.text
         caplog.clear()
         learner_of(vae_optimiser="adam", optim_alpha=0.9, user_keys={"vae_lr"}, as_dict=as_dict)
-        learner_of(vae_optimiser="adam", optim_alpha=0.9, as_dict=as_dict)  # a host does not say who set it
+        learner_of(vae_optimiser="adam", optim_alpha=0.9, as_dict=as_dict)  # the host passes no user_keys
         assert "optim_alpha" not in caplog.text
     learner = learner_of(vae_optimiser="rmsprop", optim_alpha=0.77, user_keys={"optim_alpha"})
     assert isinstance(learner.trainer.optimiser, torch.optim.RMSprop)
@@ -66,11 +66,11 @@ def test_a_wrong_value_names_its_key():
 
 def test_the_kl_weight_ramps_over_learner_updates():
     learner = learner_of(omg_vae_alpha=0.5, vae_alpha_ramp=4)
-    seen = []
+    alphas = []
     for _ in range(6):
-        seen.append(learner.trainer.alpha)
+        alphas.append(learner.trainer.alpha)
         learner.trainer.update(torch.randn(10, 4))
-    assert seen == [0.0, 0.125, 0.25, 0.375, 0.5, 0.5]
+    assert alphas == [0.0, 0.125, 0.25, 0.375, 0.5, 0.5]
     assert learner_of(omg_vae_alpha=0.5, vae_alpha_ramp=0).trainer.alpha == 0.5
 
 
@@ -95,7 +95,7 @@ def test_the_loss_is_reconstruction_plus_weighted_kl_by_hand(formula):
     assert logged["vae_loss"] == pytest.approx(recon + unit * (0.03 * kl + 0.02 * l2), rel=1e-4)
 
 
-def test_the_vae_learns_from_real_states_alone():
+def test_the_vae_ignores_padded_states():
     batch = random_batch(INFO, [2, 5])
     dirty = copy.deepcopy(batch)
     dirty.data["state"][0, 3:] = 1e4
@@ -110,14 +110,14 @@ def test_the_vae_learns_from_real_states_alone():
 
 
 def test_agents_and_vae_share_no_gradients():
-    """With and without the VAE's update the agents come out the same, and the other way round."""
+    """Agents are the same with and without the VAE's update, and the VAE is not changed by the agents' update."""
     batch = random_batch(INFO, [3, 5])
-    learner, alone = learner_of(), learner_of()
+    learner, agents_only = learner_of(), learner_of()
     vae_before = [p.detach().clone() for p in learner.trainer.vae.parameters()]
     learner.train(batch, 0, 0)
-    alone.base.train(batch, 0, 0)
-    assert all(torch.equal(a, b) for a, b in zip(agents_of(learner), agents_of(alone), strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(vae_before, alone.trainer.vae.parameters(), strict=True))
+    agents_only.base.train(batch, 0, 0)
+    assert all(torch.equal(a, b) for a, b in zip(agents_of(learner), agents_of(agents_only), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(vae_before, agents_only.trainer.vae.parameters(), strict=True))
     assert any(not torch.equal(a, b) for a, b in zip(vae_before, learner.trainer.vae.parameters(), strict=True))
     before = agents_of(learner)
     learner.trainer.update(torch.randn(20, 4))
@@ -142,7 +142,7 @@ def test_logs_mean_std_min_max_over_the_interval():
     assert len(log.series("vae_active_units")) == len(log.series("vae_explained_variance")) == 1
 
 
-def test_clipped_share_tells_whether_the_clip_did_anything():
+def test_clipped_share_is_the_share_of_updates_with_a_clipped_gradient():
     batch = random_batch(INFO, [3, 5])
     for clip, expected in ((1e-6, 1.0), (1e6, 0.0)):
         learner = learner_of(grad_norm_clip=clip, learner_log_interval=1)
@@ -151,7 +151,7 @@ def test_clipped_share_tells_whether_the_clip_did_anything():
 
 
 def test_diagnostics_in_closed_form():
-    """A decoder that ignores its code explains nothing; a latent that never moves is not active."""
+    """A decoder that ignores its code explains nothing; a constant latent is not active."""
     learner = learner_of()
     states = torch.randn(500, 4)
     learner.trainer.features.normaliser.update(states)
@@ -169,13 +169,13 @@ def test_diagnostics_in_closed_form():
     assert learner.trainer.describe(states)["vae_active_units"] == 1
 
 
-def test_a_base_learner_from_anywhere_is_composed():
+def test_the_base_learner_may_be_given_as_module_and_class():
     learner = learner_of(base_learner="omarl.learners.q_learner:QLearner")
     learner.train(random_batch(INFO, [3]), 0, 0)
     assert learner.base.updates == learner.trainer.updates == 1
 
 
-def test_a_reloaded_learner_goes_on_bit_for_bit(tmp_path):
+def test_a_reloaded_learner_continues_bit_identically(tmp_path):
     batches = [random_batch(INFO, [3, 5], seed=s) for s in range(4)]
     one, other, third = learner_of(), learner_of(seed=5), learner_of(seed=6)
     for batch in batches[:2]:
@@ -209,25 +209,25 @@ def test_state_dict_does_not_change_under_later_training():
     assert all(torch.equal(weights[k], state["vae"]["vae"][k]) for k in weights)
 
 
-def test_an_update_is_made_on_some_of_the_states_none_of_them_twice():
+def test_an_update_draws_the_configured_number_of_distinct_states():
     batch = random_batch(INFO, [30, 40])  # 31 and 41 states, final ones included
-    met = learner_of().real_states(batch)
-    assert len(met) == 72
+    states = learner_of().real_states(batch)
+    assert len(states) == 72
     trainer = learner_of(vae_batch_states=20).trainer
-    trainer.collect(met)
+    trainer.collect(states)
     drawn = trainer.draw()
     assert drawn.shape == (20, INFO.state_shape)
-    rows = [(met == row).all(dim=1).nonzero() for row in drawn]
-    places = [int(row) for row in rows]  # fails where a state was not met
+    rows = [(states == row).all(dim=1).nonzero() for row in drawn]
+    places = [int(row) for row in rows]  # fails if a state is not in the batch
     assert len(set(places)) == 20
     assert not torch.equal(drawn, trainer.draw())
     for wanted in (0, 72, 500):
         trainer = learner_of(vae_batch_states=wanted).trainer
-        trainer.collect(met)
-        assert torch.equal(trainer.draw(), met)
+        trainer.collect(states)
+        assert torch.equal(trainer.draw(), states)
 
 
-def test_observations_of_living_agents_are_modelled_where_vae_input_says_so():
+def test_vae_input_obs_models_observations_of_living_agents():
     batch = random_batch(INFO, [2, 5])
     learner = learner_of(vae_input="obs")
     alive = int(batch["agent_mask"][batch["filled"].squeeze(-1) > 0].sum())

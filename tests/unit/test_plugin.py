@@ -1,4 +1,4 @@
-"""The plugin's changes of a PyMARL fork, and what it leaves as it is."""
+"""The plugin's changes to a PyMARL fork, their removal, and refused forks."""
 
 from collections import Counter
 from pathlib import Path
@@ -49,9 +49,10 @@ def files(root):
 def test_without_apply_the_plugin_only_prints_the_changes(host):
     root, package = host
     before = files(root)
-    said = plugin(PluginConfig(host=str(root)))
+    message = plugin(PluginConfig(host=str(root)))
     assert files(root) == before
-    assert 'REGISTRY["omg_vae_learner"] = OMGVAELearner' in said and str(package / "learners" / "__init__.py") in said
+    assert 'REGISTRY["omg_vae_learner"] = OMGVAELearner' in message
+    assert str(package / "learners" / "__init__.py") in message
 
 
 def test_apply_adds_two_lines_and_a_yaml(host):
@@ -124,47 +125,47 @@ def test_a_learner_imported_under_another_name_is_found(host):
 def test_undo_keeps_the_users_changes(host):
     root, package = host
     plugin(PluginConfig(host=str(root), apply=True))
-    ours = package / "config" / "algs" / "omg_vae.yaml"
-    ours.write_text(ours.read_text().replace("vae_lr: 0.0003", "vae_lr: 0.001"))
+    generated = package / "config" / "algs" / "omg_vae.yaml"
+    generated.write_text(generated.read_text().replace("vae_lr: 0.0003", "vae_lr: 0.001"))
     registry = package / "learners" / "__init__.py"
     registry.write_text(registry.read_text() + 'REGISTRY["mine"] = QLearner\n')
     assert "left as it is" in plugin(PluginConfig(host=str(root), apply=True))
-    said = plugin(PluginConfig(host=str(root), undo=True))
-    assert "kept, because you have changed it" in said and "vae_lr: 0.001" in ours.read_text()
+    message = plugin(PluginConfig(host=str(root), undo=True))
+    assert "kept, because you have changed it" in message and "vae_lr: 0.001" in generated.read_text()
     text = registry.read_text()
     assert 'REGISTRY["mine"]' in text and "omarl" not in text
 
 
 def test_a_foreign_yaml_is_not_overwritten(host):
     root, package = host
-    theirs = package / "config" / "algs" / "omg_vae.yaml"
-    theirs.write_text("name: other\n")
+    foreign = package / "config" / "algs" / "omg_vae.yaml"
+    foreign.write_text("name: other\n")
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
     with pytest.raises(ConfigError, match="was not written by omarl"):
         plugin(PluginConfig(host=str(root), apply=True))
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
-    assert theirs.read_text() == "name: other\n"
+    assert foreign.read_text() == "name: other\n"
 
 
-def broken(package, what):
+def damage(package, fault):
     registry, iql = package / "learners" / "__init__.py", package / "config" / "algs" / "iql.yaml"
-    if what == "no registry":
+    if fault == "no registry":
         registry.write_text("LEARNERS = {}\n")
-    if what == "not registered":
+    if fault == "not registered":
         registry.write_text("REGISTRY = {}\n")
-    if what == "not imported":
+    if fault == "not imported":
         registry.write_text('REGISTRY = {}\nREGISTRY["q_learner"] = QLearner\n')
-    if what == "no learner":
+    if fault == "no learner":
         iql.write_text("name: iql\n")
-    if what == "no yaml":
+    if fault == "no yaml":
         iql.write_text("a: [\n")
-    if what == "no algorithms":
+    if fault == "no algorithms":
         for path in iql.parent.iterdir():
             path.unlink()
 
 
 @pytest.mark.parametrize(
-    ("what", "message"),
+    ("fault", "message"),
     [
         ("no registry", "has no REGISTRY"),
         ("not registered", "does not register the learner 'q_learner'"),
@@ -174,9 +175,9 @@ def broken(package, what):
         ("no algorithms", "holds no algorithm's YAML"),
     ],
 )
-def test_a_fork_that_cannot_be_interpreted_is_refused_and_left_unchanged(host, what, message):
+def test_a_fork_that_cannot_be_interpreted_is_refused_and_left_unchanged(host, fault, message):
     root, package = host
-    broken(package, what)
+    damage(package, fault)
     before = files(root)
     with pytest.raises(ConfigError, match=message):
         plugin(PluginConfig(host=str(root), apply=True))
@@ -202,26 +203,26 @@ def test_an_unknown_base_lists_the_known_ones(host):
         plugin(PluginConfig(host=str(host[0]), base="qmix"))
 
 
-def test_a_registry_written_as_one_dictionary_in_an_installed_package(host):
-    """As pymarlzooplus has it."""
+def test_a_registry_that_is_a_dictionary_literal_is_extended(host):
+    """As in pymarlzooplus, whose modules are imported by the package's name."""
     root, package = host
     (package / "learners" / "__init__.py").write_text(
         'from .q_learner import QLearner\n\nREGISTRY = {\n    "q_learner": QLearner,\n}\n'
     )
     (package / "main.py").write_text(f"from {package.name}.run import run\n")
-    said = plugin(PluginConfig(host=str(root), apply=True))
+    message = plugin(PluginConfig(host=str(root), apply=True))
     values = yaml.safe_load((package / "config" / "algs" / "omg_vae.yaml").read_text())
     assert values["base_learner"] == f"{package.name}.learners.q_learner:QLearner"
     inside = "" if package == root else f"{package.name}/"
-    assert f"python {inside}main.py --config=omg_vae" in said
+    assert f"python {inside}main.py --config=omg_vae" in message
 
 
-def test_undoing_and_applying_again_know_what_it_was_made_beside(host):
+def test_undo_and_a_second_apply_find_a_yaml_with_another_base(host):
     root, _ = host
     before = files(root)
     plugin(PluginConfig(host=str(root), apply=True, base="qtran"))
     once = files(root)
-    plugin(PluginConfig(host=str(root), apply=True))  # without saying it again
+    plugin(PluginConfig(host=str(root), apply=True))  # without the key base
     assert files(root) == once
     plugin(PluginConfig(host=str(root), undo=True))
     assert files(root) == before

@@ -1,4 +1,4 @@
-"""Rollouts kept and put behind each other: against the one long rollout that they were cut from."""
+"""Stored rollouts, concatenated in time, against one long rollout of the same games."""
 
 import torch
 from fakes import args_for
@@ -12,7 +12,7 @@ KEY = {"key": "lbforaging:Foraging-8x8-2p-3f-v3", "backend": "batched", "episode
 
 
 def runner(steps):
-    """The same games and players, handed out ``steps`` at a time."""
+    """A runner whose rollouts have ``steps`` steps; games and players do not depend on ``steps``."""
     env = make_vec_env("gymnasium", KEY, 4, 0, 5)
     args = args_for(env.info, rollout_steps=steps, action_selector="softmax", epsilon_start=0.0)
     scheme, groups = make_scheme(env.info, False)
@@ -22,25 +22,25 @@ def runner(steps):
     return RolloutRunner(env, mac, scheme, groups, args)
 
 
-def test_joined_rollouts_are_the_long_one():
-    whole = runner(15).run()
+def test_joined_rollouts_equal_one_long_rollout():
+    long_rollout = runner(15).run()
     short, memory = runner(5), RolloutMemory(3, 3)
     for _ in range(3):
         memory.insert(short.run())
     parts = memory.sample()
     assert parts.max_seq_length == 16
-    for name, tensor in whole.data.items():
+    for name, tensor in long_rollout.data.items():
         last = slice(None) if name in ("obs", "state", "avail_actions", "agent_mask", "begins") else slice(-1)
         assert torch.equal(parts.data[name][:, last], tensor[:, last]), name
-    assert torch.equal(parts.carry, whole.carry) and torch.equal(parts.last_actions, whole.last_actions)
-    order = [sorted(zip(e.step.tolist(), e.copy.tolist(), strict=True)) for e in (parts.ends, whole.ends)]
+    assert torch.equal(parts.carry, long_rollout.carry) and torch.equal(parts.last_actions, long_rollout.last_actions)
+    order = [sorted(zip(e.step.tolist(), e.copy.tolist(), strict=True)) for e in (parts.ends, long_rollout.ends)]
     assert order[0] == order[1] and len(order[0]) >= 8
-    sums = [e.state.sum() for e in (parts.ends, whole.ends)]
+    sums = [e.state.sum() for e in (parts.ends, long_rollout.ends)]
     torch.testing.assert_close(*sums)
 
 
-def test_what_is_kept_stays_as_it_was():
-    """The runner writes the next rollout into the same memory."""
+def test_stored_rollouts_do_not_change_with_the_next_rollout():
+    """The runner reuses its arrays for the next rollout."""
     player, memory = runner(5), RolloutMemory(2, 1)
     first = player.run()
     memory.insert(first)
@@ -50,10 +50,10 @@ def test_what_is_kept_stays_as_it_was():
     assert torch.equal(memory.rollouts[0]["obs"], before)
 
 
-def test_windows_follow_each_other_and_the_oldest_goes():
+def test_windows_are_consecutive_rollouts_and_the_oldest_is_dropped():
     player, memory = runner(5), RolloutMemory(4, 2)
     memory.insert(player.run())
-    assert memory.sample().max_seq_length == 6  # what there is
+    assert memory.sample().max_seq_length == 6  # only one rollout is stored
     for _ in range(5):
         memory.insert(player.run())
     assert len(memory.rollouts) == 4
@@ -67,6 +67,6 @@ def test_windows_follow_each_other_and_the_oldest_goes():
     assert starts == {0, 1, 2}
 
 
-def test_one_rollout_is_itself():
+def test_joining_one_rollout_returns_its_data():
     only = runner(5).run()
     assert torch.equal(joined([only])["obs"], only["obs"])

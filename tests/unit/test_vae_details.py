@@ -15,7 +15,7 @@ def trainer_of(**keys):
 
 
 def with_log_var(trainer, *values):
-    """Encoder that answers mu = 0 and these raw log-variances whatever it sees."""
+    """Sets the encoder to return mu = 0 and these raw log-variances for any state."""
     with torch.no_grad():
         for p in trainer.vae.encoder.parameters():
             p.zero_()
@@ -23,7 +23,7 @@ def with_log_var(trainer, *values):
     return trainer
 
 
-def test_the_vaes_gradient_is_clipped_and_its_optimiser_has_its_keys():
+def test_the_vae_clips_its_gradient_and_its_optimiser_uses_optim_eps():
     trainer = trainer_of(grad_norm_clip=1e-4, optim_eps=1e-2)
     trainer.update(torch.randn(20, 4))
     assert torch.stack([p.grad.norm() for p in trainer.parameters]).norm() == pytest.approx(1e-4, rel=1e-3)
@@ -31,7 +31,7 @@ def test_the_vaes_gradient_is_clipped_and_its_optimiser_has_its_keys():
 
 
 @pytest.mark.parametrize("names", [("adam", "rmsprop"), ("rmsprop", "adam")])
-def test_another_optimiser_begins_anew(names, caplog, monkeypatch):
+def test_a_resumed_run_with_another_optimiser_starts_without_moments(names, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("omarl"), "propagate", True)
     one, other = (trainer_of(vae_optimiser=name) for name in names)
     one.update(torch.randn(20, 4))
@@ -47,7 +47,7 @@ def resumed(one, **keys):
     return other
 
 
-def test_a_resumed_run_weighs_the_kl_as_it_is_told_now():
+def test_a_resumed_run_uses_the_new_kl_target_and_weight():
     pi = {"vae_alpha_schedule": "pi", "omg_vae_alpha": 0.01}
     one = trainer_of(**pi, vae_kl_target=0.1)
     for _ in range(20):
@@ -58,7 +58,7 @@ def test_a_resumed_run_weighs_the_kl_as_it_is_told_now():
     assert resumed(one, omg_vae_alpha=0.05).alpha == 0.05
 
 
-def test_a_weight_that_was_handed_over_stays_so_under_the_same_schedule():
+def test_a_controller_that_replaced_a_schedule_is_restored_under_the_same_schedule_only():
     one = trainer_of(omg_vae_alpha=0.02)
     one.weight.hand_over(7.0, one.updates)
     again = resumed(resumed(one, omg_vae_alpha=0.02), omg_vae_alpha=0.02)
@@ -66,13 +66,13 @@ def test_a_weight_that_was_handed_over_stays_so_under_the_same_schedule():
     assert resumed(one, vae_alpha_schedule="linear").weight.controller is None
 
 
-def test_free_bits_charge_the_sum_over_latents():
+def test_free_bits_add_a_constant_per_latent():
     trainer = trainer_of(omg_vae_alpha=1.0, vae_free_bits=2.0)  # nothing exceeds 2 nats at the start
     out = trainer.update(torch.randn(50, 4))
     assert float(out["vae_loss"] - out["vae_recon_loss"]) == pytest.approx(BETA_PER_ALPHA * 3 * 2.0, rel=1e-4)
 
 
-def test_the_calibrated_decoder_is_the_loss():
+def test_the_calibrated_decoder_has_the_calibrated_likelihood_as_loss():
     trainer = trainer_of(omg_vae_alpha=0.0, vae_decoder="calibrated")
     states = torch.randn(50, 4)
     trainer.features.normaliser.update(states)
@@ -83,22 +83,22 @@ def test_the_calibrated_decoder_is_the_loss():
     assert float(trainer.update(states)["vae_loss"]) == pytest.approx(expected, rel=1e-3)
 
 
-def test_exp_clamp_counts_the_clamped_kl():
+def test_exp_clamp_logs_the_clamped_kl():
     trainer = with_log_var(trainer_of(vae_log_var_bound="exp_clamp"), 4.0, 4.0, 4.0)
     kl = trainer.describe(torch.randn(10, 4))["vae_kl_loss"]
     assert kl == pytest.approx(3 * float(kl_exp_clamped(torch.tensor(0.0), torch.tensor(4.0))), rel=1e-4)
 
 
-def test_where_log_var_stands_in_closed_form():
+def test_metrics_of_log_variances_equal_closed_forms():
     trainer = with_log_var(trainer_of(vae_log_var_limit=2.0), -100.0, 100.0, 0.0)
-    told = trainer.describe(torch.randn(10, 4))
-    assert told["vae_log_var_max"] == pytest.approx(2.0, abs=1e-3)  # the configured limit
-    assert told["vae_log_var_bound_share"] == pytest.approx(2 / 3)  # at either bound
+    described = trainer.describe(torch.randn(10, 4))
+    assert described["vae_log_var_max"] == pytest.approx(2.0, abs=1e-3)  # the configured limit
+    assert described["vae_log_var_bound_share"] == pytest.approx(2 / 3)  # at either bound
     kl = [0.5 * (math.exp(v) - 1 - v) for v in (-2.0, 2.0)]
-    assert told["vae_kl_top_share"] == pytest.approx(max(kl) / sum(kl), rel=1e-3)  # a quarter of 3 latents: one
+    assert described["vae_kl_top_share"] == pytest.approx(max(kl) / sum(kl), rel=1e-3)  # a quarter of 3 latents: one
 
 
-def test_the_posterior_starts_as_wide_as_it_is_told():
+def test_vae_log_var_init_shifts_the_initial_log_variance():
     torch.manual_seed(0)
     plain = trainer_of(vae_log_var_bound="none").describe(torch.zeros(10, 4))["vae_log_var_mean"]
     torch.manual_seed(0)

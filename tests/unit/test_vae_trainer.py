@@ -1,4 +1,4 @@
-"""The state VAE on its own: what it learns, what it keeps, and what a file of it holds."""
+"""The state VAE without a learner: fitting, feature types, and saved state."""
 
 import logging
 
@@ -22,27 +22,27 @@ def trainer_of(features=4, seed=0, **keys):
     return VAETrainer(features, VAEConfig(**{"vae_hidden_dim": 16, "vae_latent_dim": 3, **keys}))
 
 
-def test_binary_planes_are_decoded_right_at_no_more_than_one_and_a_half_times_their_entropy():
-    """The user's regime: batches are collected, trained on and discarded. A Gaussian decoder stays below 0.7."""
+def test_one_hot_planes_are_decoded_at_a_kl_below_one_and_a_half_times_their_entropy():
+    """Each batch is collected, trained on and discarded. A Gaussian decoder explains less than 0.7."""
     trainer = trainer_of(27, vae_hidden_dim=128, vae_latent_dim=16, vae_lr=1e-3, vae_alpha_ramp=200)
     for batch in range(3):
         trainer.collect(planes(600, seed=batch))
         for _ in range(250):
             trainer.update()
-    told = trainer.describe(planes(600, seed=99))
-    assert told["vae_explained_variance"] > 0.95 and told["vae_accuracy"] > 0.97
-    assert told["vae_kl_loss"] < 1.5 * 3 * np.log(9)
-    assert told["vae_active_units"] >= 4
+    described = trainer.describe(planes(600, seed=99))
+    assert described["vae_explained_variance"] > 0.95 and described["vae_accuracy"] > 0.97
+    assert described["vae_kl_loss"] < 1.5 * 3 * np.log(9)
+    assert described["vae_active_units"] >= 4
 
 
-def test_updates_draw_from_the_last_batches_alone():
+def test_updates_draw_only_from_the_last_vae_window_batches():
     trainer = trainer_of(1, vae_window=2, vae_batch_states=0)
     for value in (1.0, 2.0, 3.0):
         trainer.collect(torch.full((5, 1), value) + torch.arange(5)[:, None] / 100)
     assert sorted({int(v) for v in trainer.draw().flatten()}) == [2, 3]
 
 
-def test_a_batch_that_is_collected_again_and_again_counts_once():
+def test_a_batch_that_is_collected_repeatedly_counts_once():
     trainer = trainer_of(4)
     batch = torch.randn(10, 4)
     for _ in range(5):
@@ -50,7 +50,7 @@ def test_a_batch_that_is_collected_again_and_again_counts_once():
     assert len(trainer.window) == 1 and float(trainer.features.normaliser.count) == 10
 
 
-def test_what_was_collected_does_not_change_with_the_callers_array():
+def test_collected_states_are_copied_from_the_callers_array():
     trainer = trainer_of(4)
     batch = np.random.default_rng(0).normal(size=(10, 4)).astype(np.float32)
     trainer.collect(batch)
@@ -60,13 +60,13 @@ def test_what_was_collected_does_not_change_with_the_callers_array():
     assert len(trainer.window) == 2
 
 
-def test_an_update_without_states_gets_one_line():
+def test_an_update_without_states_is_an_error_that_names_collect():
     with pytest.raises(TrainingError, match="collect"):
         trainer_of().update()
 
 
 @pytest.mark.parametrize("size", [4, 400])
-def test_the_gradient_has_the_same_size_whatever_the_number_of_features(size):
+def test_the_gradient_norm_does_not_grow_with_the_number_of_features(size):
     """Nats grow with the number of features; the gradient that is clipped must not."""
     trainer = trainer_of(size, vae_hidden_dim=64)
     factor = torch.randn(500, 1, generator=torch.Generator().manual_seed(0))
@@ -74,7 +74,7 @@ def test_the_gradient_has_the_same_size_whatever_the_number_of_features(size):
     assert 0.02 < norm < 6.0  # the default clip is 10
 
 
-def test_the_same_alpha_weighs_alike_in_few_and_many_features_of_the_same_information():
+def test_one_alpha_suits_few_and_many_features_with_the_same_information():
     explained = []
     for repeats in (1, 10):
         trainer = trainer_of(4 * repeats, vae_lr=3e-3, vae_alpha_ramp=0, vae_hidden_dim=32, vae_latent_dim=4)
@@ -100,7 +100,7 @@ def test_types_that_later_states_contradict_are_corrected_with_a_notice(caplog, 
 
 
 @pytest.mark.parametrize(
-    ("keys", "says"),
+    ("keys", "message"),
     [
         ({"vae_likelihood": "mixed"}, "vae_feature_types"),
         ({"vae_feature_types": "4*gaussian"}, "vae_feature_types"),
@@ -108,23 +108,23 @@ def test_types_that_later_states_contradict_are_corrected_with_a_notice(caplog, 
         ({"vae_encoder": "cnn"}, "three axes"),
     ],
 )
-def test_keys_that_do_not_go_together_are_named(keys, says):
-    with pytest.raises(ConfigError, match=says):
+def test_keys_that_contradict_each_other_are_named(keys, message):
+    with pytest.raises(ConfigError, match=message):
         trainer_of(**keys)
 
 
-def test_a_bernoulli_likelihood_refuses_other_numbers():
+def test_a_bernoulli_likelihood_refuses_values_other_than_0_and_1():
     with pytest.raises(ConfigError, match="feature 0 has other values"):
         trainer_of(4, vae_likelihood="bernoulli").update(torch.randn(20, 4))
 
 
-def test_types_of_the_user_win_over_the_states():
+def test_given_feature_types_override_inferred_ones():
     trainer = trainer_of(27, vae_likelihood="mixed", vae_feature_types="27*bernoulli")
     trainer.update(planes(50))
     assert trainer.features.types.describe() == "27 features: 27 binary"
 
 
-def test_images_are_coded_by_convolutions_and_small_grids_by_layers():
+def test_images_get_convolutions_and_small_grids_get_linear_layers():
     image = spaces.Box(0, 255, (16, 20, 3), np.uint8)
     trainer = trainer_of(image)
     assert any(isinstance(layer, torch.nn.Conv2d) for layer in trainer.vae.modules())
@@ -134,7 +134,7 @@ def test_images_are_coded_by_convolutions_and_small_grids_by_layers():
     assert not any(isinstance(layer, torch.nn.Conv2d) for layer in small.vae.modules())
 
 
-def test_a_convolutional_vae_keeps_every_feature_in_its_place():
+def test_a_convolutional_vae_keeps_the_order_of_features():
     blocks = [Block(2), Block(3 * 5 * 5, "number", (5, 5, 3))]
     trainer = trainer_of(blocks, vae_encoder="cnn", vae_lr=3e-3, vae_alpha_ramp=0, vae_hidden_dim=64)
     pattern = torch.randn(77, generator=torch.Generator().manual_seed(0))
@@ -146,7 +146,7 @@ def test_a_convolutional_vae_keeps_every_feature_in_its_place():
     assert float((decoded - states).square().mean() / states.square().mean()) < 0.1
 
 
-def test_a_file_holds_the_vae_its_types_and_its_window(tmp_path):
+def test_a_saved_trainer_is_restored_with_network_types_and_window(tmp_path):
     trainer = trainer_of([Block(27, "binary", (3, 3, 3))])
     trainer.collect(planes(60))
     for _ in range(3):
@@ -161,13 +161,13 @@ def test_a_file_holds_the_vae_its_types_and_its_window(tmp_path):
     assert float(again.update()["vae_loss"]) == float(one["vae_loss"])
 
 
-def test_a_file_that_is_none_of_ours_gets_one_line(tmp_path):
+def test_a_file_that_is_not_a_saved_trainer_is_refused(tmp_path):
     (tmp_path / "x.pt").write_bytes(b"nothing")
     with pytest.raises(ConfigError, match="damaged"):
         VAETrainer.load(tmp_path / "x.pt")
 
 
-def test_a_checkpoint_without_a_formula_keeps_the_one_of_its_release():
+def test_a_checkpoint_without_a_formula_uses_that_of_its_release():
     trainer = trainer_of(4, vae_formula="mean")
     trainer.update(torch.randn(30, 4))
     old = {name: value for name, value in trainer.state_dict().items() if name not in ("formula", "types")}
@@ -181,7 +181,7 @@ def test_a_checkpoint_without_a_formula_keeps_the_one_of_its_release():
     assert float(again.update(states)["vae_loss"]) == expected
 
 
-def test_the_number_of_latents_follows_from_the_state_where_none_is_asked_for():
+def test_the_default_number_of_latents_depends_on_the_size_of_the_state():
     assert [trainer_of(size, vae_latent_dim=0).config.vae_latent_dim for size in (4, 32, 80, 1000)] == [
         16,
         16,
@@ -191,7 +191,7 @@ def test_the_number_of_latents_follows_from_the_state_where_none_is_asked_for():
     assert trainer_of(80, vae_latent_dim=5).config.vae_latent_dim == 5
 
 
-def test_a_vae_with_linear_paths_starts_as_a_linear_one_and_does_not_stay_so():
+def test_a_vae_with_linear_paths_is_linear_at_the_start_and_nonlinear_after_updates():
     trainer, states = trainer_of(4, vae_lr=1e-2, vae_linear_path=True), torch.randn(200, 4)
     vae = trainer.vae
     assert torch.equal(vae.encode(states)[0], vae.encoder_line(states)[:, :3])
@@ -201,8 +201,8 @@ def test_a_vae_with_linear_paths_starts_as_a_linear_one_and_does_not_stay_so():
     assert float(vae.encoder(states).abs().max()) > 0.01 and float(vae.decoder(states[:, :3]).abs().max()) > 0.01
 
 
-def test_linear_paths_carry_combinations_that_were_never_seen():
-    """48 rare bits, of which pairs are 1: perceptrons learn the pairs of 400 states by heart."""
+def test_linear_paths_explain_combinations_that_were_not_trained_on():
+    """Two of 48 bits are 1 in each state. Perceptrons memorise the pairs of 400 states."""
 
     def pairs(rows, seed):
         chosen = torch.randint(48, (rows, 2), generator=torch.Generator().manual_seed(seed))
@@ -220,7 +220,7 @@ def test_linear_paths_carry_combinations_that_were_never_seen():
     assert explained[True] > explained[False] + 0.1
 
 
-def test_a_checkpoint_keeps_its_size_and_its_lack_of_linear_paths():
+def test_a_checkpoint_determines_the_number_of_latents_and_linear_paths():
     old = trainer_of(40, vae_latent_dim=16, vae_linear_path=False)
     old.update(torch.randn(30, 40))
     again = trainer_of(40, vae_latent_dim=0)
@@ -234,7 +234,7 @@ def test_a_checkpoint_keeps_its_size_and_its_lack_of_linear_paths():
     assert again.config.vae_latent_dim == 16 and not again.config.vae_linear_path
 
 
-def test_the_package_gives_the_vae_to_any_loop():
+def test_the_vae_of_the_package_trains_on_arrays_of_a_space():
     trainer = omarl.VAETrainer(spaces.MultiBinary(6), omarl.VAEConfig(vae_latent_dim=2))
     numbers = trainer.update(np.eye(6, dtype=np.float32))
     assert set(numbers) >= {"vae_loss", "vae_recon_loss", "vae_kl_loss", "vae_alpha", "vae_beta", "vae_grad_norm"}

@@ -8,7 +8,7 @@ from omarl.learners.vae_watch import FIRST_LOOK, VAEWatch
 
 
 class Verdict:
-    """Stands in for the doctor's answer."""
+    """A fake diagnosis."""
 
     def __init__(self, *findings):
         self.findings = findings
@@ -30,13 +30,13 @@ def look(watch, times, kl=5.0):
         watch.look({"vae_kl_loss": kl, "vae_recon_loss": 0.2}, 100 * i)
 
 
-def test_nothing_is_said_of_a_trainings_start(monkeypatch, caplog):
+def test_the_start_of_a_training_is_not_examined(monkeypatch, caplog):
     watch, _, _ = watched(monkeypatch, True, finding(vae_lr=1e-4))
     look(watch, FIRST_LOOK - 1)
     assert not caplog.text
 
 
-def test_a_finding_is_told_once(monkeypatch, caplog):
+def test_a_finding_is_logged_once(monkeypatch, caplog):
     watch, trainer, _ = watched(monkeypatch, False, finding(vae_lr=1e-4))
     look(watch, FIRST_LOOK + 20)
     assert caplog.text.count("kl_oscillation") == 1 and "try vae_lr=0.0001" in caplog.text
@@ -44,7 +44,7 @@ def test_a_finding_is_told_once(monkeypatch, caplog):
 
 
 @pytest.mark.parametrize("quiet", [finding("sampling_noise"), finding("too_short"), finding(confidence=0.3)])
-def test_what_is_no_fault_or_not_sure_is_kept_quiet(monkeypatch, caplog, quiet):
+def test_harmless_and_uncertain_findings_are_not_logged(monkeypatch, caplog, quiet):
     watch, _, _ = watched(monkeypatch, True, quiet)
     look(watch, FIRST_LOOK + 5)
     assert not caplog.text
@@ -56,30 +56,30 @@ def test_act_lowers_the_learning_rate_and_then_waits(monkeypatch, caplog):
     assert trainer.lr == pytest.approx(1e-4)
     assert "acted on learning_rate_too_high: vae_lr 0.0003 -> 0.0001" in caplog.text
     assert logger.series("vae_watch_actions") == [(100 * (FIRST_LOOK - 1), 1.0)]
-    look(watch, FIRST_LOOK + 5)  # the same advice again: nothing lower to go to
+    look(watch, FIRST_LOOK + 5)  # the repeated advice does not lower the rate further
     assert watch.actions == 1
     trainer.update(torch.randn(8, 3))
     assert trainer.optimiser.param_groups[0]["lr"] == pytest.approx(1e-4)
 
 
-def test_advice_after_an_action_starts_from_what_was_done(monkeypatch):
-    """The doctor divides the learning rate that it is told: told the configured one, it could not lower it twice."""
+def test_advice_after_an_action_is_based_on_the_current_settings(monkeypatch):
+    """The doctor divides the learning rate in its configuration; with the initial one it could not lower it twice."""
     watch, trainer, _ = watched(monkeypatch, True)
-    seen = []
+    schedules = []
 
-    def a_third_of_what_it_is(series, config):
-        seen.append(config["vae_alpha_schedule"])
+    def divide_by_three(series, config):
+        schedules.append(config["vae_alpha_schedule"])
         return Verdict(finding("learning_rate_too_high", vae_lr=config["vae_lr"] / 3))
 
-    monkeypatch.setattr(vae_watch, "examine", a_third_of_what_it_is)
+    monkeypatch.setattr(vae_watch, "examine", divide_by_three)
     look(watch, 2 * FIRST_LOOK)
     assert watch.actions == 2 and trainer.lr == pytest.approx(3e-4 / 9)
     trainer.weight.hand_over(5.0, trainer.updates)
     look(watch, FIRST_LOOK)
-    assert seen == ["constant", "constant", "pi"]
+    assert schedules == ["constant", "constant", "pi"]
 
 
-def test_act_hands_the_kl_weight_over_without_a_jump(monkeypatch):
+def test_act_replaces_the_kl_schedule_by_a_controller_without_a_jump(monkeypatch):
     watch, trainer, _ = watched(monkeypatch, True, finding(vae_alpha_schedule="pi", vae_kl_target=7.0))
     before = trainer.alpha
     look(watch, FIRST_LOOK)
@@ -87,7 +87,7 @@ def test_act_hands_the_kl_weight_over_without_a_jump(monkeypatch):
     assert controller is not None and controller.target == 7.0 and trainer.alpha == before
 
 
-def test_act_leaves_alone_what_is_not_safe(monkeypatch):
+def test_act_ignores_other_keys_and_higher_learning_rates(monkeypatch):
     watch, trainer, _ = watched(monkeypatch, True, finding("latent_oversized", vae_latent_dim=8), finding(vae_lr=1.0))
     look(watch, FIRST_LOOK + 3)
     assert watch.actions == 0 and trainer.lr == 3e-4 and trainer.weight.controller is None

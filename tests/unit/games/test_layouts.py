@@ -1,4 +1,4 @@
-"""Where players and things stand: read from states, against the packages' own worlds."""
+"""Positions of players and objects, read from states, against the packages' worlds."""
 
 from dataclasses import replace
 
@@ -41,7 +41,7 @@ def test_observations_of_agents_are_found_in_the_state():
     with make_vec_env("pettingzoo", {"key": "mpe2.simple_tag_v3", "backend": "batched"}, 1, 0, 3) as env:
         seen = env.reset()
         names = ("adversary_1", "agent_0")
-        own = [seen.obs[0, i, : env.info.obs_sizes[i]] for i in (1, 3)]  # the prey sees less, and is padded
+        own = [seen.obs[0, i, : env.info.obs_sizes[i]] for i in (1, 3)]  # the prey's is shorter and padded
         np.testing.assert_array_equal(seen.state[0][observation_indices(env.info, names)], np.concatenate(own))
         assert observation_indices(replace(env.info, state_shape=7), names) == list(range(7))
 
@@ -51,7 +51,7 @@ def test_an_unknown_environment_has_no_layout():
         assert layout_of(env.info) is None
 
 
-def test_caption_says_whether_opponents_pass_the_inferred_place():
+def test_caption_states_whether_opponents_pass_the_inferred_place():
     way = np.array([[[0.0, 1.0]], [[0.0, 2.0]], [[0.0, 3.0]]])
     assert _passes(way, np.array([[0.2, 2.4]]), 0.5) == "passes there in 2"
     assert _passes(way, np.array([[1.0, 2.0]]), 0.5) == "does not pass there"
@@ -69,7 +69,7 @@ def test_the_star_is_drawn_at_the_inferred_position():
     image = drawn(film, 0)
     rows, columns = np.nonzero((np.abs(image.astype(int) - orange) < 30).all(-1))
     height, width = image.shape[:2]
-    # the board's axes: left 0.06, width 0.88; top 0.08, height 0.78 of the picture; 8.2 cells each way, kept square
+    # the board's axes: left 0.06, width 0.88; top 0.08, height 0.78 of the picture; 8.2 square cells each way
     cell = 0.88 * width / 8.2
     assert abs(columns.mean() - (0.06 * width + (6.0 + 0.6) * cell)) < cell / 2
     middle = (0.08 + 0.78 / 2) * height
@@ -77,7 +77,7 @@ def test_the_star_is_drawn_at_the_inferred_position():
 
 
 def test_areas_of_discs_are_proportional_to_probabilities():
-    """Three places, of which one is too unlikely to be drawn: areas of the others are as 1 to 3."""
+    """Two of three places are likely enough to be drawn: their areas have the ratio 1 to 3."""
     positions = np.zeros((1, 2, 2))
     odds = np.array([[[6.0, 1.0, 0.245], [6.0, 5.0, 0.735], [2.0, 6.0, 0.01]]])
     inferred = np.full((1, 1, 2), np.nan)

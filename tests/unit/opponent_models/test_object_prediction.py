@@ -13,7 +13,7 @@ WAY = [(1, 3), (1, 2), (1, 2), (2, 2), (3, 4), (4, 4), (5, 4), (5, 4), (5, 4), (
 
 def made(**values):
     values = {"model_memory": 4, "model_window": 2, "model_horizon": 5, "condition_at": "input", **values}
-    return parts("", model="object_prediction", told=("offsets", "actions"), **values)
+    return parts("", model="object_prediction", information=("offsets", "actions"), **values)
 
 
 def walk(runner, way=WAY, eaten=3, foods=FOODS):

@@ -161,7 +161,7 @@ def test_a_missing_model_or_prior_is_an_error(prior, tmp_path):
         parts(prior, vae_latent_dim=8)
 
 
-PLACES, OBJECTS = {"model": "place_prediction"}, {"model": "object_prediction", "told": ("actions", "offsets")}
+PLACES, OBJECTS = {"model": "place_prediction"}, {"model": "object_prediction", "information": ("actions", "offsets")}
 
 
 @pytest.mark.parametrize("words, message", [

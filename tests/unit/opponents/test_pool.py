@@ -1,4 +1,4 @@
-"""Manifests: what is read, and what is refused in one line."""
+"""Manifests of pools: reading, writing, and one-line errors for damaged ones."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ def script(name, split="train", **values):
     return Member(name, "script", "scripted", split, script=values.pop("script", name), **values)
 
 
-def test_a_pool_is_read_as_it_was_written(tmp_path):
+def test_a_manifest_is_read_as_written(tmp_path):
     members = [script("nearest"), script("last:0.1", "test", script="last", noise=0.1)]
     pool = write_pool(tmp_path, "gymnasium", {"key": "k"}, members, "")
     assert pool.members == tuple(members)
@@ -28,7 +28,7 @@ def test_an_opponent_in_two_splits_is_an_error(tmp_path):
     assert not (tmp_path / "pool.yaml").exists()
 
 
-def test_a_checkpoint_is_known_by_its_content(tmp_path):
+def test_a_changed_or_missing_checkpoint_is_refused(tmp_path):
     (tmp_path / "a").mkdir()
     file = tmp_path / "a" / "agent.th"
     file.write_bytes(b"one")
@@ -46,7 +46,7 @@ def test_a_checkpoint_is_known_by_its_content(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, told",
+    "text, message",
     [
         ("opponents: 3", "is not the manifest of a pool"),
         ("][", "is not the manifest of a pool"),
@@ -61,9 +61,9 @@ def test_a_checkpoint_is_known_by_its_content(tmp_path):
         (yaml.safe_dump({"env": "e", "env_args": {}, "opponents": [], "prior": 5}), "prior: 5 is missing"),
     ],
 )  # fmt: skip
-def test_damaged_manifests(tmp_path: Path, text, told):
+def test_damaged_manifests_are_refused_in_one_line(tmp_path: Path, text, message):
     (tmp_path / "pool.yaml").write_text(text)
-    with pytest.raises(ConfigError, match=told) as error:
+    with pytest.raises(ConfigError, match=message) as error:
         read_pool(tmp_path)
     assert "\n" not in str(error.value)
     with pytest.raises(ConfigError, match="cannot be read"):

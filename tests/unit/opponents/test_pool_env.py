@@ -1,4 +1,4 @@
-"""The environment with opponents inside: who acts, what learners observe of them, which episodes are recorded."""
+"""The environment with opponents inside: acting agents, information about opponents, recorded episodes."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def play(env, steps, seed=0):
     return [env.step(rng.integers(0, 6, (env.n_envs, 1))).observation.obs.copy() for _ in range(steps)]
 
 
-def test_learners_alone_are_seen():
+def test_observations_are_of_the_learners_and_end_with_the_information():
     env = foraging(information=("actions", "goal", "offsets"))
     info = env.info
     assert info.agents == ("agent_0",)
@@ -60,74 +60,74 @@ def test_learners_alone_are_seen():
         info.information_slice("belief")
 
 
-def test_what_is_told_is_what_the_opponent_did():
+def test_the_information_actions_is_the_last_action_of_the_opponent():
     env = foraging(information=("actions", "next_actions", "goal"), n_envs=8, max_food_level=[1, 1, 1])
     env.reset()
     where = env.info.information_slice("actions")
-    alone = 0
+    partial_ends = 0
     for _ in range(60):
         planned = env.actions[:, 1].copy()
         step = env.step(np.zeros((8, 1), np.int64))
-        told = step.final.obs[:, 0, where]
-        assert (told.argmax(axis=1) == planned).all()
-        assert (told.sum(axis=1) == 1).all()
+        observed = step.final.obs[:, 0, where]
+        assert (observed.argmax(axis=1) == planned).all()
+        assert (observed.sum(axis=1) == 1).all()
         over = step.terminated | step.truncated
         assert not step.observation.obs[over][:, 0, where].any()  # a new episode has no last action
         assert (step.observation.obs[~over] == step.final.obs[~over]).all()
-        alone += bool(over.any() and not over.all())
-    assert alone  # some ended while others went on
+        partial_ends += bool(over.any() and not over.all())
+    assert partial_ends  # some copies ended an episode while others continued
 
 
-def test_next_actions_foretell():
+def test_next_actions_are_the_opponents_actions_of_the_next_step():
     env = foraging(information=("actions", "next_actions"))
     seen = env.reset()
     for _ in range(30):
-        foretold = seen.obs[:, 0, env.info.information_slice("next_actions")].argmax(axis=1)
+        announced = seen.obs[:, 0, env.info.information_slice("next_actions")].argmax(axis=1)
         step = env.step(np.zeros((6, 1), np.int64))
-        assert (step.final.obs[:, 0, env.info.information_slice("actions")].argmax(axis=1) == foretold).all()
+        assert (step.final.obs[:, 0, env.info.information_slice("actions")].argmax(axis=1) == announced).all()
         seen = step.observation
 
 
-def test_tests_meet_everybody_equally_often():
+def test_opponents_play_equally_many_episodes_in_tests():
     env = foraging(n_envs=3, in_turn=True, episode_limit=5)
     play(env, 30)
-    met = [(e.copy, e.opponent) for e in env.log.finished]
-    assert [o for c, o in met if c == 1] == [(1 + 3 * i) % 3 for i in range(6)]
+    played = [(e.copy, e.opponent) for e in env.log.finished]
+    assert [o for c, o in played if c == 1] == [(1 + 3 * i) % 3 for i in range(6)]
     env = foraging(n_envs=2, in_turn=True, episode_limit=5)
     play(env, 30)
     assert sorted(e.opponent for e in env.log.finished) == [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]
 
 
-def test_episodes_are_noted():
+def test_the_log_has_the_returns_lengths_and_endings_of_all_episodes():
     env = foraging(n_envs=4, episode_limit=12, in_turn=True)
     env.reset()
     total, completed, rng = 0.0, 0, np.random.default_rng(0)
     for _ in range(60):
         step = env.step(rng.integers(0, 6, (4, 1)))
         total, completed = total + step.reward.sum(), completed + step.terminated.sum()
-    noted = sum(e.returns.sum() for e in env.log.finished) + env.log.returns.sum()
-    assert noted == pytest.approx(total, abs=1e-5)
+    logged = sum(e.returns.sum() for e in env.log.finished) + env.log.returns.sum()
+    assert logged == pytest.approx(total, abs=1e-5)
     assert sum(e.length for e in env.log.finished) + env.log.lengths.sum() == 240
     assert sum(e.terminated for e in env.log.finished) == completed
     env.reset()
     assert not env.log.finished and not env.log.returns.any() and not env.log.lengths.any()
 
 
-def test_who_was_met_goes_with_the_returns_of_a_test():
-    """Copies that end sooner play on until the last has had its share: what they play then does not count."""
+def test_the_opponents_of_a_test_match_its_returns():
+    """Copies that finish their episodes early play further ones until the last copy is done; those do not count."""
     env = foraging(n_envs=5, in_turn=True, episode_limit=40, max_food_level=[1, 1, 1])
     args = args_for(env.info)
     scheme, groups = make_scheme(env.info, False)
     runner = EpisodeRunner(env, RandomMoves(), scheme, groups, args, test_mode=True)
     runner.collect(15)
-    met = first_of_each_copy(env.log.finished, runner.episodes_per_copy(15))
-    assert len(met) == 15 < len(env.log.finished)
-    assert [e.length for e in met] == runner.stats.lengths and len({*runner.stats.lengths}) > 5
-    for episode, returns in zip(met, runner.stats.returns, strict=True):
+    counted = first_of_each_copy(env.log.finished, runner.episodes_per_copy(15))
+    assert len(counted) == 15 < len(env.log.finished)
+    assert [e.length for e in counted] == runner.stats.lengths and len({*runner.stats.lengths}) > 5
+    for episode, returns in zip(counted, runner.stats.returns, strict=True):
         np.testing.assert_allclose(episode.returns, returns, atol=1e-5)
-    lines = by_opponent(met, env.members)
+    lines = by_opponent(counted, env.members)
     assert [(line["name"], line["episodes"]) for line in lines[:3]] == [(name, 5) for name in NAMES]
-    assert by_opponent(met[::-1], env.members)[0]["name"] == NAMES[0]  # in the pool's order, whoever ends first
+    assert by_opponent(counted[::-1], env.members)[0]["name"] == NAMES[0]  # lines are in the pool's order
 
 
 class RandomMoves:
@@ -142,11 +142,11 @@ class RandomMoves:
 
 def config_of(tmp_path, **values):
     write_pool(tmp_path, "gymnasium", {"key": KEY, "backend": "pettingzoo"}, list(pool_of(*NAMES).members), "")
-    said = {"env": "gymnasium", "env_args": {"key": KEY, "backend": "batched"}, "pool": str(tmp_path)}
-    return RunConfig(**{**said, **values})
+    defaults = {"env": "gymnasium", "env_args": {"key": KEY, "backend": "batched"}, "pool": str(tmp_path)}
+    return RunConfig(**{**defaults, **values})
 
 
-def test_environment_and_opponents_draw_from_streams_of_their_own(tmp_path):
+def test_environment_and_opponents_have_separate_random_streams(tmp_path):
     env = make_env(config_of(tmp_path), 4, TRAIN_STREAM)
     boards = env.env._backend.random
     assert env.lineup.groups[0].random.shape == boards.shape and not (env.lineup.groups[0].random == boards).any()
@@ -154,7 +154,7 @@ def test_environment_and_opponents_draw_from_streams_of_their_own(tmp_path):
     assert (env.lineup.groups[0].random == again.lineup.groups[0].random).all()
 
 
-def test_opponents_play_the_game_that_they_are_of(tmp_path):
+def test_a_pool_of_another_environment_is_refused_and_other_arguments_are_reported(tmp_path):
     other = {"key": "lbforaging:Foraging-8x8-2p-3f-coop-v3", "backend": "batched"}
     with pytest.raises(ConfigError, match=r"^pool: .* was made for .*-3f-v3, and this run is in .*coop-v3; make one"):
         make_env(config_of(tmp_path, env_args=other), 4, TRAIN_STREAM)
@@ -170,7 +170,7 @@ def test_opponents_play_the_game_that_they_are_of(tmp_path):
     assert line == "common_reward: hunter, prey share one reward, the sum of all"
 
 
-def test_the_same_seed_is_the_same_play():
+def test_the_same_seed_gives_the_same_observations():
     one, other = (play(foraging(information=("actions", "belief")), 40) for _ in range(2))
     assert all((a == b).all() for a, b in zip(one, other, strict=True))
     another = play(foraging(information=("actions", "belief"), seed=1), 40)
@@ -185,13 +185,13 @@ def test_the_same_seed_is_the_same_play():
         (["agent_0"], ["thoughts"], "'thoughts' is none of"),
     ],
 )
-def test_what_cannot_be(learners, information, message):
+def test_unusable_learners_and_information_are_refused(learners, information, message):
     env = make_vec_env("gymnasium", {"key": KEY, "backend": "batched"}, 2, 0, 0)
     with pytest.raises(ConfigError, match=message):
         PoolEnv(env, pool_of(*NAMES), "train", learners, information, 0, False)
 
 
-def test_predators_and_prey():
+def test_all_pairs_of_predator_and_prey_scripts_play_and_differ_in_returns():
     names = [f"{hunter}+{prey}" for hunter in PREDATOR_SCRIPTS for prey in PREY_SCRIPTS]
     env = make_vec_env("pettingzoo", {"key": "mpe2.simple_tag_v3", "backend": "batched"}, 90, 0, 0)
     pool = PoolEnv(env, pool_of(*names), "train", ["adversary_0"], ["actions", "goal"], 0, True)
@@ -204,13 +204,13 @@ def test_predators_and_prey():
         caught.setdefault(names[e.opponent], []).append(e.returns.sum())
     assert len(caught) == 90
     mean = {name: np.mean(values) for name, values in caught.items()}
-    assert mean["chase+centre"] > 10 + mean["guard+flee"]  # a prey that waits in the middle is caught again and again
+    assert mean["chase+centre"] > 10 + mean["guard+flee"]  # prey that waits in the centre is caught often
     with pytest.raises(ConfigError, match="no PREDATOR"):
         PoolEnv(env, pool_of("chase"), "train", ["adversary_0"], [], 0, False)
 
 
 @pytest.mark.parametrize("arguments", [{"num_good": 2}, {"num_obstacles": 0}, {"num_agent_neighbors": 1}])
-def test_scripts_play_the_game_that_they_can_read(arguments):
+def test_scripts_refuse_variants_of_tag_that_they_cannot_play(arguments):
     env = make_vec_env("pettingzoo", {"key": "mpe2.simple_tag_v3", **arguments}, 1, 0, 0)
     with pytest.raises(ConfigError, match="needs one prey and two obstacles, observed by all agents"):
         PoolEnv(env, pool_of("chase+flee"), "train", ["adversary_0"], ["actions"], 0, True)
@@ -218,8 +218,8 @@ def test_scripts_play_the_game_that_they_can_read(arguments):
     PoolEnv(five, pool_of("chase+clockwise"), "train", ["adversary_0"], ["actions", "belief"], 0, True).close()
 
 
-def test_prey_goes_from_stop_to_stop():
-    """In order, from any of them on; a stray to any other; nobody turns before it is there."""
+def test_prey_on_a_round_visits_its_stops_in_order():
+    """Prey starts at any stop; a stray goes to any other stop; no prey turns before it has reached its stop."""
     names = [f"guard+{prey}" for prey in ROUNDS]
     n_envs = 8 * len(names)
     env = make_vec_env(
@@ -249,23 +249,23 @@ def test_prey_goes_from_stop_to_stop():
     assert len(legs["stray"]) > len(ROUNDS["stray"]) and len(legs["stray_corners"]) > 4
 
 
-def turned(stops):
-    """A round by whichever of its stops comes first: the same round from anywhere on it is the same."""
+def rotated(stops):
+    """The round rotated so that its smallest stop is first: equal rounds with different starts become equal."""
     return min(stops[i:] + stops[:i] for i in range(len(stops)))
 
 
-def test_every_patrol_is_there_once():
-    """n stops make n! / n rounds, and half of the ways along three and back."""
+def test_patrols_contain_each_round_once():
+    """n stops have n! / n rounds; of the ways along three stops and back, half are distinct."""
     counts = {"pair": (6, 28), "triple": (8, 112), "quad": (6, 420), "back": (12, 168)}
     for name, rounds in PATROLS.items():
         kind, where = name.split("_")
         assert len(rounds) == counts[kind][where == "any"], name
-        assert len({turned(stops) for stops in rounds}) == len(rounds)
+        assert len({rotated(stops) for stops in rounds}) == len(rounds)
         assert all(LAPS % len(stops) == 0 and set(stops) <= set(STOPS) for stops in rounds)
 
 
-def test_prey_on_patrol_draws_its_round_for_each_episode():
-    """And then keeps to it: an episode's turns, in order, are those of one of its rounds."""
+def test_prey_on_patrol_draws_one_round_per_episode():
+    """The stops of an episode, in order, are those of one of its rounds."""
     names = ["guard+pair_corners", "centre+triple_any", "follow+back_sides", "circle+quad_any"]
     env = make_vec_env("pettingzoo", {"key": "mpe2.simple_tag_v3", "backend": "batched", "max_cycles": 100}, 80, 0, 0)
     pool = PoolEnv(env, pool_of(*names), "train", ["adversary_0"], ["goal"], 0, True)
@@ -274,7 +274,7 @@ def test_prey_on_patrol_draws_its_round_for_each_episode():
     for _ in range(198):
         goals.append(pool.information.values["goal"][:, 4:6].copy())
         pool.step(np.zeros((80, 1), np.int64))
-    met = {name: set() for name in names}
+    drawn = {name: set() for name in names}
     for episode in (goals[:98], goals[100:]):
         for e in range(80):
             way = [tuple(float(f"{x:.1f}") for x in goal[e]) for goal in episode]
@@ -283,29 +283,29 @@ def test_prey_on_patrol_draws_its_round_for_each_episode():
             fits = [stops for stops in rounds_of(script) if way_is_on(way, stops)]
             assert fits, (script, way)
             if len(way) > 4:
-                met[names[e % 4]].add(turned(fits[0]))
-    assert {len(met[name]) > 4 for name in names} == {True}
-    assert len(met["guard+pair_corners"]) == 6
+                drawn[names[e % 4]].add(rotated(fits[0]))
+    assert {len(drawn[name]) > 4 for name in names} == {True}
+    assert len(drawn["guard+pair_corners"]) == 6
     assert not any(is_stray(name) for name in PATROLS)
 
 
 def way_is_on(way, stops):
-    """Whether a way goes from stop to stop of a round, from anywhere on."""
+    """Whether the stops of ``way`` follow each other in the round ``stops``; any stop can be the first."""
     return any(
         all(stop == stops[(first + i) % len(stops)] for i, stop in enumerate(way)) for first in range(len(stops))
     )
 
 
-@pytest.mark.filterwarnings("error")  # of what vmap cannot stack
+@pytest.mark.filterwarnings("error")  # vmap warns if it cannot stack
 @pytest.mark.parametrize("changes", [{}, {"use_rnn": False}, {"share_parameters": "none"}])
-def test_a_stack_acts_as_its_networks_do(changes):
-    """K networks in one call give what each gives alone, whoever plays where, memory included."""
+def test_stacked_networks_act_as_separate_networks(changes):
+    """K networks in one call choose the actions of K calls, for any assignment to rows, with recurrent state."""
     env = make_vec_env("pettingzoo", {"key": "mpe2.simple_tag_v3", "backend": "batched"}, 7, 0, 0)
     args = args_for(env.info, obs_last_action=True, evaluation_epsilon=0.0, **changes)
     scheme, groups = make_scheme(env.info, False)
     torch.manual_seed(0)
     macs = [BasicMAC(scheme, groups, args).requires_grad_(False) for _ in range(3)]
-    for mac in macs:  # so that what one did last matters
+    for mac in macs:  # so that the last action matters
         for agent in mac.agents:
             agent.fc1.weight *= 4.0
     stack = FrozenNetworks(macs, env.info, [1, 2, 3], 7, 0)
@@ -314,17 +314,17 @@ def test_a_stack_acts_as_its_networks_do(changes):
     carries, last = [mac.initial_carry(7) for mac in macs], torch.zeros(7, 4, 5)
     stack.begin(rows, which)
     for t in range(6):
-        if t == 3:  # two of them begin anew
+        if t == 3:  # two rows begin an episode
             stack.begin(rows[:2], which[:2])
             for row, k in zip(rows[:2], which[:2], strict=True):
                 carries[k][row], last[row] = 0.0, 0.0
         actions = stack.act(rows, which, seen.obs, seen.avail)
-        alone = []
+        separate = []
         for k, mac in enumerate(macs):
             chosen, carries[k] = mac.act(seen, last, carries[k], 0, True)
-            alone.append(chosen)
+            separate.append(chosen)
         for place, (row, k) in enumerate(zip(rows, which, strict=True)):
-            assert alone[k][row, 1:].tolist() == actions[place].tolist(), (t, row)
+            assert separate[k][row, 1:].tolist() == actions[place].tolist(), (t, row)
         joint = np.random.default_rng(t).integers(0, 5, (7, 4))
         joint[np.ix_(rows, [1, 2, 3])] = actions
         stack.remember(rows, joint[rows])
