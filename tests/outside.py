@@ -1,6 +1,6 @@
-"""What a user would bring: an environment and its players, a learner, a controller, opponent models.
+"""Parts of a user's package: an environment and its players, a learner, a controller, opponent models.
 
-It imports contracts only.
+The module imports only contracts.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Corridor(ParallelEnv):
     """Two walkers in a corridor of nine cells: +1 for each on the rightmost cell; 12 steps.
 
     Args:
-        fault: "raise" or "nan" goes wrong in the twelfth episode.
+        fault: in the twelfth episode, "raise" raises an error and "nan" observes NaN.
     """
 
     metadata = {"name": "corridor_v0"}  # noqa: RUF012
@@ -110,7 +110,7 @@ class Corridor(ParallelEnv):
 
 
 class CountingLearner:
-    """A learner that learns nothing but reads a batch as PyMARL's learners do, and declares no keys."""
+    """A learner without training that reads a batch as PyMARL's learners do, and declares no keys."""
 
     def __init__(self, mac, scheme, logger, args):
         self.mac, self.logger, self.args = mac, logger, args
@@ -137,7 +137,7 @@ class CountingLearner:
 
 
 class MemoryMAC:
-    """A controller with PyMARL's interface and no more: a GRU cell for all agents, hidden states of its own."""
+    """A controller with only PyMARL's interface: one GRU cell for all agents, and its hidden states."""
 
     def __init__(self, scheme, groups, args):
         self.n_agents, self.args = args.n_agents, args
@@ -185,7 +185,7 @@ class MemoryMAC:
 
 
 class Matrix(ParallelEnv):
-    """One decision of two players on a table of shared payoffs; what is paid, both get."""
+    """A matrix game: one decision of two players, who both get the payoff."""
 
     metadata = {"name": "matrix"}  # noqa: RUF012
     payoff = [[0.0]]  # noqa: RUF012
@@ -223,7 +223,7 @@ class Matrix(ParallelEnv):
 
 
 class Climbing(Matrix):
-    """Claus and Boutilier 1998: 11 for (0, 0), dear mistakes beside it, and a safe 5 that independents settle for."""
+    """Claus and Boutilier 1998: 11 for (0, 0), large losses next to it, and 5, which independent learners reach."""
 
     payoff = [[11.0, -30.0, 0.0], [-30.0, 7.0, 6.0], [0.0, 0.0, 5.0]]  # noqa: RUF012
 
@@ -265,10 +265,10 @@ class MoodModel(OpponentModel):
 
 
 class MeetingModel(OpponentModel):
-    """Subgoals of its own: the first two numbers of a state to come, the one that the base learner values most.
+    """Subgoals: the first two numbers of the future state with the highest value of the base learner.
 
-    The policy is trained under the selected points and acts under inferred ones. It draws them, reports an error of
-    its own and keeps a counter in checkpoints.
+    The policy is trained on the selected points and acts on inferred ones. The model draws them, reports an error
+    and stores a counter in checkpoints.
     """
 
     condition_dim = 2

@@ -1,4 +1,4 @@
-"""PPO: its objective and targets by hand, whom it listens to, and what it keeps."""
+"""PPO: objective, targets and losses by hand, inputs of its critics, and its saved state."""
 
 import math
 
@@ -18,17 +18,17 @@ def made(lengths, truncates=False, steps=4, **changes):
 
 
 def values_are(learner, value):
-    """The critic says ``value(stamp)`` for every agent; ClockEnv stamps observations."""
+    """Replaces the critic's output by ``value(stamp)`` for every agent; ClockEnv stamps observations."""
     learner.critic.forward = lambda obs, state, condition=None: value(obs[..., 0])
 
 
-def test_the_objective_by_hand():
+def test_the_clipped_objective_equals_the_hand_computation():
     ratio = torch.tensor([1.5, 1.5, 0.5, 0.5, 1.1])
     advantage = torch.tensor([1.0, -1.0, 1.0, -1.0, 2.0])
     assert clipped_objective(ratio, advantage, 0.2).tolist() == pytest.approx([1.2, -1.5, 0.5, -0.8, 2.2])
 
 
-def test_no_gradient_beyond_the_clip():
+def test_ratios_beyond_the_clip_have_no_gradient():
     ratio = torch.tensor([1.5, 0.5], requires_grad=True)
     clipped_objective(ratio, torch.tensor([1.0, -1.0]), 0.2).sum().backward()
     assert ratio.grad.tolist() == [0, 0]
@@ -42,7 +42,7 @@ def test_unavailable_actions_have_no_probability():
 
 
 @pytest.mark.parametrize("truncates", [False, True])
-def test_advantages_by_hand(truncates):
+def test_advantages_equal_the_hand_computation(truncates):
     """One copy, episodes of 3 steps, a rollout of 4; V(s) = s; rewards t + agent; lambda 0."""
     runner, learner = made([[3]], truncates, gae_lambda=0.0)
     rollout = runner.run()
@@ -54,7 +54,7 @@ def test_advantages_by_hand(truncates):
     assert returns[0, :, 0].tolist() == [e + v for e, v in zip(expected, (0, 1, 2, 10), strict=True)]
 
 
-def test_the_dead_are_left_out():
+def test_dead_agents_do_not_affect_the_loss():
     runner, learner = made([[4]], normalise_advantages=True, normalise_values=True, epochs=1, minibatches=1)
     rollout = runner.run()
     rollout["agent_mask"][:, 2:, 1] = 0
@@ -66,7 +66,7 @@ def test_the_dead_are_left_out():
     assert learner.return_stats.count.item() == 6 and learner.return_stats.mean.item() < 1e5
 
 
-def test_values_are_learned_normalised_and_used_as_they_are():
+def test_values_are_fitted_to_normalised_returns_and_used_in_raw_units():
     runner, learner = made([[4]], normalise_values=True, gae_lambda=0.0)
     learner.return_stats.update(torch.tensor([[5.0], [15.0]]))  # mean 10, deviation 5
     values_are(learner, lambda stamp: torch.ones_like(stamp))
@@ -80,8 +80,8 @@ def test_values_are_learned_normalised_and_used_as_they_are():
     assert returns[0, 0, 0].item() == pytest.approx((expected[0] + value - new_mean) / new_std, rel=1e-4)
 
 
-def test_it_prefers_what_is_paid():
-    """Action 1 is paid, 0 is not: its probability rises, by no more than the clip allows in one pass."""
+def test_an_update_raises_the_probability_of_the_rewarded_action():
+    """Action 1 is rewarded, 0 is not. In one pass the probability rises within the clip."""
     runner, learner = made([[9]], steps=64, epochs=1, minibatches=1, lr=1e-2, gamma=0.0, normalise_advantages=True)
     rollout = runner.run()
     rollout["reward"][:, :-1] = rollout["actions"][:, :-1, :, 0].float()
@@ -91,7 +91,7 @@ def test_it_prefers_what_is_paid():
     assert after > before + 0.01
 
 
-def test_the_first_pass_starts_from_a_ratio_of_one():
+def test_the_ratio_is_one_before_the_first_update():
     runner, learner = made([[4], [3]], epochs=1, minibatches=1, lr=1e-9)
     learner.train(runner.run(), 10, 1)
     logged = {k: v for k, v, _ in learner.logger.rows}
@@ -99,7 +99,7 @@ def test_the_first_pass_starts_from_a_ratio_of_one():
     assert 0 < logged["entropy"] <= math.log(2) + 1e-6
 
 
-def test_critics_see_what_they_are_told_to():
+def test_critics_observe_the_configured_inputs():
     env = ClockEnv([[4]])
     scheme, _ = make_scheme(env.info, False)
     torch.manual_seed(0)
@@ -110,10 +110,10 @@ def test_critics_see_what_they_are_told_to():
     assert torch.equal(own(obs, state), own(obs, state + 1))
     assert not torch.equal(central(obs, state), central(obs, state + 1))
     same = obs[:, :1].expand(-1, 2, -1)
-    assert not torch.equal(own(same, state)[:, 0], own(same, state)[:, 1])  # agents are told apart
+    assert not torch.equal(own(same, state)[:, 0], own(same, state)[:, 1])  # the values of agents differ
 
 
-def test_softmax_draws_by_probability_and_tests_greedily():
+def test_softmax_samples_in_training_and_is_greedy_in_tests():
     selector = Softmax(args_for(ClockEnv([[4]]).info))
     torch.manual_seed(0)
     logits = torch.tensor([0.7, 0.2, 0.1]).log().expand(1, 40_000, 3)
@@ -126,7 +126,7 @@ def test_softmax_draws_by_probability_and_tests_greedily():
     assert (selector.select_action(logits, masked, 0, test_mode=True) == 1).all()
 
 
-def test_state_goes_round(tmp_path):
+def test_state_dict_and_files_restore_the_learner(tmp_path):
     runner, learner = made([[4], [3]], normalise_values=True, minibatches=2)
     learner.train(runner.run(), 4, 1)
     learner.save_models(tmp_path)
@@ -147,7 +147,7 @@ def test_state_goes_round(tmp_path):
             assert torch.equal(a, b)
 
 
-def test_the_loss_by_hand():
+def test_the_three_parts_of_the_loss_equal_the_hand_computation():
     """Values V(s) = s before any update: errors against returns, and the three parts with their signs."""
     runner, learner = made([[9]], steps=4, gae_lambda=0.0, epochs=1, minibatches=1, value_coef=0.7, entropy_coef=0.3)
     rollout = runner.run()
@@ -161,8 +161,8 @@ def test_the_loss_by_hand():
     assert logged["loss"] == pytest.approx(parts, rel=1e-5)
 
 
-def test_a_recurrent_critic_remembers_its_own_episode_alone():
-    """Over two rollouts, whatever begins and ends inside: each value is that of its episode played step by step."""
+def test_a_recurrent_critic_is_reset_at_the_start_of_episodes():
+    """Over two rollouts with episode boundaries, each value equals that of its episode processed step by step."""
     runner, learner = made([[3, 2, 9], [4, 4]], truncates=True, critic_use_rnn=True, gae_lambda=0.0)
     memory = learner.critic.init_hidden().expand(2, 2, -1)
     for _ in range(2):
@@ -188,12 +188,12 @@ def test_a_recurrent_critic_remembers_its_own_episode_alone():
         memory = memory.detach()
 
 
-def test_minibatches_keep_each_copy_s_memory():
+def test_minibatches_use_the_recurrent_state_of_their_copies():
     runner, learner = made([[3], [5]], critic_use_rnn=True)
     runner.run()
     learner.memory = torch.randn(2, 2, 64)
     rollout = runner.run()
     learner._advantages(rollout)
-    whole, _ = learner._values(rollout)
+    all_values, _ = learner._values(rollout)
     part, _ = learner._values(rollout.copies(torch.tensor([1])))
-    assert torch.allclose(part[0], whole[1], atol=1e-6)
+    assert torch.allclose(part[0], all_values[1], atol=1e-6)

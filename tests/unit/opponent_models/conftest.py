@@ -1,4 +1,4 @@
-"""What tests of opponent models share."""
+"""Fixtures of the tests of opponent models."""
 
 import pytest
 import torch

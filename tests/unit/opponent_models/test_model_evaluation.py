@@ -1,4 +1,4 @@
-"""How often opponent models are right, on episodes whose answer is known."""
+"""Hit ratios of opponent models, on episodes with known answers."""
 
 import pytest
 import torch
@@ -16,9 +16,9 @@ def test_counts_of_episodes_of_different_lengths_are_added():
 @pytest.mark.parametrize(
     ("hits", "count", "steps"),
     [
-        ([10, 20, 46, 50, 48], [100] * 5, 2),  # from 0.1 to 0.5: nine tenths of the way is 0.46
+        ([10, 20, 46, 50, 48], [100] * 5, 2),  # from 0.1 to 0.5: nine tenths of the rise end at 0.46
         ([50, 50, 50], [100] * 3, 0),
-        ([10, 20, 30, 4], [100, 100, 100, 4], 2),  # the last few episodes do not count
+        ([10, 20, 30, 4], [100, 100, 100, 4], 2),  # episodes with few counts are ignored
     ],
 )
 def test_steps_to_adapt_is_where_nine_tenths_of_the_rise_are_made(hits, count, steps):
@@ -37,19 +37,19 @@ def test_rates_are_shares_of_all_counts():
 def test_a_hit_is_a_place_that_the_opponent_passes_within_the_horizon():
     """Two episodes of 6 and 4 steps; the guess is the place two steps ahead: within H = 2, not within H = 1."""
     true = torch.zeros(2, 7, 2)
-    true[0, :, 0] = torch.arange(7.0)  # the opponent walks in the first episode and stands still in the second
+    true[0, :, 0] = torch.arange(7.0)  # the opponent walks in the first episode and waits in the second
     filled = torch.ones(2, 7)
     filled[1, 5:] = 0
     guess = true.roll(-2, dims=1)
     within_2 = place_hits(guess, true, filled, 2, 0.5)
     assert within_2["count"].tolist() == [2, 2, 2, 1, 1] and within_2["hits"].tolist() == [2, 2, 2, 1, 1]
-    assert within_2["chance"][0] == 0  # the other episode's place: 0 is where the first one was, not where it goes
+    assert within_2["chance"][0] == 0  # chance: the place 0 of the other episode is behind the walking opponent
     within_1 = place_hits(guess, true, filled, 1, 0.5)
-    assert within_1["hits"].tolist()[:4] == [1, 1, 1, 1]  # only the opponent that stands still is there already
+    assert within_1["hits"].tolist()[:4] == [1, 1, 1, 1]  # only the waiting opponent is at the place
 
 
-def test_each_opponent_counts_for_itself():
-    """Two opponents, one of which passes through the place inferred for it: half a hit."""
+def test_opponents_are_counted_separately():
+    """One of two opponents passes through the place inferred for it: half a hit."""
     true = torch.zeros(2, 4, 4)
     true[:, :, 0], true[:, :, 2] = torch.arange(4.0), torch.arange(4.0)
     guess = true + torch.tensor([1.0, 0.0, 0.0, 1.0])

@@ -1,4 +1,4 @@
-"""Object prediction: its targets, the memory of each object, and that one network scores all objects."""
+"""Object prediction: targets, the recurrent state of each object, and one network for all objects."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def made(**values):
 
 
 def walk(runner, way=WAY, eaten=3, foods=FOODS):
-    """A rollout of one copy in which the opponent goes ``way``; the first food is gone from step ``eaten`` on."""
+    """A rollout of one copy in which the opponent walks ``way``; the first food disappears at step ``eaten``."""
     batch = runner.run()
     obs, batch.ends = torch.zeros_like(batch["obs"]), None
     for t, (y, x) in enumerate(way):
@@ -43,9 +43,9 @@ def features(learner, batch):
 def test_targets_are_the_next_objects_at_which_the_opponent_rests():
     runner, learner = made(copies=1)
     batch = walk(runner)
-    # as listed: the second food stands first when the first is gone; five steps from the end no horizon is whole
+    # indices in the list: without the first food the second is first; in the last five steps no horizon is complete
     assert learner.model.next_rests(batch)[0, :, 0, 0].tolist() == [0, 0, 1, 0, 0, -1, -1, -1, -1]
-    batch["terminated"][0, 8] = 1  # all of the episode is there
+    batch["terminated"][0, 8] = 1  # the complete episode is in the rollout
     assert learner.model.next_rests(batch)[0, :, 0, 0].tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 0]
     batch["terminated"][0, 3] = 1  # nothing is known of the next episode
     assert learner.model.next_rests(batch)[0, :, 0, 0].tolist() == [0, 0, -1, -1, 0, 0, 0, 0, 0]
@@ -69,17 +69,17 @@ def test_a_rest_at_an_episodes_last_step_is_read_from_its_last_observation():
 
 
 def test_the_memory_of_an_object_follows_the_object():
-    """The list closes up when an object is gone; the others get the scores that they had with it."""
+    """When an object disappears, the others move up in the list; their scores do not change."""
     runner, learner = made(copies=1)
-    gone, still = (features(learner, walk(runner, eaten=eaten))[0, :, 0] for eaten in (3, 99))
-    assert torch.equal(gone[:3], still[:3]) and gone[3:, 2].max() < -1e4
-    assert torch.allclose(gone[3:, :2], still[3:, 1:], atol=1e-6)
-    assert (gone[3:, 0] - gone[3:, 1]).abs().min() > 1e-4  # they do differ
-    odds = learner.model.condition_of(gone)
+    eaten_food, all_foods = (features(learner, walk(runner, eaten=eaten))[0, :, 0] for eaten in (3, 99))
+    assert torch.equal(eaten_food[:3], all_foods[:3]) and eaten_food[3:, 2].max() < -1e4
+    assert torch.allclose(eaten_food[3:, :2], all_foods[3:, 1:], atol=1e-6)
+    assert (eaten_food[3:, 0] - eaten_food[3:, 1]).abs().min() > 1e-4  # two objects have different scores
+    odds = learner.model.condition_of(eaten_food)
     assert torch.allclose(odds.sum(dim=-1), torch.ones(10)) and not odds[3:, 2].any()
 
 
-def test_episodes_and_rollouts_that_begin_with_one_give_the_same():
+def test_batches_without_the_flag_begins_give_the_same_features():
     """Batches of test episodes have no flag ``begins``."""
     runner, learner = made(copies=1)
     batch = walk(runner)
@@ -96,7 +96,7 @@ def test_scores_do_not_depend_on_the_order_of_the_list():
 
 @pytest.mark.parametrize("players", [2, 3])
 def test_stepping_gives_the_same_as_a_rollout(players):
-    """Acting step by step infers what training computes along a rollout, wherever episodes begin."""
+    """The condition of acting equals that computed along the rollout, also where episodes begin."""
     runner, learner = made(copies=16, key=f"lbforaging:Foraging-8x8-{players}p-3f-v3")
     for _ in range(3):
         batch = runner.run()
@@ -111,8 +111,8 @@ def test_stepping_gives_the_same_as_a_rollout(players):
     assert batch["begins"][:, 1:].any() and (along == 0).any()
 
 
-def test_inputs_of_each_opponent_are_its_own():
-    """Of three players two are modelled: offsets to a food are from the subject, and the action is the subject's."""
+def test_inputs_are_relative_to_the_modelled_opponent():
+    """Two of three players are modelled: food offsets and the action are those of the modelled player."""
     runner, learner = made(copies=4, key="lbforaging:Foraging-8x8-3p-3f-v3")
     model, batch = learner.model, runner.run()
     obs = batch["obs"][:, 5]
@@ -128,7 +128,7 @@ def test_inputs_of_each_opponent_are_its_own():
         assert torch.equal(seen[:, :, m, :, 9:15][there], did[:, :, m, None].expand(-1, -1, 3, -1)[there])
 
 
-def test_it_learns_where_opponents_go():
+def test_training_predicts_the_next_objects_of_opponents():
     runner, learner = made(copies=64, model_lr=1e-2, model_hidden_dim=16, model_horizon=7)
     for _ in range(25):
         learner.train(runner.run(), runner.t_env, 0)

@@ -31,12 +31,12 @@ def stamped(terminated_at=()):
 
 
 def candidates(batch, horizon=3):
-    """All states to come [E, T, K, S], and which of them there are [E, T, K]."""
+    """All candidate states [E, T, K, S], and their mask [E, T, K]."""
     reached = states_reached(batch)
     return states_ahead(reached, torch.arange(horizon).expand(*reached.shape[:2], -1)), steps_to_come(batch, horizon)
 
 
-def test_candidates_are_the_states_to_come():
+def test_candidates_are_the_next_states():
     states, valid = candidates(stamped())
     assert states[0, 1, :, 0].tolist() == [2, 3, 4]
     assert valid[0].tolist() == [[1, 1, 1], [1, 1, 1], [1, 1, 1], [1, 1, 0], [1, 0, 0]]
@@ -76,7 +76,7 @@ def test_the_selector_takes_the_best_the_worst_the_next_the_third_or_any():
     def chosen(rule, optimistic=True):
         return select(rule, optimistic, valid, lambda: values, 1)[0, :, 0].tolist()
 
-    assert chosen("value") == [1, 0]  # the best, and the only one there is
+    assert chosen("value") == [1, 0]  # the best, and the only valid one
     assert chosen("value", optimistic=False) == [0, 0]
     assert chosen("next") == [0, 0]
     assert chosen("third") == [2, 0]
@@ -122,7 +122,7 @@ def test_action_values_of_the_next_state_are_taken_under_this_steps_subgoal(prio
     assert not torch.allclose(ahead, here[:, 1:])
 
 
-def test_a_critic_is_conditioned_on_inferred_subgoals_alone(prior):
+def test_a_critic_is_conditioned_only_on_inferred_subgoals(prior):
     """A selected subgoal depends on the action whose advantage the critic's baseline measures."""
     runner, learner = parts(prior, omg_input="prior")
     batch, _ = conditioned(learner, runner)
@@ -136,7 +136,7 @@ def test_a_critic_is_conditioned_on_inferred_subgoals_alone(prior):
 
 
 @pytest.mark.parametrize("base", ["ppo_learner", "pqn_learner"])
-def test_goal_values_are_the_base_learners_own_under_each_goal(prior, base):
+def test_goal_values_are_the_base_learners_values_conditioned_on_each_goal(prior, base):
     runner, learner = parts(prior, base=base)
     batch = runner.run()
     goals = torch.randn(6, 9, 1, 3, 4)
@@ -165,8 +165,8 @@ def test_inference_approaches_the_prior_of_the_selected_state(prior):
     assert error < 0.5 * (mu_p - mu_p.mean(dim=(0, 1))).square().mean()
 
 
-def test_the_decoder_is_given_the_step_before_of_the_same_episode(prior):
-    """A rollout's first step has no step before in the rollout; at an episode's start the features are zeros."""
+def test_the_decoder_gets_the_previous_step_of_the_same_episode(prior):
+    """The first step of a rollout is omitted: its previous step is unknown. Episodes start with zero features."""
     runner, learner = parts(prior)
     runner.run()
     batch, targets = conditioned(learner, runner)
@@ -215,7 +215,7 @@ def test_log_variances_stay_within_their_bound(prior, bound, most):
     assert (log_var.abs().max() <= most) if most else (log_var.abs().max() > 100)
 
 
-def test_a_prior_keeps_the_bound_that_it_was_trained_with(prior, tmp_path):
+def test_a_loaded_prior_has_the_log_variance_bound_of_its_training(prior, tmp_path):
     _, learner = parts(prior)
     saved = torch.load(prior / "vae.th", weights_only=True)
     assert saved["log_var"] == ["tanh", 5.0]
@@ -224,5 +224,5 @@ def test_a_prior_keeps_the_bound_that_it_was_trained_with(prior, tmp_path):
     states = torch.randn(5, 30)
     assert other.model.prior.encode(states)[1].abs().max() <= 0.01 < learner.model.prior.encode(states)[1].abs().max()
     torch.save({name: value for name, value in saved.items() if name != "log_var"}, tmp_path / "vae.th")
-    _, older = parts(tmp_path)  # files from before it was kept
+    _, older = parts(tmp_path)  # older files do not contain the bound
     assert torch.equal(older.model.prior.encode(states)[1], learner.model.prior.encode(states)[1])

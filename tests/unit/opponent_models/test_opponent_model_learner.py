@@ -1,4 +1,4 @@
-"""The learner with an opponent model: conditions, gradients, memory, files and refusals, whatever the model."""
+"""The learner with an opponent model: conditions, gradients, stored rollouts, checkpoints, refused keys."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -24,8 +24,8 @@ MODELS = ["omg", "place_prediction", "liam", "naive"]
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("base", ["ppo_learner", "pqn_learner"])
-def test_the_condition_along_a_rollout_is_that_of_acting(prior, model, base):
-    """For OMG once its mixture is over."""
+def test_the_condition_along_a_rollout_equals_that_of_acting(prior, model, base):
+    """OMG's mixture has ended: all subgoals are inferred."""
     runner, learner = parts(prior, model, base)
     learner.train(runner.run(), runner.t_env, 0)
     conditions, step = [], learner.model.step
@@ -44,13 +44,13 @@ def test_the_condition_along_a_rollout_is_that_of_acting(prior, model, base):
     torch.testing.assert_close(batch.condition.acting[:, :-1], acted, atol=1e-5, rtol=1e-4)
 
 
-def test_some_copies_of_a_rollout_keep_their_own_condition(prior):
+def test_selected_copies_of_a_rollout_keep_their_condition(prior):
     runner, learner = parts(prior, base="pqn_learner", omg_input="prior")
     batch, _ = conditioned(learner, runner)
     part = batch.copies(torch.tensor([4, 1]))
     for name in ("acting", "critic"):
         assert torch.equal(getattr(part.condition, name), getattr(batch.condition, name)[[4, 1]]), name
-    assert part.condition.next is None and part.condition.at_ends is None  # targets are made of the whole rollout
+    assert part.condition.next is None and part.condition.at_ends is None  # targets need the complete rollout
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -81,7 +81,7 @@ def test_models_learn_to_predict_the_opponents_actions(prior, model, number):
     assert learner.logger.series(number)
 
 
-def test_a_model_from_outside_needs_a_condition_and_a_loss(prior):
+def test_an_external_model_with_only_a_condition_and_a_loss_trains(prior):
     runner, learner = parts(prior, "outside:MoodModel", copies=16, model_lr=1e-2)
     for _ in range(40):
         learner.train(runner.run(), runner.t_env, 0)
@@ -93,11 +93,11 @@ def test_a_model_from_outside_needs_a_condition_and_a_loss(prior):
 
 
 @pytest.mark.parametrize("base", ["ppo_learner", "pqn_learner"])
-def test_a_model_from_outside_may_have_subgoals_a_selector_and_a_drawing(prior, base):
-    """Everything that OMG has beside the policy, in one file of a user's."""
+def test_an_external_model_may_have_subgoals_a_selector_and_a_drawing(prior, base):
+    """A user's model with all parts of OMG."""
     runner, learner = parts(prior, "outside:MeetingModel", base, copies=16, model_lr=1e-2, model_tau=0.5)
     batch, targets = conditioned(learner, runner)
-    assert torch.equal(batch.condition.acting[:, :-1], targets.values)  # its policy trains under the selected points
+    assert torch.equal(batch.condition.acting[:, :-1], targets.values)  # the policy is trained on the selected points
     assert (batch.condition.next is None) == (base == "ppo_learner")
     for _ in range(30):
         learner.train(runner.run(), runner.t_env, 0)
@@ -106,7 +106,7 @@ def test_a_model_from_outside_may_have_subgoals_a_selector_and_a_drawing(prior, 
     assert learner.evaluate([runner.run()])["meeting_error"] > 0
     drawing = learner.model.draw(runner.run())
     assert drawing.inferred.shape == (10, 1, 2) and drawing.captions[0].startswith("meets at")
-    assert learner.state_dict()["updates"] == 120  # what it saves beside its parameters
+    assert learner.state_dict()["updates"] == 120  # saved by the model in addition to its parameters
 
 
 def test_opponents_actions_are_read_from_the_next_observation(prior):
@@ -124,7 +124,7 @@ def test_opponents_actions_are_read_from_the_next_observation(prior):
 @pytest.mark.parametrize("model, words", [
     ("omg", {}), ("omg", {"omg_inference": "mlp"}), ("place_prediction", {"model_tau": 0.5}), ("liam", {}),
 ])  # fmt: skip
-def test_training_goes_on_from_a_state_dict_as_if_it_had_not_stopped(prior, model, words):
+def test_training_from_a_state_dict_continues_bit_identically(prior, model, words):
     runner, learner = parts(prior, model, **words)
     learner.train(runner.run(), runner.t_env, 0)
     saved = learner.state_dict()
@@ -139,8 +139,8 @@ def test_training_goes_on_from_a_state_dict_as_if_it_had_not_stopped(prior, mode
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
-def test_files_restore_the_model_that_acts_and_the_trained_one(prior, tmp_path):
-    """Otherwise the one that acts would move back to where the trained one started."""
+def test_files_restore_the_acting_and_the_trained_model(prior, tmp_path):
+    """Otherwise the acting model would move towards the untrained parameters."""
     words = {"model": "place_prediction", "model_tau": 0.5}
     runner, learner = parts(prior, **words)
     learner.train(runner.run(), runner.t_env, 0)
@@ -175,7 +175,7 @@ PLACES, OBJECTS = {"model": "place_prediction"}, {"model": "object_prediction", 
     ({"model_memory": 4, "omg_horizon": 9}, "rollout_steps: none of the 9 consecutive steps of a model update"),
     ({**PLACES, "model_memory": 2, "model_window": 3}, "model_window: 3 consecutive rollouts are more than"),
 ])  # fmt: skip
-def test_keys_under_which_the_model_cannot_learn_are_refused(prior, words, message):
+def test_keys_that_prevent_training_of_the_model_are_refused(prior, words, message):
     with pytest.raises(ConfigError, match=message):
         parts(prior, **words)
 
@@ -189,7 +189,7 @@ def test_keys_just_within_these_limits_are_accepted(prior):
     parts(prior, **OBJECTS, model_horizon=9)
 
 
-def test_liams_statistics_move_with_its_parameters(prior):
+def test_liams_statistics_move_to_the_device_of_its_parameters(prior):
     _, learner = parts(prior, "liam")
     assert learner.model.to("meta").stats.mean.device.type == "meta"
 
@@ -204,7 +204,7 @@ def test_only_omg_reads_keys_of_the_vae():
 
 
 def outputs_in_acting(runner):
-    """A rollout, and the policy's outputs at each of its steps as they were when it acted: [E, T, N, U]."""
+    """A rollout, and the policy's outputs [E, T, N, U] when it acted."""
     seen, mac = [], runner.mac
     select_action = mac.action_selector.select_action
 
@@ -220,7 +220,7 @@ def outputs_in_acting(runner):
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("place", ["head", "input"])
-def test_the_policy_is_trained_under_the_condition_that_it_acted_under(prior, model, place):
+def test_the_policy_is_trained_on_the_condition_of_acting(prior, model, place):
     runner, learner = parts(prior, model, condition_at=place)
     learner.train(runner.run(), runner.t_env, 0)
     batch, acted = outputs_in_acting(runner)
@@ -230,11 +230,13 @@ def test_the_policy_is_trained_under_the_condition_that_it_acted_under(prior, mo
         features = learner.mac.features(batch)
         batch.condition = batch.condition._replace(acting=torch.randn_like(batch.condition.acting))
         depends = not torch.allclose(learner.mac.features(batch), features)
-    assert depends == (place == "input")  # at the head alone, the agents' recurrent state does not depend on it
+    assert depends == (
+        place == "input"
+    )  # with a condition only at the head, the agents' recurrent state does not depend on it
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_model_that_acts_follows_the_trained_one(prior, model):
+def test_the_acting_model_moves_towards_the_trained_one(prior, model):
     runner, learner = parts(prior, model, model_tau=0.25, model_epochs=1, model_minibatches=1)
     acting = [p.detach().clone() for p in learner.model.parameters()]
     trained = [p.detach().clone() for p in learner.trained.parameters()]
@@ -270,7 +272,7 @@ def test_a_checkpoint_contains_the_prior(prior, tmp_path, tau):
 
 
 def test_updates_use_consecutive_rollouts_from_memory(prior):
-    """Four rollouts of nine steps in windows of three: 27 steps at a time, those with a complete horizon."""
+    """Four rollouts of nine steps, in windows of three rollouts: 27 steps, without those of incomplete horizons."""
     words = {"model_memory": 4, "model_window": 3, "model_epochs": 2, "model_horizon": 4}
     runner, learner = parts(prior, "place_prediction", copies=8, **words)
     lengths, cut, updated = [], [], learner.trained.update
@@ -290,8 +292,8 @@ def test_updates_use_consecutive_rollouts_from_memory(prior):
 
 
 @pytest.mark.parametrize(("model", "size"), [("place_prediction", 5), ("naive", 5), ("liam", 16)])
-def test_some_of_the_opponents_may_be_modelled(model, size):
-    """Simple_tag's prey, of three opponents: its actions, its places."""
+def test_a_subset_of_the_opponents_can_be_modelled(model, size):
+    """The model predicts actions or places of simple_tag's prey, one of three opponents."""
     env = make_vec_env("pettingzoo", {"key": "mpe2.simple_tag_v3", "backend": "batched", "max_cycles": 12}, 6, 0, 0)
     names = ("guard+clockwise", "chase+pair_any")
     pool = Pool(Path(), "p", {}, tuple(Member(n, "script", "scripted", "train", script=n) for n in names))

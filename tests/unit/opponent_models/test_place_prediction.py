@@ -22,14 +22,14 @@ def test_states_are_coded_as_the_nearest_place(prior):
     assert model.codebook.vectors(codes)[:, 0].tolist() == [[6.0, 0.0], [2.0, 3.0], [7.0, 7.0]]
 
 
-def test_the_places_are_found_once_in_the_first_rollout_and_saved(prior):
+def test_k_means_computes_the_places_from_the_first_rollout_and_they_are_saved(prior):
     runner, learner = places(prior, copies=32)
     learner.train(runner.run(), runner.t_env, 0)
     centres = learner.model.codebook.centres.clone()
     assert centres.min() >= 0 and centres.max() <= 7 and len(centres[0].unique(dim=0)) == 5
     learner.train(runner.run(), runner.t_env, 0)
     assert torch.equal(centres, learner.model.codebook.centres)
-    assert any(name == "model.codebook.centres" for name in learner.mac.kept.state_dict())  # agent.th holds it
+    assert any(name == "model.codebook.centres" for name in learner.mac.kept.state_dict())  # stored in agent.th
 
 
 def test_targets_are_places_at_a_random_step_of_the_horizon(prior):
@@ -49,8 +49,8 @@ def test_targets_are_places_at_a_random_step_of_the_horizon(prior):
     assert shares.sum() == pytest.approx(1.0) and shares.min() > 0.1
 
 
-def test_predictions_become_frequencies(prior):
-    """Where a coin decides between two places, the model predicts one half for each."""
+def test_predictions_converge_to_frequencies(prior):
+    """If a fair coin decides between two places, the model predicts one half for each."""
     runner, learner = places(prior, model_lr=1e-2, copies=64)
     learner.train(runner.run(), runner.t_env, 0)
     batch = runner.run()
@@ -80,7 +80,7 @@ def test_each_step_is_trained_on_its_own_target(prior):
     predicted, true = predicted_and_true(runner.run())
     true = true[..., 0]
     assert (predicted == true).float().mean() > 0.8
-    assert (predicted[:, 1:] == true[:, :-1]).float().mean() < 0.75  # it does move from place to place
+    assert (predicted[:, 1:] == true[:, :-1]).float().mean() < 0.75  # the opponent changes places
 
 
 def test_masked_steps_do_not_count(prior):
