@@ -19,7 +19,7 @@ def python_of(page, heading=""):
 
 
 def printed(code, folder):
-    """What a program prints, run in ``folder``."""
+    """The output of a program that runs in ``folder``."""
     result = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     return result.stdout
@@ -53,5 +53,5 @@ def test_the_notebook_gives_outputs_like_the_stored_ones(tmp_path, monkeypatch):
 
 
 def kind(output):
-    """An output without its numbers, which another machine may round otherwise."""
+    """An output without its numbers, which depend on the machine's rounding."""
     return output["output_type"], sorted(output.get("data", {}))

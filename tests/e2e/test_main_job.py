@@ -71,7 +71,7 @@ def test_sacred_has_the_same_metrics_as_plain_floats(default_run):
 
 
 def test_the_console_states_the_run_folder_and_the_results(default_run):
-    told = (default_run.run / "cout.txt").read_text()
+    console = (default_run.run / "cout.txt").read_text()
     for text in (
         "run directory: ",
         "test return ",
@@ -81,8 +81,8 @@ def test_the_console_states_the_run_folder_and_the_results(default_run):
         "omg_vae on mpe2.simple_tag_v3 (PettingZoo: 3 adversary, 1 agent)",
         "learner: loss ",
     ):
-        assert text in told, text
-    assert "optim_alpha" not in told  # the user did not set it
+        assert text in console, text
+    assert "optim_alpha" not in console  # the user did not set it
 
 
 def test_every_test_episode_is_recorded(default_run):

@@ -1,4 +1,4 @@
-"""Swapping learners: one word on the command line, and every combination runs or is refused in a line."""
+"""Learners exchanged by one word on the command line: combinations run or are refused in one line."""
 
 import pytest
 from e2e.command import error_of, main
@@ -9,7 +9,7 @@ REPLAY = ["batch_size=8", "env_steps_per_update=100"]
 
 
 @pytest.mark.parametrize("algorithm", ["iql", "vdn", "qmix", "pqn", "pqn_vdn", "ippo", "mappo"])
-def test_every_algorithm_runs_and_is_evaluated_again(tmp_path, algorithm):
+def test_every_algorithm_trains_and_its_checkpoint_is_evaluated(tmp_path, algorithm):
     replay = REPLAY if algorithm in ("iql", "vdn", "qmix") else []
     done = main([f"--config={algorithm}", "--env-config=simple_spread", "with", "seed=1", *SMALL, *replay], tmp_path)
     assert done.code == 0, done.err
@@ -23,7 +23,7 @@ def test_every_algorithm_runs_and_is_evaluated_again(tmp_path, algorithm):
 @pytest.mark.parametrize("base", ["base_learner=ppo_learner runner=rollout action_selector=softmax",
                                   "base_learner=pqn_learner runner=rollout",
                                   "base_learner=q_learner mixer=qmix common_reward=True"])  # fmt: skip
-def test_the_vae_learns_beside_any_of_them(tmp_path, base):
+def test_the_vae_trains_with_any_base_learner(tmp_path, base):
     words = ["--config=omg_vae", "--env-config=simple_spread", "with", "seed=1", "vae_hidden_dim=16", *SMALL]
     replay = REPLAY if "q_learner mixer" in base else []
     done = main([*words, *base.split(), *replay], tmp_path)
@@ -50,12 +50,12 @@ def test_the_vae_learns_beside_any_of_them(tmp_path, base):
         (["--config=iql", "with", "learner=:QLearner"], "learner: ':QLearner' is not 'package.module:Class'"),
     ],
 )  # fmt: skip
-def test_what_does_not_go_together_is_said_before_the_start(tmp_path, words, message):
+def test_combinations_that_cannot_run_are_refused_before_the_start(tmp_path, words, message):
     done = main([*words, "seed=1", *SMALL], tmp_path)
     assert message in error_of(done)
 
 
-def test_mappo_with_memory_in_both_networks(tmp_path):
+def test_mappo_with_recurrent_networks_trains_and_resumes(tmp_path):
     words = ["--config=mappo", "--env-config=simple_spread", "with", "seed=1", "use_rnn=True", "critic_use_rnn=True"]
     first = main([*words, *SMALL], tmp_path / "a")
     assert first.code == 0 and first.lines()[-1]["t_env"] >= 1600, first.err
@@ -63,7 +63,7 @@ def test_mappo_with_memory_in_both_networks(tmp_path):
     assert done.code == 0 and done.lines()[-1]["t_env"] >= 3200, done.err
 
 
-def test_resuming_ppo_goes_on_with_its_statistics(tmp_path):
+def test_mappo_resumes_from_its_checkpoint(tmp_path):
     words = ["--config=mappo", "--env-config=simple_spread", "with", "seed=1", *SMALL]
     first = main(words, tmp_path / "a")
     done = main(["with", f"checkpoint_path={first.run}", "t_max=3200", "seed=1"], tmp_path / "b")
@@ -71,7 +71,7 @@ def test_resuming_ppo_goes_on_with_its_statistics(tmp_path):
     assert "resumed from" in done.err + done.out
 
 
-def test_compare_reads_runs_and_draws(tmp_path):
+def test_compare_writes_a_table_and_a_picture(tmp_path):
     for seed in (1, 2):
         words = ["--config=pqn", "--env-config=simple_spread", "with", f"seed={seed}", *SMALL]
         assert main(words, tmp_path / "runs").code == 0

@@ -3,7 +3,7 @@
 import pytest
 from e2e.command import main
 
-# One food that takes two, and half of its worth for each: 0.5 at most. Untrained policies get 0.16 or less.
+# One food that two players must load together; each gets 0.5 at most. Untrained policies get 0.16 or less.
 TASK = ["--env-config=foraging", "with", "env_args.key=lbforaging:Foraging-5x5-2p-1f-coop-v3",
         "env_args.backend=batched", "env_args.episode_limit=25", "gamma=0.95", "seed=1"]  # fmt: skip
 QUIET = ["use_tensorboard=False", "env_workers=0", "save_model_interval=1000000"]
@@ -11,18 +11,18 @@ QUIET = ["use_tensorboard=False", "env_workers=0", "save_model_interval=1000000"
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory):
-    """Two scripts to train with, two to test with, and a prior."""
+    """A pool of two scripts for training and two for tests, with a prior."""
     root = tmp_path_factory.mktemp("pool")
     who = ["scripts=[nearest,random:0.2]", "test_scripts=[farthest,nearest:0.1]"]
     assert main(["pool", *TASK, *who, f"out={root / 'bare'}"], root, results_key=False).code == 0
-    beside = [
+    vae_learner = [
         "learner=omg_vae_learner",
         "base_learner=ppo_learner",
         "vae_updates=16",
         "t_max=30000",
         "test_interval=0",
     ]
-    run = main(["--config=ppo_history", *TASK, *QUIET, *beside, f"pool={root / 'bare'}"], root / "results")
+    run = main(["--config=ppo_history", *TASK, *QUIET, *vae_learner, f"pool={root / 'bare'}"], root / "results")
     assert run.code == 0, run.err
     assert main(["pool", *TASK, *who, f"out={root / 'pool'}", f"prior={run.run}"], root, results_key=False).code == 0
     return root / "pool"
@@ -31,7 +31,7 @@ def pool(tmp_path_factory):
 @pytest.mark.parametrize("algorithm, steps", [
     ("omg_ppo", 60_000), ("place_prediction", 60_000), ("omg", 130_000), ("liam", 60_000),
 ])  # fmt: skip
-def test_learners_meet_held_out_partners_at_the_food(pool, tmp_path, algorithm, steps):
+def test_learners_load_food_with_held_out_partners(pool, tmp_path, algorithm, steps):
     words = [f"t_max={steps}", f"test_interval={steps}", "test_nepisode=256", f"pool={pool}"]
     words += ["omg_anneal_time=30000"] if algorithm in ("omg", "omg_ppo") else []
     words += ["epsilon_anneal_time=50000"] if algorithm == "omg" else []
@@ -42,7 +42,7 @@ def test_learners_meet_held_out_partners_at_the_food(pool, tmp_path, algorithm, 
 
 
 def test_object_prediction_generalises_to_held_out_opponents(tmp_path):
-    """One network scores all foods: what it learned with some opponents holds for others with other preferences."""
+    """One network scores all foods, so its training transfers to opponents with other preferences."""
     task = ["--env-config=foraging", "with", "env_args.backend=batched", "gamma=0.95", "seed=1"]
     who = ["scripts=[nearest,farthest,random]", "test_scripts=[west,last]", f"out={tmp_path / 'pool'}"]
     assert main(["pool", *task, *who], tmp_path, results_key=False).code == 0
@@ -51,4 +51,6 @@ def test_object_prediction_generalises_to_held_out_opponents(tmp_path):
     assert done.code == 0, done.err
     hits, chance = ([line[f"test_omg_hit_{what}"] for line in done.lines() if f"test_omg_hit_{what}" in line]
                     for what in ("ratio", "chance"))  # fmt: skip
-    assert hits[0] < 0.72 and hits[-1] > 0.83 > chance[-1] + 0.2  # 0.59 to 0.70 untrained; 0.90 and more then
+    assert (
+        hits[0] < 0.72 and hits[-1] > 0.83 > chance[-1] + 0.2
+    )  # before training 0.59 to 0.70, after it 0.90 or more

@@ -1,4 +1,4 @@
-"""omarl from Python: training, acting, evaluating, comparing, diagnosing, and what a call leaves of the process."""
+"""omarl from Python: training, acting, evaluating, comparing, diagnosing, and the process state after calls."""
 
 import copy
 import json
@@ -37,7 +37,7 @@ def run(tmp_path_factory):
 # training
 
 
-def test_a_run_has_its_path_its_configuration_and_its_metrics(run):
+def test_a_run_has_files_configuration_and_metrics(run):
     assert sorted(p.name for p in run.path.iterdir()) == [
         "checkpoints", "config.json", "curves.png", "metrics.jsonl", "run.json", "test_episodes.jsonl"
     ]  # fmt: skip
@@ -47,7 +47,7 @@ def test_a_run_has_its_path_its_configuration_and_its_metrics(run):
     assert steps.tolist() == [0, 120, 240] and values.shape == (3,) and np.isfinite(values).all()
 
 
-def test_the_command_line_and_python_train_alike(run, tmp_path):
+def test_the_command_line_and_python_log_identical_metrics(run, tmp_path):
     words = [f"{name}={value}" for name, value in SMALL.items()]
     (tmp_path / "corridor.yaml").write_text(f"env: {CORRIDOR}\n")
     line = [sys.executable, "-m", "omarl", "--config=iql", f"--env-config={tmp_path}/corridor.yaml", "with", *words]
@@ -66,14 +66,14 @@ def test_runs_are_numbered_below_local_results_path(tmp_path):
     assert not (runs[0].path / "checkpoints").exists() and (runs[0].path / "metrics.jsonl").is_file()
 
 
-def test_a_seed_that_is_not_given_is_drawn_and_noted(tmp_path):
+def test_a_missing_seed_is_drawn_and_recorded(tmp_path):
     short = {**SMALL, "t_max": 24, "test_interval": 0, "save_model": False}
     del short["seed"]
     seeds = {omarl.train("iql", env=CORRIDOR, path=tmp_path / n, **short).config["seed"] for n in "ab"}
     assert len(seeds) == 2
 
 
-def test_a_run_goes_on_from_another(run, tmp_path):
+def test_a_run_resumes_another(run, tmp_path):
     further = omarl.train(checkpoint_path=run, t_max=480, path=tmp_path / "more")
     assert further.config["env"] == CORRIDOR
     assert further.metrics["test_return_mean"].steps.tolist() == [240, 360, 480]
@@ -91,18 +91,18 @@ def test_a_run_goes_on_from_another(run, tmp_path):
         ({"env": {"key": "mpe2.simple_sprad_v3"}, "seed": 1, "t_max": 8}, "env_args.key: there is no module"),
     ],
 )
-def test_what_cannot_run_is_one_line(arguments, message, tmp_path):
+def test_errors_of_train_are_one_line(arguments, message, tmp_path):
     with pytest.raises(omarl.OmarlError) as error:
         omarl.train(**{"config": "iql", "path": tmp_path / "run", **arguments})
     assert str(error.value).startswith(message) and "\n" not in str(error.value)
 
 
-def test_a_folder_that_holds_files_is_not_written_over(run):
+def test_a_folder_with_files_is_not_overwritten(run):
     with pytest.raises(omarl.ConfigError, match=r"^path: .* is not empty; give a new folder$"):
         omarl.train("iql", env=CORRIDOR, path=run.path, **SMALL)
 
 
-def test_an_interrupt_leaves_a_checkpoint_and_goes_on_to_the_caller(tmp_path, monkeypatch):
+def test_an_interrupt_writes_a_checkpoint_and_reaches_the_caller(tmp_path, monkeypatch):
     def interrupted(self):
         if self.parts.runner.t_env >= 120:
             raise KeyboardInterrupt
@@ -117,7 +117,7 @@ def test_an_interrupt_leaves_a_checkpoint_and_goes_on_to_the_caller(tmp_path, mo
     assert omarl.load(tmp_path / "run").t_env == 120
 
 
-def test_a_failed_run_says_so_in_its_folder(tmp_path):
+def test_run_json_records_a_failure(tmp_path):
     with pytest.raises(omarl.EnvError, match="the floor gave way"):
         omarl.train("iql", env=CORRIDOR, path=tmp_path / "run", **FAULTY)
     record = json.loads((tmp_path / "run" / "run.json").read_text())
@@ -125,7 +125,7 @@ def test_a_failed_run_says_so_in_its_folder(tmp_path):
 
 
 @pytest.mark.parametrize("progress", [False, True])
-def test_a_run_prints_nothing_unless_asked(progress, tmp_path, capfd):
+def test_a_run_prints_only_with_progress(progress, tmp_path, capfd):
     omarl.train("iql", env=CORRIDOR, path=tmp_path / "run", progress=progress, log_interval=60, **SMALL)
     out, err = capfd.readouterr()
     assert out == ""
@@ -136,7 +136,7 @@ def test_a_run_prints_nothing_unless_asked(progress, tmp_path, capfd):
 
 
 def recorded_test(run, episodes, monkeypatch):
-    """The dicts that the environment handed out in test episodes of one copy, and the same episodes as batches."""
+    """The dicts that the environment returned in test episodes of one copy, and the same episodes as batches."""
     seen = []
 
     def write(self, frame, observations, infos, alive, acting):
@@ -165,7 +165,7 @@ GAMES = {
 
 
 @pytest.mark.parametrize("game", GAMES)
-def test_acting_on_dicts_is_what_evaluation_does_in_the_same_episodes(game, tmp_path, monkeypatch):
+def test_actions_on_dicts_equal_those_of_evaluation_in_the_same_episodes(game, tmp_path, monkeypatch):
     env, keys = GAMES[game]
     small = {**SMALL, "t_max": 8, "test_interval": 0, "save_model": True, "env_workers": 0, "batch_size_run": 1}
     run = omarl.train("iql", env=env, path=tmp_path / "run", **{**small, **keys})
@@ -184,11 +184,11 @@ def test_acting_on_dicts_is_what_evaluation_does_in_the_same_episodes(game, tmp_
                 expected = int(batch["actions"][0, t, i, 0])
                 assert actions.get(agent, 0) - (starts[agent] if agent in actions else 0) == expected, (t, agent)
                 taken.add((i, expected))
-        next(rows)  # the last observation, on which nobody acts
-    assert len(taken) > len(policy.agents)  # the network does not always answer the same
+        next(rows)  # the last observation has no actions
+    assert len(taken) > len(policy.agents)  # the network's actions vary
 
 
-def test_actions_are_counted_as_the_environment_counts_them(run):
+def test_actions_are_in_the_numbers_of_the_action_space(run):
     policy, seen = omarl.load(run), {"walker_0": np.zeros(2, np.float32), "walker_1": np.ones(2, np.float32)}
     from_0 = policy.act(seen)
     policy.reset()
@@ -196,7 +196,7 @@ def test_actions_are_counted_as_the_environment_counts_them(run):
     assert policy.act(seen) == {"walker_0": from_0["walker_0"] + 5, "walker_1": from_0["walker_1"] + 7}
 
 
-def test_a_batch_of_dicts_is_acted_on_as_each_alone(run):
+def test_act_batch_equals_separate_policies(run):
     rng = np.random.default_rng(0)
     policies = [omarl.load(run) for _ in range(3)]
     together = omarl.load(run)
@@ -204,14 +204,14 @@ def test_a_batch_of_dicts_is_acted_on_as_each_alone(run):
         seen = [{agent: rng.random(2, np.float32) for agent in together.agents} for _ in policies]
         assert together.act_batch(seen) == [policy.act(one) for policy, one in zip(policies, seen, strict=True)]
         assert torch.equal(together._carry, torch.cat([policy._carry for policy in policies]))
-        if t == 2:  # an episode ends in the second environment alone
+        if t == 2:  # an episode ends only in the second environment
             together.reset([1])
             policies[1].reset()
     together.reset()
     assert len(together.act_batch(seen[:2])) == 2
 
 
-def test_the_recurrent_state_goes_along_and_reset_forgets_it(run):
+def test_the_recurrent_state_changes_with_each_step_and_reset_restores_it(run):
     policy, frozen = (
         omarl.load(run),
         {"walker_0": np.array([0.1, 0.9], np.float32), "walker_1": np.zeros(2, np.float32)},
@@ -225,7 +225,7 @@ def test_the_recurrent_state_goes_along_and_reset_forgets_it(run):
     assert torch.equal(policy._carry, first)
 
 
-def test_episodes_played_with_arrays_are_those_of_evaluate(run):
+def test_episodes_played_with_arrays_have_the_returns_of_evaluate(run):
     result = omarl.evaluate(run, episodes=2)
     env, policy = omarl.make_env(checkpoint_path=run, n_envs=2, test=True), omarl.load(run)
     seen, returns = env.reset(), np.zeros((2, 2))
@@ -241,7 +241,7 @@ def test_episodes_played_with_arrays_are_those_of_evaluate(run):
     assert result.standard_errors["test_return_mean"] == pytest.approx(errors)
 
 
-def test_sampled_actions_follow_the_policys_own_seed(run):
+def test_sampled_actions_depend_only_on_the_policys_seed(run):
     seen = {agent: np.zeros(2, np.float32) for agent in ("walker_0", "walker_1")}
 
     def draws(seed):
@@ -294,7 +294,7 @@ def test_observations_of_another_environment_are_refused(run, observations, mess
         omarl.load(run).act(observations)
 
 
-def test_what_is_no_run_is_refused(tmp_path):
+def test_a_missing_run_is_refused(tmp_path):
     for call in (omarl.load, omarl.evaluate):
         with pytest.raises(omarl.ConfigError, match=r"^path: .* does not exist; give a run's directory$"):
             call(tmp_path / "none")
@@ -311,7 +311,7 @@ def test_an_evaluation_prints_its_numbers_and_writes_nothing(run):
     assert sorted(run.path.rglob("*")) == before
 
 
-def test_runs_are_compared_in_memory_or_into_a_folder(run, tmp_path, monkeypatch):
+def test_compare_writes_files_only_with_out(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     table = omarl.compare([run])
     (row,) = table.rows
@@ -323,7 +323,7 @@ def test_runs_are_compared_in_memory_or_into_a_folder(run, tmp_path, monkeypatch
     }  # fmt: skip
 
 
-def test_runs_and_arrays_are_diagnosed(tmp_path):
+def test_diagnoses_of_a_run_and_of_its_arrays_are_equal(tmp_path):
     t = np.arange(200)
     kl, recon = 5 * (1 - np.exp(-t / 20)), 3 + 7 * np.exp(-t / 20)
     curves = {"vae_kl_loss": kl, "vae_recon_loss": recon, "vae_loss": kl + recon}
@@ -337,14 +337,14 @@ def test_runs_and_arrays_are_diagnosed(tmp_path):
     assert (tmp_path / "out" / "diagnosis.md").is_file()
 
 
-def test_one_environment_as_its_package_makes_it():
+def test_make_raw_env_returns_the_packages_environment():
     env = omarl.make_raw_env("simple_spread", env_args={"max_cycles": 7})
     observations, _ = env.reset(seed=0)
     assert sorted(observations) == ["agent_0", "agent_1", "agent_2"] and env.unwrapped.max_cycles == 7
     env.close()
 
 
-# what is left of the process
+# state of the process
 
 
 def calls(run, tmp_path):
@@ -378,7 +378,7 @@ def calls(run, tmp_path):
      "load", "load, no such run", "act", "act, another environment's", "evaluate", "evaluate, a key is wrong",
      "make_env", "make_env, no such environment", "compare", "compare, no run", "diagnose", "diagnose, no VAE"],
 )  # fmt: skip
-def test_a_call_leaves_the_process_as_it_was(call, run, tmp_path, monkeypatch):
+def test_calls_do_not_change_the_process_state(call, run, tmp_path, monkeypatch):
     monkeypatch.setattr(allocator.ctypes, "CDLL", lambda _: pytest.fail("the allocator was changed"))
     threads = torch.get_num_threads()
     with process_state_kept():
@@ -395,7 +395,7 @@ def test_a_call_leaves_the_process_as_it_was(call, run, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("generator", [np.random.PCG64, np.random.MT19937])
-def test_numpys_generator_may_be_of_any_kind(generator):
+def test_process_state_kept_restores_any_numpy_generator(generator):
     with process_state_kept():
         np.random.set_bit_generator(generator(3))
         first = np.random.random(4)
@@ -406,8 +406,8 @@ def test_numpys_generator_may_be_of_any_kind(generator):
         assert np.array_equal(np.random.random(2), first[2:])
 
 
-def test_whatever_is_imported_on_the_way_a_fresh_process_stays_as_it_was(tmp_path):
-    """numba, mpe2, TensorBoard and matplotlib are imported for the first time in here; Sacred never is."""
+def test_first_imports_do_not_change_the_state_of_a_fresh_process(tmp_path):
+    """The calls import numba, mpe2, TensorBoard and matplotlib for the first time, and never Sacred."""
     code = f"""
 import sys
 sys.path.append({str(ROOT / "tests")!r})

@@ -43,7 +43,7 @@ def test_stag_hunt_state_marks_the_cell_of_each_piece(game):
     assert game.state().reshape(5, 16).argmax(axis=1).tolist() == [0, 1, 4, 15, 9]
 
 
-def test_second_hunter_sees_its_own_plane_first(game):
+def test_the_second_hunter_observes_its_plane_first(game):
     place(game, (0, 0), (0, 1), (1, 0), (3, 3), (2, 1))
     assert game.observation(1).reshape(5, 16).argmax(axis=1).tolist() == [1, 0, 4, 15, 9]
 
@@ -64,7 +64,7 @@ def test_both_hunters_on_the_stag_get_five_each_and_it_reappears(game):
     assert len(cells) > 4
 
 
-def test_one_hunter_alone_is_mauled(game):
+def test_a_single_hunter_on_the_stag_loses_one(game):
     place(game, (1, 1), (3, 0), (1, 2), (3, 3), (0, 3))
     assert game.step((4, 4))[1] == (-1.0, 0.0)
 
@@ -78,7 +78,7 @@ def test_eaten_plant_gives_one_and_moves(game):
         place(game, (0, 0), (3, 0), (3, 3), (0, 0), (2, 2))
         assert game.step((4, 4))[1] == (1.0, 0.0)
         cells.add(tuple(game.places[3].tolist()))
-        assert game.places[4].tolist() == [2, 2]  # nobody on the other one
+        assert game.places[4].tolist() == [2, 2]  # no hunter is on the other plant
     assert len(cells) > 2
 
 
@@ -111,12 +111,12 @@ def test_streams_repeat_with_the_seed_and_differ_between_seeds():
     assert not np.array_equal(first[0], other[0])
 
 
-def test_recorded_stream_is_what_was_played(tmp_path):
+def test_a_stream_read_from_its_file_equals_the_played_one(tmp_path):
     from state_families import BATCHES, HELD_OUT, make_family, record
 
     family = make_family("bits_8", 0)
     played = list(family.batches())
-    for _ in range(2):  # played, then read
+    for _ in range(2):  # first played, then read from the file
         stream = record(family, tmp_path)
         assert (len(stream.train), len(stream.held_out)) == (BATCHES, HELD_OUT)
         for found, wanted in zip([*stream.train, *stream.held_out], played, strict=True):
@@ -135,8 +135,8 @@ def test_explained_variance_ignores_scale_and_constants():
     rng = np.random.default_rng(0)
     states = np.column_stack([rng.standard_normal(500), 1000 * rng.standard_normal(500) + 7, np.full(500, 3.0)])
     decoded = states.copy()
-    decoded[:, 1] = states[:, 1].mean()  # one of two features that vary is not explained at all
-    decoded[:, 2] = 100.0  # a constant counts for nothing
+    decoded[:, 1] = states[:, 1].mean()  # the code explains nothing of one of two features that vary
+    decoded[:, 2] = 100.0  # constants are ignored
     assert explained_variance(states, decoded) == pytest.approx(0.5)
 
 
@@ -170,7 +170,7 @@ def test_sawtooth_is_the_jump_between_batches_in_the_second_half():
 
     steady = np.full(800, 10.0)
     assert sawtooth(steady, 8) == 0.0
-    falls = np.concatenate([np.linspace(8, 12, 100)] * 8)  # from 12 back to 8 at every batch, 10 on average
+    falls = np.concatenate([np.linspace(8, 12, 100)] * 8)  # a fall from 12 to 8 at every batch; the mean is 10
     assert sawtooth(falls, 8) == pytest.approx(0.4, abs=0.02)
     early = steady.copy()
     early[100:200] = 50.0
@@ -203,7 +203,7 @@ def test_each_requirement_can_be_missed(change, missed):
     assert sum(not check.holds for check in found) == missed
 
 
-def test_continuous_families_may_reach_95_percent_of_the_ceiling_instead():
+def test_continuous_families_pass_with_95_percent_of_the_ceiling():
     from state_families import make_family
     from vae_states_table import checks
 
@@ -218,7 +218,7 @@ def a_row(setting="default", seed=0, regime="refresh", family="stag_hunt", **cha
     return {"family": family, "regime": regime, "setting": setting, "seed": seed, **numbers}
 
 
-def test_table_is_made_from_the_csv_alone_and_keeps_failures(tmp_path):
+def test_the_page_needs_only_the_csv_and_contains_failures(tmp_path):
     from vae_states import append
     from vae_states_table import write
 
@@ -237,7 +237,7 @@ def test_table_is_made_from_the_csv_alone_and_keeps_failures(tmp_path):
 
 
 @pytest.mark.parametrize("folder", [file.parent for file in BENCHMARKS.glob("vae_states/trainings.csv")])
-def test_committed_page_is_the_one_that_its_csv_makes(folder, tmp_path):
+def test_the_committed_page_equals_the_page_of_its_csv(folder, tmp_path):
     from vae_states_table import write
 
     shutil.copytree(folder, tmp_path / folder.name)
@@ -245,16 +245,16 @@ def test_committed_page_is_the_one_that_its_csv_makes(folder, tmp_path):
     assert (tmp_path / "vae_states.md").read_text() == (BENCHMARKS / "vae_states.md").read_text()
 
 
-def test_finished_trainings_are_skipped_and_a_cut_line_is_removed(tmp_path):
+def test_finished_trainings_are_skipped_and_an_incomplete_line_is_removed(tmp_path):
     from vae_states import Job, append, finished
 
     file = tmp_path / "trainings.csv"
     append(file, a_row(seed=0))
     append(file, a_row(seed=1))
-    whole = file.read_text()
-    file.write_text(whole + "stag_hunt,refr")
+    complete = file.read_text()
+    file.write_text(complete + "stag_hunt,refr")
     assert finished(file) == {Job("stag_hunt", "refresh", "default", 0), Job("stag_hunt", "refresh", "default", 1)}
-    assert file.read_text() == whole
+    assert file.read_text() == complete
 
 
 def test_benchmark_trains_every_family_in_both_regimes_under_all_settings():
@@ -270,7 +270,7 @@ def test_benchmark_trains_every_family_in_both_regimes_under_all_settings():
 
 
 class FakeTrainer:
-    """Notes what it is trained on."""
+    """Records the states that it is trained on."""
 
     def __init__(self):
         self.seen, self.collected = [], []

@@ -1,4 +1,4 @@
-"""Shared by the tests of environments."""
+"""Fixtures of the tests of environments."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from omarl.envs import make_vec_env
 
 @pytest.fixture
 def make() -> Iterator[Callable[..., Any]]:
-    """``make_vec_env`` with short defaults: a name alone is one of the toy environments; closed at the end."""
+    """``make_vec_env`` with short defaults; a name without a module is a toy environment; closed after the test."""
     made = []
 
     def make_and_keep(env: str, n_envs: int = 1, n_workers: int = 0, seed: int = 0, **env_args: Any) -> Any:
         packaged = env in ("pettingzoo", "gymnasium")
         name = env if packaged else f"toy_envs:{env}"
-        env_args = {"backend": "pettingzoo", **env_args} if packaged else env_args  # arrays have tests of their own
+        env_args = {"backend": "pettingzoo", **env_args} if packaged else env_args  # arrays: test_batched.py
         made.append(make_vec_env(name, env_args, n_envs, n_workers, seed))
         return made[-1]
 
@@ -30,7 +30,7 @@ def make() -> Iterator[Callable[..., Any]]:
 
 @pytest.fixture
 def play() -> Callable[..., list[Any]]:
-    """Plays random available actions: copies of everything that was handed out."""
+    """Plays random available actions; returns copies of all arrays that the environment returned."""
 
     def play(env: Any, steps: int, seed: int = 0) -> list[Any]:
         rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Each trap of multi-agent environments, on toys whose numbers are known."""
+"""Adapters: padding, masks, deaths, turns, endings and errors, on toys with known numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from omarl.types import ConfigError, EnvError
 ZERO = np.zeros((1, 3), np.int64)
 
 
-def test_unequal_agents_are_padded_and_what_is_padded_is_masked(make: Any) -> None:
+def test_unequal_agents_are_padded_and_padded_actions_are_masked(make: Any) -> None:
     env = make("Toy")
     info = env.info
     assert info.agents == ("ant_0", "ant_1", "bee") and info.agent_types == ("ant", "ant", "bee")
@@ -25,7 +25,7 @@ def test_unequal_agents_are_padded_and_what_is_padded_is_masked(make: Any) -> No
     assert first.state[0].tolist() == first.obs[0].reshape(-1).tolist()
 
 
-def test_actions_are_handed_on_in_the_spaces_own_numbers(make: Any) -> None:
+def test_actions_are_converted_to_the_numbers_of_the_space(make: Any) -> None:
     env = make("Toy")
     env.reset()
     env.step(np.array([[1, 2, 4]]))
@@ -33,13 +33,13 @@ def test_actions_are_handed_on_in_the_spaces_own_numbers(make: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["Stateful", "BrokenState"])
-def test_the_environments_own_state_is_used_where_it_can_be_read(make: Any, name: str) -> None:
+def test_the_state_is_that_of_the_environment_or_else_all_observations(make: Any, name: str) -> None:
     observation = make(name).reset()
     expected = [0.2] * 12 if name == "Stateful" else observation.obs.reshape(-1)
     assert np.allclose(observation.state[0], expected)
 
 
-def test_a_dying_agent_keeps_its_last_reward_and_then_shows_nothing(make: Any) -> None:
+def test_a_dying_agent_gets_its_last_reward_and_then_observes_zeros(make: Any) -> None:
     env = make("Toy", length=4, dies_at=2)
     env.reset()
     env.step(ZERO)
@@ -48,7 +48,7 @@ def test_a_dying_agent_keeps_its_last_reward_and_then_shows_nothing(make: Any) -
     assert step.final is not None and step.observation.obs is step.final.obs
     assert step.final.agent_mask.tolist() == [[1, 0, 1]]
     assert not step.final.obs[0, 1].any() and step.final.avail[0, 1].tolist() == [1, 0, 0, 0, 0]
-    step = env.step(np.array([[0, 4, 0]]))  # what the dead "do" is ignored; the toy refuses to be told of it
+    step = env.step(np.array([[0, 4, 0]]))  # the dead agent's action is ignored; the toy would refuse it
     assert step.reward.tolist() == [[3.5, 0, 3.5]]
     step = env.step(ZERO)
     assert step.terminated.tolist() == [True] and step.reward.tolist() == [[4.5, 0, 4.5]]
@@ -68,7 +68,7 @@ def test_termination_truncation_and_the_last_observation(make: Any, ending: str)
     cut_off = ending != "terminate"
     assert step.terminated.tolist() == [not cut_off] * 2 and step.truncated.tolist() == [cut_off] * 2
     assert step.reward.tolist() == [[3.5] * 3] * 2
-    # In an episode that was cut off, an agent that terminated has no future to be valued.
+    # An agent that terminated has no future value in a truncated episode.
     assert step.final.agent_mask[0].tolist() == ([0, 0, 1] if ending == "mixed" else [1, 1, 1])
     assert step.final.obs[0, 2].tolist() == [24] * 4
     assert step.observation.obs[0].tolist() == [[1, 1, 0, 0], [11, 11, 0, 0], [21] * 4]
@@ -76,10 +76,10 @@ def test_termination_truncation_and_the_last_observation(make: Any, ending: str)
     assert step.final.obs[0, 2].tolist() == [22] * 4
 
 
-def test_copies_that_go_on_keep_their_observation_when_another_begins_anew(make: Any) -> None:
+def test_copies_in_the_middle_of_an_episode_keep_their_observation_when_another_is_reset(make: Any) -> None:
     env = make("Gambler", n_envs=5)
     env.reset()
-    seen = 0
+    partial_ends = 0
     for _ in range(12):
         step = env.step(np.zeros((5, 3), np.int64))
         ended = step.terminated | step.truncated
@@ -87,8 +87,8 @@ def test_copies_that_go_on_keep_their_observation_when_another_begins_anew(make:
             assert (final[~ended] == now[~ended]).all()
         if ended.any():
             assert (step.final.obs[ended] != step.observation.obs[ended]).any()
-            seen += not ended.all()
-    assert seen
+            partial_ends += not ended.all()
+    assert partial_ends
 
 
 def test_episode_limit_truncates(make: Any) -> None:
@@ -98,14 +98,14 @@ def test_episode_limit_truncates(make: Any) -> None:
     assert ends == [False, False, False, True] * 2 and env.info.episode_limit == 4
 
 
-def test_a_termination_on_the_last_step_allowed_is_a_termination(make: Any) -> None:
+def test_a_termination_at_the_limit_is_no_truncation(make: Any) -> None:
     env = make("Toy", length=3, episode_limit=3)
     env.reset()
     step = [env.step(ZERO) for _ in range(3)][-1]
     assert step.terminated[0] and not step.truncated[0]
 
 
-def test_the_smaller_limit_counts(make: Any) -> None:
+def test_the_episode_limit_is_the_smaller_of_two_limits(make: Any) -> None:
     assert make("Toy", max_cycles=7, episode_limit=9).info.episode_limit == 7
 
 
@@ -137,14 +137,14 @@ def test_an_agent_without_any_action_is_an_error_that_names_it(make: Any) -> Non
         env.step(ZERO)
 
 
-def test_turn_based_play(make: Any) -> None:
-    """frail takes 1, dies on her second turn taking 1 again; tough_0 and tough_1 play on to the end."""
+def test_turn_based_games_mask_waiting_agents_and_add_up_rewards(make: Any) -> None:
+    """frail plays 1, then 1 again, and dies on its second turn; tough_0 and tough_1 continue to the end."""
     env = make("Turns")
-    assert env.info.episode_limit == 4 * 3  # theirs counts rounds
+    assert env.info.episode_limit == 4 * 3  # the environment's limit counts rounds
     observation = env.reset()
     assert observation.avail[0].tolist() == [[0, 1, 1, 1], [1, 0, 0, 0], [1, 0, 0, 0]]
     assert observation.agent_mask.tolist() == [[1, 1, 1]]
-    # Those who wait say nonsense, which is ignored.
+    # Actions of waiting agents are ignored.
     step = env.step(np.array([[1, 3, 99]]))
     assert step.reward.tolist() == [[1, -0.25, -0.25]]
     assert step.final.obs[0].tolist() == [[1, 1], [0, 1], [0, 1]]
@@ -152,7 +152,7 @@ def test_turn_based_play(make: Any) -> None:
     env.step(np.array([[0, 2, 0]]))
     env.step(np.array([[0, 0, 3]]))
     step = env.step(np.array([[1, 0, 0]]))
-    assert step.reward.tolist() == [[1, -0.25, -0.25]]  # the dying agent's reward too
+    assert step.reward.tolist() == [[1, -0.25, -0.25]]  # including the reward of the dying agent
     assert step.final.agent_mask.tolist() == [[0, 1, 1]] and not step.final.obs[0, 0].any()
     assert step.final.avail[0].tolist() == [[1, 0, 0, 0], [0, 1, 1, 1], [1, 0, 0, 0]]
     for actor in (1, 2, 1):
@@ -165,7 +165,7 @@ def test_turn_based_play(make: Any) -> None:
     assert step.observation.avail[0].tolist() == [[0, 1, 1, 1], [1, 0, 0, 0], [1, 0, 0, 0]]
 
 
-def test_a_turn_based_game_that_is_cut_off_still_shows_the_next_turn(make: Any) -> None:
+def test_a_truncated_turn_based_game_has_the_mask_of_the_next_turn(make: Any) -> None:
     env = make("Turns", rounds=1, ending="truncate")
     env.reset()
     env.step(np.array([[1, 0, 0]]))
@@ -176,7 +176,7 @@ def test_a_turn_based_game_that_is_cut_off_still_shows_the_next_turn(make: Any) 
 
 
 @pytest.mark.parametrize("ending", ["terminate", "truncate"])
-def test_gymnasium_tuples(make: Any, ending: str) -> None:
+def test_gymnasium_tuples_become_one_entry_per_agent(make: Any, ending: str) -> None:
     env = make("Pair", ending=ending, episode_limit=9)
     observation = env.reset()
     assert env.info.agents == ("agent_0", "agent_1") and env.info.agent_types == ("agent_0", "agent_1")
@@ -189,18 +189,18 @@ def test_gymnasium_tuples(make: Any, ending: str) -> None:
     assert step.final.obs[0, 0].tolist() == [0, 0, 1, 1, 0]
 
 
-def test_continuous_actions_are_one_clear_error(make: Any) -> None:
+def test_continuous_actions_are_refused(make: Any) -> None:
     with pytest.raises(ConfigError, match="agent ant_0 has continuous actions"):
         make("Continuous")
 
 
-def test_no_limit_is_an_error_that_says_what_to_set(make: Any) -> None:
+def test_a_missing_limit_is_an_error_that_names_the_key(make: Any) -> None:
     with pytest.raises(ConfigError, match=r"env_args\.episode_limit: .*set env_args\.episode_limit"):
         make("Endless")
 
 
 @pytest.mark.parametrize("limit", [0, -3, 2.5, True, "many"])
-def test_a_limit_that_is_no_number_of_steps_is_refused(make: Any, limit: Any) -> None:
+def test_limits_other_than_positive_integers_are_refused(make: Any, limit: Any) -> None:
     with pytest.raises(ConfigError, match=r"env_args\.episode_limit"):
         make("Toy", episode_limit=limit)
 
@@ -212,28 +212,30 @@ def test_unknown_and_missing_arguments_are_named(make: Any) -> None:
         make("NotANumber")
 
 
-def test_what_is_no_environment_is_refused(make: Any) -> None:
+def test_objects_other_than_environments_are_refused(make: Any) -> None:
     with pytest.raises(ConfigError, match="object is neither"):
         make("not_an_environment")
 
 
-def test_an_environment_that_cannot_tell_its_spaces_is_told(make: Any) -> None:
+def test_an_environment_without_spaces_is_refused_with_the_cause(make: Any) -> None:
     with pytest.raises(EnvError, match="Spaceless does not tell its agents and spaces: KeyError: 'ant_0'"):
         make("Spaceless")
 
 
-def test_an_environment_that_is_vectorised_itself_is_made_directly(make: Any) -> None:
+def test_a_vectorised_environment_is_constructed_directly(make: Any) -> None:
     env = make("Arrays", n_envs=4, n_workers=2, seed=3, size=7)
     assert (env.n_envs, env.seed, env.size) == (4, 3, 7)
 
 
 @pytest.mark.parametrize(("n_envs", "n_workers", "seed"), [(0, 0, 0), (1, -1, 0), (1, 0, -1)])
-def test_counts_are_checked(make: Any, n_envs: int, n_workers: int, seed: int) -> None:
+def test_negative_counts_and_seeds_and_zero_copies_are_refused(
+    make: Any, n_envs: int, n_workers: int, seed: int
+) -> None:
     with pytest.raises(ConfigError, match="less than"):
         make("Toy", n_envs=n_envs, n_workers=n_workers, seed=seed)
 
 
-def test_misuse_is_told(make: Any) -> None:
+def test_calls_before_reset_or_after_close_and_wrong_shapes_are_errors(make: Any) -> None:
     env = make("Toy")
     with pytest.raises(EnvError, match="before reset"):
         env.step(ZERO)

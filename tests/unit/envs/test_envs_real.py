@@ -1,4 +1,4 @@
-"""Real environments: what they hand out, and every fault of theirs that is known."""
+"""Real environments: parity with their packages, and handling of their known faults."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from omarl.types import ConfigError
 TAG = {"key": "mpe2.simple_tag_v3"}
 
 
-def test_parity_with_simple_tags_own_dicts(make: Any, play: Any) -> None:
-    """Five episodes, the resets between them, and the last step's rewards, which a peer's wrapper loses."""
+def test_arrays_equal_the_dicts_of_simple_tag(make: Any, play: Any) -> None:
+    """Five episodes with resets between them, including the rewards of last steps, which some wrappers lose."""
     toy_envs.recorders.clear()
     log = play(make("recorded_tag", max_cycles=12, num_good=3, num_adversaries=9), 60)
-    raw = toy_envs.recorders[1]  # the first one was only looked at
+    raw = toy_envs.recorders[1]  # the first one only gave its spaces
     assert isinstance(raw.seeds[0], int) and set(raw.seeds[1:]) == {None}
-    shown = [(log[0][:4], None)]
+    frames = [(log[0][:4], None)]
     for row in log[1:]:
-        shown.append((row[:4], row[8:]))
+        frames.append((row[:4], row[8:]))
         if row[9][0] or row[10][0]:
-            shown.append((row[4:8], None))
+            frames.append((row[4:8], None))
     last_rewards = 0.0
-    for (frame, ending), (obs, rewards, ends, cuts, state) in zip(shown, raw.log, strict=True):
+    for (frame, ending), (obs, rewards, ends, cuts, state) in zip(frames, raw.log, strict=True):
         for i, agent in enumerate(raw.possible_agents):
             size = len(obs[agent])
             assert np.array_equal(frame[0][0, i, :size], obs[agent]) and not frame[0][0, i, size:].any()
@@ -49,7 +49,7 @@ def test_parity_with_simple_tags_own_dicts(make: Any, play: Any) -> None:
         ("butterfly/knights_archers_zombies-v11", {"spawn_delay": 2, "line_death": True}, 150),
     ],
 )
-def test_the_lean_cycle_does_what_pettingzoos_wrapper_does(key: str, kwargs: Any, steps: int) -> None:
+def test_the_lean_cycle_equals_pettingzoos_wrapper(key: str, kwargs: Any, steps: int) -> None:
     theirs, ours = make_pettingzoo(key, **kwargs), lean(make_pettingzoo(key, **kwargs))
     assert isinstance(ours, Cycle) and ours.possible_agents == theirs.possible_agents
     rng = np.random.default_rng(0)
@@ -79,11 +79,11 @@ def test_particle_environments(make: Any, play: Any, key: str) -> None:
     log = play(env, 25)
     assert not any(row[9].any() for row in log[1:])
     assert [bool(row[10].all()) for row in log[1:]] == [False] * 24 + [True]
-    assert np.abs(log[-1][1]).sum() > 0  # a finished game still tells its state
+    assert np.abs(log[-1][1]).sum() > 0  # the state of a finished game is observed
 
 
-def test_mpe_can_terminate(make: Any) -> None:
-    """A prey that stands still is caught in every episode: a termination, not a truncation."""
+def test_mpe_terminates_when_the_prey_is_caught(make: Any) -> None:
+    """A prey that does not move is caught in every episode: a termination, not a truncation."""
     env = make("pettingzoo", **TAG, n_envs=4, terminate_on_success=True, num_obstacles=0, max_cycles=200)
     obs = env.reset().obs
     caught = 0
@@ -143,14 +143,16 @@ def test_tictactoe_is_played_in_turns_under_masks(make: Any) -> None:
     assert step.final.obs[0, 0].sum() == 5 and not observation.obs.any()
 
 
-def test_tictactoe_without_a_limit_says_so(make: Any) -> None:
+def test_tictactoe_without_a_limit_is_refused(make: Any) -> None:
     with pytest.raises(ConfigError, match=r"env_args\.episode_limit"):
         make("pettingzoo", key="classic/tictactoe-v3")
 
 
 @pytest.mark.parametrize(("env_args", "limit"), [({}, 50), ({"max_episode_steps": 30}, 30)])
-def test_foraging_ends_by_an_empty_field_or_else_is_cut_off(make: Any, play: Any, env_args: Any, limit: int) -> None:
-    """At its own limit it says "done"; at gymnasium's, "truncated"."""
+def test_foraging_terminates_on_an_empty_field_and_is_truncated_otherwise(
+    make: Any, play: Any, env_args: Any, limit: int
+) -> None:
+    """lbforaging reports "done" at its own limit; gymnasium's limit reports "truncated"."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         env = make("gymnasium", key="lbforaging:Foraging-5x5-2p-1f-v3", n_envs=4, **env_args)
@@ -232,7 +234,7 @@ def test_foraging_parity_with_the_raw_environment(make: Any, base_seed: int) -> 
         ("pettingzoo", {"key": "lbforaging:Foraging-8x8-2p-3f-v3"}, "give env=gymnasium"),
     ],
 )
-def test_mistakes_are_one_line_that_says_what_to_mend(make: Any, backend: str, env_args: Any, message: str) -> None:
+def test_errors_are_one_line_that_names_the_key(make: Any, backend: str, env_args: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as error:
         make(backend, **env_args)
     assert "\n" not in str(error.value)
@@ -246,7 +248,7 @@ def test_mistakes_are_one_line_that_says_what_to_mend(make: Any, backend: str, e
         ("lbforaging", "lbforaging:Foraging-8x8-2p-3f-v3", "pip install lbforaging"),
     ],
 )
-def test_a_missing_package_is_named_by_what_to_install(
+def test_a_missing_package_is_an_error_with_its_install_command(
     monkeypatch: pytest.MonkeyPatch, absent: str, key: str, message: str
 ) -> None:
     import sys

@@ -1,4 +1,4 @@
-"""Spaces as flat rows, in closed form."""
+"""Values of spaces as flat rows, against rows written by hand."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("space", "value", "row"), CASES)
-def test_flattened_rows_are_as_written_down(space: Any, value: Any, row: list[float] | None) -> None:
+def test_flattened_rows_equal_rows_written_by_hand(space: Any, value: Any, row: list[float] | None) -> None:
     size, write = flattener(space)
     out = np.full(size, np.nan, np.float32)
     write(value, out)
@@ -41,7 +41,7 @@ def test_flattened_rows_are_as_written_down(space: Any, value: Any, row: list[fl
     assert np.allclose(out, expected, atol=1e-7)
 
 
-def test_a_value_outside_its_discrete_space_is_not_counted_from_the_end() -> None:
+def test_a_value_outside_its_discrete_space_is_an_error() -> None:
     _, write = flattener(spaces.Discrete(3))
     with pytest.raises(ValueError, match="outside"):
         write(-1, np.zeros(3, np.float32))

@@ -1,4 +1,4 @@
-"""Many copies and many processes: the same numbers, clear errors, nothing left behind."""
+"""Copies in worker processes: identical numbers, one-line errors, no remaining processes or files."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def inside(folder: str) -> set[Path]:
         ("gymnasium", {"key": "lbforaging:Foraging-5x5-2p-1f-v3"}),
     ],
 )
-def test_the_same_bit_for_bit_however_many_workers(make: Any, play: Any, name: str, env_args: Any) -> None:
+def test_results_are_bit_identical_for_any_number_of_workers(make: Any, play: Any, name: str, env_args: Any) -> None:
     logs = [play(make(name, n_envs=3, n_workers=n, seed=5, **env_args), 25) for n in (0, 1, 2)]
     assert same(logs[0], logs[1]) and same(logs[0], logs[2])
     assert not same(logs[0], play(make(name, n_envs=3, seed=6, **env_args), 25))
@@ -59,14 +59,14 @@ def test_a_copy_does_not_depend_on_its_neighbours(make: Any, play: Any) -> None:
     assert not np.array_equal(three.final.obs[0], three.final.obs[1])
 
 
-def test_the_noise_is_there(make: Any, play: Any) -> None:
-    """Or else the test above would hold for nothing."""
+def test_the_noisy_environment_draws_noise(make: Any, play: Any) -> None:
+    """Without noise the tests of random streams above would prove nothing."""
     quiet = play(make("pettingzoo", **TAG), 3)
     noisy = play(make("noisy_tag"), 3)
     assert np.array_equal(quiet[0][0], noisy[0][0]) and not np.array_equal(quiet[1][0], noisy[1][0])
 
 
-def test_the_global_generators_of_the_process_are_left_as_they_were(make: Any, play: Any) -> None:
+def test_environments_do_not_change_the_global_generators(make: Any, play: Any) -> None:
     def draws() -> tuple[float, float]:
         return random.random(), float(np.random.rand())
 
@@ -85,7 +85,7 @@ def test_the_global_generators_of_the_process_are_left_as_they_were(make: Any, p
 
 @pytest.mark.parametrize("n_workers", [0, 2])
 @pytest.mark.parametrize("what", ["observation of bee", "state", "reward of ant_1"])
-def test_what_is_not_finite_is_named(make: Any, n_workers: int, what: str) -> None:
+def test_values_that_are_not_finite_are_named(make: Any, n_workers: int, what: str) -> None:
     env = make("NotANumber", n_envs=3, n_workers=n_workers, what=what.split()[0])
     env.reset()
     env.step(ZERO)
@@ -94,7 +94,7 @@ def test_what_is_not_finite_is_named(make: Any, n_workers: int, what: str) -> No
 
 
 @pytest.mark.parametrize("n_workers", [0, 2])
-def test_an_environment_that_raises_is_one_line(make: Any, n_workers: int) -> None:
+def test_an_error_in_an_environment_is_one_line(make: Any, n_workers: int) -> None:
     env = make("Raising", n_envs=3, n_workers=n_workers)
     env.reset()
     env.step(ZERO)
@@ -110,7 +110,7 @@ def test_an_environment_that_raises_is_one_line(make: Any, n_workers: int) -> No
         make("RaisingAtOnce", n_workers=n_workers)
 
 
-def test_a_worker_that_dies_is_an_error_and_not_a_wait(make: Any) -> None:
+def test_the_death_of_a_worker_is_an_error(make: Any) -> None:
     env = make("Suicidal", n_envs=3, n_workers=2)
     env.reset()
     env.step(ZERO)
@@ -121,7 +121,7 @@ def test_a_worker_that_dies_is_an_error_and_not_a_wait(make: Any) -> None:
     assert not multiprocessing.active_children()
 
 
-def test_a_worker_killed_between_calls(make: Any) -> None:
+def test_a_worker_killed_between_calls_is_an_error(make: Any) -> None:
     env = make("Toy", n_envs=3, n_workers=2)
     env.reset()
     os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
@@ -131,7 +131,7 @@ def test_a_worker_killed_between_calls(make: Any) -> None:
     assert not multiprocessing.active_children()
 
 
-def test_an_interrupt_leaves_nothing_behind_even_if_a_worker_hangs(make: Any) -> None:
+def test_an_interrupt_ends_all_workers_even_if_one_hangs(make: Any) -> None:
     env = make("Stuck", n_envs=2, n_workers=2)
     env.reset()
     shared = inside("/dev/shm")
@@ -159,8 +159,8 @@ def test_workers_ignore_ctrl_c(make: Any) -> None:
     assert env.step(ZERO).reward.shape == (3, 3)
 
 
-def test_closing_leaves_no_process_no_shared_memory_and_no_file_open(make: Any) -> None:
-    make("Toy", n_workers=1).close()  # the first one starts Python's own helper process
+def test_close_releases_processes_shared_memory_and_files(make: Any) -> None:
+    make("Toy", n_workers=1).close()  # the first one starts a helper process of Python
     shared, files = inside("/dev/shm"), len(inside("/proc/self/fd"))
     for _ in range(2):
         env = make("Toy", n_envs=3, n_workers=2)
@@ -172,12 +172,12 @@ def test_closing_leaves_no_process_no_shared_memory_and_no_file_open(make: Any) 
     assert len(inside("/proc/self/fd")) <= files + 1
 
 
-def test_never_more_workers_than_copies(make: Any) -> None:
+def test_there_are_at_most_as_many_workers_as_copies(make: Any) -> None:
     make("Toy", n_envs=2, n_workers=5)
     assert len(multiprocessing.active_children()) == 2
 
 
-def test_what_cannot_be_sent_to_workers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environments_that_cannot_be_pickled_are_refused_with_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     import toy_envs
     from omarl import registry
     from omarl.envs import make_vec_env
@@ -195,7 +195,7 @@ def run_python(code: str, *arguments: str) -> str:
     return done.stdout
 
 
-def test_the_room_imports_nothing_heavy() -> None:
+def test_workers_import_no_large_package() -> None:
     code = (
         "import sys, omarl.envs, omarl.envs.workers, omarl.envs.single\n"
         "print([m for m in ('torch', 'sacred', 'matplotlib', 'pygame') if m in sys.modules])"
@@ -216,7 +216,7 @@ def test_workers_do_not_import_the_main_module(tmp_path: Path) -> None:
     assert run_python(str(script)).splitlines() == ["main module imported as __main__"]
 
 
-def test_auto_takes_workers_where_they_pay(make: Any) -> None:
+def test_auto_uses_workers_only_for_slow_environments(make: Any) -> None:
     assert workers_that_pay(1e-4, 8) == 0 and workers_that_pay(1e-2, 8) == 8 and workers_that_pay(1e-2, 1) == 0
     assert "in this process" in make("Toy", n_envs=2, n_workers=None).how
     slow = make("Slow", n_envs=2, n_workers=None)

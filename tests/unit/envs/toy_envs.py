@@ -1,4 +1,4 @@
-"""Small environments whose every number is known, each for one trap."""
+"""Small environments with known numbers, each for one difficulty of multi-agent environments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pettingzoo import AECEnv, ParallelEnv
 
 
 class Toy(ParallelEnv):
-    """Three agents of unequal sizes; observations count steps. ``length`` steps, ended as ``ending`` says."""
+    """Three agents of unequal sizes; observations count steps. ``ending`` is the kind of end."""
 
     metadata = {"name": "toy"}  # noqa: RUF012
 
@@ -61,20 +61,20 @@ class Toy(ParallelEnv):
 
 
 class Stateful(Toy):
-    """With a state that is an image."""
+    """The state is an image."""
 
     def state(self) -> np.ndarray:
         return np.full((2, 2, 3), 51, np.uint8)
 
 
 class BrokenState(Toy):
-    """As in rock-paper-scissors, where a dict hides the method."""
+    """The attribute ``state`` is a dict, as in rock-paper-scissors."""
 
     state = {}  # type: ignore[assignment] # noqa: RUF012
 
 
 class Endless(Toy):
-    """Never ends, and tells of no limit."""
+    """Never ends, and declares no limit."""
 
     def __init__(self) -> None:
         super().__init__(length=10**9)
@@ -82,7 +82,7 @@ class Endless(Toy):
 
 
 class MaskedInObs(Toy):
-    """Action ``t % 3`` alone is available."""
+    """Only action ``t % 3`` is available; the mask is in the observation."""
 
     def observation_space(self, agent: str) -> spaces.Space:
         return spaces.Dict({"action_mask": spaces.MultiBinary(3), "observation": spaces.Discrete(20)})
@@ -98,7 +98,7 @@ class MaskedInObs(Toy):
 
 
 class MaskedInInfo(MaskedInObs):
-    """The same, told in info."""
+    """The same mask, in info."""
 
     def observation_space(self, agent: str) -> spaces.Space:
         return spaces.Discrete(20)
@@ -141,7 +141,7 @@ class Raising(Toy):
 
 class RaisingInReset(Toy):
     def reset(self, seed: int | None = None, options: Any = None) -> Any:
-        if seed:  # so that only the copies are hit, and not the one that is looked at, with seed 0
+        if seed:  # the copies fail; the environment that only gives its spaces has seed 0 and does not
             raise KeyError("no such level")
         return super().reset()
 
@@ -191,7 +191,7 @@ class Stuck(Toy):
 
 
 class Gambler(Toy):
-    """Draws from every generator there is."""
+    """Draws from the generators of Python, NumPy, the environment and its space."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -216,7 +216,7 @@ class Gambler(Toy):
 
 
 class Turns(AECEnv):
-    """Each turn adds the action to the actor's tally; ``frail`` dies on her second turn, others play on."""
+    """Each turn adds the action to the actor's tally; ``frail`` dies on its second turn, the others continue."""
 
     metadata = {"name": "turns"}  # noqa: RUF012
 
@@ -291,7 +291,7 @@ class Pair(gymnasium.Env):
 
 
 class Arrays:
-    """An environment that is vectorised by itself."""
+    """An environment with its own vectorisation."""
 
     vectorised = True
 
@@ -300,7 +300,7 @@ class Arrays:
 
 
 class Recorder:
-    """Keeps what a ParallelEnv hands out, and the seeds that it is given."""
+    """Records the results of a ParallelEnv, and the seeds of its resets."""
 
     def __init__(self, env: Any) -> None:
         self.env, self.unwrapped = env, env.unwrapped

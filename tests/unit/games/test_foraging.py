@@ -1,4 +1,4 @@
-"""Scripted foraging players and their observer, against boards worked out by hand."""
+"""Scripted foraging players and their observer, on boards computed by hand."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ def board_info(n_foods=3, key=KEY):
     return EnvInfo(key, ("agent_0", "agent_1"), ("a", "a"), size, (size, size), 6, (6, 6), 2 * size, 50)
 
 
-def seen(foods, me, other):
+def observe(foods, me, other):
     """Both players' observations [1, 2, O]; foods (y, x, level) in reading order, three slots."""
     slots = [value for food in foods for value in food] + [-1, -1, 0] * (3 - len(foods))
     rows = [[*slots, *me, *other], [*slots, *other, *me]]
@@ -34,7 +34,7 @@ def player(script, noise=0.0, info=None):
     return group
 
 
-def watcher(*scripts):
+def observer_of(*scripts):
     found = ForagingObserver(list(scripts), board_info(), [1], 1)
     found.begin(ALL)
     return found
@@ -51,8 +51,8 @@ FOODS = [(1, 6, 3), (4, 1, 1), (6, 5, 2)]
         ("south_west", 1), ("diagonal", 2),
     ],
 )  # fmt: skip
-def test_what_each_script_goes_for(script, slot):
-    obs = seen(FOODS, me=(6, 3, 2), other=(0, 7, 1))
+def test_each_script_chooses_its_food(script, slot):
+    obs = observe(FOODS, me=(6, 3, 2), other=(0, 7, 1))
     group = player(script)
     group.act(ALL, np.zeros(1, int), obs)
     assert group.goals(ALL, obs)[0, 0].tolist() == [float(i == slot) for i in range(3)]
@@ -60,7 +60,7 @@ def test_what_each_script_goes_for(script, slot):
 
 @pytest.mark.parametrize("size, centre", [("8x8", 0), ("15x15", 1), ("8x15", 2)])
 def test_the_script_centre_uses_the_size_of_the_board(size, centre):
-    obs = seen([(3, 3, 1), (7, 7, 1), (3, 7, 1)], me=(0, 0, 1), other=(0, 7, 1))
+    obs = observe([(3, 3, 1), (7, 7, 1), (3, 7, 1)], me=(0, 0, 1), other=(0, 7, 1))
     for script, slots in (("centre", [centre]), ("border", [0, 1, 2])):
         group = player(script, info=board_info(key=f"lbforaging:Foraging-{size}-2p-3f-v3"))
         group.act(ALL, np.zeros(1, int), obs)
@@ -72,7 +72,7 @@ def test_every_script_reaches_its_food_and_loads():
     for script in SCRIPTS:
         group, (y, x) = player(script), (3, 3)
         for _ in range(20):
-            obs = seen(FOODS, me=(y, x, 2), other=(7, 7, 1))
+            obs = observe(FOODS, me=(y, x, 2), other=(7, 7, 1))
             action = group.act(ALL, np.zeros(1, int), obs)[0, 0]
             if action == LOAD:
                 break
@@ -82,62 +82,62 @@ def test_every_script_reaches_its_food_and_loads():
         assert abs(goal[0] - y) + abs(goal[1] - x) == 1, script
 
 
-def test_a_goal_is_kept_until_it_is_gone():
+def test_a_goal_is_kept_until_the_food_is_eaten():
     group = player("nearest")
-    group.act(ALL, np.zeros(1, int), seen(FOODS, me=(6, 3, 2), other=(0, 0, 1)))
-    moved = seen(FOODS, me=(4, 2, 2), other=(0, 0, 1))  # another food is nearer now
+    group.act(ALL, np.zeros(1, int), observe(FOODS, me=(6, 3, 2), other=(0, 0, 1)))
+    moved = observe(FOODS, me=(4, 2, 2), other=(0, 0, 1))  # another food is nearer now
     assert group.act(ALL, np.zeros(1, int), moved)[0, 0] in (SOUTH, EAST)
     assert group.goals(ALL, moved)[0, 0].tolist() == [0, 0, 1]
-    gone = seen(FOODS[:2], me=(4, 2, 2), other=(0, 0, 1))
-    assert group.act(ALL, np.zeros(1, int), gone)[0, 0] == LOAD
+    eaten = observe(FOODS[:2], me=(4, 2, 2), other=(0, 0, 1))
+    assert group.act(ALL, np.zeros(1, int), eaten)[0, 0] == LOAD
 
 
-def test_it_goes_around_what_stands_in_its_way():
-    group = player("last")  # food at (6, 5); the other player stands to the east
-    obs = seen(FOODS, me=(5, 2, 2), other=(5, 3, 1))
+def test_a_script_walks_around_the_other_player():
+    group = player("last")  # food at (6, 5); the other player is to the east
+    obs = observe(FOODS, me=(5, 2, 2), other=(5, 3, 1))
     assert {group.act(ALL, np.zeros(1, int), obs)[0, 0] for _ in range(20)} == {SOUTH}
 
 
-def test_with_no_way_it_steps_aside():
+def test_a_blocked_script_moves_at_random():
     group = player("last")
-    obs = seen(FOODS, me=(6, 2, 2), other=(6, 3, 1))  # the food is straight ahead, and so is the other player
+    obs = observe(FOODS, me=(6, 2, 2), other=(6, 3, 1))  # the other player is between the script and its food
     assert {group.act(ALL, np.zeros(1, int), obs)[0, 0] for _ in range(60)} == {NORTH, SOUTH, WEST, EAST}
 
 
 def test_noise_is_the_share_of_random_moves():
     group = player("last", noise=0.5)
-    obs = seen(FOODS, me=(6, 3, 2), other=(0, 0, 1))
+    obs = observe(FOODS, me=(6, 3, 2), other=(0, 0, 1))
     taken = [group.act(ALL, np.zeros(1, int), obs)[0, 0] for _ in range(2000)]
     assert np.mean(np.array(taken) != EAST) == pytest.approx(0.5 * 0.75, abs=0.04)
 
 
-def test_bayes_by_hand():
-    """Two scripts and the random one: one goes west to slot 1, one east to slot 2. A step east fits the second."""
-    group = watcher("west", "last")
-    obs = seen(FOODS, me=(6, 3, 2), other=(0, 0, 1))
+def test_beliefs_equal_bayes_rule_computed_by_hand():
+    """One script walks west to slot 1, one east to slot 2, and one at random. A step east fits the second."""
+    group = observer_of("west", "last")
+    obs = observe(FOODS, me=(6, 3, 2), other=(0, 0, 1))
     assert group.beliefs(obs)[0, 0].tolist() == pytest.approx([1 / 9, 4 / 9, 4 / 9])
     group.update(obs, np.array([[EAST]]))
-    moved = seen(FOODS, me=(6, 4, 2), other=(0, 0, 1))
-    # east half the time towards (1, 6), never towards (4, 1); an accident has 2 parts in 100
+    moved = observe(FOODS, me=(6, 4, 2), other=(0, 0, 1))
+    # east half the time towards (1, 6), never towards (4, 1); a slip has 2 parts in 100
     by_hand = 4 * 1.02 / (0.52 + 4 * 0.02 + 4 * 1.02)
     assert group.beliefs(moved)[0, 0, 2] == pytest.approx(by_hand, abs=1e-6)
 
 
-def test_belief_moves_on_when_food_is_gone():
-    group = watcher("west", "last")
-    group.beliefs(seen(FOODS, me=(6, 3, 2), other=(0, 0, 1)))
-    left = seen(FOODS[:2], me=(6, 3, 2), other=(0, 0, 1))  # slot 2 was eaten: "last" would go for (4, 1) now
+def test_beliefs_move_to_the_next_food_when_one_is_eaten():
+    group = observer_of("west", "last")
+    group.beliefs(observe(FOODS, me=(6, 3, 2), other=(0, 0, 1)))
+    left = observe(FOODS[:2], me=(6, 3, 2), other=(0, 0, 1))  # slot 2 was eaten: the goal of "last" is now (4, 1)
     assert group.beliefs(left)[0, 0].tolist() == pytest.approx([1 / 9 + 1 / 18, 2 / 3 + 1 / 9 + 1 / 18, 0.0])
 
 
 def test_the_observer_believes_the_random_script_equally_in_all_foods():
-    group = watcher("random")
-    obs = seen(FOODS, me=(6, 3, 2), other=(0, 0, 1))
+    group = observer_of("random")
+    obs = observe(FOODS, me=(6, 3, 2), other=(0, 0, 1))
     assert group.beliefs(obs)[0, 0].tolist() == pytest.approx([1 / 3] * 3)
 
 
-def test_offsets_by_hand():
-    obs = seen([(4, 3, 2)], me=(4, 2, 1), other=(0, 3, 2))
+def test_offsets_equal_the_hand_computation():
+    obs = observe([(4, 3, 2)], me=(4, 2, 1), other=(0, 3, 2))
     values = offsets(obs, [1], board_info())[0, 0].reshape(3, -1)
     assert values[0].tolist() == [0.0, 0.25, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0]
     assert not values[1:].any()

@@ -1,4 +1,4 @@
-"""Which game an environment is: the run's key, the environment's class, the packages' patterns."""
+"""Lookup of an environment's game: by the key of the run, the environment's class, or patterns of packages."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ from outside import CorridorGame, Walkers
     ("mpe2.simple_tag_v3", Tag), ("mpe2.simple_spread_v3", Spread),
     ("my_simple_tag_v3", None), ("mpe2.simple_tag_v30", None), ("foraging", None), ("mpe2.simple_adversary_v3", None),
 ])  # fmt: skip
-def test_keys_match_whole_patterns_only(key, game):
+def test_keys_match_complete_patterns_only(key, game):
     assert game_of(env_info(key=key)) is game
 
 
@@ -48,7 +48,7 @@ def test_the_class_of_an_environment_names_its_game(workers):
         np.testing.assert_allclose(step.final.state[:, 1], start + 1 / 8)
 
 
-def test_the_key_of_the_run_comes_first():
+def test_the_key_of_the_run_has_priority_over_the_class():
     corridor = {"env": "outside:Corridor", "env_workers": 0}
     assert make_env(RunConfig(**corridor), 1, TRAIN_STREAM).info.game is CorridorGame
     assert make_env(RunConfig(**corridor, game="spread"), 1, TRAIN_STREAM).info.game is Spread
@@ -66,7 +66,7 @@ def test_a_game_that_does_not_exist_is_refused(name, message):
         make_env(RunConfig(env="outside:Corridor", env_workers=0, game=name), 1, TRAIN_STREAM)
 
 
-def test_a_missing_part_is_named():
+def test_a_missing_part_of_a_game_is_named():
     info = env_info(key="mpe2.simple_spread_v3")
     with pytest.raises(ConfigError, match=r"no scripts known for mpe2.simple_spread_v3 \(known for foraging, tag\)"):
         part_of(info, "scripts")
@@ -75,7 +75,7 @@ def test_a_missing_part_is_named():
     assert layout_of(env_info()) is None and place_indices(env_info(), ["a_0"]) == ([], 0.0)
 
 
-def test_a_derived_game_is_still_that_game():
+def test_a_subclass_of_a_game_counts_as_that_game():
     class Larger(Foraging):
         pass
 
