@@ -120,8 +120,8 @@ def errors_in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def typed(config: Any, layers: Layers, root: type = run.RunConfig) -> dict[str, Any]:
     """Sacred's configuration in the declared types; its keys were checked before Sacred started."""
-    found = Layers(deepcopy(dict(config)), {**dict.fromkeys(config, COMMAND_LINE), **layers.source})
-    return complete(found, root).values
+    configured_by_sacred = Layers(deepcopy(dict(config)), {**dict.fromkeys(config, COMMAND_LINE), **layers.source})
+    return complete(configured_by_sacred, root).values
 
 
 class OmarlExperiment(Experiment):

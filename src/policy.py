@@ -200,7 +200,7 @@ def load(path: PathLike, step: int = 0, *, seed: int = 0, **keys: Any) -> Policy
         keys: replace the checkpoint's configuration: ``use_cuda=True``, or ``pool=FOLDER`` if a pool has moved.
 
     Raises:
-        ConfigError: there is no checkpoint, or it cannot be loaded here.
+        ConfigError: there is no checkpoint, or it cannot be loaded.
     """
     with process_state_kept():
         folder = find_checkpoint(path, step, "path")

@@ -126,9 +126,9 @@ def load(target: str, what: str) -> Any:
     module_name, _, attribute = target.partition(":")
     if not module_name or not attribute:
         raise ConfigError(f"{what}: {target!r} is not 'package.module:Class'")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
+    working_directory = str(Path.cwd())
+    if working_directory not in sys.path:
+        sys.path.append(working_directory)
     try:
         module = importlib.import_module(module_name, __package__)
     except ImportError as error:

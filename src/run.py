@@ -140,8 +140,8 @@ def notices(config: RunConfig, info: EnvInfo) -> list[str]:
     other = {name for name in {*config.env_args, *pool.env_args} - {"backend"}
              if config.env_args.get(name) != pool.env_args.get(name)}  # fmt: skip
     if other:
-        theirs = {name: pool.env_args.get(name) for name in sorted(other)}
-        lines.append(f"pool: {pool.folder} was made with other env_args: {theirs}")
+        differing = {name: pool.env_args.get(name) for name in sorted(other)}
+        lines.append(f"pool: {pool.folder} was made with other env_args: {differing}")
     count, copies = len(pool.split(config.split)), min(config.batch_size_run, config.test_nepisode)
     episodes = -(-config.test_nepisode // copies) * copies
     if episodes < count:
@@ -168,7 +168,7 @@ def with_opponents(env: VecEnv, config: RunConfig, stream: int, seed: int) -> Ve
 def check_keys(config: RunConfig) -> None:
     """Raises ConfigError if ``use_cuda`` is set without a GPU, or the replay buffer is smaller than a batch."""
     if config.use_cuda and not torch.cuda.is_available():
-        raise ConfigError("use_cuda: torch sees no GPU here; set use_cuda=False")
+        raise ConfigError("use_cuda: torch finds no GPU; set use_cuda=False")
     for name in ("batch_size", "batch_size_run") if config.runner == "episode" else ():  # others have no buffer
         if getattr(config, name) > config.buffer_size:
             raise ConfigError(

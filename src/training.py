@@ -35,8 +35,8 @@ def is_on_policy(parts: Parts) -> bool:
 class Training:
     """The loop: collect, learn, test, log, save. Arguments: see ``train``.
 
-    An off-policy learner gets batches of episodes from a replay buffer, one in each ``env_steps_per_update``
-    environment steps; an on-policy one gets each rollout, once.
+    An off-policy learner is trained on batches of episodes from a replay buffer, one every
+    ``env_steps_per_update`` environment steps; an on-policy learner on each rollout, once.
     """
 
     def __init__(

@@ -82,7 +82,7 @@ class EnvInfo:
         arguments: the constructor's arguments without the key.
         obs_blocks: for each agent, the blocks that its space declares of its O features; empty if unknown.
         state_blocks: the same for the S features of the state.
-        game: the ``games.game.Game`` that the run or the environment's class names; None: found by ``key``.
+        game: the ``games.game.Game`` of the run or of the environment's class; None: the one that declares ``key``.
     """
 
     key: str
@@ -163,7 +163,7 @@ class Frame(NamedTuple):
         return Frame._make(array[index] for array in self)
 
     def copy_rows(self, source: Frame, where: NDArray[np.bool_]) -> None:
-        """Copies the rows of the copies ``where`` [E] from ``source``."""
+        """Writes the rows of ``source`` for which ``where`` [E] is true."""
         pairs: Iterable[tuple[NDArray[Any], NDArray[Any]]] = zip(self, source, strict=True)
         for own, other in pairs:
             own[where] = other[where]

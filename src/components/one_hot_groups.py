@@ -78,10 +78,10 @@ def _adjacent(is_one: Tensor, bits: Tensor, varies: Tensor, order: Tensor) -> li
             if int(varies[order[start:end]].sum()) > 1:
                 runs.append((start, end))
             start = end
-    zeros, found = bits & ~is_one.any(dim=0), []
+    zeros, groups = bits & ~is_one.any(dim=0), []
     stops = [*(first for first, _ in runs), len(order)][1:]
     for (first, end), stop in zip(runs, stops, strict=True):
         while end < stop and zeros[order[end]]:
             end += 1
-        found.append(order[first:end])
-    return found
+        groups.append(order[first:end])
+    return groups

@@ -81,7 +81,7 @@ class Adapter(ABC):
         ``state`` may be missing, unwritten, hidden by a wrapper, or not a method, so it is tried after a reset.
         Discard the copy afterwards: some environments (lbforaging) carry state over into the next episode.
         """
-        self.env.reset(seed=0)  # some make their generator only here
+        self.env.reset(seed=0)  # some environments make their generator only in reset
         try:
             state = np.asarray(self._state_method()())
         except Exception:
@@ -162,4 +162,4 @@ def _discrete(space: spaces.Space, name: str) -> spaces.Discrete:
     if isinstance(space, spaces.Discrete):
         return space
     kind = "continuous actions" if isinstance(space, spaces.Box) else "actions"
-    raise ConfigError(f"agent {name} has {kind} {space}; only Discrete action spaces can be learned here")
+    raise ConfigError(f"agent {name} has {kind} {space}; only Discrete action spaces are supported")

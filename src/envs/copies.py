@@ -52,7 +52,7 @@ class Copies:
         self._check(self._arrays.first)
 
     def step(self) -> None:
-        """Steps every copy with its ``actions``: fills all, but ``first`` only where an episode has ended."""
+        """Steps every copy with its ``actions``: fills all arrays, ``first`` only in copies whose episode ended."""
         arrays = self._arrays
         with self._guard():
             for row, copy in enumerate(self._copies):

@@ -24,8 +24,8 @@ class PettingZooAdapter(Adapter):
 
     def __init__(self, env: Any, key: str, episode_limit: int) -> None:
         agents = env.possible_agents
-        seen, done = [env.observation_space(a) for a in agents], [env.action_space(a) for a in agents]
-        super().__init__(env, key, episode_limit, agents, seen, done)
+        observed, acted = [env.observation_space(a) for a in agents], [env.action_space(a) for a in agents]
+        super().__init__(env, key, episode_limit, agents, observed, acted)
 
     def _living(self, terminated: Flags, truncated: Flags) -> list[bool]:
         """Which agents are in play and not done."""
@@ -115,14 +115,14 @@ class GymAdapter(Adapter):
     """
 
     def __init__(self, env: Any, key: str, episode_limit: int) -> None:
-        seen, done = env.observation_space, env.action_space
-        if not (isinstance(seen, spaces.Tuple) and isinstance(done, spaces.Tuple) and len(seen) == len(done)):
+        obs, act = env.observation_space, env.action_space
+        if not (isinstance(obs, spaces.Tuple) and isinstance(act, spaces.Tuple) and len(obs) == len(act)):
             raise ConfigError(
                 f"environment {key}: observations and actions must be Tuples of one space for each agent, "
-                f"not {seen} and {done}"
+                f"not {obs} and {act}"
             )
-        names = [f"agent_{i}" for i in range(len(done))]
-        super().__init__(env, key, episode_limit, names, seen.spaces, done.spaces)
+        names = [f"agent_{i}" for i in range(len(act))]
+        super().__init__(env, key, episode_limit, names, obs.spaces, act.spaces)
         self._everyone = [True] * len(names)
 
     def reset(self, seed: int | None, frame: Frame) -> None:

@@ -78,7 +78,7 @@ def _kind(env: Any, key: str) -> type[ParallelAdapter] | type[AECAdapter] | type
 
 
 def declared_game(env: Any) -> type[Game] | None:
-    """The attribute ``game`` of the environment's class, or of the class that it wraps, where that is a ``Game``."""
+    """The attribute ``game`` of the environment's class, or of the class that it wraps, if that is a ``Game``."""
     declared = (getattr(type(each), "game", None) for each in (env, getattr(env, "unwrapped", env)))
     return next((game for game in declared if declares_game(game)), None)
 

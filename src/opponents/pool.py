@@ -57,10 +57,10 @@ class Pool:
 
     def split(self, name: str) -> tuple[Member, ...]:
         """The members of one split; raises ConfigError if it is empty."""
-        found = tuple(member for member in self.members if member.split == name)
-        if not found:
+        members = tuple(member for member in self.members if member.split == name)
+        if not members:
             raise ConfigError(f"split: {self.folder} has no opponent for {name!r}")
-        return found
+        return members
 
     @property
     def prior_file(self) -> Path | None:

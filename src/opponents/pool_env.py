@@ -18,11 +18,11 @@ from .results import EpisodeLog
 
 def learners_of(patterns: list[str], info: EnvInfo) -> list[int]:
     """Indices of the agents that learn; raises ConfigError if no agent learns, or no opponent is left."""
-    found = [i for i, name in enumerate(info.agents) if any(fnmatch(name, pattern) for pattern in patterns)]
-    if not found or len(found) == info.n_agents:
-        count = "none" if not found else "all"
+    learners = [i for i, name in enumerate(info.agents) if any(fnmatch(name, pattern) for pattern in patterns)]
+    if not learners or len(learners) == info.n_agents:
+        count = "none" if not learners else "all"
         raise ConfigError(f"omg_learners: {', '.join(patterns)} names {count} of {', '.join(info.agents)}")
-    return found
+    return learners
 
 
 class PoolEnv:

@@ -92,7 +92,7 @@ def _food_next_to(field, row, column):
 @njit(cache=True)
 def _step(
     fields, positions, levels, clock, spawned, random, actions, rewards, terminated, truncated, obs, state, acting,
-    first_obs, first_state, limits, rules, spawn, seen,
+    first_obs, first_state, limits, rules, spawn, view,
 ):  # fmt: skip
     n = positions.shape[1]
     wanted = np.empty((n, 2), np.int64)
@@ -107,12 +107,12 @@ def _step(
             left = bool(np.any(field))
         terminated[e] = not left
         truncated[e] = left and (clock[e] >= limits[0] or clock[e] >= limits[1])
-        _show(field, position, level, obs[e], state[e], seen)
+        _show(field, position, level, obs[e], state[e], view)
         ended = terminated[e] or truncated[e]
         acting[e] = 0 if ended else 1
         if ended:
             _begin(e, fields, positions, levels, clock, spawned, random, spawn)
-            _show(field, position, level, first_obs[e], first_state[e], seen)
+            _show(field, position, level, first_obs[e], first_state[e], view)
 
 
 @njit(cache=True)
@@ -173,9 +173,9 @@ def _load(field, position, level, loads, reward, spawned, rules):
 
 
 @njit(cache=True)
-def _show(field, position, level, obs, state, seen):
+def _show(field, position, level, obs, state, view):
     """Each player's observation: food in sight from the north-west on, then itself, then the others in sight."""
-    n_food, sight, shows_levels = seen
+    n_food, sight, shows_levels = view
     n, width = obs.shape
     per_player = 3 if shows_levels else 2
     for i in range(n):
@@ -215,10 +215,10 @@ def _show(field, position, level, obs, state, seen):
 
 
 @njit(cache=True)
-def _reset(fields, positions, levels, clock, spawned, random, obs, state, spawn, seen):
+def _reset(fields, positions, levels, clock, spawned, random, obs, state, spawn, view):
     for e in range(len(fields)):
         _begin(e, fields, positions, levels, clock, spawned, random, spawn)
-        _show(fields[e], positions[e], levels[e], obs[e], state[e], seen)
+        _show(fields[e], positions[e], levels[e], obs[e], state[e], view)
 
 
 @njit(cache=True)

@@ -115,7 +115,7 @@ def _score_by_place(kind, obs, f, n_foods, middle, y, x, near, other):
 
 @njit(cache=True)
 def choose(kind, obs, n_foods, middle):
-    """The index of the food that a script (not the random one) walks to; -1 where no food is left."""
+    """The index of the food that a script (not the random one) walks to; -1 if no food is left."""
     best, second = -1, -1
     for f in range(n_foods):
         if obs[3 * f + 2] <= 0:
@@ -138,7 +138,7 @@ def count(obs, n_foods):
 
 @njit(cache=True)
 def find(obs, y, x, n_foods):
-    """The index of the food at a position; -1 where there is none."""
+    """The index of the food at a position; -1 if there is none."""
     for f in range(n_foods):
         if obs[3 * f + 2] > 0 and obs[3 * f] == y and obs[3 * f + 1] == x:
             return f
@@ -157,7 +157,7 @@ def _is_free(obs, y, x, n_foods):
 
 @njit(cache=True)
 def towards(obs, y, x, n_foods, rows_first):
-    """The action that moves a player towards a food, or loads next to it; 0 where the way is blocked."""
+    """The action that moves a player towards a food, or loads next to it; 0 if the way is blocked."""
     own = 3 * n_foods
     dy, dx = y - obs[own], x - obs[own + 1]
     if abs(dy) + abs(dx) == 1:
@@ -177,17 +177,17 @@ def towards(obs, y, x, n_foods, rows_first):
 def _act(rows, kinds, noise, obs, goals, n_foods, middle, random, actions):
     for r in range(len(rows)):
         e = rows[r]
-        seen = obs[e]
-        if find(seen, goals[e, 0], goals[e, 1], n_foods) < 0:
-            left = count(seen, n_foods)
+        own_obs = obs[e]
+        if find(own_obs, goals[e, 0], goals[e, 1], n_foods) < 0:
+            left = count(own_obs, n_foods)
             if left == 0:
                 goals[e, :] = -1.0
                 actions[r] = 0
                 continue
-            f = integer(random, e, 0, left) if kinds[r] == RANDOM else choose(kinds[r], seen, n_foods, middle)
-            goals[e, 0], goals[e, 1] = seen[3 * f], seen[3 * f + 1]
+            f = integer(random, e, 0, left) if kinds[r] == RANDOM else choose(kinds[r], own_obs, n_foods, middle)
+            goals[e, 0], goals[e, 1] = own_obs[3 * f], own_obs[3 * f + 1]
         slips = uniform(random, e) < noise[r]
-        action = towards(seen, goals[e, 0], goals[e, 1], n_foods, uniform(random, e) < 0.5)
+        action = towards(own_obs, goals[e, 0], goals[e, 1], n_foods, uniform(random, e) < 0.5)
         actions[r] = integer(random, e, 1, 5) if slips or action == 0 else action
 
 

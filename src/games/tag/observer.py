@@ -16,10 +16,10 @@ SLIP = 0.02  # assumed probability that an action is random
 class PreyObserver:
     """A ``game.Observer``: the probability of each of the ``STOPS`` for the prey, zeros for predators.
 
-    Scripts are equally likely; ``stray``, which goes to any stop, is always one of them.
+    Scripts are equally likely; ``stray``, which moves to any stop, is always one of them.
 
     Raises:
-        ConfigError: a script whose prey goes to no stops, prey that is not an opponent, or unsupported settings.
+        ConfigError: a script whose prey visits no stops, prey that is not an opponent, or unsupported settings.
     """
 
     def __init__(self, scripts: list[str], info: EnvInfo, seats: list[int], n_envs: int) -> None:

@@ -163,14 +163,14 @@ class TagScripts(Scripts):
 
     def act(self, rows: Ints, which: Ints, obs: NDArray[np.float32], avail: object = None) -> Ints:
         """See ``Players``; in simple_tag every action is always available."""
-        seen = obs[rows].astype(np.float64)
-        places = seen[:, :, 2:4]
+        observed = obs[rows].astype(np.float64)
+        places = observed[:, :, 2:4]
         team, prey = np.delete(places, self.prey, axis=1), places[:, self.prey]
-        marks = places[:, :1] + seen[:, 0, 4:8].reshape(-1, 2, 2)
+        marks = places[:, :1] + observed[:, 0, 4:8].reshape(-1, 2, 2)
         actions = np.zeros((len(rows), len(self.seats)), np.int64)
         for m, seat in enumerate(self.seats):
             scripts, part = (PREY_SCRIPTS, 1) if seat == self.prey else (PREDATOR_SCRIPTS, 0)
-            own, speed = places[:, seat], seen[:, self.prey, 0:2]
+            own, speed = places[:, seat], observed[:, self.prey, 0:2]
             target = np.zeros_like(own)
             for k in np.unique(which):
                 mine = which == k
