@@ -2,11 +2,11 @@
 
     python benchmarks/doctor_eval.py [--set 1|2] [--write] [--only simulated|real] [--folder DIR]
 
-Generates 60 fork-like runs (30 healthy, 30 faulty) from their seeds and trains 20 small VAEs in loops of their own
+Generates 60 fork-like runs (30 healthy, 30 faulty) from their seeds and trains 20 small VAEs in separate loops
 (10 healthy, 10 faulty), diagnoses all, and prints every verdict and the rates with 95% Wilson intervals. ``--write``
 writes ``benchmarks/doctor/eval.csv`` and ``eval.md``, for set 2 ``eval_2.csv`` and ``eval_2.md``. The exit status is
-1 where a bar is missed. Set 2 was made blind, for confirmation, after set 1 had been opened. The generators
-share no code with those that rules are fitted on; labels were fixed before the doctor saw a run.
+1 if a bar is missed. Set 2 was made for confirmation, without sight of the rules, after set 1 had been used. The
+generators share no code with those that rules are fitted on; labels were fixed before the first diagnosis.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BUILDERS = {"simulated": doctor_eval_runs.build, "real": doctor_eval_real.build}
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the doctor said: ``named`` in its order, without what it calls harmless; ``error`` where it failed."""
+    """A diagnosis: ``named`` symptoms in order, without harmless ones; ``error`` if the doctor failed."""
 
     healthy: bool
     named: tuple[str, ...]
@@ -47,7 +47,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Rate:
-    """Cases of all, with a bar that is a limit from above or from below."""
+    """A number of cases and its bar, an upper or lower limit on the share."""
 
     name: str
     cases: int
@@ -85,7 +85,7 @@ def judge(run: Run, out: Path) -> Verdict:
 
 
 def right(run: Run, verdict: Verdict) -> bool:
-    """Healthy where healthy, or a right name first."""
+    """Whether a healthy run is found healthy, or an accepted symptom of a faulty one is first."""
     if verdict.error:
         return False
     return verdict.healthy if run.healthy else not verdict.healthy and verdict.first in run.accepted
@@ -106,14 +106,14 @@ def rates(judged: Iterable[tuple[Run, Verdict]]) -> tuple[Rate, Rate, Rate]:
     )
 
 
-def said(verdict: Verdict) -> str:
+def text_of(verdict: Verdict) -> str:
     if verdict.error:
         return f"failed: {verdict.error}"
     return ", ".join(verdict.named) or ("healthy" if verdict.healthy else "not healthy, nothing named")
 
 
 def report(judged: Sequence[tuple[Run, Verdict]], seconds: float, chosen: int = 1) -> str:
-    """Markdown: the rates, what doctors without judgement would get, and every run."""
+    """Markdown: the rates, those of constant diagnoses, and every run."""
     lines = [
         "# The doctor on runs that no rule was fitted on",
         "",
@@ -132,27 +132,27 @@ def report(judged: Sequence[tuple[Run, Verdict]], seconds: float, chosen: int = 
         lines.append(f"| {kind} | " + " | ".join(cells) + " |")
     lines += [
         "",
-        "Doctors without judgement, on all runs:",
+        "Constant diagnoses for comparison, on all runs:",
         "",
-        "| doctor | false alarms | misses | root cause first |",
+        "| diagnosis | false alarms | misses | root cause first |",
     ]
     lines.append("|---|---|---|---|")
     for name, verdict in without_judgement(judged):
         cells = [str(rate) for rate in rates((run, verdict) for run, _ in judged)]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     for kind in kinds:
-        lines += ["", f"## {kind.capitalize()}", "", "| run | label | why | known | the doctor says | right |"]
+        lines += ["", f"## {kind.capitalize()}", "", "| run | label | why | known | diagnosis | right |"]
         lines.append("|---|---|---|---|---|---|")
         for run, verdict in judged:
             if run.kind == kind:
                 label = " or ".join(run.accepted) or "healthy"
                 mark = "yes" if right(run, verdict) else "**no**"
-                lines.append(f"| {run.name} | {label} | {run.why} | {run.truth} | {said(verdict)} | {mark} |")
+                lines.append(f"| {run.name} | {label} | {run.why} | {run.truth} | {text_of(verdict)} | {mark} |")
     return "\n".join([*lines, "", f"{len(judged)} runs in {seconds:.0f} s.", ""])
 
 
 def without_judgement(judged: Sequence[tuple[Run, Verdict]]) -> list[tuple[str, Verdict]]:
-    """One that finds everything healthy, and one that always names the most frequent fault."""
+    """Two constant diagnoses: always healthy, and always the most frequent fault."""
     names = [name for run, _ in judged for name in run.accepted]
     usual = max(sorted(set(names)), key=names.count, default="posterior_collapse")
     return [("always healthy", Verdict(True, ())), (f"always {usual}", Verdict(False, (usual,)))]
@@ -171,13 +171,13 @@ def write(judged: Sequence[tuple[Run, Verdict]], seconds: float, chosen: int = 1
 
 
 def evaluate(kinds: Sequence[str], folder: Path, chosen: int = 1) -> list[tuple[Run, Verdict]]:
-    """Builds the runs of these kinds and judges each, printing as it goes."""
+    """Builds the runs of these kinds and judges each; prints each verdict."""
     judged = []
     for kind in kinds:
         for run in BUILDERS[kind](folder / kind, chosen):
             verdict = judge(run, folder / "out" / run.name)
             mark = "right" if right(run, verdict) else "WRONG"
-            print(f"{mark}  {run.name:28} {' or '.join(run.accepted) or 'healthy':40} {said(verdict)}", flush=True)
+            print(f"{mark}  {run.name:28} {' or '.join(run.accepted) or 'healthy':40} {text_of(verdict)}", flush=True)
             judged.append((run, verdict))
     return judged
 

@@ -92,11 +92,11 @@ def schedule(kind: str, x: Array, until: float = 0.2, cycles: int = 4, to: float
         return np.where(x < until, 1.0, to)
     if kind == "logistic":  # a sigmoid in the step, half-way at half of `until`
         return 1 / (1 + np.exp(-12 * (x / until - 0.5))) + 1e-4
-    if kind == "stairs":  # raised by hand, or after so many epochs
+    if kind == "stairs":  # raised by hand, or after a number of epochs
         return np.minimum(1.0, np.ceil(x / until * cycles + 1e-9) / cycles)
-    if kind == "hunting":  # a controller with too large a gain goes round its target
+    if kind == "hunting":  # a controller with too large a gain oscillates around its target
         return 1 + to * np.sin(2 * np.pi * cycles * x)
-    if kind == "controlled":  # a controller that has found its level and still corrects it a little
+    if kind == "controlled":  # a controller near its target makes small corrections
         return 1 + (to - 1) * np.exp(-x / until) + 0.04 * np.sin(23 * x)
     return np.ones_like(x)
 
@@ -109,7 +109,7 @@ def simulate(
     speed: float,
     horizon: float,
 ) -> Curves:
-    """A training without noise: ``speed`` of the code, ``horizon`` the part of a usual training that is seen."""
+    """A training without noise: ``speed`` of the code, ``horizon`` the logged part of a usual training."""
     ticks = np.linspace(0, 1, TICKS)
     rank = int(np.clip(setting.rank * rng.uniform(0.6, 1.5), 4, setting.latents))
     energy = setting.decay ** np.arange(rank) * rng.uniform(0.8, 1.25, rank)
@@ -126,8 +126,8 @@ def simulate(
     recon = distortion + setting.null * setting.rest
     progress = ticks * horizon * TICKS * speed
     guess = setting.features * np.log(2.0) if setting.likelihood == "bce" else setting.null * rng.uniform(1.05, 1.3)
-    recon += (guess - setting.null) * np.exp(-progress / 1.5)  # the decoder finds the mean first
-    recon += 0.25 * (setting.null - distortion) / (1 + progress / 2)  # then learns to read the code
+    recon += (guess - setting.null) * np.exp(-progress / 1.5)  # the decoder first fits the mean
+    recon += 0.25 * (setting.null - distortion) / (1 + progress / 2)  # then it uses the code
     floor = 2e-4 * (1 + np.exp(-progress / 2) * 50)
     return Curves(x, np.interp(x, ticks, kl + floor), np.interp(x, ticks, recon), weights(x), {})
 
@@ -146,19 +146,19 @@ def refresh(
 ) -> None:
     """A new batch of data every 1 / ``batches`` of the run: KL off by ``depth``, reconstruction by ``jump``.
 
-    A ``warp`` above 1 makes later batches shorter than the first ones, as where episodes get shorter.
+    A ``warp`` above 1 makes later batches shorter than the first ones, as if episodes get shorter.
     """
     place = c.x**warp * batches
     phase = place % 1
     size = np.interp(np.floor(place), np.arange(batches + 1), rng.uniform(0.75, 1.25, int(batches) + 1))
-    size = np.where(place < 1, 0, size)  # nothing was learned by heart before the first batch
+    size = np.where(place < 1, 0, size)  # nothing was memorised before the first batch
     back = np.exp(-phase / recover)
     c.kl *= 1 - np.clip(depth * size, -2, 0.95) * back
     c.recon *= 1 + jump * size * back - 0.3 * jump * (1 - back)
 
 
 def swing(c: Curves, rng: np.random.Generator, amplitude: float, cycles: float, onset: float = 0.0) -> None:
-    """An unstable optimiser: KL goes round its level, reconstruction against it."""
+    """An unstable optimiser: KL oscillates, reconstruction in the opposite phase."""
     walk = np.cumsum(rng.normal(0, 1, (2, c.points)), axis=1) / np.sqrt(c.points)
     pace = cycles * np.clip(1 + 0.6 * walk[0], 0.5, 2)
     wave = np.sin(2 * np.pi * np.cumsum(pace) / c.points) * np.clip(1 + 0.3 * walk[1], 0.8, 1.4)
@@ -168,14 +168,14 @@ def swing(c: Curves, rng: np.random.Generator, amplitude: float, cycles: float, 
 
 
 def growth(c: Curves, rng: np.random.Generator, to: float, onset: float) -> None:
-    """KL that buys nothing: rises to ``to`` times itself from ``onset`` to the end."""
+    """KL without benefit: rises by the factor ``to`` from ``onset`` to the end."""
     c.kl *= 1 + (to - 1) * np.clip((c.x - onset) / (1 - onset), 0, 1)
 
 
 def explode(
     c: Curves, rng: np.random.Generator, onset: float, factor: float, recon: float = 1.0, width: float = 0.0
 ) -> None:
-    """KL leaves by orders of magnitude at ``onset``, to stay or, with a ``width``, to come back."""
+    """KL jumps by orders of magnitude at ``onset``; with a ``width`` it returns."""
     after = np.clip((c.x - onset) / (width / 2 if width else 0.06), 0, None)
     level = np.clip(1 - np.abs(after - 1), 0, 1) * (c.x >= onset) if width else np.minimum(after, 1)
     c.kl *= factor**level
@@ -183,7 +183,7 @@ def explode(
 
 
 def not_finite(c: Curves, rng: np.random.Generator, onset: float, infinite: bool = False) -> None:
-    """NaN from ``onset`` on, after one infinite KL where asked."""
+    """NaN from ``onset`` on, optionally after one infinite KL."""
     c.kl[c.x >= onset] = c.recon[c.x >= onset] = np.nan
     if infinite:
         c.kl[np.argmax(c.x >= onset)] = np.inf
@@ -197,7 +197,7 @@ def widen(c: Curves, rng: np.random.Generator, onset: float, depth: float) -> No
 
 
 def policy_change(c: Curves, rng: np.random.Generator, at: tuple[float, ...], size: float) -> None:
-    """The policy meets new states: more to tell and more left untold, both from one log to the next."""
+    """The policy reaches new states: KL and reconstruction rise from one log to the next."""
     for moment in at:
         after = c.x >= moment
         c.kl[after] *= 1 + size
@@ -205,7 +205,7 @@ def policy_change(c: Curves, rng: np.random.Generator, at: tuple[float, ...], si
 
 
 def broaden(c: Curves, rng: np.random.Generator, at: float, over: float, size: float) -> None:
-    """The policy explores more and more: KL and reconstruction rise together over a part of the run, then hold."""
+    """Exploration grows: KL and reconstruction rise together over a part of the run, then hold."""
     share = np.clip((c.x - at) / over, 0, 1)
     c.kl *= 1 + size * share
     c.recon *= 1 + 1.3 * size * share
@@ -219,7 +219,7 @@ def die(c: Curves, rng: np.random.Generator, peak: float, null: float) -> None:
 
 
 def leaps(c: Curves, rng: np.random.Generator, at: tuple[float, ...], kl: float, recon: float, width: float) -> None:
-    """Losses that leap long after they were low, and come back within ``width`` of the run."""
+    """Losses jump long after they were low, and return within ``width`` of the run."""
     for moment in at:
         shape = np.where(c.x >= moment, np.exp(-np.maximum(c.x - moment, 0) / width), 0) * rng.uniform(0.6, 1.4)
         c.kl *= 1 + (kl - 1) * shape
@@ -227,7 +227,7 @@ def leaps(c: Curves, rng: np.random.Generator, at: tuple[float, ...], kl: float,
 
 
 def tidy(c: Curves, rng: np.random.Generator, excess: float, until: float) -> None:
-    """A code that begins larger than it need be and loses the excess while the reconstruction stays."""
+    """A code is too large at first and loses the excess without a change of the reconstruction."""
     c.kl *= 1 + excess * np.exp(-4 * c.x / until)
 
 
@@ -249,7 +249,7 @@ def _deviates(kind: str, n: int, rng: np.random.Generator) -> Array:
         return white
     if kind == "heavy":
         return np.clip(rng.standard_t(2.5, n) / 1.6, -8, 8)
-    if kind == "skewed":  # few batches hold much more than the others
+    if kind == "skewed":  # few batches have much larger losses
         return (np.exp(0.7 * white) - np.exp(0.245)) / 0.9
     if kind == "moving":  # each log is the mean of the last five batches
         return np.convolve(np.concatenate([rng.normal(size=4), white]), np.ones(5), "valid") / np.sqrt(5)
@@ -259,7 +259,7 @@ def _deviates(kind: str, n: int, rng: np.random.Generator) -> Array:
 
 
 def add_noise(c: Curves, kind: str, size: float, rng: np.random.Generator) -> None:
-    """Relative noise: what a batch holds moves KL and reconstruction together, the sample of the code each alone."""
+    """Relative noise: a batch's states change KL and reconstruction together, the code's sample each separately."""
     shared = _deviates(kind, c.points, rng)
     for name, own in (("kl", 0.8), ("recon", 0.9)):
         factor = size * (np.sqrt(1 - own**2) * shared + own * _deviates(kind, c.points, rng))
@@ -267,7 +267,7 @@ def add_noise(c: Curves, kind: str, size: float, rng: np.random.Generator) -> No
 
 
 def add_outliers(c: Curves, share: float, size: float, rng: np.random.Generator, last: bool = False) -> None:
-    """Single points, at most 3% of them and never two in a row, at which one batch was unlike all others."""
+    """Single points, at most 3% of them and never two in a row, with an exceptional batch."""
     count = max(1, int(share * c.points))
     places = rng.choice(np.arange(2, c.points - 3, 3), count, replace=False)
     if last:
@@ -277,14 +277,14 @@ def add_outliers(c: Curves, share: float, size: float, rng: np.random.Generator,
 
 
 def round_to(values: Array, digits: int) -> Array:
-    """Significant digits, as print and digitised pictures have them."""
+    """Rounds to significant digits, as in printed and digitised curves."""
     exponent = np.floor(np.log10(np.maximum(np.abs(values), 1e-300)))
     unit = 10.0 ** (exponent - digits + 1)
     return np.round(values / unit) * unit
 
 
 def smooth(values: Array, memory: float) -> Array:
-    """Exponential moving average, as loggers smooth."""
+    """Exponential moving average, as in loggers."""
     out = values.copy()
     for i in range(1, len(out)):
         out[i] = memory * out[i - 1] + (1 - memory) * out[i]

@@ -1,6 +1,6 @@
-"""Twenty real trainings of small VAEs in loops of their own: the real part of the doctor's evaluation half.
+"""Twenty real trainings of small VAEs in separate loops: the real part of the doctor's evaluation half.
 
-    python benchmarks/doctor_eval_real.py FOLDER [2]    # trains and writes a set, prints what is known of each
+    python benchmarks/doctor_eval_real.py FOLDER [2]    # trains and writes a set, prints the measures of each
 
 ``doctor_eval_trainings`` and ``doctor_eval_trainings_2`` hold the trainings of the two sets. Hosts collect states as
 they please: fresh ones for each update, a growing buffer, prioritised replay, a distribution that drifts or changes
@@ -69,12 +69,12 @@ def _scaler(t: Training, states: States) -> tuple[States, States]:
 
 
 class Host:
-    """What the VAE is trained on: yields a batch [t.batch, S] for each update."""
+    """The training data of the VAE: yields a batch [t.batch, S] for each update."""
 
     def __init__(self, t: Training, rng: np.random.Generator) -> None:
         self.t, self.rng, self.world = t, rng, WORLDS[t.world]
         self.errors: States | None = None  # [t.batch], of the last batch
-        self.drawn: NDArray[np.int64] | None = None  # [t.batch], where in the buffer it lay
+        self.drawn: NDArray[np.int64] | None = None  # [t.batch], indices in the buffer
 
     def batches(self) -> Iterator[States]:
         """One batch an update, as the training's host collects them."""
@@ -115,7 +115,7 @@ class Host:
             order = order[self.t.batch :]
 
     def _stage(self, progress: float) -> float:
-        """How far the policy has come."""
+        """The progress of the policy."""
         if self.t.host == "switch":
             return 0.0 if progress < 0.6 else 1.0
         return progress if self.t.host == "drift" else min(0.5, progress)
@@ -138,11 +138,11 @@ class Host:
 
 
 def _series(t: Training, rows: list[tuple[float, ...]]) -> Series:
-    """What the host wrote of every update's values: single ones, or means over its interval."""
+    """The host's log of the updates: single values, or means over its interval."""
     table = np.array(rows)
     if t.averaged:
-        whole = len(table) // t.every * t.every
-        table = table[:whole].reshape(-1, t.every, table.shape[1]).mean(1)
+        length = len(table) // t.every * t.every
+        table = table[:length].reshape(-1, t.every, table.shape[1]).mean(1)
     else:
         table = table[:: t.every]
     kl, recon, total = t.names
@@ -159,7 +159,7 @@ def _explained(t: Training, net: Net, states: Tensor) -> Tensor:
 
 
 def train(t: Training) -> tuple[Series, dict[str, Any], str]:
-    """Series as logged, the host's config.json, and what is known of the trained VAE."""
+    """Series as logged, the host's config.json, and measures of the trained VAE."""
     rng = np.random.default_rng(seed_of(t.name))
     torch.manual_seed(seed_of(t.name))
     offset, scale = _scaler(t, WORLDS[t.world](rng, 4096, 0.3))
@@ -191,7 +191,7 @@ def train(t: Training) -> tuple[Series, dict[str, Any], str]:
 
 @torch.no_grad()
 def _truth(t: Training, net: Net, scaler: tuple[States, States]) -> str:
-    """Explained variance, KL and active units on states never trained on."""
+    """Explained variance, KL and active units on held-out states."""
     raw = WORLDS[t.world](np.random.default_rng(1), 2000, 1.0 if t.host in ("drift", "switch") else 0.5)
     states = torch.from_numpy((raw - scaler[0]) / scaler[1])
     mean, log_var = net.encoder(states).chunk(2, -1)

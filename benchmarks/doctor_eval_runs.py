@@ -1,6 +1,6 @@
 """Runs of the doctor's evaluation half, written as hosts write them.
 
-    python benchmarks/doctor_eval_runs.py FOLDER [2]    # the 60 simulated runs of a set, for a look at them
+    python benchmarks/doctor_eval_runs.py FOLDER [2]    # the 60 simulated runs of a set, for inspection
 
 Deterministic: a run's seed is its name. ``doctor_eval_table`` and ``doctor_eval_table_2`` hold the runs of the two
 sets, ``doctor_eval_curves`` the simulation.
@@ -30,7 +30,7 @@ SETS = {1: SPECS, 2: SPECS_2}
 
 @dataclass(frozen=True)
 class Run:
-    """What the doctor is given, and what is known of it.
+    """A run for the doctor, and its label.
 
     Attributes:
         name, kind: kind is "simulated" or "real".
@@ -98,7 +98,7 @@ def _logged(spec: Spec, curves: Curves) -> dict[str, Array]:
 
 
 def _steps(spec: Spec, rng: np.random.Generator) -> Array:
-    """Strictly increasing steps; episodes end where they will, so intervals differ a little."""
+    """Strictly increasing steps; intervals vary, because they end with episodes."""
     gaps = rng.uniform(0.8, 1.2, spec.points)
     steps = np.round(np.cumsum(gaps) / gaps.sum() * spec.span)
     return steps if np.all(np.diff(steps) > 0) else np.arange(1.0, spec.points + 1)
@@ -129,7 +129,7 @@ def series_of(spec: Spec) -> Series:
 
 
 def _of_the_plugin(spec: Spec, curves: Curves, steps: Array) -> Series:
-    """What our own learner logs besides, where it runs in a host."""
+    """Further metrics of omarl's learner in a host."""
     if "spread" not in spec.log:
         return {}
     kl, recon = curves.kl, curves.recon * spec.setting.scale
@@ -143,7 +143,7 @@ def _of_the_plugin(spec: Spec, curves: Curves, steps: Array) -> Series:
 
 
 def _of_the_agents(spec: Spec, rng: np.random.Generator) -> Series:
-    """A PyMARL fork's own series: ``loss`` is the agents', at steps of its own."""
+    """A PyMARL fork's own series: ``loss`` is the agents', with separate steps."""
     if spec.form not in ("sacred", "metrics"):
         return {}
     n = max(10, min(spec.points, 200))

@@ -1,4 +1,4 @@
-"""What a simulated run of the doctor's evaluation half is made of, and the names under which hosts log it."""
+"""Settings of a simulated run of the doctor's evaluation half, and the names in hosts' logs."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Spec:
         unequal: reconstruction and total are logged at other steps than the KL.
         names: a key of ``NAMES``.
         form: "sacred", "csv", "jsonl", "tensorboard", or "metrics" (metrics.jsonl).
-        span: steps of the whole run.
+        span: steps of the run.
         without: of kl, recon, loss, those that the host does not log.
         log: of weight, explained, active, grad_norm, log_var, spread, those that it logs as well.
         lr, clip: of the VAE's optimiser.
         typical_norm: median gradient norm.
-        active: active units at the end; as many as the setting's rank where None.
+        active: active units at the end; None for the setting's rank.
         config: further keys; ``bare`` hosts have none of ours, ``unconfigured`` ones save no configuration at all.
         clock: name of the step in files of rows.
     """

@@ -1,4 +1,4 @@
-"""The 60 simulated runs of the doctor's evaluation half: how each is made, and the label that follows from it.
+"""The 60 simulated runs of the doctor's evaluation half: their settings, and the labels that follow.
 
 Labels follow from how a run is generated and were fixed before any verdict was seen; no accepted name means healthy.
 """

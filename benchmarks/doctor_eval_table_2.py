@@ -15,7 +15,7 @@ BOX = Setting(features=36, alpha=0.015, latents=20)  # standardised readings, sq
 PLANES = Setting(features=90, likelihood="bce", entropy=0.25, recon="sum", alpha=0.25, latents=24, rank=9)
 MEAN_BITS = Setting(features=200, likelihood="bce", entropy=0.2, alpha=0.0015, latents=40, rank=16)
 SUMS = Setting(features=50, recon="sum", alpha=0.5, latents=12, rank=8, decay=0.8)  # standardised, summed
-PLUGIN = Setting(features=46, recon="sum", variance=0.5, alpha=0.3, rank=9)  # our learner in a host
+PLUGIN = Setting(features=46, recon="sum", variance=0.5, alpha=0.3, rank=9)  # omarl's learner in a host
 OURS = ("weight", "explained", "active", "grad_norm", "log_var", "spread")
 
 HEALTHY = (

@@ -1,4 +1,4 @@
-"""The 20 real trainings of the doctor's evaluation half: what each is, and the label that follows from it."""
+"""The 20 real trainings of the doctor's evaluation half: their settings, and the labels that follow."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def weather(rng: np.random.Generator, m: int, stage: float) -> States:
 
 
 def colouring(rng: np.random.Generator, m: int, stage: float) -> States:
-    """Proper colourings of a path of nine nodes in three colours; the first is liked more as time goes on."""
+    """Proper colourings of a path of nine nodes in three colours; the first becomes more frequent over time."""
     colours = np.zeros((m, 9), int)
     colours[:, 0] = rng.integers(0, 3, m)
     for node in range(1, 9):

@@ -1,11 +1,11 @@
-"""The fit half of the doctor's benchmark: curves in the style of other people's runs, on which rules were set.
+"""The fit half of the doctor's benchmark: simulated curves, on which the rules were fitted.
 
     python benchmarks/doctor_fit.py [--seeds 0 1 2] [--show NAME] [--real]
 
 Thirty healthy and thirty faulty runs a seed: 30 to 10,000 points, every usual reduction of the two losses, several
 kinds of noise, changes of policy, KL weights that ramp (logged or not), faults that set in late, and pairs of faults.
-``--real`` adds short trainings of a small VAE in the style of forks. Writes ``benchmarks/doctor/fit.md``. Nothing
-here measures how good the doctor is: the rules were fitted to it.
+``--real`` adds short trainings of a small VAE in the style of forks. Writes ``benchmarks/doctor/fit.md``. The
+counts do not measure the doctor's accuracy, because the rules were fitted to these runs.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from omarl.analysis.doctor import Diagnosis, diagnose_arrays
 HERE = Path(__file__).parent
 
 
-def said(run: Run) -> Diagnosis:
-    """The doctor's verdict."""
+def diagnosis_of(run: Run) -> Diagnosis:
+    """The doctor's diagnosis of a run."""
     return diagnose_arrays(run.arrays(), np.linspace(1, 50_000, run.points), run.settings())
 
 
 def is_right(run: Run, diagnosis: Diagnosis) -> bool:
-    """Healthy runs healthy; the expected symptom first, and the others found."""
+    """Whether a healthy run is found healthy, or the expected symptom is first and the others are found."""
     if not run.expected:
         return diagnosis.healthy
     found = [f.symptom for f in diagnosis.findings]
@@ -40,7 +40,7 @@ def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--show", default="", help="print the diagnoses of runs whose name begins so")
+    parser.add_argument("--show", default="", help="print the diagnoses of runs whose name begins with this")
     parser.add_argument("--real", action="store_true", help="short trainings too (needs torch, a minute)")
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -51,7 +51,7 @@ def main() -> None:
         made += real_runs()
     wrong, counts = [], {"healthy": [0, 0], "faulty": [0, 0]}
     for run in made:
-        diagnosis = said(run)
+        diagnosis = diagnosis_of(run)
         kind = "faulty" if run.expected else "healthy"
         right = is_right(run, diagnosis)
         counts[kind][0] += right
@@ -70,9 +70,9 @@ def main() -> None:
         "",
         *(f"- {kind}: right on {right} of {all_}" for kind, (right, all_) in counts.items()),
         "",
-        "The rules were fitted to these runs: the counts say that they were, not how good the doctor is.",
+        "The rules were fitted to these runs, so the counts do not measure the doctor's accuracy.",
         "",
-        "| wrong on | points | reduction | noise | logged | expected | said |",
+        "| wrong on | points | reduction | noise | logged | expected | diagnosis |",
         "|---|---|---|---|---|---|---|",
         *wrong,
     ]

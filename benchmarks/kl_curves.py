@@ -1,4 +1,4 @@
-"""Draws docs/kl-curves.png: three KL curves of real runs, and the KL of this package's VAE on states of that kind.
+"""Draws docs/kl-curves.png: three KL curves of real runs, and the KL of this package's VAE on such states.
 
     python benchmarks/kl_curves.py
 
@@ -21,7 +21,7 @@ CURVES = (
     ("collapse_by_ramp", "Slow collapse: alpha\non a ramp to 0.01"),
 )
 OURS = "The default here, same kind of states,\na new batch every 700 updates"
-POINT = 20  # updates behind each point of our curves
+POINT = 20  # updates averaged in each point of omarl's curves
 BLUE, GREEN, GREY = "#0072B2", "#009E73", "#767676"
 
 
@@ -33,8 +33,8 @@ def real(name: str) -> tuple[np.ndarray, np.ndarray]:
     return table[:, 0], table[:, 1]
 
 
-def ours() -> list[np.ndarray]:
-    """The KL of each seed of our default on the stag hunt with refreshed batches."""
+def default_curves() -> list[np.ndarray]:
+    """The KL of each seed of the default on the stag hunt with refreshed batches."""
     with (ROOT / "benchmarks" / "vae_states" / "curves.csv").open() as file:
         rows = [r for r in csv.DictReader(file) if r["setting"] == "default"]
     return [np.array(r["kl"].split(), dtype=float) for r in rows]
@@ -50,7 +50,7 @@ def main() -> None:
         ax.set_title(title, fontsize=10, loc="left")
         ax.set_ylabel("KL, nats" if i == 0 else "")
     ax = figure.add_subplot(1, 4, 4)
-    for kl in ours():
+    for kl in default_curves():
         ax.plot(np.arange(1, len(kl) + 1) * POINT, kl, color=GREEN, linewidth=0.9, alpha=0.6)
     ax.axhline(5 * np.log(16), color=GREY, linestyle="--", linewidth=1)
     ax.annotate(

@@ -1,13 +1,13 @@
-"""The doctor put to the test on our own VAE: faults provoked, named, and cured by one ``suggested.yaml``.
+"""Tests the doctor on omarl's VAE: provokes faults, diagnoses them, and trains with the suggested settings.
 
     python benchmarks/provoke_and_cure.py [--jobs 1] [--only NAME ...] [--families NAME NAME] [--updates 3000]
 
-Drives the VAE's trainer on recorded states, in two regimes: *replay* draws every update's states from all that were
-recorded so far; *refresh* trains on one batch after another and forgets it. One setting is turned wrong (or two, for
-the pairs), the run is diagnosed, trained again from its ``suggested.yaml`` and diagnosed again. The unchanged
+Drives the VAE's trainer on recorded states, in two regimes: *replay* draws the states of an update from all that
+were recorded so far; *refresh* trains on one batch after another and discards it. One setting is faulty (two for the
+pairs). The run is diagnosed, trained again with its ``suggested.yaml`` and diagnosed again. The unchanged
 configuration must be found healthy. Writes ``benchmarks/doctor/provoked.md`` and ``provoked.json``, and one picture
-of each symptom for the guide. With the variable KEEP_RUNS=DIRECTORY trainings are kept, so that changed rules can be
-tried on them.
+of each symptom for the guide. With the variable KEEP_RUNS=DIRECTORY trainings are stored, so that changed rules can
+be tested on them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ HOST = {"base_learner": "q_learner", "learner": "omg_vae_learner", "vae_updates"
 
 @dataclass(frozen=True)
 class Case:
-    """Settings turned wrong, and the symptoms that must be named; of each, any of the names after a stroke."""
+    """Faulty settings, and the expected symptoms; "a/b" accepts either name."""
 
     settings: str
     symptoms: tuple[str, ...]
@@ -83,7 +83,7 @@ PAIRS = (
 
 
 def stream(family: str, seed: int) -> list[NDArray[np.float32]]:
-    """Batches of recorded states [M, S], in the order in which they were met."""
+    """Batches of recorded states [M, S], in recorded order."""
     from state_families import make_family
 
     batches = make_family(family, seed).batches(BATCHES)
@@ -91,7 +91,7 @@ def stream(family: str, seed: int) -> list[NDArray[np.float32]]:
 
 
 def train(settings: Mapping[str, Any], family: str, regime: str, seed: int, updates: int) -> dict[str, Series]:
-    """``trained``, or what it returned before where runs are kept."""
+    """``trained``, or its stored result if KEEP_RUNS is set."""
     if not os.environ.get("KEEP_RUNS"):
         return trained(settings, family, regime, seed, updates)
     name = hashlib.sha1(repr((sorted(settings.items(), key=str), family, regime, seed, updates)).encode()).hexdigest()
@@ -107,7 +107,7 @@ def train(settings: Mapping[str, Any], family: str, regime: str, seed: int, upda
 
 
 def trained(settings: Mapping[str, Any], family: str, regime: str, seed: int, updates: int) -> dict[str, Series]:
-    """One training of the VAE on a recorded stream: what a learner would log."""
+    """One training of the VAE on a recorded stream; returns the metrics that a learner logs."""
     import torch
     from omarl.components.vae_trainer import VAEConfig, VAETrainer
     from omarl.utils.metrics import IntervalStats
@@ -127,8 +127,8 @@ def trained(settings: Mapping[str, Any], family: str, regime: str, seed: int, up
             trainer.collect(batches[place])
             stats.add(trainer.update())
         else:
-            met = batches[int(torch.randint(place + 1, ()))]
-            stats.add(trainer.update(met[torch.randperm(len(met))[: trainer.config.vae_batch_states]]))
+            states = batches[int(torch.randint(place + 1, ()))]
+            stats.add(trainer.update(states[torch.randperm(len(states))[: trainer.config.vae_batch_states]]))
         if (done + 1) % LOG_EVERY == 0:
             step = (done + 1) * STEPS_PER_UPDATE
             stats.flush(logger, step)
@@ -152,7 +152,7 @@ def stream_cached(family: str, seed: int) -> list[NDArray[np.float32]]:
 
 
 class Recorder:
-    """A logger that keeps what it is given."""
+    """A logger that stores all values."""
 
     console_logger: Any = None
 
@@ -160,16 +160,16 @@ class Recorder:
         self.kept: dict[str, list[tuple[float, float]]] = {}
 
     def log_stat(self, name: str, value: float, t: int) -> None:
-        """PyMARL's."""
+        """PyMARL's logging method."""
         self.kept.setdefault(name, []).append((float(t), float(value)))
 
     def series(self) -> dict[str, Series]:
-        """By name."""
+        """The stored series by name."""
         return {n: Series(*np.array(points, dtype=np.float64).T) for n, points in self.kept.items()}
 
 
 def configuration(words: str, updates: int) -> dict[str, Any]:
-    """The default configuration with the settings turned wrong."""
+    """The default configuration with the faulty settings."""
     from omarl.components.vae_trainer import VAEConfig
 
     config = {**asdict(VAEConfig()), **HOST, "t_max": updates * STEPS_PER_UPDATE}
@@ -180,7 +180,7 @@ def configuration(words: str, updates: int) -> dict[str, Any]:
 
 
 def provoke(case: Case, family: str, seed: int, updates: int, picture: str = "") -> dict[str, Any]:
-    """Provokes, diagnoses, follows the suggestion, diagnoses again."""
+    """Trains with faulty settings, diagnoses, trains with the suggested settings, and diagnoses again."""
     config = configuration(case.settings, updates)
     series = train(config, family, case.regime, seed, updates)
     found = examine(series, config)
@@ -202,7 +202,7 @@ def provoke(case: Case, family: str, seed: int, updates: int, picture: str = "")
 
 
 def summary(diagnosis: Diagnosis) -> dict[str, Any]:
-    """What is kept of a diagnosis."""
+    """The stored part of a diagnosis."""
     return {
         "healthy": diagnosis.healthy,
         "symptoms": [f.symptom for f in diagnosis.findings],
@@ -212,7 +212,7 @@ def summary(diagnosis: Diagnosis) -> dict[str, Any]:
 
 
 def is_named(result: Mapping[str, Any]) -> bool:
-    """One fault first; of two both, anywhere."""
+    """Whether a single fault is named first, or both faults of a pair are named."""
     found, expected = result["found"]["symptoms"], result["expected"]
     if not expected:
         return bool(result["found"]["healthy"])
@@ -222,13 +222,13 @@ def is_named(result: Mapping[str, Any]) -> bool:
 
 
 def report(results: list[dict[str, Any]], command: str, seconds: float) -> str:
-    """The table."""
+    """The page: rates and a table of all cases, in Markdown."""
     kinds = {"single faults, named first": 1, "pairs, both named": 2, "unchanged, found healthy": 0}
     lines = [
         "# Provoked and cured",
         "",
         f"`{command}`: {seconds / 60:.0f} minutes. The rules "
-        "were set with seed 41; no other seed was looked at before they were frozen.",
+        "were set with seed 41; no other seed was used before they were final.",
         "",
     ]
     for title, size in kinds.items():
@@ -236,8 +236,8 @@ def report(results: list[dict[str, Any]], command: str, seconds: float) -> str:
         cured = sum(r["cured"]["healthy"] for r in some if "cured" in r)
         after = f"; healthy after one suggested.yaml: **{cured} of {len(some)}**" if size else ""
         lines.append(f"- {title}: **{sum(map(is_named, some))} of {len(some)}**{after}")
-    head = "| provoked by | regime, states | must be named | found | suggested | then |"
-    lines += ["", "Failures are set in bold.", "", head, "|---|---|---|---|---|---|"]
+    head = "| provoked by | regime, states | expected | found | suggested | after the suggestion |"
+    lines += ["", "Failures are bold.", "", head, "|---|---|---|---|---|---|"]
     for r in results:
         found = ", ".join(r["found"]["symptoms"]) or "healthy"
         then = (", ".join(r["cured"]["symptoms"]) or "healthy") if "cured" in r else ""

@@ -1,6 +1,6 @@
 """A stag hunt on a 4x4 grid (Peysakhovich and Lerer 2018): two hunters, one stag, two plants.
 
-Every piece may stand on any cell, also on another piece. A state is five 4x4 planes (first hunter, second hunter,
+Every piece can be on any cell, also on another piece. A state is five 4x4 planes (first hunter, second hunter,
 stag, first plant, second plant) with exactly one 1 in each, so it is five categorical variables of 16 values.
 Placed at random, its entropy is 5 ln 16 = 13.9 nats.
 """
@@ -23,7 +23,7 @@ Cells = NDArray[np.int64]
 
 
 class StagHunt:
-    """The game. Both hunters on the stag get 5 each, one alone gets -1; a plant gives 1 to each hunter on it.
+    """The game. Both hunters on the stag get 5 each, a single hunter gets -1; a plant gives 1 to each hunter on it.
 
     A stag that was reached and a plant that was eaten reappear on a random cell. The stag steps towards the nearer
     hunter with probability ``bold``, otherwise in a random direction. An episode lasts 20 steps.
@@ -47,7 +47,7 @@ class StagHunt:
         return planes.reshape(-1)
 
     def observation(self, hunter: int) -> NDArray[np.float32]:
-        """The state as hunter 0 or 1 sees it, float32 [80]: its own plane first, the partner's second."""
+        """The observation of hunter 0 or 1, float32 [80]: its plane first, the partner's second."""
         planes = self.state().reshape(len(PLANES), CELLS)
         order = [hunter, 1 - hunter, *range(2, len(PLANES))]
         return planes[order].reshape(-1)
@@ -63,7 +63,7 @@ class StagHunt:
         return self.state(), rewards, self.t >= LIMIT
 
     def toward(self, piece: int, goal: int) -> int:
-        """The action that brings a piece nearer to another one; ``STAY`` where it has arrived."""
+        """The action that brings a piece nearer to another one; ``STAY`` if it has arrived."""
         nearer = [a for a in range(STAY) if self._distance_after(piece, a, goal) < self.distance(piece, goal)]
         return int(self.rng.choice(nearer)) if nearer else STAY
 

@@ -17,7 +17,7 @@ Observations = dict[str, NDArray[np.float32]]
 
 
 class StagHuntEnv(ParallelEnv):
-    """Two hunters who both see all five planes; the state is the planes once."""
+    """Two hunters observe all five planes; the state contains the planes once."""
 
     metadata = {"name": "stag_hunt"}  # noqa: RUF012 (PettingZoo's interface)
 

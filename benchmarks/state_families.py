@@ -1,7 +1,7 @@
-"""Families of states that a VAE is trained on: those of the table, and others on which constants are chosen.
+"""Families of states that a VAE is trained on: those of the table, and others for choosing constants.
 
-``make_family(name, seed)`` gives one family with its own random stream; ``batches`` plays whole episodes. Nothing is
-tuned on the families of ``TABLE`` and ``EXTRA``; ``TUNING`` holds others.
+``make_family(name, seed)`` gives one family with its own random stream; ``batches`` plays complete episodes. Nothing
+is tuned on the families of ``TABLE`` and ``EXTRA``; ``TUNING`` holds others.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ Batch = list[NDArray[np.float32]]  # episodes, float32 [T, S] each
 
 
 class Spec(NamedTuple):
-    """What is known of a family.
+    """The recorder and the properties of a family.
 
     Attributes:
         record: the recorder.
-        features: what a trainer is constructed from: the gymnasium space where users have one, else the count.
+        features: the trainer's first argument: the gymnasium space if users have one, else the number of features.
         types: the feature types in words.
-        is_binary: whether binary and one-hot features dominate, which decides what the family must reach.
-        groups: features of which exactly one is 1, by index.
+        is_binary: whether binary and one-hot features dominate, which determines the requirements.
+        groups: indices of features in one-hot groups.
         bits: single binary features, by index.
-        entropy: of a state, in nats, where known.
-        behaviour: who plays.
+        entropy: of a state, in nats, if known.
+        behaviour: the policy, in words.
     """
 
     record: synthetic.Recorder
@@ -60,9 +60,9 @@ class Family:
     spec: Spec
 
     def batches(self, n_batches: int = BATCHES + HELD_OUT, n_states: int = STATES) -> Iterator[Batch]:
-        """Batches of whole episodes with at least ``n_states`` states each, in the order in which they are played.
+        """Batches of complete episodes with at least ``n_states`` states each, in the order in which they are played.
 
-        The behaviour shifts over the first ``BATCHES`` batches and stays as it is after them.
+        The behaviour shifts over the first ``BATCHES`` batches and is constant after them.
         """
         rng = np.random.default_rng([zlib.crc32(self.name.encode()), self.seed])
         for i in range(n_batches):
@@ -74,14 +74,14 @@ class Family:
 
 
 class Stream(NamedTuple):
-    """A recorded family: batches to train on, and later batches that nothing is trained on."""
+    """A recorded family: training batches, and later held-out batches."""
 
     train: list[Batch]
     held_out: list[Batch]
 
 
 def record(family: Family, folder: Path) -> Stream:
-    """Plays a stream, or reads it where it was played before; the folder is no part of the repository."""
+    """Plays a stream, or reads it from its file in ``folder``, which git ignores."""
     file = folder / f"{family.name}-{family.seed}.npz"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ def record(family: Family, folder: Path) -> Stream:
 
 
 def in_groups(n_groups: int, size: int, offset: int = 0) -> Groups:
-    """Groups of neighbours."""
+    """``n_groups`` groups of ``size`` consecutive features."""
     return tuple(tuple(range(offset + i * size, offset + (i + 1) * size)) for i in range(n_groups))
 
 
@@ -117,9 +117,9 @@ def _planes(low: float, high: float, *shape: int) -> spaces.Box:
 
 def _stag_hunt(both: bool) -> Spec:
     planes = 10 if both else 5
-    said = "5 one-hot planes of 4x4" + (", seen by two hunters: each plane occurs twice" if both else "")
+    types = "5 one-hot planes of 4x4" + (", seen by two hunters: each plane occurs twice" if both else "")
     return Spec(
-        games.stag_hunt(both), 16 * planes, said, True, in_groups(planes, 16), entropy=5 * np.log(16),
+        games.stag_hunt(both), 16 * planes, types, True, in_groups(planes, 16), entropy=5 * np.log(16),
         behaviour="hunters at random, with a probability of up to 0.5 towards a goal that is drawn for each batch",
     )  # fmt: skip
 
@@ -233,5 +233,5 @@ TABLE, EXTRA, TUNING = tuple(_TABLE), tuple(_EXTRA), tuple(_TUNING)
 
 
 def make_family(name: str, seed: int) -> Family:
-    """The family of that name, with everything random in it drawn from ``seed``."""
+    """The family of that name; its random numbers depend on ``seed``."""
     return Family(name, seed, {**_TABLE, **_EXTRA, **_TUNING}[name]())

@@ -1,8 +1,8 @@
-"""Recorders of whole episodes of real games: PettingZoo, mpe2, lbforaging, rware, and the stag hunt.
+"""Recorders of complete episodes of real games: PettingZoo, mpe2, lbforaging, rware, and the stag hunt.
 
 A recorder takes a random generator and the progress of the stream, from 0 to 1, and returns a function that plays one
-episode and gives its raw states, float32 [T, S]. A call of the recorder begins a batch: the agents' preferences are
-drawn anew for each batch and weigh more as the stream goes on, so the states shift as they do while agents learn.
+episode and returns its raw states, float32 [T, S]. A call of the recorder begins a batch: the agents' preferences are
+drawn for each batch, and their weight grows over the stream, so the states shift as in the training of agents.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from stag_hunt import PLANTS, STAG, StagHunt
 from state_synthetic import Episode, Play, Recorder
 
-PREFERENCE = 0.5  # what the preferred policy weighs at the end of the stream
+PREFERENCE = 0.5  # weight of the preferred policy at the end of the stream
 SEEDS = 2**31
 
 
@@ -54,7 +54,7 @@ def parallel(module: str, see: Callable[[Any, dict[str, Any]], list[NDArray[Any]
 
 
 def state_of(env: Any, observations: dict[str, Any]) -> list[NDArray[Any]]:
-    """The environment's own state."""
+    """The environment's state."""
     return [np.asarray(env.state())]
 
 
@@ -123,7 +123,7 @@ def _foraging_env(grid: bool, sight: int) -> Any:
 
 
 def grid_space(sight: int) -> spaces.Box:
-    """What one player sees with grid observations: levels of players and of food, and cells that are free."""
+    """The space of one player's grid observation: levels of players, levels of food, and free cells."""
     side = 2 * sight + 1
     high = np.broadcast_to(np.array([2, 4, 1], np.float32)[:, None, None], (3, side, side))
     return spaces.Box(np.zeros_like(high), high, dtype=np.float32)
@@ -186,8 +186,8 @@ def warehouse(n_agents: int = 2, limit: int = 100) -> Recorder:
 def stag_hunt(both: bool = False) -> Recorder:
     """The 4x4 stag hunt; with ``both``, the two hunters' observations end to end.
 
-    With a probability of up to 0.5 a hunter walks towards a goal of its own that is drawn for each batch (the stag
-    or a plant), otherwise at random.
+    With a probability of up to 0.5 a hunter walks towards its goal (the stag or a plant, drawn for each batch),
+    otherwise at random.
     """
 
     def begin(rng: np.random.Generator, progress: float) -> Play:

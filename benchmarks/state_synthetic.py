@@ -1,7 +1,7 @@
-"""State families drawn from known distributions, and two small gridworlds: cheap, and with a known entropy.
+"""State families drawn from known distributions, and two small gridworlds: fast, with a known entropy.
 
 Everything here is for tuning. A recorder takes a random generator and the progress of the stream, from 0 to 1, and
-returns a function that gives one episode, float32 [T, S].
+returns a function that returns one episode, float32 [T, S].
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def bits(size: int) -> Recorder:
 
 
 def positions(n_agents: int, side: int) -> Recorder:
-    """Agents that walk on a torus, one one-hot plane each: uniform at every step whatever they prefer."""
+    """Agents that walk on a torus, one one-hot plane each: uniform at every step for any preference."""
 
     def begin(rng: np.random.Generator, progress: float) -> Play:
         preference = rng.dirichlet(np.ones(len(STEPS)), size=n_agents)

@@ -1,4 +1,4 @@
-"""Measures of a trained VAE on held-out states, and of its curves; nothing here uses the trainer's own statistics.
+"""Measures of a trained VAE on held-out states, and of its curves, without the trainer's statistics.
 
 Explained variance and accuracy need only the states and their reconstructions in raw units.
 """
@@ -13,14 +13,14 @@ from state_families import Groups
 
 Floats = NDArray[np.float64]
 
-POINT = 20  # updates behind each point of a curve
+POINT = 20  # updates averaged in each point of a curve
 EDGE = 0.05  # share of a batch's updates at either end that the sawtooth compares
 ACTIVE_VARIANCE = 0.01  # of a latent's posterior mean (Burda et al. 2015)
 CONSTANT = 1e-6  # standard deviation, relative to the mean's size, below which a feature is constant
 
 
 def varying(states: Floats) -> NDArray[np.bool_]:
-    """Which features of [M, S] are not constant: [S]."""
+    """Mask [S] of the features of [M, S] that are not constant."""
     return states.std(axis=0) > CONSTANT * np.maximum(1.0, np.abs(states.mean(axis=0)))
 
 
@@ -48,9 +48,9 @@ def bit_accuracy(states: Floats, decoded: Floats, bits: tuple[int, ...]) -> floa
     """Balanced accuracy of single bits at the threshold 0.5, the mean over the bits that vary."""
     scores = []
     for bit in bits:
-        true, said = states[:, bit] > 0.5, decoded[:, bit] > 0.5
+        true, predicted = states[:, bit] > 0.5, decoded[:, bit] > 0.5
         if true.any() and not true.all():
-            scores.append((said[true].mean() + (~said[~true]).mean()) / 2)
+            scores.append((predicted[true].mean() + (~predicted[~true]).mean()) / 2)
     return float(np.mean(scores)) if scores else np.nan
 
 
@@ -88,7 +88,7 @@ def movement(kl: Floats) -> dict[str, float]:
 
 
 def sawtooth(values: Floats, n_batches: int) -> float:
-    """How far a loss [updates] jumps where a new batch arrives, relative to its size.
+    """The relative jump of a loss [updates] when a new batch arrives.
 
     The last 5% of a batch's updates against the first 5% of the next: the mean size of the difference over the
     boundaries inside the second half, over the mean of the values in that half.

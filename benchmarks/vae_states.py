@@ -1,11 +1,11 @@
-"""What the state VAE makes of the states that users have: families of states x regimes x settings x seeds.
+"""Trains the state VAE on families of states x regimes x settings x seeds, and tabulates the measures.
 
     python benchmarks/vae_states.py [train] [--jobs 2] [--seeds 10] [--only FAMILY ...]   # then makes the table
     python benchmarks/vae_states.py table
 
-``train`` records each family's stream once per seed under ``results/vae_states``, trains what
-``benchmarks/vae_states/trainings.csv`` does not hold yet, and appends a row as each training ends, so it can be
-stopped and started again. ``table`` makes ``vae_states.md`` and the picture from the CSV files alone.
+``train`` records each family's stream once per seed under ``results/vae_states``, runs the trainings that
+``benchmarks/vae_states/trainings.csv`` does not contain, and appends a row after each training, so it can be
+stopped and restarted. ``table`` makes ``vae_states.md`` and the picture from the CSV files only.
 rware's states need ``pip install rware``.
 """
 
@@ -27,7 +27,7 @@ from state_families import BATCHES, EXTRA, TABLE, make_family, record
 HERE = Path(__file__).parent
 OUT = HERE / "vae_states"
 STREAMS = HERE.parent / "results" / "vae_states"
-CURVE_FAMILY = "stag_hunt"  # whose curves under refresh are kept for the picture
+CURVE_FAMILY = "stag_hunt"  # its curves under refresh are stored for the picture
 CURVE_SEEDS = 5
 CEILING_SEEDS = 3
 ORDER = ("default", "ceiling", "before", "final", "first")
@@ -43,14 +43,14 @@ class Job(NamedTuple):
 
 
 class Scale(NamedTuple):
-    """How long each training is."""
+    """The length of each training."""
 
     batches: int
     updates: int
 
 
 def jobs(seeds: int) -> list[Job]:
-    """Every training of the benchmark: our default first, and each setting seed by seed, so that a part is of use."""
+    """All trainings of the benchmark, ordered by setting and then by seed; the default is first."""
     found = []
     for seed in range(seeds):
         for regime in report.REGIMES:
@@ -64,7 +64,7 @@ def jobs(seeds: int) -> list[Job]:
 
 
 def run_job(job: Job, scale: Scale) -> tuple[Job, dict[str, Any], list[float]]:
-    """Trains in a process of its own; torch is imported here only, with one thread."""
+    """Trains in a worker process; torch is imported only here, with one thread."""
     import logging
 
     import torch
@@ -90,7 +90,7 @@ def append(file: Path, row: dict[str, Any]) -> None:
 
 
 def finished(file: Path) -> set[Job]:
-    """The trainings that the CSV holds; a last line that was cut off is removed from the file."""
+    """The trainings in the CSV; an incomplete last line is removed from the file."""
     if not file.exists():
         return set()
     text = file.read_text()
@@ -105,7 +105,7 @@ def rounded(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def train_all(wanted: Sequence[Job], scale: Scale, n_processes: int, out: Path = OUT) -> None:
-    """Trains what is missing; a training that fails is reported and does not stop the others.
+    """Runs the missing trainings; a failed training is reported and does not stop the others.
 
     Raises:
         SystemExit: at the end, if a training failed.

@@ -1,4 +1,4 @@
-"""The table and the picture of ``vae_states.py``, made from its CSV files alone."""
+"""The page of ``vae_states.py``: tables, checks and the picture, from its CSV files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REGIMES = ("replay", "refresh")
 SETTINGS = ("first", "final", "default")
 BEFORE_AFTER = ("simple_tag", "foraging", "spread")
 
-# What the default must reach.
+# Requirements on the default.
 BINARY, CONTINUOUS, OF_CEILING = 0.95, 0.90, 0.95  # explained variance; the last is a share of the autoencoder's
 OF_ENTROPY, STAG_HUNT_NATS = 1.5, 20.0
 ACTIVE, DRIFT, OSCILLATION, SAWTOOTH = 4, 0.10, 0.05, 0.05
@@ -65,20 +65,20 @@ def read_rows(file: Path) -> list[Row]:
 
 
 def values_of(rows: Iterable[Row], measure: str, **where: str) -> np.ndarray:
-    """One number for each seed."""
+    """A measure in the rows that match ``where``: one number for each seed."""
     chosen = [row for row in rows if all(row[name] == value for name, value in where.items())]
     return np.array([float(row[measure]) for row in chosen])
 
 
 def median_interval(values: np.ndarray) -> Interval:
-    """The median over seeds with its bootstrap interval, 95%; NaN where a value is not finite or none is there."""
+    """The median over seeds with its bootstrap interval, 95%; NaN if a value is not finite or there is none."""
     if not len(values) or not np.isfinite(values).all():
         return Interval(math.nan, math.nan, math.nan)
     return stratified_bootstrap_interval(values, np.median, reps=1000)
 
 
 def cell(values: np.ndarray, form: Callable[[float], str]) -> str:
-    """``median [low, high]``; a dash where the measure does not exist."""
+    """``median [low, high]``; a dash if the measure does not exist."""
     if not len(values) or np.isnan(values).all():
         return "–"
     if not np.isfinite(values).all():
@@ -98,11 +98,11 @@ class Check(NamedTuple):
 
 
 def checks(spec: Spec, measured: dict[str, float], ceiling: float) -> list[Check]:
-    """What the default must reach on a family, from the medians over seeds.
+    """The requirements on the default for a family, from the medians over seeds.
 
     Args:
         spec: of the family.
-        measured: the medians by measure; NaN for what does not apply (no groups, no bits, no sawtooth).
+        measured: the medians by measure; NaN if a measure does not apply (no groups, no bits, no sawtooth).
         ceiling: explained variance of a plain autoencoder.
     """
     explained = measured["explained_variance"]
@@ -128,18 +128,18 @@ def checks(spec: Spec, measured: dict[str, float], ceiling: float) -> list[Check
 
 
 def medians(rows: list[Row], **where: str) -> dict[str, float]:
-    """The median over seeds of every measure; NaN where a value is not finite."""
+    """The median over seeds of every measure; NaN if a value is not finite."""
     return {column.name: float(np.median(values_of(rows, column.name, **where))) for column in COLUMNS}
 
 
 def _fewer(rows: list[Row]) -> str:
-    """How many seeds each setting has, in words."""
+    """The number of seeds of each setting, in words."""
     counts: dict[str, dict[tuple[str, str], int]] = {}
     for row in rows:
-        each = counts.setdefault(row["setting"], {})
-        each[row["family"], row["regime"]] = each.get((row["family"], row["regime"]), 0) + 1
-    said = {name: sorted(set(each.values())) for name, each in sorted(counts.items())}
-    return ", ".join(f"{name}: {' or '.join(map(str, found))}" for name, found in said.items())
+        runs = counts.setdefault(row["setting"], {})
+        runs[row["family"], row["regime"]] = runs.get((row["family"], row["regime"]), 0) + 1
+    seeds = {name: sorted(set(runs.values())) for name, runs in sorted(counts.items())}
+    return ", ".join(f"{name}: {' or '.join(map(str, numbers))}" for name, numbers in seeds.items())
 
 
 def ceiling_of(rows: list[Row], family: str, regime: str) -> float:
@@ -159,9 +159,9 @@ def verdicts(rows: list[Row], regime: str) -> dict[str, list[Check]]:
     return found
 
 
-def said(found: list[Check]) -> str:
-    """PASS, or FAIL with what was missed."""
-    missed = [check.what for check in found if not check.holds]
+def verdict(results: list[Check]) -> str:
+    """PASS, or FAIL with the missed requirements."""
+    missed = [check.what for check in results if not check.holds]
     return "PASS" if not missed else "**FAIL**: " + "; ".join(missed)
 
 
@@ -182,13 +182,13 @@ def results_table(rows: list[Row], regime: str) -> list[str]:
             last = ["", ""]
             if setting == "default":
                 ceiling = ceiling_of(rows, family, regime)
-                last = ["" if math.isnan(ceiling) else _fraction(ceiling), said(judged[family])]
+                last = ["" if math.isnan(ceiling) else _fraction(ceiling), verdict(judged[family])]
             lines.append("| " + " | ".join([family, setting, *cells, *last]) + " |")
     return lines
 
 
 def families_table() -> list[str]:
-    """What the families are."""
+    """Size, types, entropy and policy of each family, in Markdown."""
     lines = ["| family | features | types | entropy, nats | played by |", "|---|---|---|---|---|"]
     for family in TABLE:
         spec = make_family(family, 0).spec
@@ -198,7 +198,7 @@ def families_table() -> list[str]:
 
 
 def before_after_table(rows: list[Row]) -> list[str]:
-    """The loss of omarl 0.1 beside the present default, with replay."""
+    """The loss of omarl 0.1 and the current default, with replay, in Markdown."""
     columns = [column for column in COLUMNS if "sawtooth" not in column.name and "accuracy" not in column.name]
     lines = [
         "| family | loss | " + " | ".join(column.title for column in columns) + " |",
@@ -217,22 +217,22 @@ INTRODUCTION = """\
 table` makes this page from `vae_states/trainings.csv`. Medians over {seeds} seeds with 95% bootstrap \
 intervals ({fewer}); a seed changes the recorded stream and the network. {updates} updates of 128 states each.
 
-Default rows of foraging_grid, pursuit and rware were measured before types were found again as more states are \
-seen, those of stag_hunt_twice with replay after it. stag_hunt, tictactoe and stag_hunt_twice with refreshed batches \
-have the same types with either search, in all ten seeds. [vae-stability.md]\
-(../docs/vae-stability.md#rare-bits-and-combinations-not-seen-before) shows what limits rware and the grids, and \
-what helps there.
+Default rows of foraging_grid, pursuit and rware were measured before feature types were inferred again as more \
+states arrive, those of stag_hunt_twice with replay after it. stag_hunt, tictactoe and stag_hunt_twice with \
+refreshed batches have the same types with either method, in all ten seeds. [vae-stability.md]\
+(../docs/vae-stability.md#rare-bits-and-combinations-not-seen-before) shows the limits on rware and the grids, \
+and remedies.
 
 - **replay**: each update draws from all episodes so far; episodes arrive at even intervals.
-- **refresh**: batches of about 900 states (whole episodes), {per_batch} updates on each, then the batch is \
+- **refresh**: batches of about 900 states (complete episodes), {per_batch} updates on each, then the batch is \
 discarded; a setting with `vae_window: K` keeps the last K batches.
 - **first**, **final**: the user's first and final settings (`src/ablation/settings.py`) with PyMARL's literal loss \
 (`vae_formula: raw_mean`, `vae_likelihood: gaussian`, `vae_encoder: mlp`, `vae_window: 1`). **default**: \
 `VAEConfig()`, the same on every family.
 - **ceiling**: explained variance of a plain autoencoder, the median of {ceiling_seeds} seeds: the default's \
 network, latents, likelihoods and updates, no KL term and no sampling.
-- The states shift during a stream: see "played by" below. Two further batches, played after the last that is \
-trained on, are held out.
+- The states shift during a stream: see "played by" below. Two further batches, played after the \
+training batches, are held out.
 - **Explained variance**: mean over the features that vary in the held-out states, each standardised by its own \
 mean and standard deviation there; decoded from the posterior mean. **One-hot accuracy**: largest value of a \
 plane or group. **Bit accuracy**: balanced, threshold 0.5, mean over the bits that vary. KL and **active** units \
@@ -240,10 +240,10 @@ are held-out too. **Drift** and **oscillation** of the logged KL over the last h
 `src/analysis/symptoms.py`. **Sawtooth**: mean difference between the last 5% of a batch's updates and the first \
 5% of the next, over the boundaries in the last half, relative to the mean there.
 - The default **passes** with: binary and categorical families, explained variance and accuracies at least 0.95 \
-each; others, explained variance at least 0.90 or 95% of the ceiling; KL at most 1.5 times the entropy where \
-that is known and at most 20 nats on the stag hunt; at least 4 active units; drift within 10%, oscillation and \
-KL sawtooth at most 5%. The sawtooth of the reconstruction is shown, not judged: it is relative to a loss that \
-is nearly zero where the code is exact.
+each; others, explained variance at least 0.90 or 95% of the ceiling; KL at most 1.5 times the entropy if \
+it is known and at most 20 nats on the stag hunt; at least 4 active units; drift within 10%, oscillation and \
+KL sawtooth at most 5%. The sawtooth of the reconstruction is reported without a limit: it is relative to a loss \
+that is nearly zero if the code is exact.
 """
 
 
@@ -271,8 +271,8 @@ def write(folder: Path, page: Path) -> None:
         lines += [*results_table(rows, regime), ""]
     curves = folder / "curves.csv"
     picture.draw(rows, read_rows(curves) if curves.exists() else [], folder / "vae_states.png")
-    shown = Path(folder.name, "vae_states.png") if page.parent != folder else Path("vae_states.png")
-    lines += [f"![KL curves and explained variance]({shown.as_posix()})", ""]
+    link = Path(folder.name, "vae_states.png") if page.parent != folder else Path("vae_states.png")
+    lines += [f"![KL curves and explained variance]({link.as_posix()})", ""]
     lines += ["## Before and after", "", BEFORE, "", *before_after_table(rows), ""]
     lines += ["## Families", "", *families_table(), ""]
     seconds = sum(float(row["seconds"]) for row in rows)
@@ -282,7 +282,7 @@ def write(folder: Path, page: Path) -> None:
 
 BEFORE = (
     "The loss of omarl 0.1 (`vae_formula: mean`: mean squared error over standardised features plus alpha times the "
-    "KL, all features Gaussian) and the present default, with replay."
+    "KL, all features Gaussian) and the current default, with replay."
 )
 
 

@@ -1,4 +1,4 @@
-"""One training of a state VAE on a recorded stream, with replay or with refreshed batches, and what came of it."""
+"""One training of a state VAE on a recorded stream, with replay or with refreshed batches, and its measures."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ STATES_PER_UPDATE = 128
 START_EPISODES = 8  # in the replay buffer before the first update
 REGIMES = ("replay", "refresh")
 
-# What omarl 0.1 and PyMARL forks do: squared errors, one kind of feature, one batch at a time.
+# As in omarl 0.1 and PyMARL forks: squared errors, one type of feature, one batch at a time.
 PLAIN: dict[str, Any] = {"vae_likelihood": "gaussian", "vae_encoder": "mlp", "vae_window": 1}
 SETTINGS: dict[str, dict[str, Any]] = {
     "first": {**FIRST, **PLAIN, "vae_formula": "raw_mean"},
     "final": {**FIRST, **FINAL, **PLAIN, "vae_formula": "raw_mean"},
     "default": {},
     "before": {**PLAIN, "vae_formula": "mean"},
-    # A plain autoencoder: the KL costs nothing and the posterior has no width, so that nothing is sampled.
+    # A plain autoencoder: the KL has weight 0 and the posterior's variance is nearly 0, so codes are not random.
     "ceiling": {"omg_vae_alpha": 0.0, "vae_log_var_bound": "none", "vae_log_var_init": -50.0},
 }
 
