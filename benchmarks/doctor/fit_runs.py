@@ -171,7 +171,7 @@ def dies_late(run: Run) -> None:
 
 
 def dies_by_ramp(run: Run) -> None:
-    """A ramp over the whole run to a weight that is too large."""
+    """A ramp over the complete run to a weight that is too large."""
     run.alpha = run.null * 0.4
     run.weight = run.alpha * (run.x + 1e-3)
     shut = np.clip(1 - run.x / run.rng.uniform(0.75, 0.9), 0, 1) ** 0.8

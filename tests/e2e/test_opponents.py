@@ -30,8 +30,8 @@ def source(tmp_path_factory):
     """A folder with a run of PPO and the VAE against a pool, and a pool with that run's prior and an IQL team."""
     root = tmp_path_factory.mktemp("source")
     pool(root / "bare")
-    beside = ["learner=omg_vae_learner", "base_learner=ppo_learner", "vae_updates=4", "vae_hidden_dim=16"]
-    run = main(["--config=ppo_history", *FORAGING, *TINY, *beside, f"pool={root / 'bare'}"], root / "results")
+    vae_learner = ["learner=omg_vae_learner", "base_learner=ppo_learner", "vae_updates=4", "vae_hidden_dim=16"]
+    run = main(["--config=ppo_history", *FORAGING, *TINY, *vae_learner, f"pool={root / 'bare'}"], root / "results")
     assert run.code == 0, run.err
     team = main(["--config=iql", *FORAGING, "t_max=400", "test_interval=0", "batch_size=4", "batch_size_run=4",
                  "hidden_dim=16", "use_tensorboard=False"], root / "team")  # fmt: skip

@@ -18,10 +18,10 @@ def test_counts_of_episodes_of_different_lengths_are_added():
     [
         ([10, 20, 46, 50, 48], [100] * 5, 2),  # from 0.1 to 0.5: nine tenths of the rise end at 0.46
         ([50, 50, 50], [100] * 3, 0),
-        ([10, 20, 30, 4], [100, 100, 100, 4], 2),  # episodes with few counts are ignored
+        ([10, 20, 30, 4], [100, 100, 100, 4], 2),  # steps that few episodes reach are ignored
     ],
 )
-def test_steps_to_adapt_is_where_nine_tenths_of_the_rise_are_made(hits, count, steps):
+def test_steps_to_adapt_is_the_first_step_after_nine_tenths_of_the_rise(hits, count, steps):
     assert steps_to_adapt(torch.tensor(hits).float(), torch.tensor(count).float()) == steps
 
 

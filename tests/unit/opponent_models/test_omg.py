@@ -56,7 +56,7 @@ def test_a_horizon_beyond_the_rollout_adds_nothing():
     assert states[valid > 0].flatten().tolist() == [1, 2, 3, 4, 5, 2, 3, 4, 5, 3, 4, 5, 4, 5, 5]
 
 
-def test_a_horizon_is_complete_where_all_its_states_or_the_episodes_end_are_in_the_rollout():
+def test_a_horizon_is_complete_if_the_rollout_has_all_its_states_or_the_end_of_the_episode():
     """Five steps, a horizon of three states."""
     for ends, complete in (
         ((), [1, 1, 1, 0, 0]),
@@ -198,7 +198,7 @@ def test_regression_moves_the_mean_to_the_selected_code(prior):
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
 
 
-def test_drawing_shows_where_the_subgoal_decodes_opponents_to(prior):
+def test_drawing_shows_the_opponents_positions_in_the_decoded_subgoal(prior):
     runner, learner = parts(prior, copies=1)
     batch = runner.run()
     drawing, model = learner.model.draw(batch), learner.model
