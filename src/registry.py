@@ -44,6 +44,7 @@ REGISTRY: dict[str, dict[str, Any]] = {
         "features": ".modules.agents.feature_agent:FeatureAgent",
         "mingru": ".modules.agents.rnn_agent:MinGRUAgent",
     },
+    "cell": {"gru": ".modules.gru:GRU", "mingru": ".modules.min_gru:MinGRU"},
     "runner": {
         "episode": ".runners.episode_runner:EpisodeRunner",
         "rollout": ".runners.rollout_runner:RolloutRunner",

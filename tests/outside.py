@@ -324,3 +324,29 @@ class MeetingModel(OpponentModel):
         inferred = points[:, None].repeat(len(self.info.opponents), axis=1)
         captions = [f"meets at {x:.1f}, {y:.1f}" for x, y in points]
         return Drawing(captions, inferred, horizon=self.horizon)
+
+
+class WindowTransformer(nn.Module):
+    """A cell whose state is its last inputs: causal self-attention over a window, with two heads."""
+
+    window = 4
+
+    def __init__(self, input_size, hidden_size):
+        super().__init__()
+        self.embed = nn.Linear(input_size, hidden_size)
+        self.attend = nn.MultiheadAttention(hidden_size, 2, batch_first=True)
+        self.state_size = self.window * hidden_size
+
+    def step(self, input, state):
+        return torch.cat([state[:, self.embed.out_features :], self.embed(input)], dim=-1)
+
+    def forward(self, inputs, state):
+        states, now = [], state[0]
+        for t in range(inputs.shape[1]):
+            now = self.step(inputs[:, t], now)
+            states.append(now)
+        return torch.stack(states, dim=1), now[None]
+
+    def output(self, state):
+        window = state.reshape(-1, self.window, self.embed.out_features)
+        return self.attend(window[:, -1:], window, window, need_weights=False)[0].reshape(*state.shape[:-1], -1)

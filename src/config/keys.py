@@ -48,6 +48,13 @@ class AgentLearnerKeys(StepKeys, LogKeys, OptimiserKeys):
 
 
 @dataclass(frozen=True)
+class CellKeys:
+    """Of every part with a recurrent layer."""
+
+    cell: str = key("gru", component="cell", help="the recurrent layer of agents, opponent models and critics")
+
+
+@dataclass(frozen=True)
 class MixerKeys:
     """Of a learner that may learn one value for a team."""
 

@@ -50,10 +50,17 @@ class ModelMAC(BasicMAC):
         self.model: Any = model  # the opponent model; None: there is none
         self.conditions_input = conditions_input  # whether the agents' input contains the condition
         self.condition_dim = 0 if self.model is None else self.model.condition_dim
-        self.head = ConditionedHead(self.width, feature_size(scheme, "obs"), self.condition_dim, self.n_actions)
+        self.head = ConditionedHead(
+            self._feature_dim, feature_size(scheme, "obs"), self.condition_dim, self.n_actions
+        )
 
     def _outputs_wanted(self) -> tuple[int, str]:
-        return self.width, f"its {self.width} features, for a head of its own: take features"
+        return self._feature_dim, f"its {self._feature_dim} features, for the controller's own head: take features"
+
+    @property
+    def _feature_dim(self) -> int:
+        """Size of an agent's features: that of its state unless it says otherwise (``hidden_dim``)."""
+        return int(getattr(self.agents[0], "hidden_dim", self.width))
 
     def initial_carry(self, n: int) -> Tensor:
         """The recurrent state at an episode's start, [n, N, H + W]."""

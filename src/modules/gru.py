@@ -78,6 +78,11 @@ class GRU(nn.GRU):
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size, batch_first=True)
+        self.state_size = hidden_size
+
+    def output(self, state: Tensor) -> Tensor:
+        """See ``cell``: the state itself."""
+        return state
 
     def forward(self, input: Tensor, hx: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """A sequence [M, T, I] from hidden [1, M, H] -> hidden states [M, T, H] and the last one [1, M, H]."""

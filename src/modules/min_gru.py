@@ -42,6 +42,11 @@ class MinGRU(nn.Module):
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
         self.fc = Linear(input_size, 2 * hidden_size)
+        self.state_size = hidden_size
+
+    def output(self, state: Tensor) -> Tensor:
+        """See ``cell``: the state itself."""
+        return state
 
     def forward(self, input: Tensor, hx: Tensor) -> tuple[Tensor, Tensor]:
         """A sequence [M, T, I] from hidden [1, M, H] -> hidden states [M, T, H] and the last one [1, M, H]."""

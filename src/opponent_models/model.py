@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..components.episode_batch import EpisodeBatch
 from ..components.optimisers import load_optimiser, make_optimiser, optimiser_step
 from ..components.rollout import Condition, Rollout
-from ..config.keys import OptimiserKeys
+from ..config.keys import CellKeys, OptimiserKeys
 from ..config.schema import key, read
 from ..modules.agents.feature_agent import FeatureAgent
 from ..modules.unrolling import as_rows, from_rows, unroll_rows
@@ -33,7 +33,7 @@ class EncoderKeys:
 
 
 @dataclass(frozen=True)
-class ModelConfig(EncoderKeys, OptimiserKeys):
+class ModelConfig(EncoderKeys, OptimiserKeys, CellKeys):
     """Keys of an opponent model whose optimiser is no ``VAEOptimiser``."""
 
     renamed: ClassVar[dict[str, str]] = {"vae_lr": "model_lr"}
@@ -101,8 +101,8 @@ class OpponentModel(nn.Module):
         self.subject_indices = [everyone.index(name) for name in self.subjects]
         self.last_actions = self.info.information_slice("actions")
         self.n_subjects, self.n_actions = len(self.subjects), self.info.n_actions
-        settings = SimpleNamespace(hidden_dim=self.width, use_rnn=True, n_actions=1, duelling=False, layer_norm=False)
-        self.encoder = self.encoder_type(self.input_size(scheme), settings)
+        settings = {"hidden_dim": self.width, "cell": config.cell, "n_actions": 1, "duelling": False}
+        self.encoder = self.encoder_type(self.input_size(scheme), SimpleNamespace(**settings))
 
     def input_size(self, scheme: Any) -> int:
         """Size of the encoder's input at each step."""

@@ -20,7 +20,6 @@ from ..components.rollout import Rollout
 from ..games.foraging.layout import food_slots, offsets_size
 from ..modules.agents.feature_agent import FeatureAgent
 from ..modules.linear import Linear
-from ..modules.min_gru import MinGRU
 from ..modules.unrolling import unroll_rows
 from ..types import ConfigError, EnvInfo
 from .evaluation import Counts, Drawing
@@ -39,7 +38,7 @@ class ObjectConfig(ModelConfig, HorizonKeys):
 
 
 class ObjectEncoder(FeatureAgent):
-    cell = MinGRU  # cheap: it runs for each object and opponent in each copy of the game
+    cell = "mingru"  # cheap: it runs for each object and opponent in each copy of the game
 
 
 class ObjectModel(OpponentModel):

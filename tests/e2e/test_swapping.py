@@ -1,6 +1,7 @@
 """Learners exchanged by one word on the command line: combinations run or are refused in one line."""
 
 import pytest
+import torch
 from e2e.command import error_of, main
 
 SMALL = ["t_max=1600", "test_interval=1600", "test_nepisode=4", "batch_size_run=4", "env_workers=0", "hidden_dim=16",
@@ -80,3 +81,14 @@ def test_compare_writes_a_table_and_a_picture(tmp_path):
     assert {f.name for f in (tmp_path / "out").iterdir()} == {"comparison.md", "comparison.csv", "comparison.png"}
     lost = main(["compare", "with", f"runs={tmp_path}/none"], tmp_path, results_key=False)
     assert "contains no run" in error_of(lost)
+
+
+def test_one_key_replaces_the_gru_of_policy_critic_and_opponent_model(tmp_path):
+    words = ["cell=tests.outside:WindowTransformer", "critic_use_rnn=True", "t_max=1600", "batch_size_run=8",
+             "test_interval=0", "env_workers=0", "use_tensorboard=False", "hidden_dim=16", "model_hidden_dim=16"]  # fmt: skip
+    done = main(["--config=liam", "--env-config=foraging", "with", *words], tmp_path)
+    assert done.code == 0, done.err
+    agent = torch.load(next(done.run.glob("checkpoints/*/agent.th")), weights_only=True)
+    critic = torch.load(next(done.run.glob("checkpoints/*/critic.th")), weights_only=True)["critic"]
+    attention = [name for name in (*agent, *critic) if name.endswith("attend.in_proj_weight")]
+    assert len(attention) == 3

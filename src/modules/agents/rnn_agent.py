@@ -1,20 +1,19 @@
 """The recurrent Q network of PyMARL (linear, GRU, linear), with a duelling head or a minGRU as options."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...config.keys import CellKeys
 from ...config.schema import key, read
-from ..gru import GRU
+from ..cell import make_cell
 from ..linear import Linear, linear
-from ..min_gru import MinGRU
 
 
 @dataclass(frozen=True)
-class RNNAgentConfig:
+class RNNAgentConfig(CellKeys):
     """Keys of ``agent: rnn`` and ``agent: mingru``."""
 
     hidden_dim: int = key(64, low=1, help="H, the width of the agent's layers")
@@ -27,7 +26,7 @@ class RNNAgent(nn.Module):
     """Computes the Q values (or logits) of one agent from its input and its recurrent state.
 
     ``forward`` is PyMARL's single step. ``unroll`` runs a sequence in one call of the fused GRU, with the same
-    weights and the same result. A subclass may set another recurrent ``cell`` with the interface of ``GRU``.
+    weights and the same result. A subclass may fix the ``cell``, which is otherwise a key.
 
     Args:
         input_shape: size of the agent's input.
@@ -35,7 +34,7 @@ class RNNAgent(nn.Module):
     """
 
     Config = RNNAgentConfig
-    cell: Callable[[int, int], Any] = GRU
+    cell = ""
 
     def __init__(self, input_shape: int, args: Any) -> None:
         super().__init__()
@@ -46,30 +45,31 @@ class RNNAgent(nn.Module):
         self.fc1 = Linear(input_shape, config.hidden_dim)
         self.norm1 = nn.LayerNorm(config.hidden_dim) if config.layer_norm else nn.Identity()
         self.norm2 = nn.LayerNorm(config.hidden_dim) if config.layer_norm else nn.Identity()
-        layer: Any = self.cell if config.use_rnn else Linear
-        self.rnn = layer(config.hidden_dim, config.hidden_dim)
+        sizes = config.hidden_dim, config.hidden_dim
+        self.rnn: Any = make_cell(self.cell or config.cell, *sizes) if config.use_rnn else Linear(*sizes)
+        self.state_size: int = getattr(self.rnn, "state_size", config.hidden_dim)
         self.fc2 = Linear(config.hidden_dim, n_actions)
         self.value = Linear(config.hidden_dim, 1) if config.duelling else None
 
     def init_hidden(self) -> Tensor:
-        """Zeros, [1, H], on the agent's device."""
-        return self.fc1.weight.new_zeros(1, self.hidden_dim)
+        """Zeros, [1, S], on the agent's device; S = H for a GRU."""
+        return self.fc1.weight.new_zeros(1, self.state_size)
 
     def forward(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """One step: inputs [M, I], hidden reshapeable to [M, H] -> Q [M, U], hidden [M, H]."""
+        """One step: inputs [M, I], hidden reshapeable to [M, S] -> Q [M, U], hidden [M, S]."""
         features = F.relu(self.norm1(self.fc1(inputs)))
-        hidden = hidden.reshape(-1, self.hidden_dim)
+        hidden = hidden.reshape(-1, self.state_size)
         if self.is_recurrent:
             hidden = self.rnn.step(features, hidden)
-            return self._head(self.norm2(hidden)), hidden
+            return self._head(self.norm2(self.rnn.output(hidden))), hidden
         return self._head(F.relu(self.norm2(self.rnn(features)))), hidden
 
     def unroll(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """A sequence: inputs [M, T, I], hidden [M, H] -> Q [M, T, U], the last hidden [M, H]."""
+        """A sequence: inputs [M, T, I], hidden [M, S] -> Q [M, T, U], the last hidden [M, S]."""
         features = F.relu(self.norm1(self.fc1(inputs)))
         if self.is_recurrent:
-            features, last = self.rnn(features, hidden.unsqueeze(0).contiguous())
-            features, hidden = self.norm2(features), last.squeeze(0)
+            states, last = self.rnn(features, hidden.unsqueeze(0).contiguous())
+            features, hidden = self.norm2(self.rnn.output(states)), last.squeeze(0)
         else:
             features = F.relu(self.norm2(self.rnn(features)))
         return self._head(features), hidden
@@ -86,4 +86,4 @@ class RNNAgent(nn.Module):
 class MinGRUAgent(RNNAgent):
     """``RNNAgent`` with a minGRU instead of the GRU: fewer operations, and gates that do not need the last state."""
 
-    cell = MinGRU
+    cell = "mingru"

@@ -7,21 +7,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...config.keys import CellKeys
 from ...config.schema import key, read
 from ...types import feature_size
-from ..gru import GRU
+from ..cell import make_cell
 from ..linear import Linear
 from ..unrolling import as_rows, from_rows, unroll_rows
 
 
 @dataclass(frozen=True)
-class ValueCriticConfig:
+class ValueCriticConfig(CellKeys):
     """Keys of the critic."""
 
     critic: Literal["own", "central"] = key("own", help="own: reads the agent's observation; central: and the state")
     critic_hidden_dim: int = key(64, low=1, help="H, the width of the critic's two hidden layers")
     critic_layer_norm: bool = key(False, help="normalise each hidden layer, before its activation")
-    critic_use_rnn: bool = key(False, help="a GRU replaces the second hidden layer")
+    critic_use_rnn: bool = key(False, help="a recurrent layer (cell) replaces the second hidden layer")
 
 
 class ValueCritic(nn.Module):
@@ -46,25 +47,27 @@ class ValueCritic(nn.Module):
         size += condition_dim
         self.identity = nn.Buffer(torch.eye(n_agents), persistent=False)
         self.fc1, self.out = Linear(size, width), Linear(width, 1)
-        self.fc2 = GRU(width, width) if config.critic_use_rnn else Linear(width, width)
+        self.fc2: Any = make_cell(config.cell, width, width) if self.is_recurrent else Linear(width, width)
+        self.state_size: int = getattr(self.fc2, "state_size", width)
         self.norm1 = nn.LayerNorm(width) if config.critic_layer_norm else nn.Identity()
         self.norm2 = nn.LayerNorm(width) if config.critic_layer_norm else nn.Identity()
 
     def init_hidden(self) -> Tensor:
-        """The recurrent state at the start of an episode: zeros [1, H] on the critic's device."""
-        return self.out.weight.new_zeros(1, self.out.in_features)
+        """The recurrent state at the start of an episode: zeros [1, S] on the critic's device."""
+        return self.out.weight.new_zeros(1, self.state_size)
 
     def forward(
         self, obs: Tensor, state: Tensor, condition: Tensor | None = None, memory: Tensor | None = None
     ) -> Tensor:
         """Observations [..., N, O], states [..., S] and conditions [..., N, D] -> values [..., N].
 
-        A recurrent critic needs its recurrent state ``memory`` [..., N, H].
+        A recurrent critic needs its recurrent state ``memory`` [..., N, S].
         """
         hidden = self._first_layer(obs, state, condition)
-        if isinstance(self.fc2, GRU):
+        if self.is_recurrent:
             assert memory is not None
-            return self._values(self.fc2.step(hidden.flatten(0, -2), memory.flatten(0, -2)).view_as(hidden))
+            states = self.fc2.step(hidden.flatten(0, -2), memory.flatten(0, -2))
+            return self._values(states.unflatten(0, hidden.shape[:-1]))
         return self.out(F.relu(self.norm2(self.fc2(hidden)))).squeeze(-1)
 
     def along(
@@ -75,10 +78,10 @@ class ValueCritic(nn.Module):
         Args:
             obs, state, condition: as for ``forward``, for E rows of T steps.
             begins: [E, T, 1], 1 where an episode begins.
-            memory: [E, N, H], the recurrent state before the first step.
+            memory: [E, N, S], the recurrent state before the first step.
 
         Returns:
-            Values [E, T, N] and the recurrent state after each step, [E, T, N, H].
+            Values [E, T, N] and the recurrent state after each step, [E, T, N, S].
         """
         hidden, n_agents = self._first_layer(obs, state, condition), obs.shape[2]
         begun = begins.repeat_interleave(n_agents, dim=0)
@@ -86,8 +89,7 @@ class ValueCritic(nn.Module):
         return self._values(memories), memories
 
     def unroll(self, rows: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """First-layer outputs [M, T, H] and a recurrent state [M, H] -> all states [M, T, H], the last [M, H]."""
-        assert isinstance(self.fc2, GRU)
+        """First-layer outputs [M, T, H] and a recurrent state [M, S] -> all states [M, T, S], the last [M, S]."""
         memories, last = self.fc2(rows, hidden.unsqueeze(0).contiguous())
         return memories, last.squeeze(0)
 
@@ -101,5 +103,5 @@ class ValueCritic(nn.Module):
         return F.relu(self.norm1(self.fc1(torch.cat(parts, dim=-1))))
 
     def _values(self, memory: Tensor) -> Tensor:
-        """Recurrent states [..., H] -> values [...]."""
-        return self.out(self.norm2(memory)).squeeze(-1)
+        """Recurrent states [..., S] -> values [...]."""
+        return self.out(self.norm2(self.fc2.output(memory))).squeeze(-1)
