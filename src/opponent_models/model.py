@@ -27,13 +27,13 @@ from .evaluation import Counts, Drawing, rates
 
 
 @dataclass(frozen=True)
-class EncoderKeys:
+class EncoderKeys(CellKeys):
     model_hidden_dim: int = key(128, low=1, help="width of the opponent model's layers")
     model_subjects: list[str] | str = key("*", help="names or patterns of the opponents that are modelled")
 
 
 @dataclass(frozen=True)
-class ModelConfig(EncoderKeys, OptimiserKeys, CellKeys):
+class ModelConfig(EncoderKeys, OptimiserKeys):
     """Keys of an opponent model whose optimiser is no ``VAEOptimiser``."""
 
     renamed: ClassVar[dict[str, str]] = {"vae_lr": "model_lr"}

@@ -85,7 +85,7 @@ def test_compare_writes_a_table_and_a_picture(tmp_path):
 
 def test_one_key_replaces_the_gru_of_policy_critic_and_opponent_model(tmp_path):
     words = ["cell=tests.outside:WindowTransformer", "critic_use_rnn=True", "t_max=1600", "batch_size_run=8",
-             "test_interval=0", "env_workers=0", "use_tensorboard=False", "hidden_dim=16", "model_hidden_dim=16"]  # fmt: skip
+             "test_interval=0", "env_workers=0", "use_tensorboard=False", "hidden_dim=16"]  # fmt: skip
     done = main(["--config=liam", "--env-config=foraging", "with", *words], tmp_path)
     assert done.code == 0, done.err
     agent = torch.load(next(done.run.glob("checkpoints/*/agent.th")), weights_only=True)
