@@ -158,7 +158,7 @@ class Policy:
             self._last = torch.zeros(n_envs, info.n_agents, info.n_actions, device=self._fresh.device)
             self._begins = np.ones(n_envs, bool)
         if n_envs != len(self._carry):
-            raise EnvError(f"policy: {n_envs} environments act, {len(self._carry)} did before; call reset() first")
+            raise EnvError(f"policy: {n_envs} environments, but {len(self._carry)} before; call reset() first")
         callers = rng_state()
         set_rng_state(self._random)  # the policy draws from its own generators
         try:
@@ -176,7 +176,7 @@ class Policy:
         """The features about opponents, [E, N, ...]: one-hot last actions, zeros at an episode's start."""
         kinds = [name for name, _ in getattr(self.info, "information", ())]
         if others := [name for name in kinds if name != "actions"]:
-            raise EnvError(f"policy: no observation holds the opponents' {others[0]}, which it needs; use act_arrays")
+            raise EnvError(f"policy: observations lack the opponents' {others[0]}; use act_arrays")
         table = np.zeros((n_envs, len(self.opponents), self.info.n_actions), np.float32)
         for e, known in enumerate(actions or [None] * n_envs) if kinds else ():
             if known is None and self._carry is not None and not self._begins[e]:

@@ -97,7 +97,7 @@ def scripted(scripts: list[str], split: str) -> list[Member]:
         try:
             share = float(noise or 0.0)
         except ValueError:
-            raise ConfigError(f"scripts: {word!r} is no SCRIPT or SCRIPT:NOISE") from None
+            raise ConfigError(f"scripts: {word!r} is not SCRIPT or SCRIPT:NOISE") from None
         members.append(Member(word, "script", "scripted", split, "a script", script=script, noise=share))
     return members
 

@@ -22,7 +22,7 @@ from .workers import Workers
 
 PACKAGED = ("pettingzoo", "gymnasium")  # interfaces whose environments are named by ``env_args.key``
 BACKENDS = ("auto", "batched", "pettingzoo")
-WORTH_WORKERS = 1e-3  # seconds that a step of all copies takes in one process
+WORTH_WORKERS = 1e-3  # least seconds for a step of all copies in one process at which workers are faster
 TRIED_STEPS, TRIED_SECONDS = 7, 0.1
 
 

@@ -32,7 +32,7 @@ def make_single(target: Any, name: str, env_args: Mapping[str, Any], state_size:
     limits = [steps for steps in (limit, own_limit) if steps]
     if not limits:
         raise ConfigError(
-            f"env_args.episode_limit: environment {key} does not tell its longest episode; "
+            f"env_args.episode_limit: environment {key} has no limit on its episodes; "
             "set env_args.episode_limit to a number of steps"
         )
     try:
@@ -40,7 +40,7 @@ def make_single(target: Any, name: str, env_args: Mapping[str, Any], state_size:
     except OmarlError:
         raise
     except Exception as error:
-        raise EnvError(f"environment {key} does not tell its agents and spaces: {describe(error)}") from error
+        raise EnvError(f"the agents and spaces of environment {key} cannot be read: {describe(error)}") from error
     own_arguments = {k: v for k, v in arguments.items() if k != "key"}
     adapter.info = replace(adapter.info, arguments=own_arguments, game=declared_game(env))
     adapter.use_state(state_size)

@@ -225,9 +225,9 @@ def test_the_same_seed_gives_the_same_metrics(source, tmp_path, algorithm):
         (["--config=omg_ppo", "with", "omg_mode=hopeful"], "omg_mode: 'hopeful' is not one of"),
         (["pool", "with", "out=x"], "runs, scripts: name opponents to train against"),
         (["pool", "with", "out=tests", "scripts=[chase+flee]"], "out: tests exists"),
-        (["pool", "with", "out=x", "scripts=[a:b]"], "scripts: 'a:b' is no SCRIPT"),
+        (["pool", "with", "out=x", "scripts=[a:b]"], "scripts: 'a:b' is not SCRIPT"),
         (["pool", "with", "out=x", "runs=[/nowhere]"], "runs: /nowhere contains no run"),
-        (["pool", "with", "out=x", "scripts=[nearest]"], "script: 'nearest' is no PREDATOR+PREY"),
+        (["pool", "with", "out=x", "scripts=[nearest]"], "script: 'nearest' is not PREDATOR+PREY"),
         (["--config=omg_ppo", "with", "source=/nowhere"], "source: /nowhere does not exist"),
     ],
 )

@@ -1,6 +1,6 @@
 """The rules of lbforaging 2.x for E copies at once.
 
-They include the package's peculiarities: a player may walk onto one that has just failed to move; a player near the
+They include the package's peculiarities: a player may enter the cell of one that failed to move; a player near the
 border sees other players at larger distances than food; in a new episode, players that are not yet placed block their
 last cells.
 """
@@ -174,7 +174,7 @@ def _load(field, position, level, loads, reward, spawned, rules):
 
 @njit(cache=True)
 def _show(field, position, level, obs, state, view):
-    """Each player's observation: food in sight from the north-west on, then itself, then the others in sight."""
+    """Writes each player's observation: food in sight from the north-west on, the player, the others in sight."""
     n_food, sight, shows_levels = view
     n, width = obs.shape
     per_player = 3 if shows_levels else 2
@@ -252,7 +252,7 @@ def _is_taken(position, row, column):
 
 @njit(cache=True)
 def _grow(e, field, position, random, food_levels, highest, coop):
-    """Spawns food inside the border, none next to another, of levels up to ``highest`` (-1: up to each one's own)."""
+    """Spawns food inside the border, none next to another, of levels up to ``highest`` (-1: each food's own)."""
     order = np.empty(food_levels.shape[1], np.int64)
     shuffle(random, e, order)
     placed = 0

@@ -53,7 +53,7 @@ class ForagingScripts(Scripts):
         return actions
 
     def goals(self, rows: Ints, obs: Floats) -> Floats:
-        """Which of the listed foods each player walks to, one-hot [R, M, F]."""
+        """The food that each player walks to, one-hot over the listed foods [R, M, F]."""
         goals = np.zeros((len(rows), len(self.seats), self.n_foods), np.float32)
         for place, seat in enumerate(self.seats):
             _slots(rows, obs[:, seat], self.goal[:, place], self.n_foods, goals[:, place])

@@ -6,7 +6,7 @@ from ..layout import Layout, particle_layout
 
 
 class Spread(Game):
-    """As many landmarks as agents; all are rewarded for covering every landmark, and pay for touching each other."""
+    """Equal numbers of landmarks and agents; rewards for covering every landmark, penalties for collisions."""
 
     environments = ("mpe2.simple_spread_v3",)
     original = "mpe2.simple_spread.simple_spread:raw_env"

@@ -20,7 +20,7 @@ def _step(positions, velocities, actions, rewards, terminated, bodies, laws, loc
 
 @njit(cache=True)
 def _reward(position, sizes, local_ratio, reward):
-    """All pay every landmark's distance to the nearest agent; each pays 1 for each agent it touches.
+    """Shared: minus each landmark's distance to its nearest agent. Own: -1 for each agent that an agent touches.
 
     Returns whether every landmark is covered.
     """

@@ -1,4 +1,4 @@
-"""Exact inference of the stop that scripted prey is moving to: Bayes' rule over rounds and their stops."""
+"""Exact inference of the next stop of scripted prey: Bayes' rule over rounds and their stops."""
 
 from collections import Counter
 
@@ -29,11 +29,11 @@ class PreyObserver:
         unsupported = [name for name in weights if name not in ROUNDS and name not in PATROLS]
         self.prey = info.agents.index(PREY)
         if unsupported or self.prey not in seats:
-            why = f"{unsupported[0]} is on none" if unsupported else "the prey learns"
-            raise ConfigError(f"opponent_information: belief is about prey on rounds; {why}, take goal")
+            cause = f"{unsupported[0]} has no round" if unsupported else "the prey learns"
+            raise ConfigError(f"opponent_information: belief is about prey on rounds; {cause}, use goal")
         self.place, self.n_seats = seats.index(self.prey), len(seats)
-        # A hypothesis is a round and the stop of it that the prey is moving to. Hypotheses of known rounds come
-        # first, each with its successor; those of a stray come last, and any other of the same stray may follow.
+        # A hypothesis is a round and the next stop of the prey in it. Those of rounds come first, each with one
+        # successor in ``after``; those of strays come last, and any other of the same stray may follow.
         at: list[int] = []
         after: list[int] = []
         prior: list[float] = []

@@ -20,8 +20,8 @@ Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.int64]
 LEFT, RIGHT, DOWN, UP = 1, 2, 3, 4
 EDGE = 0.9  # mpe2 penalises prey beyond it
-STILL = 0.05  # this near to its point on both axes, a player rests
-THERE = 0.2  # this near to a stop, prey moves on to the next
+STILL = 0.05  # a player rests if its point is within this distance on both axes
+THERE = 0.2  # prey within this distance of a stop moves to the next one
 N, E, S, W = (0.0, 0.6), (0.6, 0.0), (0.0, -0.6), (-0.6, 0.0)
 NW, NE, SE, SW = (-0.6, 0.6), (0.6, 0.6), (0.6, -0.6), (-0.6, -0.6)
 
@@ -127,7 +127,7 @@ class TagScripts(Scripts):
     """Predators and prey that move to points. Arguments: see ``Scripts``.
 
     Raises:
-        ConfigError: an unknown script, or not one prey and two obstacles that all observe.
+        ConfigError: an unknown script, or settings other than one prey and two obstacles that all agents observe.
     """
 
     defaults = TRAIN, TEST
@@ -141,7 +141,7 @@ class TagScripts(Scripts):
             prey_scripts = *PREY_SCRIPTS, *ROUNDS, *PATROLS
             if len(pair) != 2 or pair[0] not in PREDATOR_SCRIPTS or pair[1] not in prey_scripts:
                 known = f"{', '.join(PREDATOR_SCRIPTS)}; {', '.join(prey_scripts)}"
-                raise ConfigError(f"script: {name!r} is no PREDATOR+PREY of {known}")
+                raise ConfigError(f"script: {name!r} is not PREDATOR+PREY of {known}")
         self.noise, self.seats = np.array(noise), seats
         self.prey = info.agents.index(PREY)
         self.random = np.random.default_rng(seed)
@@ -188,11 +188,11 @@ class TagScripts(Scripts):
         """The stop [R, 2] that prey at ``own`` [R, 2] moves to."""
         strays = is_stray(script)
         stops = np.broadcast_to(ROUNDS[script], (len(rows), len(ROUNDS[script]), 2)) if strays else self.round[rows]
-        each, n = np.arange(len(rows)), stops.shape[1]
-        there = np.linalg.norm(stops[each, self.stop[rows] % n] - own, axis=1) < THERE
-        on = self.random.integers(1, n, len(rows)) if strays else 1
-        self.stop[rows] += np.where(there, on, 0)
-        return stops[each, self.stop[rows] % n]
+        index, n = np.arange(len(rows)), stops.shape[1]
+        has_arrived = np.linalg.norm(stops[index, self.stop[rows] % n] - own, axis=1) < THERE
+        advance = self.random.integers(1, n, len(rows)) if strays else 1
+        self.stop[rows] += np.where(has_arrived, advance, 0)
+        return stops[index, self.stop[rows] % n]
 
     def goals(self, rows: Ints, obs: NDArray[np.float32]) -> NDArray[np.float32]:
         """The points that players move to, [R, M, 2]."""
@@ -201,8 +201,8 @@ class TagScripts(Scripts):
 
 def steer(own: Floats, target: Floats) -> Ints:
     """Actions [...] that move players at ``own`` [..., 2] to their targets, on the axis with the larger distance."""
-    wish = target - own
-    axis = np.abs(wish).argmax(axis=-1)
-    along = np.take_along_axis(wish, axis[..., None], axis=-1)[..., 0]
+    offset = target - own
+    axis = np.abs(offset).argmax(axis=-1)
+    along = np.take_along_axis(offset, axis[..., None], axis=-1)[..., 0]
     action = np.where(axis == 0, np.where(along > 0, RIGHT, LEFT), np.where(along > 0, UP, DOWN))
     return np.where(np.abs(along) < STILL, 0, action)

@@ -218,7 +218,9 @@ def test_objects_other_than_environments_are_refused(make: Any) -> None:
 
 
 def test_an_environment_without_spaces_is_refused_with_the_cause(make: Any) -> None:
-    with pytest.raises(EnvError, match="Spaceless does not tell its agents and spaces: KeyError: 'ant_0'"):
+    with pytest.raises(
+        EnvError, match=r"agents and spaces of environment .*Spaceless cannot be read: KeyError: 'ant_0'"
+    ):
         make("Spaceless")
 
 

@@ -103,7 +103,7 @@ def test_beliefs_equal_the_frequencies_of_goals(rounds, early, late):
 
 
 @pytest.mark.parametrize(
-    "scripts, seats, cause", [(["guard+flee"], [1, 2, 3], "flee is on none"), ([], [1, 2], "the prey learns")]
+    "scripts, seats, cause", [(["guard+flee"], [1, 2, 3], "flee has no round"), ([], [1, 2], "the prey learns")]
 )
 def test_prey_without_stops_and_prey_that_learns_are_refused(env_info, scripts, seats, cause):
     with pytest.raises(ConfigError, match=f"opponent_information: belief is about prey on rounds; {cause}"):

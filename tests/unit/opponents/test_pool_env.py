@@ -205,7 +205,7 @@ def test_all_pairs_of_predator_and_prey_scripts_play_and_differ_in_returns():
     assert len(caught) == 90
     mean = {name: np.mean(values) for name, values in caught.items()}
     assert mean["chase+centre"] > 10 + mean["guard+flee"]  # prey that waits in the centre is caught often
-    with pytest.raises(ConfigError, match="no PREDATOR"):
+    with pytest.raises(ConfigError, match=r"not PREDATOR\+PREY"):
         PoolEnv(env, pool_of("chase"), "train", ["adversary_0"], [], 0, False)
 
 
