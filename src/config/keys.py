@@ -51,7 +51,11 @@ class AgentLearnerKeys(StepKeys, LogKeys, OptimiserKeys):
 class CellKeys:
     """Of every part with a recurrent layer."""
 
-    cell: str = key("gru", component="cell", help="the recurrent layer of agents, opponent models and critics")
+    cell: str = key(
+        "gru",
+        component="cell",
+        help="recurrent layer of agents, opponent models and critics; agent=mingru and object_prediction use mingru",
+    )
 
 
 @dataclass(frozen=True)

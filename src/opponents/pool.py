@@ -12,14 +12,13 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
 from ..types import ConfigError
 
 MANIFEST = "pool.yaml"
-Split = Literal["train", "validation", "test"]
 SPLITS = ("train", "validation", "test")
 
 
