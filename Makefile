@@ -1,4 +1,4 @@
-# make run · make test · make lint · make bench    (each makes what it needs first)
+# make run · make test · make lint · make bench    (each installs what it needs first)
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ ARGS ?=
 
 run: $(VENV)/.run
 	$(BIN)/python main.py --config=omg_vae $(ARGS)
-	@echo "opponents and their subgoals, in some minutes: $(BIN)/python main.py --config=omg_ppo --env-config=foraging"
+	@echo "next, train against a pool of opponents: $(BIN)/python main.py --config=place_prediction --env-config=simple_tag"
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
