@@ -10,7 +10,6 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from ..modules.grid_nets import Grid, grid_of
 from ..modules.losses import kl_exp_clamped, kl_standard_normal, squared_error
 from ..modules.vae import StateVAE, at_bound, code_size
 from ..types import Block, ConfigError, PathLike, TrainingError
+from ..utils.tensor_files import load_tensors
 from .feature_types import CONSTANT
 from .kl_weight import BETA_PER_ALPHA
 from .state_features import StateFeatures
@@ -267,14 +267,12 @@ class VAETrainer(VAEOptimiser):
             ConfigError: the file is missing, damaged, or was not written by ``save``.
         """
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = load_tensors(path)
             about = state["about"]
             blocks = [Block(b["size"], b["kind"], tuple(b["shape"])) for b in about["blocks"]]
             trainer = cls(blocks or int(about["state_dim"]), read(VAEConfig, about["config"]))
             trainer.load_state_dict(state)
-        except FileNotFoundError as error:
-            raise ConfigError(f"{path}: there is no such file") from error
-        except (OSError, RuntimeError, KeyError, TypeError, ValueError, UnpicklingError) as error:
+        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"{path}: is damaged, or was not written by VAETrainer.save") from error
         return trainer
 

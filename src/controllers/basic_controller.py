@@ -15,6 +15,7 @@ from ..config.schema import key, read
 from ..modules.unrolling import as_rows, from_rows, unroll_rows
 from ..registry import resolve
 from ..types import ConfigError, Observation, PathLike, feature_size
+from ..utils.tensor_files import load_tensors
 
 
 @dataclass(frozen=True)
@@ -240,4 +241,4 @@ class BasicMAC(nn.Module):
     def load_models(self, path: PathLike) -> None:
         """Reads ``agent.th`` from the folder ``path``."""
         device = next(self.parameters()).device
-        self.kept.load_state_dict(torch.load(Path(path) / "agent.th", map_location=device, weights_only=True))
+        self.kept.load_state_dict(load_tensors(Path(path) / "agent.th", device))

@@ -17,6 +17,7 @@ from ..config.keys import AgentLearnerKeys
 from ..config.schema import key, new_default
 from ..types import ConfigError, MetricLogger, PathLike, RolloutController, TrainingError
 from ..utils.metrics import Grid, IntervalStats
+from ..utils.tensor_files import load_tensors
 
 
 class AgentLearner:
@@ -64,7 +65,7 @@ class AgentLearner:
 
     def saved(self, path: PathLike, name: str) -> Any:
         """The content of a file that ``torch.save`` wrote, on the learner's device."""
-        return torch.load(Path(path) / name, map_location=self.parameters[0].device, weights_only=True)
+        return load_tensors(Path(path) / name, self.parameters[0].device)
 
     def state_dict(self) -> dict[str, Any]:
         """The state on which the next update depends."""

@@ -20,6 +20,7 @@ from ..config.keys import BaseLearnerKeys
 from ..config.schema import key, read, user_keys
 from ..types import Batch, Block, Controller, MetricLogger, PathLike, TrainingError, feature_size
 from ..utils.metrics import Grid, IntervalStats
+from ..utils.tensor_files import load_tensors
 from .base_learner import make_base_learner
 from .vae_watch import VAEWatch
 
@@ -115,7 +116,7 @@ class OMGVAELearner:
     def load_models(self, path: PathLike) -> None:
         self.base.load_models(path)
         device = self.trainer.parameters[0].device
-        self.trainer.load_state_dict(torch.load(Path(path) / "vae.th", map_location=device, weights_only=True))
+        self.trainer.load_state_dict(load_tensors(Path(path) / "vae.th", device))
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next update depends on, with the base learner's state if it provides one."""

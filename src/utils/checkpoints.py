@@ -10,6 +10,7 @@ import torch
 
 from ..types import ConfigError, PathLike, TrainingError
 from .run_directory import write_json
+from .tensor_files import load_tensors
 
 log = logging.getLogger(__name__)
 
@@ -101,11 +102,12 @@ def load_checkpoint(folder: Path, learner: Any) -> dict[str, Any]:
         ConfigError: the files are damaged, or were written by another learner or for other networks.
     """
     try:
-        # The file has only tensors and plain containers. It may hold a large replay buffer, hence the CPU.
-        state = torch.load(folder / RUN_FILE, map_location="cpu", weights_only=True)
-        saved = state.get("learner")
-    except Exception as error:  # torch and pickle raise many kinds of errors for damaged files
-        raise ConfigError(f"checkpoint_path: {folder / RUN_FILE} is damaged") from error
+        state = load_tensors(folder / RUN_FILE)  # on the CPU, since it may hold a large replay buffer
+    except ConfigError as error:
+        raise ConfigError(f"checkpoint_path: {error}") from error
+    if not isinstance(state, dict):
+        raise ConfigError(f"checkpoint_path: {folder / RUN_FILE} holds no state of a run")
+    saved = state.get("learner")
     try:
         learner.load_models(str(folder))
         if saved is not None and hasattr(learner, "load_state_dict"):

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ...components.vae_config import VAEConfig
 from ...components.vae_trainer import VAETrainer
 from ...config.schema import read
 from ...types import ConfigError
 from ...utils.checkpoints import reason_of
+from ...utils.tensor_files import load_tensors
 
 
 class SubgoalPrior(VAETrainer):
@@ -33,7 +32,7 @@ class SubgoalPrior(VAETrainer):
         if file is None:
             return
         try:
-            self.load_model(torch.load(file, map_location="cpu", weights_only=True))
+            self.load_model(load_tensors(file))
         except (OSError, RuntimeError, KeyError, ValueError) as error:
             raise ConfigError(
                 f"source: {file} is no subgoal prior for this environment, or of another size ({reason_of(error)})"
