@@ -135,3 +135,62 @@ def test_gru_outputs_are_equal_without_gradients():
     with torch.no_grad():
         without_gradient = gru(x, h)[0]
     torch.testing.assert_close(without_gradient, gru(x, h)[0], rtol=0, atol=0)
+
+
+NOT_FINITE = [float("nan"), float("inf"), float("-inf")]
+
+
+def values_that_are_not_finite(tensor):
+    """NaN, Inf and -Inf at their places, 0 at finite values."""
+    return torch.where(torch.isfinite(tensor), torch.zeros_like(tensor), tensor)
+
+
+@pytest.mark.parametrize("value", NOT_FINITE)
+@pytest.mark.parametrize(
+    "where", ["input", "state", "weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0", "grad"]
+)
+def test_gru_has_nan_and_inf_where_torch_has_them(where, value):
+    torch.manual_seed(3)
+    ours, theirs = GRU(17, 24), nn.GRU(17, 24, batch_first=True)
+    x, h, weights = torch.randn(5, 6, 17), torch.randn(1, 5, 24), torch.randn(5, 6, 24)
+    if where == "input":
+        x[2, 3, 4] = value
+    elif where == "state":
+        h[0, 2, 3] = value
+    elif where == "grad":
+        weights[2, 3, 4] = value
+    else:
+        getattr(ours, where).data.flatten()[5] = value
+    theirs.load_state_dict(ours.state_dict())
+    x.requires_grad_()
+    h.requires_grad_()
+    outputs, found = [], []
+    for layer in (ours, theirs):
+        out = layer(x, h)[0]
+        outputs.append(out.detach())
+        found.append([torch.isfinite(g) for g in torch.autograd.grad(out, [x, h, *layer.parameters()], weights)])
+    torch.testing.assert_close(*map(values_that_are_not_finite, outputs), equal_nan=True)
+    for mine, reference in zip(*found, strict=True):
+        assert torch.equal(mine, reference)
+    if value != value:  # an infinite bias only saturates a gate
+        assert not all(each.all() for each in found[0])
+
+
+@pytest.mark.parametrize("value", NOT_FINITE)
+@pytest.mark.parametrize("where", ["input", "weight", "grad"])
+def test_linear_has_nan_and_inf_where_torch_has_them(where, value):
+    torch.manual_seed(3)
+    ours, theirs = Linear(64, 32), nn.Linear(64, 32)
+    x, weights = torch.randn(600, 64), torch.randn(600, 32)
+    {"input": x, "weight": ours.weight.data, "grad": weights}[where][7, 5] = value
+    theirs.load_state_dict(ours.state_dict())
+    x.requires_grad_()
+    outputs = [layer(x) for layer in (ours, theirs)]
+    torch.testing.assert_close(*map(values_that_are_not_finite, outputs), equal_nan=True)
+    found = [
+        torch.autograd.grad(out, [x, *layer.parameters()], weights)
+        for out, layer in zip(outputs, (ours, theirs), strict=True)
+    ]
+    for mine, reference in zip(*found, strict=True):
+        assert torch.equal(torch.isfinite(mine), torch.isfinite(reference))
+    assert not all(torch.isfinite(each).all() for each in (outputs[0], *found[0]))

@@ -44,6 +44,21 @@ def test_a_sequence_and_its_gradients_equal_single_steps():
         torch.testing.assert_close(mine, theirs)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("where", ["input", "state", "grad"])
+def test_a_sequence_has_nan_and_inf_where_single_steps_have_them(where, value):
+    cell, inputs, hidden = cell_and_inputs()
+    weight = torch.randn(4, 30, 8).double()
+    {"input": inputs[:, 9], "state": hidden, "grad": weight[:, 9]}[where][2, 3] = value
+    given = [inputs.requires_grad_(), hidden.requires_grad_(), *cell.parameters()]
+    along, by_step = cell(inputs, hidden.unsqueeze(0))[0], steps(cell, inputs, hidden)
+    assert torch.equal(torch.isfinite(along), torch.isfinite(by_step))
+    ours, torchs = (torch.autograd.grad(x, given, weight) for x in (along, by_step))
+    for mine, theirs in zip(ours, torchs, strict=True):
+        assert torch.equal(torch.isfinite(mine), torch.isfinite(theirs))
+    assert not all(torch.isfinite(each).all() for each in (along, *ours))
+
+
 @pytest.mark.parametrize("changes", [{}, {"layer_norm": True}, {"duelling": False}, {"use_rnn": False}])
 def test_unrolling_an_agent_equals_single_steps(changes):
     agent = agent_of(**changes)
