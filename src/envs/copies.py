@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,8 +20,9 @@ _set_generator: Callable[[Any], None] = np.random.set_bit_generator  # type: ign
 class Copies:
     """Copies ``indices`` of an environment, writing their rows of the shared arrays.
 
-    A copy depends only on ``seed`` and its index: not on other copies, nor on the process. With ``own_process``,
-    no other code draws from the process's global generators, so they are not restored.
+    An episode depends only on ``seed``, its copy and its number: not on other copies, the process, or (unless the
+    environment ignores the seed of ``reset``) earlier episodes. With ``own_process``, no other code draws from the
+    process's global generators, so they are not restored.
 
     Raises:
         ConfigError, EnvError: a copy cannot be made, or is not as ``info`` describes.
@@ -86,31 +87,29 @@ class Copies:
 
 
 class _Copy:
-    """One copy with its own generators and its own rows."""
+    """One copy with its own rows, and generators that are seeded anew in each episode.
+
+    An episode depends only on ``seed``, the index of the copy and the number of the episode.
+    """
 
     def __init__(self, make: Callable[[], Adapter], index: int, row: Arrays, seed: int) -> None:
-        self.index = index
-        self._row = row
-        sequence = np.random.SeedSequence(seed, spawn_key=(index,))
-        env_seed, actions_seed = (int(word) >> 1 for word in sequence.generate_state(2))  # 31 bits suit all
-        self._seed: int | None = env_seed
-        for_numpy, for_python = sequence.spawn(2)
+        self.index, self.episode = index, 0  # the first episode is number 1
+        self._row, self._seed = row, seed
         # MT19937, so that an environment may call np.random.seed without effect on other copies.
-        self._numpy = np.random.MT19937(for_numpy)
-        self._calls = int(for_python.generate_state(1, np.uint64)[0])
-        self._take_over_generators()
+        self._numpy = np.random.MT19937()
+        self._seed_generators()
         self._adapter = make()
         self.info = self._adapter.info
-        self._adapter.seed_actions(actions_seed)
 
     def reset(self) -> None:
-        """Begins an episode: the first one by the seed, the later ones by the environment's own generator."""
-        self._take_over_generators()
+        """Begins the next episode, by its own seed."""
+        self.episode += 1
+        env_seed, actions_seed = self._seed_generators()
         try:
-            self._adapter.reset(self._seed, self._row.first)
+            self._adapter.seed_actions(actions_seed)
+            self._adapter.reset(env_seed, self._row.first)
         except Exception as error:
             raise self._blame("reset", error) from error
-        self._seed = None
         self._steps = 0
 
     def step(self) -> tuple[bool, bool]:
@@ -130,10 +129,19 @@ class _Copy:
     def close(self) -> None:
         self._adapter.close()
 
+    def _seed_generators(self) -> tuple[int, int]:
+        """Sets the global generators to the start of the episode; returns seeds for environment and action spaces."""
+        seeds = episode_seeds(self._seed, self.index, self.episode)
+        _set_generator(self._numpy)
+        np.random.seed(seeds.numpy)  # a tenth of the time that a new generator takes
+        self._calls = seeds.python
+        random.seed(self._calls)
+        return seeds.env, seeds.actions
+
     def _take_over_generators(self) -> None:
         """Sets the global generators for this copy, which may share the process with others.
 
-        NumPy's is swapped. Python's is seeded by the copy and its number of calls, which costs less than a swap.
+        NumPy's is swapped. Python's is seeded by the episode and its number of steps, which costs less than a swap.
         """
         _set_generator(self._numpy)
         self._calls += 1
@@ -141,6 +149,22 @@ class _Copy:
 
     def _blame(self, what: str, error: Exception) -> EnvError:
         return EnvError(f"environment {self.info.key} raised in {what} (copy {self.index}): {describe(error)}")
+
+
+class Seeds(NamedTuple):
+    """The seeds of one episode: of the environment, its action spaces, and the global generators."""
+
+    env: int
+    actions: int
+    numpy: int
+    python: int
+
+
+def episode_seeds(seed: int, copy: int, episode: int) -> Seeds:
+    """Derives the seeds of an episode, which are independent of those of all other copies and episodes."""
+    sequence = np.random.SeedSequence(seed, spawn_key=(copy, episode))
+    word, python, high, low = sequence.generate_state(4, np.uint64).tolist()
+    return Seeds(word >> 33, high << 64 | low, word & 0xFFFFFFFF, python)  # 31 bits suit all environments
 
 
 @contextmanager

@@ -51,8 +51,8 @@ class PettingZooAdapter(Adapter):
 class ParallelAdapter(PettingZooAdapter):
     """One ParallelEnv in array form."""
 
-    def reset(self, seed: int | None, frame: Frame) -> None:
-        observations, infos = self.env.reset() if seed is None else self.env.reset(seed=seed)
+    def reset(self, seed: int, frame: Frame) -> None:
+        observations, infos = self.env.reset(seed=seed)
         self._alive = self._living({}, {})
         self.write(frame, observations, infos, self._alive, self._alive)
 
@@ -80,8 +80,8 @@ class AECAdapter(PettingZooAdapter):
     have only action 0, which is ignored. Every agent receives its reward of a turn, also when another agent acted.
     """
 
-    def reset(self, seed: int | None, frame: Frame) -> None:
-        self.env.reset(**({} if seed is None else {"seed": seed}))
+    def reset(self, seed: int, frame: Frame) -> None:
+        self.env.reset(seed=seed)
         self._alive = self._living(self.env.terminations, self.env.truncations)
         self._write_turn(frame, self._alive)
 
@@ -124,9 +124,12 @@ class GymAdapter(Adapter):
         names = [f"agent_{i}" for i in range(len(act))]
         super().__init__(env, key, episode_limit, names, obs.spaces, act.spaces)
         self._everyone = [True] * len(names)
+        self._players = env.unwrapped.players if hasattr(env.unwrapped, "field") else ()
 
-    def reset(self, seed: int | None, frame: Frame) -> None:
-        observations, info = self.env.reset() if seed is None else self.env.reset(seed=seed)
+    def reset(self, seed: int, frame: Frame) -> None:
+        for player in self._players:  # lbforaging keeps them off the last episode's cells
+            player.position = None
+        observations, info = self.env.reset(seed=seed)
         self._write_joint(frame, observations, info)
 
     def step(self, actions: list[int], frame: Frame, reward: NDArray[np.float32]) -> tuple[bool, bool]:

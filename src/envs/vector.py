@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,13 @@ from ..types import EnvError, EnvInfo, Observation, Step
 from .arrays import Arrays, Frame
 from .copies import Copies
 from .workers import Workers
+
+log = logging.getLogger(__name__)
+
+IDENTICAL = (
+    "environment %s: all %d copies begin with the same observations and state. Either the start is fixed, or reset "
+    "ignores its seed (it has a fixed one, or uses a generator made in the constructor): then the episodes are equal"
+)
 
 
 class VectorEnv:
@@ -34,6 +42,8 @@ class VectorEnv:
     def reset(self) -> Observation:
         """Begins a new episode in every copy; raises EnvError as ``step`` does."""
         self._run("reset")
+        if self._current is None and self.n_envs > 1 and _all_equal(self._arrays.first):
+            log.warning(IDENTICAL, self.info.key, self.n_envs)
         self._current = self._arrays.first
         return self._current.observation()
 
@@ -97,3 +107,8 @@ class VectorEnv:
                 f"to {self.info.agents[agent]}"
             )
         return chosen
+
+
+def _all_equal(frame: Frame) -> bool:
+    """Whether all copies observe the same."""
+    return all((rows == rows[:1]).all() for rows in (frame.obs, frame.state))
