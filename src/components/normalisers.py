@@ -26,16 +26,22 @@ class RunningMeanStd:
         return self
 
     @torch.no_grad()
-    def update(self, rows: Tensor) -> None:
-        """Adds rows [M, shape]; M = 0 changes nothing."""
+    def update(self, rows: Tensor, valid: Tensor | None = None) -> None:
+        """Adds rows [M, shape], without the numbers for which ``valid`` [M, shape] is 0; M = 0 changes nothing."""
         if rows.shape[0] == 0:
             return
         rows = rows.double()  # float32 rounding would make a large constant feature appear to vary
-        batch_mean = rows.mean(dim=0)
-        batch_var = (rows - batch_mean).square_().mean(dim=0)  # takes a third of the time of Tensor.var
-        count = self.count + rows.shape[0]
+        new: int | Tensor = rows.shape[0]
+        if valid is None:
+            batch_mean = rows.mean(dim=0)
+            batch_var = (rows - batch_mean).square_().mean(dim=0)  # takes a third of the time of Tensor.var
+        else:
+            new = valid.sum(dim=0, dtype=torch.float64)
+            batch_mean = (rows * valid).sum(dim=0) / new.clamp(min=1.0)
+            batch_var = ((rows - batch_mean).square_() * valid).sum(dim=0) / new.clamp(min=1.0)
+        count = self.count + new
         delta = batch_mean - self.mean
-        share = rows.shape[0] / count
+        share = new / count.clamp(min=1.0)
         self.var = (1 - share) * self.var + share * batch_var + share * (1 - share) * delta.square()
         self.mean = self.mean + delta * share
         self.count = count

@@ -71,15 +71,20 @@ class OMGVAELearner:
             self._log(states, t_env)
 
     def real_states(self, batch: Batch) -> Tensor:
-        """The VAE's data in a batch: with final steps, without padding and dead agents, [M, S]."""
+        """The VAE's data in a batch: with final steps, without padding and dead agents, [M, S].
+
+        In a rollout, the last observations of episodes that ended are not among its steps, and are added.
+        """
         filled = batch["filled"].squeeze(-1) > 0  # [B, T+1]
+        ends = getattr(batch, "ends", None)
         if self.config.vae_input == "state":
-            return batch["state"].flatten(2)[filled]
+            states = batch["state"].flatten(2)[filled]
+            return states if ends is None else torch.cat([states, ends.state.flatten(1)])
         obs = batch["obs"].flatten(3)  # [B, T+1, N, O]
         alive = filled[..., None].expand(obs.shape[:3])
         with suppress(KeyError):  # a host's batch has no agent_mask
             alive = alive & (batch["agent_mask"].reshape(alive.shape) > 0)
-        return obs[alive]
+        return obs[alive] if ends is None else torch.cat([obs[alive], ends.obs.flatten(2)[ends.agent_mask > 0]])
 
     def evaluate(self, batches: list[Batch]) -> dict[str, float]:
         """Metrics of coding held-out episodes: see ``VAETrainer.describe``."""

@@ -96,6 +96,8 @@ class OpponentModelLearner:
             batch = self.memory.sample()
         targets = targets or self._targets(batch)
         mask = batch["agent_mask"][:, :-1].float()  # [E, T, N]
+        if targets.counts is not None:
+            mask = mask * targets.counts[..., None]
         if self.memory is not None and targets.complete is not None:
             mask = mask * targets.complete[..., None]
         copies = batch.batch_size

@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..components.normalisers import RunningMeanStd
 from ..components.rollout import Rollout
 from ..config.schema import key
-from ..games.layout import observation_indices
+from ..games.layout import is_all_observations, observation_indices
 from ..modules.linear import Linear
 from ..modules.losses import masked_mean
 from .model import ModelConfig
@@ -29,8 +30,8 @@ class LIAMModel(ActionModel):
     """Decoders, used in training only, reconstruct the opponents' observations (squared error) and actions
     (cross-entropy) from the code.
 
-    The opponents' observations are read from the state if the state is the concatenation of all observations.
-    Otherwise the complete state is reconstructed.
+    The opponents' observations are read from the state if the state is the concatenation of all observations; those
+    of dead and waiting opponents do not count. Otherwise the complete state is reconstructed.
     """
 
     Config = LIAMConfig
@@ -40,6 +41,12 @@ class LIAMModel(ActionModel):
         self.condition_dim = self.config.liam_code_dim
         self.code = Linear(self.width, self.condition_dim)
         self.seen = observation_indices(self.info.full, self.subjects)  # indices in the state
+        # the index of the subject whose observation each feature is from; empty for a complete state
+        owners: list[int] = []
+        if is_all_observations(self.info.full):
+            sizes = dict(zip(self.info.full.agents, self.info.full.obs_sizes, strict=True))
+            owners = [m for m, name in enumerate(self.subjects) for _ in range(sizes[name])]
+        self.owners = nn.Buffer(torch.tensor(owners, dtype=torch.long), persistent=False)
         self.stats = RunningMeanStd(len(self.seen))
         self.fc = Linear(self.condition_dim, self.width)
         self.observations = Linear(self.width, len(self.seen))
@@ -61,13 +68,21 @@ class LIAMModel(ActionModel):
     def loss(self, batch: Rollout, features: Tensor, targets: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Any]]:
         """Reconstruction of observations, standardised, and of the actions ``targets`` [E, T, N, M]."""
         seen = batch["state"].flatten(2)[:, : features.shape[1], self.seen]
-        self.stats.update(seen.flatten(0, 1))
+        valid = torch.ones_like(seen)
+        if len(self.owners):
+            valid = (targets[:, :, 0] >= 0).float()[..., self.owners]  # [E, T, S]
+        self.stats.update(seen.flatten(0, 1), valid.flatten(0, 1))
         seen = self.stats.normalise(seen, 10.0)[:, :, None]
         hidden = F.relu(self.fc(self.code(features)))
-        error = (self.observations(hidden) - seen).square().mean(dim=-1)
-        action_loss, correct = self.action_loss(self.actions(hidden), targets)
-        numbers = {"model_recon_loss": masked_mean(error, mask), "model_action_accuracy": masked_mean(correct, mask)}
-        return masked_mean(error + action_loss, mask), numbers
+        count = valid.sum(dim=-1)[..., None]  # [E, T, 1]
+        error = ((self.observations(hidden) - seen).square() * valid[:, :, None]).sum(dim=-1) / count.clamp(min=1)
+        action_loss, correct, acted = self.action_loss(self.actions(hidden), targets)
+        observed = mask * (count > 0)
+        numbers = {
+            "model_recon_loss": masked_mean(error, observed),
+            "model_action_accuracy": masked_mean(correct, mask * acted),
+        }
+        return masked_mean(error + action_loss, observed), numbers
 
     def training_state(self) -> dict[str, Any]:
         return {**super().training_state(), "extra": self.stats.state_dict()}

@@ -13,6 +13,7 @@ from fnmatch import fnmatch
 from types import SimpleNamespace
 from typing import Any, ClassVar, NamedTuple, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from ..components.episode_batch import EpisodeBatch
@@ -68,6 +69,7 @@ class Targets(NamedTuple):
     # of updates on rollouts from memory.
     complete: Tensor | None = None
     metrics: Mapping[str, Tensor] = {}
+    counts: Tensor | None = None  # [E, T], 0 where there is no target; None: every step has one
 
 
 class OpponentModel(nn.Module):
@@ -203,9 +205,17 @@ class OpponentModel(nn.Module):
         return Drawing([""] * int(batch["filled"].sum()))
 
     def actions_taken(self, batch: EpisodeBatch) -> Tensor:
-        """The subjects' action at each step, read from the next observation: int64 [E, T, N, M]."""
-        actions = next_observations(batch)[..., self.last_actions].unflatten(-1, (-1, self.n_actions))
-        return actions.argmax(dim=-1)[..., self.subject_indices]
+        """The subjects' action at each step, read from the next observation: int64 [E, T, N, M].
+
+        -1 if the subject did not act, because it was dead or not on turn: the observation has zeros for it.
+        """
+        one_hot = next_observations(batch)[..., self.last_actions].unflatten(-1, (-1, self.n_actions))
+        one_hot = one_hot[..., self.subject_indices, :]
+        return torch.where(one_hot.amax(dim=-1) > 0, one_hot.argmax(dim=-1), -1)
+
+    def acted(self, batch: EpisodeBatch) -> Tensor:
+        """Whether each subject acted at each step: bool [E, T, M]."""
+        return self.actions_taken(batch)[:, :, 0] >= 0
 
 
 def next_observations(batch: EpisodeBatch) -> Tensor:

@@ -24,18 +24,27 @@ class ActionModel(OpponentModel):
         """Features [..., W] -> [..., M * U]."""
         raise NotImplementedError
 
-    def action_loss(self, logits: Tensor, taken: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy and accuracy, [E, T, N] each, of logits [E, T, N, M * U] for actions [E, T, N, M]."""
+    def action_loss(self, logits: Tensor, taken: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Cross-entropy and accuracy of logits [E, T, N, M * U] for actions [E, T, N, M], which are -1 if unknown.
+
+        Both are means over the opponents that acted. Returns [E, T, N] each, and 1 where an opponent acted.
+        """
         by_opponent = logits.unflatten(-1, (self.n_subjects, self.n_actions))
-        loss = F.cross_entropy(by_opponent.flatten(0, -2), taken.flatten(), reduction="none").view(taken.shape)
-        return loss.mean(dim=-1), (by_opponent.argmax(dim=-1) == taken).float().mean(dim=-1)
+        loss = F.cross_entropy(by_opponent.flatten(0, -2), taken.flatten(), reduction="none", ignore_index=-1)
+        acted = (taken >= 0).sum(dim=-1)
+        correct = (by_opponent.argmax(dim=-1) == taken).float().sum(dim=-1)
+        count = acted.clamp(min=1)
+        return loss.view(taken.shape).sum(dim=-1) / count, correct / count, acted.clamp(max=1).float()
 
     @torch.no_grad()
     def hits(self, batch: EpisodeBatch) -> Counts:
-        """The numbers of correct predictions and of actions at each step of complete episodes."""
+        """The numbers of correct predictions and of predictions at each step of complete episodes.
+
+        A prediction is for all opponents that acted; it is correct to the share of correct actions.
+        """
         logits = self.action_logits(self.features(batch)[:, :-1])
-        _, correct = self.action_loss(logits, self.actions_taken(batch))
-        mask = transition_mask(batch)[..., None].expand_as(correct)
+        _, correct, acted = self.action_loss(logits, self.actions_taken(batch))
+        mask = transition_mask(batch)[..., None] * acted
         return {"hits": (correct * mask).sum(dim=(0, 2)), "count": mask.sum(dim=(0, 2))}
 
     @torch.no_grad()
@@ -49,7 +58,7 @@ class ActionModel(OpponentModel):
         for t in range(steps):
             parts = []
             for m, name in enumerate(self.subjects):
-                did = f", did {int(taken[t, m])}" if t + 1 < steps else ""
+                did = f", did {int(taken[t, m])}" if t + 1 < steps and taken[t, m] >= 0 else ""
                 parts.append(f"{name}: predicted {int(likeliest[t, m])} ({float(probability[t, m]):.2f}){did}")
             captions.append("; ".join(parts))
         return Drawing(captions)
@@ -73,5 +82,5 @@ class NaiveModel(ActionModel):
         return logits.unflatten(-1, (self.n_subjects, self.n_actions)).softmax(dim=-1).flatten(-2)
 
     def loss(self, batch: Rollout, features: Tensor, targets: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Any]]:
-        loss, correct = self.action_loss(self.action_logits(features), targets)
-        return masked_mean(loss, mask), {"model_action_accuracy": masked_mean(correct, mask)}
+        loss, correct, acted = self.action_loss(self.action_logits(features), targets)
+        return masked_mean(loss, mask * acted), {"model_action_accuracy": masked_mean(correct, mask * acted)}

@@ -154,16 +154,16 @@ class ObjectModel(OpponentModel):
     def next_rests(self, batch: EpisodeBatch) -> Tensor:
         """The index of the listed object at which each opponent comes to rest next: int64 [E, T, N, M].
 
-        An opponent rests if it does not move and is adjacent to exactly one object. -1 if it rests at none within H
-        steps of the same episode, or if the rollout contains neither H steps nor the episode's end: otherwise near
-        objects would be targets more often than far ones.
+        An opponent rests if it acts, does not move and is adjacent to exactly one object. -1 if it rests at none
+        within H steps of the same episode, or if the rollout contains neither H steps nor the episode's end:
+        otherwise near objects would be targets more often than far ones.
         """
         obs = batch["obs"][:, :-1]
         objects, before = self._objects(obs), self._players(obs)
         after = self._players(next_observations(batch))
         distance = (objects[..., None, :, :2] - before[..., :, None, :2]).abs().sum(dim=-1)
         beside = (distance == 1) & (objects[..., None, :, 2] > 0)  # [E, T, N, M, F]
-        rests = (before == after).all(dim=-1) & (beside.sum(dim=-1) == 1)
+        rests = (before == after).all(dim=-1) & (beside.sum(dim=-1) == 1) & self.acted(batch)[:, :, None]
         at = objects[..., None, :, :2].expand(*beside.shape, 2)
         place = at.gather(-2, beside.long().argmax(dim=-1)[..., None, None].expand(*rests.shape, 1, 2)).squeeze(-2)
 

@@ -81,17 +81,23 @@ class PlaceModel(PlaceInference):
             self.codebook.fit(self.places_in(batch["state"].flatten(2)).flatten(0, -3))
 
     def targets(self, batch: Rollout, base: BaseLearner) -> Targets:
-        """The code of each opponent's place at a random one of the next H steps, int64 [E, T, N, M]."""
+        """The code of each opponent's place at a random one of the next H steps, int64 [E, T, N, M].
+
+        -1 if the opponent did not act in the step that led there, because it was dead or not on turn.
+        """
         reached, valid = states_reached(batch), steps_to_come(batch, self.horizon)
         chosen = random_step(valid, self.info.n_agents)
         codes = self.codebook.codes(self.places_in(states_ahead(reached, chosen)))
+        codes = torch.where(states_ahead(self.acted(batch), chosen), codes, -1)
         shares = step_shares("model_target_k", chosen, self.horizon)
         return Targets(codes, horizon_is_complete(batch, valid), shares)
 
     def loss(self, batch: Rollout, features: Tensor, targets: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Any]]:
         counts = mask > 0
         logits = self.logits(features[counts])  # [R, M, C]
-        return F.cross_entropy(logits.flatten(0, 1), targets[counts].flatten()), {}
+        codes = targets[counts].flatten()
+        loss = F.cross_entropy(logits.flatten(0, 1), codes, reduction="sum", ignore_index=-1)
+        return loss / (codes >= 0).sum().clamp(min=1), {}
 
     def inferred_places(self, features: Tensor) -> Tensor:
         probabilities = self.condition_of(features).unflatten(-1, (self.n_subjects, -1))

@@ -37,7 +37,7 @@ class PlaceInference(OpponentModel):
     def hits(self, batch: EpisodeBatch) -> Counts:
         guess = self.inferred_places(self.features(batch)[:, :, 0])
         true, filled = batch["state"].flatten(2)[..., self.places], batch["filled"].squeeze(-1)
-        return place_hits(guess, true, filled, self.horizon, self.near)
+        return place_hits(guess, true, filled, self.acted(batch), self.horizon, self.near)
 
     @torch.no_grad()
     def draw(self, batch: EpisodeBatch) -> Drawing:
@@ -59,24 +59,29 @@ def _passes(way: NDArray[Any], guess: NDArray[Any], near: float) -> str:
     return f"passes there in {there.argmax() + 1}" if there.any() else "does not pass there"
 
 
-def place_hits(guess: Tensor, true: Tensor, filled: Tensor, horizon: int, near: float) -> Counts:
+def place_hits(guess: Tensor, true: Tensor, filled: Tensor, acted: Tensor, horizon: int, near: float) -> Counts:
     """Counts of opponents that pass within ``horizon`` steps through the places inferred for them.
 
-    ``guess`` and ``true`` [B, T+1, 2 M] are inferred and true places; ``filled`` [B, T+1] is 1 on real steps.
+    ``guess`` and ``true`` [B, T+1, 2 M] are inferred and true places; ``filled`` [B, T+1] is 1 on real steps;
+    ``acted`` [B, T, M] is true where an opponent acted. It is at a place only after steps in which it acted.
 
     Returns:
-        [T + 1 - H]: ``hits``, the share of an episode's M opponents that pass, summed over episodes; ``chance``,
-        the same for places inferred in other episodes; ``count``, the number of episodes with a complete horizon
-        ahead. {} if there is no place, no second episode, or no step with a horizon.
+        [T + 1 - H]: ``hits``, the share that passes of the opponents that act within the horizon, summed over
+        episodes; ``chance``, the same for places inferred in other episodes; ``count``, the number of episodes with
+        a complete horizon ahead in which an opponent acts. {} if there is no place, no second episode, or no step
+        with a horizon.
     """
     steps = guess.shape[1] - horizon
     if not guess.shape[2] or len(guess) < 2 or steps < 1:
         return {}
     found = {name: torch.zeros(steps) for name in ("hits", "chance", "count")}
     for t in range(steps):
-        ahead, is_full = true[:, t + 1 : t + 1 + horizon], filled[:, t + horizon] > 0
+        ahead, took_part = true[:, t + 1 : t + 1 + horizon], acted[:, t : t + horizon]
+        active = took_part.any(dim=1).sum(dim=-1)  # [B], opponents
+        is_full = (filled[:, t + horizon] > 0) & (active > 0)
         for name, place in (("hits", guess[:, t]), ("chance", guess[:, t].roll(1, dims=0))):
-            close = ((ahead - place[:, None]).abs() <= near).unflatten(-1, (-1, 2)).all(dim=-1)  # [B, H, M]
-            found[name][t] = (close.any(dim=1).float().mean(dim=-1) * is_full).sum()
+            close = ((ahead - place[:, None]).abs() <= near).unflatten(-1, (-1, 2)).all(dim=-1) & took_part
+            passes = close.any(dim=1).float().sum(dim=-1) / active.clamp(min=1)  # from [B, H, M]
+            found[name][t] = (passes * is_full).sum()
         found["count"][t] = is_full.sum()
     return found

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..games.game import Floats, Ints, Observer
 from ..games.lookup import game_of, part_of
@@ -33,6 +34,11 @@ class PoolInfo(EnvInfo):
             at += size
         present = [other for other, _ in self.information]
         raise ConfigError(f"opponent_information: {name} is needed; learners observe {present}")
+
+
+def can_act(observation: Observation) -> NDArray[np.bool_]:
+    """Which agents act, [E, N]: living ones with another action than 0, the only one of agents that wait."""
+    return (observation.agent_mask > 0) & observation.avail[..., 1:].any(axis=-1)
 
 
 def full_info(info: EnvInfo) -> EnvInfo:
@@ -88,29 +94,38 @@ class Information:
         if self.observer is not None:
             self.observer.begin(rows)
 
-    def before_step(self, observation: Observation, actions: Ints, lineup: Lineup) -> None:
-        """Belief, goals and next actions, once opponents have chosen ``actions`` [E, N] but before the step."""
+    @property
+    def shows_choices(self) -> bool:
+        """Whether features depend on what opponents have chosen at an observation."""
+        return "goal" in self.values or "next_actions" in self.values
+
+    def before_step(self, observation: Observation, actions: Ints, lineup: Lineup, rows: Ints | None = None) -> None:
+        """Belief, goals and next actions, once opponents have chosen ``actions`` [E, N] but before the step.
+
+        If ``rows`` are given, the features are valid only in these copies.
+        """
         if self.observer is not None:
             self.values["belief"][...] = self.observer.beliefs(observation.obs).reshape(len(actions), -1)
         if "goal" in self.values:
-            lineup.write_goals(observation.obs, self.values["goal"])
+            lineup.write_goals(observation.obs, self.values["goal"], rows)
         if "next_actions" in self.values:
-            self._one_hot("next_actions", actions)
+            self._one_hot("next_actions", actions, can_act(observation))
 
     def observe(self, obs: Floats, actions: Ints) -> None:
         """Updates the belief with the actions [E, N] that are about to be played."""
         if self.observer is not None:
             self.observer.update(obs, actions[:, self.seats])
 
-    def after_step(self, actions: Ints) -> None:
-        """Stores the actions [E, N] that were played as last actions."""
+    def after_step(self, actions: Ints, acted: NDArray[np.bool_]) -> None:
+        """Stores the actions [E, N] of the agents that ``acted`` [E, N] as last actions."""
         if "actions" in self.values:
-            self._one_hot("actions", actions)
+            self._one_hot("actions", actions, acted)
 
-    def _one_hot(self, name: str, actions: Ints) -> None:
+    def _one_hot(self, name: str, actions: Ints, acting: NDArray[np.bool_]) -> None:
+        """Zeros for opponents that do not act: action 0 of a dead or waiting agent is no choice."""
         table = self.values[name].reshape(len(actions), len(self.seats), -1)
         table[...] = 0.0
-        np.put_along_axis(table, actions[:, self.seats][:, :, None], 1.0, axis=2)
+        np.put_along_axis(table, actions[:, self.seats, None], acting[:, self.seats, None], axis=2)
 
     def append(self, observation: Observation) -> Observation:
         """The learners' part of an observation of all agents, with the features behind each ``obs`` row."""

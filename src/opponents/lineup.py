@@ -61,23 +61,23 @@ class Lineup:
         for group, mine in self._by_group(rows):
             group.begin(mine, self.index_of[self.playing[mine]])
 
-    def act(self, observation: Observation, actions: Ints) -> None:
-        """Writes the opponents' actions into ``actions`` [E, N]."""
-        for group, rows in self._by_group():
-            which = self.index_of[self.playing[rows]]
-            actions[rows[:, None], self.seats] = group.act(rows, which, observation.obs, observation.avail)
+    def act(self, observation: Observation, actions: Ints, rows: Ints | None = None) -> None:
+        """Writes the opponents' actions into ``actions`` [E, N]; only in copies ``rows`` if they are given."""
+        for group, mine in self._by_group(rows):
+            which = self.index_of[self.playing[mine]]
+            actions[mine[:, None], self.seats] = group.act(mine, which, observation.obs, observation.avail)
 
     def remember(self, actions: Ints) -> None:
         """Passes the joint actions [E, N] to players whose input includes the last action."""
         for group, rows in self._by_group():
             group.remember(rows, actions[rows])
 
-    def write_goals(self, obs: Floats, goals: Floats) -> None:
-        """Writes known goals into ``goals`` [E, M * G], after ``act``."""
-        for group, rows in self._by_group():
-            known = group.goals(rows, obs)
+    def write_goals(self, obs: Floats, goals: Floats, rows: Ints | None = None) -> None:
+        """Writes known goals into ``goals`` [E, M * G], after ``act`` in the same copies."""
+        for group, mine in self._by_group(rows):
+            known = group.goals(mine, obs)
             if known is not None:
-                goals[rows] = known.reshape(len(rows), -1)
+                goals[mine] = known.reshape(len(mine), -1)
 
     def _by_group(self, rows: Ints | None = None) -> list[tuple[Players, Ints]]:
         """Each group with the copies in which its members play."""

@@ -8,9 +8,9 @@ from fnmatch import fnmatch
 
 import numpy as np
 
-from ..games.game import Ints
+from ..games.game import Floats, Ints
 from ..types import ConfigError, EnvInfo, Observation, Step, VecEnv
-from .information import Information, PoolInfo, information_sizes
+from .information import Information, PoolInfo, can_act, information_sizes
 from .lineup import Lineup
 from .pool import Pool
 from .results import EpisodeLog
@@ -76,12 +76,14 @@ class PoolEnv:
         """Steps every copy once with the learners' actions [E, L]."""
         self.actions[:, self.learners] = actions
         self.lineup.remember(self.actions)
-        self.information.observe(self.all_obs, self.actions)
+        self.information.observe(self.current.obs, self.actions)
+        acted = can_act(self.current)
         step = self.env.step(self.actions)
-        self.information.after_step(self.actions)
+        self.information.after_step(self.actions, acted)
         reward = step.reward[:, self.learners]
         self.log.add(reward)
         ended = np.flatnonzero(step.terminated | step.truncated)
+        self._look_ahead(step)
         final = self.information.append(step.final)
         if len(ended):
             self.log.finish(ended, self.lineup.playing, step.terminated)
@@ -103,9 +105,27 @@ class PoolEnv:
         self.lineup.begin(rows)
         self.information.begin(rows)
 
+    @property
+    def all_obs(self) -> Floats:
+        """The current observations of all agents, [E, N, O]."""
+        return self.current.obs
+
+    def _look_ahead(self, step: Step) -> None:
+        """The features at the last observations of truncated episodes, whose values are bootstrapped.
+
+        Opponents choose once more, because their goals may change with the observation. Terminated episodes keep the
+        features of the step before: their last values are 0.
+        """
+        truncated = np.flatnonzero(step.truncated)
+        if not len(truncated):
+            return
+        if self.information.shows_choices:
+            self.lineup.act(step.final, self.actions, truncated)
+        self.information.before_step(step.final, self.actions, self.lineup, truncated)
+
     def _decide(self, observation: Observation) -> None:
         """The opponents' next actions in every copy, and the features that depend on them."""
-        self.all_obs = observation.obs  # what all agents observe now, float32 [E, N, O]
+        self.current = observation  # of all agents
         self.lineup.act(observation, self.actions)
         self.information.before_step(observation, self.actions, self.lineup)
 

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from fakes import RecordingLogger, args_for, env_info, random_batch
+from fakes import RecordingLogger, args_for, env_info, random_batch, rollouts_for
 from omarl.components.kl_weight import BETA_PER_ALPHA
 from omarl.controllers.basic_controller import BasicMAC
 from omarl.learners.omg_vae_learner import OMGVAELearner, features_of
@@ -247,3 +247,20 @@ def test_blocks_of_observations_are_used_only_if_all_agents_share_them():
 
     assert features(one_hot, one_hot, one_hot) == one_hot
     assert features(one_hot, one_hot, unknown) == 4
+
+
+@pytest.mark.parametrize("base", ["ppo_learner", "pqn_learner"])
+@pytest.mark.parametrize("what", ["state", "obs"])
+def test_the_vae_receives_the_last_states_of_episodes_in_rollouts(base, what):
+    """Copy 0 plays episodes of 2 and 4 steps, copy 1 of 3; a rollout has 3 steps."""
+    values = {"base_learner": base, "vae_input": what, "vae_latent_dim": 3, "action_selector": "softmax"}
+    runner, learner = rollouts_for(OMGVAELearner, [[2, 4], [3]], True, 3, **values)
+    batch = runner.run()
+    agents = 1 if what == "state" else 2
+    seen = learner.real_states(batch)[:, 0].tolist()
+    assert sorted(seen) == sorted([0, 1, 10, 11, 100, 101, 102, 110, 2, 103] * agents)
+    if what == "obs":  # without dead agents
+        batch.ends.agent_mask[0, 1] = 0
+        assert learner.real_states(batch)[:, 0].tolist().count(2) == 1
+    learner.train(batch, runner.t_env, 0)
+    assert len(learner.trainer.collected) == len(learner.real_states(batch))

@@ -70,6 +70,8 @@ class SubgoalInference(PlaceInference):
         features = self.features(batch)[:, :-1]
         counts = mask > 0
         counts[:, 0] = False  # the features of the previous step are not in the rollout
+        if not counts.any():
+            return {}
         mu, log_var = self.infer(features[counts])
         mu_p, log_var_p = self.prior.encode(targets[counts])
         kl = kl_gaussians(mu, log_var, mu_p, log_var_p)

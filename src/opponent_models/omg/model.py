@@ -67,18 +67,26 @@ class OMGModel(SubgoalInference):
         return self
 
     def targets(self, batch: Rollout, base: BaseLearner) -> Targets:
-        """The subgoal states s^g_t [E, T, N, S], selected by the base learner's current values."""
+        """The subgoal states s^g_t [E, T, N, S], selected by the base learner's current values.
+
+        Steps count if an opponent acts within the horizon.
+        """
         c = self.config
         reached, valid = states_reached(batch), steps_to_come(batch, self.horizon)
         chosen = select(c.omg_selection, c.omg_mode == "optimistic", valid,
                         lambda: self._values(batch, base, reached), self.info.n_agents)  # fmt: skip
         shares = step_shares("omg_selected_k", chosen, self.horizon)
-        return Targets(states_ahead(reached, chosen), horizon_is_complete(batch, valid), shares)
+        acts = states_ahead(self.acted(batch), self._every_step(reached)).any(dim=-1)  # [E, T, H]
+        counts = (acts & (valid > 0)).any(dim=-1).float()
+        return Targets(states_ahead(reached, chosen), horizon_is_complete(batch, valid), shares, counts)
+
+    def _every_step(self, reached: Tensor) -> Tensor:
+        """The numbers of all steps within the horizon, for ``states_ahead``: [E, T, H]."""
+        return torch.arange(self.horizon, device=reached.device).expand(*reached.shape[:2], -1)
 
     def _values(self, batch: Rollout, base: BaseLearner, reached: Tensor) -> Tensor:
         """V(s_t, g) for the prior's mean of each of the next H states: [E, T, N, H]."""
-        ahead = torch.arange(self.horizon, device=reached.device).expand(*reached.shape[:2], -1)
-        goals, _ = self.prior.encode(states_ahead(reached, ahead))  # [E, T, H, Z]
+        goals, _ = self.prior.encode(states_ahead(reached, self._every_step(reached)))  # [E, T, H, Z]
         return base.goal_values(batch, goals[:, :, None].expand(-1, -1, self.info.n_agents, -1, -1))
 
     def condition(self, batch: Rollout, base: BaseLearner, t_env: int, targets: Targets | None) -> Condition:

@@ -6,6 +6,12 @@ from omarl.opponent_models.evaluation import added, rates, steps_to_adapt
 from omarl.opponent_models.places import place_hits
 
 
+def hits_of(guess, true, filled, horizon, near, acted=None):
+    """``place_hits``; all opponents act at every step unless ``acted`` [B, T, M] says otherwise."""
+    everyone = torch.ones(true.shape[0], true.shape[1] - 1, true.shape[2] // 2, dtype=torch.bool)
+    return place_hits(guess, true, filled, everyone if acted is None else acted, horizon, near)
+
+
 def test_counts_of_episodes_of_different_lengths_are_added():
     one = {"hits": torch.tensor([1.0, 2.0]), "count": torch.tensor([4.0, 4.0])}
     longer = {"hits": torch.tensor([0.0, 1.0, 3.0]), "count": torch.tensor([4.0, 4.0, 4.0])}
@@ -41,10 +47,10 @@ def test_a_hit_is_a_place_that_the_opponent_passes_within_the_horizon():
     filled = torch.ones(2, 7)
     filled[1, 5:] = 0
     guess = true.roll(-2, dims=1)
-    within_2 = place_hits(guess, true, filled, 2, 0.5)
+    within_2 = hits_of(guess, true, filled, 2, 0.5)
     assert within_2["count"].tolist() == [2, 2, 2, 1, 1] and within_2["hits"].tolist() == [2, 2, 2, 1, 1]
     assert within_2["chance"][0] == 0  # chance: the place 0 of the other episode is behind the walking opponent
-    within_1 = place_hits(guess, true, filled, 1, 0.5)
+    within_1 = hits_of(guess, true, filled, 1, 0.5)
     assert within_1["hits"].tolist()[:4] == [1, 1, 1, 1]  # only the waiting opponent is at the place
 
 
@@ -53,12 +59,26 @@ def test_opponents_are_counted_separately():
     true = torch.zeros(2, 4, 4)
     true[:, :, 0], true[:, :, 2] = torch.arange(4.0), torch.arange(4.0)
     guess = true + torch.tensor([1.0, 0.0, 0.0, 1.0])
-    assert place_hits(guess, true, torch.ones(2, 4), 1, 0.1)["hits"].tolist() == [1.0, 1.0, 1.0]
+    assert hits_of(guess, true, torch.ones(2, 4), 1, 0.1)["hits"].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_opponents_that_do_not_act_are_neither_hit_nor_counted():
+    """The first of two opponents acts in the first two of four steps; it stays where the guess is."""
+    true = torch.zeros(2, 5, 4)
+    guess = torch.zeros(2, 5, 4)
+    guess[..., 2:] = 9.0  # the second opponent is never there
+    acted = torch.ones(2, 4, 2, dtype=torch.bool)
+    acted[:, 2:, 0] = False
+    counts = hits_of(guess, true, torch.ones(2, 5), 1, 0.1, acted)
+    assert counts["hits"].tolist() == [1.0, 1.0, 0.0, 0.0] and counts["count"].tolist() == [2.0] * 4
+    acted[:, 2:] = False
+    counts = hits_of(guess, true, torch.ones(2, 5), 1, 0.1, acted)
+    assert counts["count"].tolist() == [2.0, 2.0, 0.0, 0.0] and counts["chance"].tolist() == [1.0, 1.0, 0.0, 0.0]
 
 
 def test_nothing_is_counted_without_places_a_second_episode_or_a_horizon():
     true = torch.zeros(2, 4, 2)
     filled = torch.ones(2, 4)
-    assert place_hits(true, true, filled, 1, 0.1)
-    assert place_hits(true[..., :0], true[..., :0], filled, 1, 0.1) == {}
-    assert place_hits(true[:1], true[:1], filled[:1], 1, 0.1) == place_hits(true, true, filled, 4, 0.1) == {}
+    assert hits_of(true, true, filled, 1, 0.1)
+    assert hits_of(true[..., :0], true[..., :0], filled, 1, 0.1) == {}
+    assert hits_of(true[:1], true[:1], filled[:1], 1, 0.1) == hits_of(true, true, filled, 4, 0.1) == {}

@@ -88,6 +88,56 @@ def test_next_actions_are_the_opponents_actions_of_the_next_step():
         seen = step.observation
 
 
+def tag(information, names, **args):
+    arguments = {"key": "mpe2.simple_tag_v3", "backend": "batched", **args}
+    env = make_vec_env("pettingzoo", arguments, 6, 0, 0)
+    return PoolEnv(env, pool_of(*names), "train", ["adversary_0"], list(information), 0, True)
+
+
+KNOWN = ("actions", "goal", "belief", "next_actions")
+
+
+@pytest.mark.parametrize(
+    "make, limit",
+    [
+        (lambda steps: foraging(KNOWN, episode_limit=steps), 5),
+        (lambda steps: tag(KNOWN, ["guard+clockwise", "chase+diamond"], max_cycles=steps), 9),
+    ],
+    ids=["foraging", "tag"],
+)
+def test_the_last_observation_of_a_truncated_episode_has_the_goals_and_beliefs_of_that_observation(make, limit):
+    """They equal those of the same game with a longer time limit, which continues there."""
+    short, long = make(limit), make(limit + 5)
+    short.reset()
+    long.reset()
+    before = None
+    for t in range(limit):
+        moves = np.random.default_rng(t).integers(0, 5, (6, 1))
+        last, going_on = short.step(moves), long.step(moves)
+        if t == limit - 2:
+            before = last.final.obs.copy()
+    cut = last.truncated & ~going_on.terminated
+    assert cut.sum() > 3
+    np.testing.assert_allclose(last.final.obs[cut], going_on.observation.obs[cut], atol=1e-6)
+    for name in KNOWN:  # so that stale features would differ
+        at = short.info.information_slice(name)
+        assert (before[cut][..., at] != last.final.obs[cut][..., at]).any(), name
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: foraging(("belief",)), lambda: tag(("belief",), ["guard+clockwise", "chase+stray"], max_cycles=40)],
+    ids=["foraging", "tag"],
+)
+def test_asking_for_the_belief_again_does_not_change_it(make):
+    env = make()
+    env.reset()
+    for _ in range(20):
+        env.step(np.zeros((6, 1), np.int64))
+        again = env.information.observer.beliefs(env.all_obs).reshape(6, -1)
+        assert (again == env.information.values["belief"]).all()
+
+
 def test_opponents_play_equally_many_episodes_in_tests():
     env = foraging(n_envs=3, in_turn=True, episode_limit=5)
     play(env, 30)
