@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..types import EnvInfo, PathLike
+from ..types import EnvInfo
 
 Scheme = dict[str, dict[str, Any]]
 
@@ -45,6 +47,12 @@ def stored_keys(scheme: Scheme) -> list[str]:
     return [name for name in scheme if name != "actions_onehot"]
 
 
+def bytes_per_step(scheme: Scheme, groups: dict[str, int], names: Iterable[str] | None = None) -> int:
+    """The bytes of one step of one episode: of the keys that are kept in memory, or of ``names``."""
+    names = stored_keys(scheme) if names is None else names
+    return sum(math.prod(step_shape(scheme, groups, name)) * scheme[name]["dtype"].itemsize for name in names)
+
+
 class EpisodeBatch:
     """B episodes, padded to T+1 steps: ``batch["obs"]`` is [B, T+1, N, O], and so on."""
 
@@ -64,11 +72,6 @@ class EpisodeBatch:
         """Moves the tensors in place and also returns the batch, because PyMARL uses both conventions."""
         self.data = {name: tensor.to(device, non_blocking=True) for name, tensor in self.data.items()}
         return self
-
-    def save(self, path: PathLike) -> None:
-        """Writes all tensors to a file for ``torch.load``: ``data`` and, of a rollout, ``carry`` and ``ends``."""
-        ends = None if self.ends is None else self.ends._asdict()
-        torch.save({"data": self.data, "carry": self.carry, "ends": ends}, path)
 
     def __getitem__(self, item: Any) -> Any:
         """A key gives a tensor; slices give a smaller batch (an integer keeps its dimension, as in PyMARL)."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..components.masks import alive_mask
+from ..components.optimisers import optimiser_step
 from ..components.returns import lambda_returns
 from ..components.rollout import Rollout
 from ..components.unroll import unroll, unroll_ahead
@@ -44,7 +45,7 @@ class PQNLearner(RolloutLearner):
             raise ConfigError(f"mixer: pqn_learner knows vdn alone, not {c.mixer}")
         super().__init__(c, mac, logger, args, list(mac.parameters()))
 
-    def update(self, batch: Rollout, *targets: Tensor) -> None:
+    def update(self, batch: Rollout, *targets: Tensor) -> Tensor:
         """One gradient step: values of the actions taken towards their targets."""
         (target,) = targets
         alive = alive_mask(batch, self.n_agents)[:, :-1]  # [E, T, N]
@@ -54,7 +55,7 @@ class PQNLearner(RolloutLearner):
             taken, alive = (taken * alive).sum(dim=2, keepdim=True), alive.amax(dim=2, keepdim=True)
         td_error = taken - target
         loss = masked_mean(td_error.square(), alive)
-        grad_norm = self.descend(loss)
+        grad_norm = optimiser_step(self.optimiser, loss, self.parameters, self.config.grad_norm_clip)
         self.stats.add(
             {
                 "loss": loss,
@@ -64,6 +65,7 @@ class PQNLearner(RolloutLearner):
                 "target_mean": masked_mean(target, alive),
             }
         )
+        return loss.detach()
 
     @torch.no_grad()
     def targets(self, batch: Rollout) -> tuple[Tensor, ...]:
