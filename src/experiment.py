@@ -120,7 +120,8 @@ def errors_in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def typed(config: Any, layers: Layers, root: type = run.RunConfig) -> dict[str, Any]:
     """Sacred's configuration in the declared types; its keys were checked before Sacred started."""
-    configured_by_sacred = Layers(deepcopy(dict(config)), {**dict.fromkeys(config, COMMAND_LINE), **layers.source})
+    sources = {**dict.fromkeys(config, COMMAND_LINE), **layers.source}
+    configured_by_sacred = Layers(deepcopy(dict(config)), sources, named=layers.named)
     return complete(configured_by_sacred, root).values
 
 

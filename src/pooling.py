@@ -13,8 +13,8 @@ from .config.schema import key, new_default, read
 from .configuration.layers import from_checkpoint
 from .envs.make import make_vec_env
 from .games.lookup import game_named, part_of
-from .opponents.pool import MANIFEST, Member, Pool, digest, read_pool, write_pool
-from .run import RunConfig
+from .opponents.pool import AGENTS, CONFIG, MANIFEST, Member, Pool, digest, inside, read_pool, write_pool
+from .run import NAME, RunConfig
 from .types import ConfigError, EnvInfo, OmarlError
 from .utils.checkpoints import find_checkpoint, last_checkpoints
 from .utils.run_directory import env_label
@@ -119,12 +119,15 @@ def trained(patterns: list[str], split: str, which: str, out: Path, count: int, 
         for folder in folders:
             family = str(config.get("name", "run"))
             name = f"{family}_{count + len(members)}"
+            if not NAME.fullmatch(family):
+                raise ConfigError(f"runs: {folder / CONFIG}: name: {family!r} is not a valid folder name")
             (out / name).mkdir()
-            for file in ("agent.th", "config.json"):
-                shutil.copy(folder / file, out / name / file)
+            for file in (AGENTS, CONFIG):
+                shutil.copy(inside(folder, file), out / name / file)
             made = f"{family}, seed {config.get('seed')}, {folder.name} steps"
-            file = f"{name}/agent.th"
-            members.append(Member(name, family, "checkpoint", split, made, file=file, sha256=digest(out / file)))
+            agents, config_file = (out / name / file for file in (AGENTS, CONFIG))
+            members.append(Member(name, family, "checkpoint", split, made, file=f"{name}/{AGENTS}",
+                                  sha256=digest(agents), config_sha256=digest(config_file)))  # fmt: skip
     return members
 
 

@@ -10,6 +10,7 @@ import sys
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from .types import ConfigError
@@ -64,6 +65,9 @@ REGISTRY: dict[str, dict[str, Any]] = {
 RENAMED: dict[str, dict[str, str]] = {
     "opponent_model": {"subgoal": "omg", "objects": "object_prediction"},
 }
+
+# Modules that only files name, such as a checkpoint's configuration: not imported from the working directory.
+only_in_files: set[str] = set()
 
 EXTRA = "omarl[envs]"  # the optional packages, as pyproject.toml lists them
 EXTRA_MODULES = ("lbforaging", "llvmlite", "mpe2", "numba", "pygame", "pymunk")
@@ -122,19 +126,33 @@ def resolve(kind: str, name: str) -> Any:
     return load(target, kind) if isinstance(target, str) else target
 
 
+def import_module(name: str) -> ModuleType:
+    """Imports a module; if only files name it, the working directory is left out of the search."""
+    if name not in only_in_files:
+        return importlib.import_module(name, __package__)
+    here, path = Path.cwd(), list(sys.path)
+    sys.path[:] = [place for place in path if Path(place).resolve() != here]
+    try:
+        return importlib.import_module(name, __package__)
+    finally:
+        sys.path[:] = path
+
+
 def load(target: str, what: str) -> Any:
-    """Imports ``package.module:Class``, from the working directory, too."""
+    """Imports ``package.module:Class``, from the working directory, too, if the user names it."""
     module_name, _, attribute = target.partition(":")
     if not module_name or not attribute:
         raise ConfigError(f"{what}: {target!r} is not 'package.module:Class'")
     working_directory = str(Path.cwd())
-    if working_directory not in sys.path:
+    if not module_name.startswith(".") and working_directory not in sys.path:
         sys.path.append(working_directory)
     try:
-        module = importlib.import_module(module_name, __package__)
+        module = import_module(module_name)
     except ImportError as error:
         missing = error.name or ""
         hint = f"; {install_hint(missing)}" if missing.partition(".")[0] in EXTRA_MODULES else ""
+        if module_name in only_in_files:
+            hint = "; a name in a file is not imported from the working directory unless you name it too"
         raise ConfigError(f"{what}: cannot import {module_name!r} ({error}){hint}") from error
     try:
         part = getattr(module, attribute)

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..types import ConfigError
-from .runs import EMPTY, SACRED_METRICS, Series, is_run, read_config, read_metrics, series_of
+from ..config.files import read_json
+from ..types import ConfigError, OmarlError
+from .runs import EMPTY, SACRED_METRICS, Series, is_run, read_config, read_limited, read_metrics, series_of
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +25,8 @@ RETURNS = ("test_return_mean", "test_total_return_mean", "test_battle_won_mean",
 SHORT = 0.8  # a run shorter than this share of the group's longest run is reported
 # Keys in which runs of one group may differ: seed, paths, hardware and logging intervals.
 MAY_DIFFER = {"seed", "label", "checkpoint_path", "load_step", "local_results_path", "unique_token", "env_workers",
-            "torch_threads", "use_cuda", "use_tensorboard", "save_model", "save_model_interval", "save_buffer",
-            "log_interval", "runner_log_interval", "learner_log_interval", "t_max"}  # fmt: skip
+            "torch_threads", "trust", "use_cuda", "use_tensorboard", "save_model", "save_model_interval",
+            "save_buffer", "log_interval", "runner_log_interval", "learner_log_interval", "t_max"}  # fmt: skip
 FEW = 5  # an interval over fewer seeds is unreliable
 
 
@@ -147,12 +148,12 @@ def read_record(run: Path) -> Record:
 def sacred_clock(run: Path) -> Series:
     """Seconds since run.json's start by step, from the timestamps in Sacred's metrics.json; empty if unknown."""
     try:
-        start = datetime.fromisoformat(json.loads((run / "run.json").read_text(encoding="utf-8"))["start_time"])
-        columns = json.loads((run / SACRED_METRICS).read_text(encoding="utf-8")).values()
+        start = datetime.fromisoformat(read_json(run / "run.json")["start_time"])
+        columns = json.loads(read_limited(run / SACRED_METRICS)).values()
         pairs = [pair for column in columns for pair in zip(column["steps"], column["timestamps"], strict=False)]
         stamps = sorted((float(step), datetime.fromisoformat(stamp)) for step, stamp in pairs)
         seconds = [(stamp.replace(tzinfo=None) - start.replace(tzinfo=None)).total_seconds() for _, stamp in stamps]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OmarlError, OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return EMPTY
     return series_of([step for step, _ in stamps], seconds)
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..types import OmarlError, PathLike
+from ..config.files import read_json
+from ..types import ConfigError, OmarlError, PathLike
 
 log = logging.getLogger(__name__)
 
 METRICS = "metrics.jsonl"
 SACRED_METRICS = "metrics.json"
+MOST_LINE = 2**22  # characters of a line of metrics.jsonl
+MOST_BYTES = 2**29  # of a file that is read at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +72,8 @@ def is_run(folder: Path) -> bool:
 def read_config(run_dir: PathLike) -> dict[str, Any]:
     """The run's ``config.json``; empty if it is missing or cannot be read."""
     try:
-        return parsed((Path(run_dir) / "config.json").read_text(encoding="utf-8")) or {}
-    except (OSError, ValueError):
+        return read_json(Path(run_dir) / "config.json")
+    except ConfigError:
         return {}
 
 
@@ -77,7 +81,7 @@ def parsed(text: str, kinds: type | tuple[type, ...] = dict) -> Any:
     """The value of a JSON text; None if it cannot be read or is not of these types."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, kinds) else None
 
@@ -90,13 +94,13 @@ def _read_lines(path: Path) -> dict[str, Series]:
     columns: dict[str, tuple[list[float], list[float]]] = {}
     broken, last_is_broken = 0, False
     with path.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
+        for line in short_lines(lines):
             record = parsed(line)
-            last_is_broken = record is None or not isinstance(record.get("t_env"), int | float)
+            t = number_of(record.pop("t_env", None)) if record is not None else None
+            last_is_broken = record is None or t is None or not math.isfinite(t)
             broken += last_is_broken
-            if last_is_broken:
+            if record is None or t is None or last_is_broken:
                 continue
-            t = float(record.pop("t_env"))
             for name, raw in record.items():
                 value = raw if type(raw) is float else number_of(raw)
                 if value is not None:
@@ -108,12 +112,28 @@ def _read_lines(path: Path) -> dict[str, Series]:
     return {name: series_of(steps, values) for name, (steps, values) in columns.items()}
 
 
+def short_lines(file: TextIO) -> Iterator[str]:
+    """The lines of a file; a line that is longer than any line of metrics becomes empty, so that memory suffices."""
+    while line := file.readline(MOST_LINE):
+        is_complete = len(line) < MOST_LINE or line.endswith("\n")
+        while len(line) == MOST_LINE and not line.endswith("\n"):
+            line = file.readline(MOST_LINE)
+        yield line if is_complete else ""
+
+
+def read_limited(path: Path) -> bytes:
+    """A file's content; raises OmarlError if it is larger than any file of metrics that is read at once."""
+    if path.stat().st_size > MOST_BYTES:
+        raise OmarlError(f"{path} has more than {MOST_BYTES:,} bytes; give metrics.jsonl, which is read line by line")
+    return path.read_bytes()
+
+
 def _read_sacred(path: Path) -> dict[str, Series]:
     """Reads Sacred's ``{name: {"steps": [...], "values": [...], "timestamps": [...]}}``."""
     try:  # millions of timestamps are removed before parsing, for speed
-        text = re.sub(rb'"timestamps":\s*\[[^\]]*\]', b'"timestamps":[]', path.read_bytes())
+        text = re.sub(rb'"timestamps":\s*\[[^\]]*\]', b'"timestamps":[]', read_limited(path))
         metrics = {name: sacred_series(m["steps"], m["values"]) for name, m in json.loads(text).items()}
-    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OSError, RecursionError) as error:
         raise OmarlError(f"{path} is not one of Sacred's metrics files, or it is cut off: {error}") from error
     return {name: series for name, series in metrics.items() if len(series)}
 
@@ -146,9 +166,12 @@ def number_of(raw: Any) -> float | None:
     """
     if raw is None:
         return np.nan
-    if isinstance(raw, int | float):
-        return float(raw)
-    return number_of(raw["value"]) if isinstance(raw, dict) and "value" in raw else None
+    if isinstance(raw, dict):
+        raw = raw.get("value")
+    try:
+        return float(raw) if isinstance(raw, int | float) else None
+    except OverflowError:  # an integer above all floats
+        return np.nan
 
 
 def series_of(steps: Iterable[float], values: Iterable[float]) -> Series:

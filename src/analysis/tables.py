@@ -13,7 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..types import OmarlError
-from .runs import Series, is_run, number_of, parsed, read_metrics, sacred_series, series_of
+from .runs import (
+    MOST_LINE,
+    Series,
+    is_run,
+    number_of,
+    parsed,
+    read_limited,
+    read_metrics,
+    sacred_series,
+    series_of,
+    short_lines,
+)
 
 EVENTS = "events.out.tfevents"
 ABSENT = -np.inf  # marks a cell without a number; no loss has this value
@@ -57,7 +68,7 @@ def _read_file(path: Path) -> dict[str, Series]:
             return _read_json(path)
         if path.suffix in (".csv", ".tsv", ".txt"):
             return _read_csv(path)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error, RecursionError, OverflowError) as error:
         raise OmarlError(f"{path} cannot be read: {error}") from None
     raise OmarlError(f"{path} has an unknown format; known are .csv, .json, .jsonl and TensorBoard ({EVENTS}...)")
 
@@ -65,10 +76,10 @@ def _read_file(path: Path) -> dict[str, Series]:
 def _read_csv(path: Path) -> dict[str, Series]:
     """Reads a table with a header line; cells that are not numbers are left out."""
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
-        sample = lines.readline()
+        sample = lines.readline(MOST_LINE)
         lines.seek(0)
         separator = max(",;\t", key=sample.count)
-        rows = csv.reader((line for line in lines if not line.startswith("#")), delimiter=separator)
+        rows = csv.reader((line for line in short_lines(lines) if not line.startswith("#")), delimiter=separator)
         head = [name.strip() for name in next(rows, [])]
         if len(head) < 2 or any(_number(name) != ABSENT for name in head):
             raise OmarlError(f"{path} has no header line with at least two column names (step and losses)")
@@ -88,7 +99,7 @@ def _number(text: str) -> float:
 
 def _read_json(path: Path) -> dict[str, Series]:
     """Reads one object per line, one list of objects, or Sacred's metrics file; nested names are joined to a path."""
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = read_limited(path).decode(errors="replace")
     records = [record for line in text.splitlines() if (record := parsed(line)) is not None]
     if not records:
         content = parsed(text, (dict, list))

@@ -89,7 +89,16 @@ class PoolKeys:
 
 
 @dataclass(frozen=True)
-class TestKeys(PoolKeys):
+class TrustKeys:
+    """Of everything that reads a checkpoint or a pool."""
+
+    trust: bool | list[str] | str = key(
+        False, help="import classes that only a checkpoint or a pool names: True, or [package.module:Class, ...]"
+    )
+
+
+@dataclass(frozen=True)
+class TestKeys(PoolKeys, TrustKeys):
     """Those of everything that plays tests against opponents."""
 
     split: Literal["train", "validation", "test"] = key("train", help="the opponents of the pool that tests use")

@@ -3,18 +3,20 @@
 When a run is tested or resumed, the config.json of its checkpoint replaces the YAML files.
 """
 
-import json
 import logging
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ..config.files import CONFIG_DIR, read_chain, read_yaml
-from ..config.schema import check
-from ..registry import current_name, warn_renamed
+from ..config.files import CONFIG_DIR, read_chain, read_json, read_yaml
+from ..config.keys import TrustKeys
+from ..config.provenance import CLASS, ENV_KEY, KNOWN_PACKAGES, Foreign, module_of, texts_in
+from ..config.schema import check, read
+from ..registry import REGISTRY, current_name, only_in_files, warn_renamed
 from ..types import ConfigError
 from .parts import Declaration, Schema, collect, owners_elsewhere
 
@@ -24,6 +26,8 @@ COMMAND_LINE = "command line"
 STORED = "config.json"  # the configuration of a checkpoint
 KEYWORD = "keyword argument"
 SACRED_KEYS = {"__doc__", "seed"}
+# keys of a checkpoint that are not used: how that run began, where it wrote, and what its user trusted
+OF_THAT_RUN = ("checkpoint_path", "load_step", "evaluate", "local_results_path", "out", "trust")
 HOSTS_KEYS = {"optim_alpha"}  # of PyMARL's users; accepted in every run, whatever its optimisers read
 
 
@@ -38,20 +42,41 @@ class Layers:
     # old -> new names of keys that were given by an old name. A key whose value was the old name of a part is listed
     # with itself.
     renamed: dict[str, str] = field(default_factory=dict)
+    foreign: str = ""  # the file of a layer that the user did not write; "" if there is none
+    named: set[str] = field(default_factory=set)  # every text in the layers that the user has set
 
     def add(self, values: Mapping[str, Any], source: str, by_user: bool = False) -> None:
         """Adds a layer on top. Mappings are merged; other values are replaced.
 
-        Another environment does not inherit ``env_args`` of the layers below.
+        Another environment does not inherit ``env_args`` of the layers below. To name a checkpoint's environment
+        again, which permits its import, changes nothing.
         """
-        arguments = values.get("env_args")
-        if "env" in values or (isinstance(arguments, Mapping) and "key" in arguments):
+        if by_user:
+            self.named = self.named | texts_in(values)
+            only_in_files.difference_update(
+                module for text in self.named for module in (text, text.rpartition(":")[0])
+            )
+        if _names_environment(values) and not (self.foreign and _same_environment(values, self.values)):
             self.values.pop("env_args", None)
         merge(self.values, values)
         for name in values:
             self.source.pop(name, None)
             self.source[name] = source
         self.by_user = self.by_user | set(values) if by_user else self.by_user - set(values)
+
+
+def _names_environment(values: Mapping[str, Any]) -> bool:
+    return "env" in values or "key" in _arguments(values)
+
+
+def _same_environment(values: Mapping[str, Any], below: Mapping[str, Any]) -> bool:
+    key = _arguments(below).get("key")
+    return values.get("env", below.get("env")) == below.get("env") and _arguments(values).get("key", key) == key
+
+
+def _arguments(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    arguments = values.get("env_args")
+    return arguments if isinstance(arguments, Mapping) else {}
 
 
 def merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
@@ -76,15 +101,10 @@ def from_files(config: str, env_config: str | None) -> Layers:
 
 def from_checkpoint(path: Path) -> Layers:
     """default.yaml < the configuration that a checkpoint was made with."""
-    layers = Layers()
+    layers = Layers(foreign=str(path / STORED))
     layers.add(read_yaml(CONFIG_DIR / "default.yaml"), "default.yaml")
-    file = path / STORED
-    try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{file} cannot be read ({error}): the checkpoint is incomplete") from None
-    # these say how that run began, not this one
-    layers.add({k: v for k, v in stored.items() if k not in ("checkpoint_path", "load_step", "evaluate")}, str(file))
+    stored = read_json(path / STORED)
+    layers.add({name: value for name, value in stored.items() if name not in OF_THAT_RUN}, layers.foreign)
     return layers
 
 
@@ -97,7 +117,7 @@ def complete(layers: Layers, root: type, read_elsewhere: Collection[str] = ()) -
         ConfigError: one line naming the key, where it was set, and the nearest valid key.
     """
     named = _with_named_model(layers)
-    schema = collect(root, named.values)
+    schema = collect(root, named.values, _import_check(named))
     given = _with_new_names(named, schema)
     full = Layers(schema.defaults(), dict(given.source), set(given.by_user), dict(given.renamed))
     for name, value in given.values.items():
@@ -114,8 +134,36 @@ def complete(layers: Layers, root: type, read_elsewhere: Collection[str] = ()) -
             raise ConfigError(_unknown(name, source, [*schema.declarations, *read_elsewhere]))
         elif schema.undeclared or name in HOSTS_KEYS:
             full.values[name] = value
+    if "trust" in full.values:
+        full.values["trust"] = full.values["trust"] is True or _names(named) or False
     _report_checkpoint(layers, given, full)
     return full
+
+
+def _names(layers: Layers) -> list[str]:
+    """The names of code outside omarl that the user gave, by ``trust`` or as the value of another key."""
+    trust = read(TrustKeys, layers.values).trust
+    given = {trust} if isinstance(trust, str) else set() if isinstance(trust, bool) else {*trust}
+    env, key = layers.values.get("env"), _arguments(layers.values).get("key")
+    named = {text for text in layers.named if CLASS.fullmatch(text) or (text == key and module_of(ENV_KEY, key, env))}
+    return sorted(given | {name for name in named if re.split("[.:]", name)[0] not in KNOWN_PACKAGES})
+
+
+def _import_check(layers: Layers) -> Callable[[str, Any], None] | None:
+    """Checks the names of a checkpoint's parts, and at once those of its environment and game; None without one."""
+    if not layers.foreign:
+        return None
+    foreign = Foreign(layers.foreign, _names(layers), read(TrustKeys, layers.values).trust is True)
+    env = layers.values.get("env")
+
+    def check(key: str, name: Any) -> None:  # a command with keys of its own, such as crossplay, has only trust
+        foreign.check(key, name, key if layers.by_user else "trust", env)
+
+    for key, name in (("game", layers.values.get("game")), ("env", env)):
+        check(key, name)
+    if str(env) in REGISTRY["env"]:
+        check(ENV_KEY, _arguments(layers.values).get("key"))
+    return check
 
 
 def _report_checkpoint(layers: Layers, given: Layers, full: Layers) -> None:
@@ -136,7 +184,7 @@ def complete_all(several: Sequence[Layers], root: type) -> list[Layers]:
         ConfigError: see ``complete``; a key that the user has set is refused where none of the runs reads it.
     """
     several = [_with_named_model(layers) for layers in several]
-    known = {name for layers in several for name in collect(root, layers.values).declarations}
+    known = {name for layers in several for name in collect(root, layers.values, _import_check(layers)).declarations}
     return [complete(layers, root, known) for layers in several]
 
 
@@ -144,7 +192,8 @@ def _with_named_model(layers: Layers) -> Layers:
     """The layers without ``omg_latents``, which chose between two opponent models that now have names."""
     if "omg_latents" not in layers.values:
         return layers
-    found = Layers(dict(layers.values), dict(layers.source), set(layers.by_user))
+    found = replace(layers, values=dict(layers.values), source=dict(layers.source), by_user=set(layers.by_user))
+    found.renamed = dict(layers.renamed)
     latents, source = found.values.pop("omg_latents"), found.source.pop("omg_latents")
     model = "place_prediction" if latents == "categorical" else "omg"
     if not source.endswith(STORED):

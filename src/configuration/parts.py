@@ -1,7 +1,7 @@
 """Every key that a run reads: its own, and those of the parts that its configuration names; ``help COMMAND``."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import Field, dataclass, fields
 from typing import Any
@@ -36,8 +36,10 @@ class Schema:
         return {name: default_of(found.spec) for name, found in self.declarations.items()}
 
 
-def collect(root: type, config: Mapping[str, Any]) -> Schema:
+def collect(root: type, config: Mapping[str, Any], check: Callable[[str, Any], None] | None = None) -> Schema:
     """The keys of ``root``, of the parts that ``config`` names, and of the parts that these name in turn.
+
+    ``check(key, name)`` is called for each part before it is imported.
 
     Raises:
         ConfigError: a part cannot be resolved.
@@ -54,6 +56,8 @@ def collect(root: type, config: Mapping[str, Any]) -> Schema:
             if not kind or name is None or (kind, str(name)) in seen:
                 continue
             seen.add((kind, str(name)))
+            if check is not None:
+                check(spec.name, name)
             chosen = resolve(kind, name)
             if hasattr(chosen, "Config"):
                 visit(chosen.Config, str(name))

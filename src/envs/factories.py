@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from warnings import catch_warnings
 
-from ..registry import install_hint
+from ..registry import import_module, install_hint
 from ..types import ConfigError, EnvError, OmarlError
 
 _PIP_NAMES = {"pygame": "pygame-ce", "chess": "'pettingzoo[classic]'", "rlcard": "'pettingzoo[classic]'"}
@@ -129,7 +129,7 @@ def _import(name: str) -> Any:
     """Imports a module that ``env_args.key`` names."""
     try:
         with catch_warnings(action="ignore"), _explain_import(name):
-            return importlib.import_module(name)
+            return import_module(name)
     except ConfigError:
         raise
     except Exception as error:

@@ -1,7 +1,6 @@
 """Trained opponents: all frozen networks of one shape act in one stacked call."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,19 +13,29 @@ from torch.func import functional_call, stack_module_state
 from torch.nn import functional as F
 
 from ..components.episode_batch import make_scheme
+from ..config.files import read_json
+from ..config.provenance import Foreign
 from ..games.game import Floats, Ints, Players
 from ..registry import resolve
 from ..types import ConfigError, EnvInfo
+from .pool import AGENTS, CONFIG, inside
+
+PARTS = ("mac", "agent", "cell", "action_selector", "opponent_model")  # keys of a controller that name classes
 
 
-def load_controller(folder: Path, info: EnvInfo) -> Any:
+def load_controller(folder: Path, info: EnvInfo, trust: bool | Collection[str] = False) -> Any:
     """The controller of a checkpoint, for acting only; ``info`` is of the environment with all agents.
 
     Raises:
-        ConfigError: files are missing, damaged, or of another environment, or the controller cannot be stacked.
+        ConfigError: files are missing, damaged, or of another environment, the controller cannot be stacked, or its
+            configuration names code that ``trust`` does not contain (see ``Foreign``).
     """
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_json(inside(folder, CONFIG))
+        inside(folder, AGENTS)
+        foreign = Foreign(str(folder / CONFIG), () if isinstance(trust, bool) else trust, trust is True)
+        for name in PARTS:
+            foreign.check(name, config.get(name))
         args = SimpleNamespace(
             **{**config, "device": "cpu"},
             n_agents=info.n_agents,
@@ -37,7 +46,9 @@ def load_controller(folder: Path, info: EnvInfo) -> Any:
         scheme, groups = make_scheme(info, bool(config["common_reward"]))
         mac = resolve("mac", config["mac"])(scheme, groups, args)
         mac.load_models(folder)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
+    except ConfigError as error:
+        raise ConfigError(f"pool: {error}") from error
+    except (OSError, ValueError, LookupError, RuntimeError, TypeError, AttributeError, MemoryError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"pool: {folder} holds no agents for {info.key} ({reason})") from error
     if not getattr(mac, "can_be_stacked", False):

@@ -36,7 +36,7 @@ class Lineup:
         stacks: dict[str, tuple[list[int], list[Any]]] = {}  # indices and controllers of trained members by shape
         for i, member in enumerate(members):
             if member.kind == "checkpoint":
-                mac = load_controller((pool.folder / member.file).parent, full)
+                mac = load_controller((pool.folder / member.file).parent, full, pool.trust)
                 which, macs = stacks.setdefault(shape_of(mac), ([], []))
                 which.append(i)
                 macs.append(mac)

@@ -182,7 +182,10 @@ def test_an_outside_environment_provides_scripts_and_a_layout(tmp_path):
     assert done.code == 0, done.err
     ratios = [line["test_omg_hit_ratio"] for line in done.lines() if "test_omg_hit_ratio" in line]
     assert ratios and all(0.0 <= ratio <= 1.0 for ratio in ratios)  # logged: the layout is known
-    film = main(["replay", "with", f"checkpoint_path={done.run}", f"out={tmp_path / 'film'}"], tmp_path / "places")
+    words = ["replay", "with", f"checkpoint_path={done.run}", f"out={tmp_path / 'film'}"]
+    unnamed = main(words, tmp_path / "places")
+    assert "names tests.outside:Corridor; to import it, add env=tests.outside:Corridor" in error_of(unnamed)
+    film = main([*words, "env=tests.outside:Corridor"], tmp_path / "places")
     assert film.code == 0, film.err
     with Image.open(tmp_path / "film" / "episode.gif") as gif:
         assert gif.n_frames == 13

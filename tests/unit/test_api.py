@@ -74,7 +74,7 @@ def test_a_missing_seed_is_drawn_and_recorded(tmp_path):
 
 
 def test_a_run_resumes_another(run, tmp_path):
-    further = omarl.train(checkpoint_path=run, t_max=480, path=tmp_path / "more")
+    further = omarl.train(checkpoint_path=run, t_max=480, path=tmp_path / "more", env=CORRIDOR)
     assert further.config["env"] == CORRIDOR
     assert further.metrics["test_return_mean"].steps.tolist() == [240, 360, 480]
 
@@ -114,7 +114,7 @@ def test_an_interrupt_writes_a_checkpoint_and_reaches_the_caller(tmp_path, monke
         omarl.train("iql", env=CORRIDOR, path=tmp_path / "run", **SMALL)
     assert (tmp_path / "run" / "checkpoints" / "120" / "agent.th").is_file()
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "INTERRUPTED"
-    assert omarl.load(tmp_path / "run").t_env == 120
+    assert omarl.load(tmp_path / "run", trust=True).t_env == 120
 
 
 def test_run_json_records_a_failure(tmp_path):
@@ -147,7 +147,7 @@ def recorded_test(run, episodes, monkeypatch):
         write_frame(self, frame, observations, infos, alive, acting)
 
     write_frame = Adapter.write
-    values = from_keywords({"checkpoint_path": run.path}, command="evaluate").values
+    values = from_keywords({"checkpoint_path": run.path, "trust": True}, command="evaluate").values
     values |= {"batch_size_run": 1, "env_workers": 0, "test_nepisode": episodes}
     with opened(values, Logger(logging.getLogger("test"))) as parts, monkeypatch.context() as patch:
         load_checkpoint(find_checkpoint(run.path), parts.learner)
@@ -170,7 +170,7 @@ def test_actions_on_dicts_equal_those_of_evaluation_in_the_same_episodes(game, t
     small = {**SMALL, "t_max": 8, "test_interval": 0, "save_model": True, "env_workers": 0, "batch_size_run": 1}
     run = omarl.train("iql", env=env, path=tmp_path / "run", **{**small, **keys})
     seen, batches = recorded_test(run, 3, monkeypatch)
-    policy = omarl.load(run)
+    policy = omarl.load(run, trust=True)
     starts = dict(zip(policy._adapter.agents, policy._adapter.starts, strict=True))
     rows, taken = iter(seen), set()
     for batch in batches:
@@ -189,7 +189,10 @@ def test_actions_on_dicts_equal_those_of_evaluation_in_the_same_episodes(game, t
 
 
 def test_actions_are_in_the_numbers_of_the_action_space(run):
-    policy, seen = omarl.load(run), {"walker_0": np.zeros(2, np.float32), "walker_1": np.ones(2, np.float32)}
+    policy, seen = (
+        omarl.load(run, trust=True),
+        {"walker_0": np.zeros(2, np.float32), "walker_1": np.ones(2, np.float32)},
+    )
     from_0 = policy.act(seen)
     policy.reset()
     policy._adapter.starts = [5, 7]  # as Discrete(2, start=5) and Discrete(2, start=7)
@@ -198,8 +201,8 @@ def test_actions_are_in_the_numbers_of_the_action_space(run):
 
 def test_act_batch_equals_separate_policies(run):
     rng = np.random.default_rng(0)
-    policies = [omarl.load(run) for _ in range(3)]
-    together = omarl.load(run)
+    policies = [omarl.load(run, trust=True) for _ in range(3)]
+    together = omarl.load(run, trust=True)
     for t in range(5):
         seen = [{agent: rng.random(2, np.float32) for agent in together.agents} for _ in policies]
         assert together.act_batch(seen) == [policy.act(one) for policy, one in zip(policies, seen, strict=True)]
@@ -213,7 +216,7 @@ def test_act_batch_equals_separate_policies(run):
 
 def test_the_recurrent_state_changes_with_each_step_and_reset_restores_it(run):
     policy, frozen = (
-        omarl.load(run),
+        omarl.load(run, trust=True),
         {"walker_0": np.array([0.1, 0.9], np.float32), "walker_1": np.zeros(2, np.float32)},
     )
     policy.act(frozen)
@@ -226,8 +229,8 @@ def test_the_recurrent_state_changes_with_each_step_and_reset_restores_it(run):
 
 
 def test_episodes_played_with_arrays_have_the_returns_of_evaluate(run):
-    result = omarl.evaluate(run, episodes=2)
-    env, policy = omarl.make_env(checkpoint_path=run, n_envs=2, test=True), omarl.load(run)
+    result = omarl.evaluate(run, episodes=2, trust=True)
+    env, policy = omarl.make_env(checkpoint_path=run, n_envs=2, test=True, trust=True), omarl.load(run, trust=True)
     seen, returns = env.reset(), np.zeros((2, 2))
     for _ in range(12):
         step = env.step(policy.act_arrays(seen.obs, seen.avail))
@@ -245,7 +248,7 @@ def test_sampled_actions_depend_only_on_the_policys_seed(run):
     seen = {agent: np.zeros(2, np.float32) for agent in ("walker_0", "walker_1")}
 
     def draws(seed):
-        policy = omarl.load(run, seed=seed, epsilon_finish=1.0, epsilon_anneal_time=1)
+        policy = omarl.load(run, trust=True, seed=seed, epsilon_finish=1.0, epsilon_anneal_time=1)
         return [tuple(policy.act(seen, deterministic=False).values()) for _ in range(20)]
 
     torch.manual_seed(5)
@@ -263,12 +266,12 @@ def test_a_policy_that_observes_opponents_actions_is_given_them(tmp_path):
     quick = {"batch_size_run": 2, "rollout_steps": 4, "minibatches": 1, "hidden_dim": 8, "t_max": 96, "seed": 1}
     run = omarl.train("ppo_history", env=CORRIDOR, pool=pool, omg_learners="walker_0", test_interval=0, env_workers=0,
                       path=tmp_path / "run", **quick)  # fmt: skip
-    env = omarl.make_env(checkpoint_path=run, n_envs=1, test=True)
-    arrays, dicts = omarl.load(run), omarl.load(run)
+    env = omarl.make_env(checkpoint_path=run, n_envs=1, test=True, trust=True)
+    arrays, dicts = omarl.load(run, trust=True), omarl.load(run, trust=True)
     assert (dicts.agents, dicts.opponents) == (["walker_0"], ["walker_1"])
     seen, last = env.reset(), None
     with pytest.raises(omarl.EnvError, match="give opponent_actions"):
-        both = omarl.load(run)
+        both = omarl.load(run, trust=True)
         for _ in range(2):
             both.act({"walker_0": seen.obs[0, 0, :2]})
     for _ in range(11):
@@ -291,7 +294,7 @@ def test_a_policy_that_observes_opponents_actions_is_given_them(tmp_path):
 )
 def test_observations_of_another_environment_are_refused(run, observations, message):
     with pytest.raises(omarl.EnvError, match=message):
-        omarl.load(run).act(observations)
+        omarl.load(run, trust=True).act(observations)
 
 
 def test_a_missing_run_is_refused(tmp_path):
@@ -305,7 +308,7 @@ def test_a_missing_run_is_refused(tmp_path):
 
 def test_an_evaluation_prints_its_numbers_and_writes_nothing(run):
     before = sorted(run.path.rglob("*"))
-    result = omarl.evaluate(run, episodes=6, seed=3)
+    result = omarl.evaluate(run, episodes=6, seed=3, trust=True)
     assert result.episode_returns.shape == (6, 2) and result.t_env == 240
     assert "test_return_mean/walker_0" in str(result) and "±" in str(result)
     assert sorted(run.path.rglob("*")) == before
@@ -350,19 +353,19 @@ def test_make_raw_env_returns_the_packages_environment():
 def calls(run, tmp_path):
     """Each call of the API, some of which raise."""
     seen = {agent: np.zeros(2, np.float32) for agent in ("walker_0", "walker_1")}
-    policy = omarl.load(run)
+    policy = omarl.load(run, trust=True)
     return {
         "train": lambda: omarl.train("iql", env=CORRIDOR, path=tmp_path / "a", **{**SMALL, "torch_threads": 1}),
         "train with progress": lambda: omarl.train("iql", env=CORRIDOR, path=tmp_path / "b", progress=True, **SMALL),
         "train, the environment fails": lambda: omarl.train("iql", env=CORRIDOR, path=tmp_path / "c", **FAULTY),
         "train, a key is wrong": lambda: omarl.train("iql", env=CORRIDOR, t_maxx=3),
         "train, no such class": lambda: omarl.train("iql", env="tests.outside:Nothing", path=tmp_path / "d"),
-        "load": lambda: omarl.load(run),
+        "load": lambda: omarl.load(run, trust=True),
         "load, no such run": lambda: omarl.load(tmp_path / "none"),
         "act": lambda: policy.act(seen, deterministic=False),
         "act, another environment's": lambda: policy.act({"nobody": 0}),
-        "evaluate": lambda: omarl.evaluate(run, episodes=2),
-        "evaluate, a key is wrong": lambda: omarl.evaluate(run, t_maxx=2),
+        "evaluate": lambda: omarl.evaluate(run, episodes=2, trust=True),
+        "evaluate, a key is wrong": lambda: omarl.evaluate(run, t_maxx=2, trust=True),
         "make_env": lambda: omarl.make_env(CORRIDOR, env_workers=0).close(),
         "make_env, no such environment": lambda: omarl.make_env({"key": "nothing"}),
         "compare": lambda: omarl.compare(run, out=tmp_path / "comparison"),

@@ -92,7 +92,9 @@ def test_a_key_that_our_own_file_sets_for_a_replaced_part_is_not_an_old_name(lin
 
 def checkpoint(tmp_path, **values):
     (tmp_path / "config.json").write_text(json.dumps(values))
-    return complete(from_checkpoint(tmp_path), RunConfig)
+    layers = from_checkpoint(tmp_path)
+    layers.add({"trust": True}, "command line", by_user=True)
+    return complete(layers, RunConfig)
 
 
 def test_a_checkpoint_with_old_and_removed_keys_loads(tmp_path, lines):

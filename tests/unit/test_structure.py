@@ -25,7 +25,6 @@ LAYERS = [
     ["controllers"],
     ["opponents"],
     ["runners", "learners"],
-    ["budget"],
     ["run"],
     ["configuration"],
     ["command_line", "training"],

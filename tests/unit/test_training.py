@@ -20,7 +20,7 @@ def training(tmp_path):
 
     def make(**keys):
         named = () if "checkpoint_path" in keys else ("iql", "tests.outside:Corridor")
-        values = from_keywords({**SMALL, **keys}, *named).values
+        values = from_keywords({**SMALL, "trust": True, **keys}, *named).values
         torch.manual_seed(1)
         parts = run.build(values, Logger(logging.getLogger("test")))
         made.append(parts)
@@ -107,7 +107,7 @@ def test_evaluation_ignores_the_load_step_of_the_evaluated_run(training, tmp_pat
     one = training(t_max=48, test_interval=0, load_step=3)
     one.run()
     one.save()
-    values = from_keywords({"checkpoint_path": tmp_path}, command="evaluate").values
+    values = from_keywords({"checkpoint_path": tmp_path, "trust": True}, command="evaluate").values
     assert values["load_step"] == 0
 
 

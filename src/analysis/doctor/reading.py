@@ -1,6 +1,5 @@
 """Identifies the losses and keys of a VAE in runs of any package, by their names."""
 
-import json
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ...config.files import read_json
 from ...types import ConfigError
 from ..runs import EMPTY, Series, finite
 
@@ -197,9 +197,9 @@ def run_status(run: Path) -> tuple[str, str]:
     The error is the line about a non-finite VAE, if any, or else the last line of the traceback.
     """
     try:
-        record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        record = read_json(run / "run.json")
         lines = [line.strip() for part in record.get("fail_trace") or [""] for line in str(part).splitlines()] or [""]
         ours = [line for line in lines if "the VAE is not finite" in line]
         return str(record.get("status", "")), (ours or [line for line in lines if line] or [""])[-1]
-    except (OSError, ValueError, AttributeError):
+    except (ConfigError, TypeError):
         return "", ""
