@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
+from . import budget
 from .components.episode_batch import Scheme, make_scheme
 from .config.keys import StepKeys, TestKeys
 from .config.schema import key, read
@@ -23,10 +24,12 @@ from .runners.episode_runner import EpisodeRunner
 from .types import ConfigError, EnvInfo, Learner, VecEnv
 from .utils.checkpoints import find_checkpoint
 from .utils.isolation import process_state_kept
+from .utils.memory import memory_errors_explained
 from .utils.metrics import Logger
 from .utils.seeding import seed_everything, stream_seed
 
 INTERFACES = {"pettingzoo": "PettingZoo", "gymnasium": "Gymnasium"}
+MANY_COPIES = 256  # from here on, the memory of the copies is checked before they are made
 NAME = re.compile(r"[^/\\\x00-\x1f]*[^/\\.\x00-\x1f][^/\\\x00-\x1f]*")  # of a run, which names folders
 TRAIN_STREAM, TEST_STREAM, REPLAY_STREAM, OPPONENTS_STREAM = range(4)
 
@@ -179,7 +182,15 @@ def check_keys(config: RunConfig) -> None:
             )
 
 
-def build(values: Mapping[str, Any], logger: Logger, user_keys: Collection[str] = ()) -> Parts:
+def check_copies(values: Mapping[str, Any], config: RunConfig, trains: bool) -> None:
+    """Raises ConfigError if a run with many copies of its environment needs too much memory; see ``budget``."""
+    if config.batch_size_run > MANY_COPIES:
+        env = make_env(replace(config, env_workers=0), 1, TRAIN_STREAM)
+        env.close()
+        budget.check_memory({**vars(config), **values}, env.info, trains)
+
+
+def build(values: Mapping[str, Any], logger: Logger, user_keys: Collection[str] = (), trains: bool = False) -> Parts:
     """Makes all objects of a run from its configuration.
 
     Initial weights come from torch's global generator, which ``opened`` seeds.
@@ -188,20 +199,27 @@ def build(values: Mapping[str, Any], logger: Logger, user_keys: Collection[str] 
         values: the complete configuration.
         logger: receives numbers.
         user_keys: the keys that the user has set; parts find them in ``args``, see ``config.schema.user_keys``.
+        trains: whether the run will train; otherwise its memory for training is not required.
     """
     config = read(RunConfig, values)
     check_keys(config)
+    check_copies(values, config, trains)
     env = make_env(config, config.batch_size_run, TRAIN_STREAM)
     try:
         test_env = make_env(config, min(config.batch_size_run, config.test_nepisode), TEST_STREAM)
     except BaseException:
         env.close()
         raise
-    return assemble(values, env, test_env, logger, user_keys)
+    return assemble(values, env, test_env, logger, user_keys, trains)
 
 
 def assemble(
-    values: Mapping[str, Any], env: VecEnv, test_env: VecEnv, logger: Logger, user_keys: Collection[str] = ()
+    values: Mapping[str, Any],
+    env: VecEnv,
+    test_env: VecEnv,
+    logger: Logger,
+    user_keys: Collection[str] = (),
+    trains: bool = False,
 ) -> Parts:
     """The objects of a run for given environments, which are closed if an object cannot be made. See ``build``."""
     config = read(RunConfig, values)
@@ -209,6 +227,10 @@ def assemble(
         check_keys(config)
         device = "cuda" if config.use_cuda else "cpu"
         info = env.info
+        sizes = {**vars(config), **values}
+        memory = budget.check_memory(sizes, info, trains)
+        if trains:
+            logger.console_logger.info("\n".join([str(memory), *budget.notices(sizes, info)]))
         scheme, groups = make_scheme(info, config.common_reward)
         args = SimpleNamespace(
             **values,
@@ -242,17 +264,19 @@ def assemble(
 
 
 @contextmanager
-def opened(values: Mapping[str, Any], logger: Logger, user_keys: Collection[str] = ()) -> Iterator[Parts]:
+def opened(
+    values: Mapping[str, Any], logger: Logger, user_keys: Collection[str] = (), trains: bool = False
+) -> Iterator[Parts]:
     """Makes the objects of a run, after setting its seed and its number of threads.
 
     When the body ends, also by an error, they are closed, and the process's generators, threads and other state are
     restored. Arguments: see ``build``.
     """
-    with process_state_kept():
+    with process_state_kept(), memory_errors_explained():
         config = read(RunConfig, values)
         torch.set_num_threads(config.torch_threads)
         seed_everything(config.seed)
-        parts = build(values, logger, user_keys)
+        parts = build(values, logger, user_keys, trains)
         try:
             yield parts
         finally:

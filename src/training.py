@@ -223,7 +223,7 @@ def train(
         KeyboardInterrupt, EnvError: after a checkpoint was saved.
     """
     say = logger.console_logger.info
-    with opened(values, logger, user_keys) as parts:
+    with opened(values, logger, user_keys, trains=True) as parts:
         training: Training | None = None
         try:
             training = Training(parts, values, directory, progress)
@@ -242,8 +242,6 @@ def _run(training: Training) -> None:
     """Runs the training; saves a checkpoint at its end, at an interrupt, and if the environment fails."""
     parts, directory, say = training.parts, training.directory, training.parts.logger.console_logger.info
     say("\n".join([describe(parts), *notices(parts.config, parts.info)]))
-    if training.buffer is not None:
-        say(f"replay buffer: {parts.config.buffer_size} episodes, at most {training.buffer.bytes / 2**30:.2f} GiB")
     if directory is not None:
         say(f"run directory: {directory}")
     try:

@@ -66,7 +66,7 @@ def record(values: Mapping[str, Any], folder: Path, logger: Logger) -> VAEConfig
         ConfigError: the learner is not the OMG VAE learner, or the stream is too short.
     """
     config = read(AblateConfig, values)
-    with run.opened(values, logger) as parts:
+    with run.opened(values, logger, trains=True) as parts:
         learner = parts.learner
         if not isinstance(learner, OMGVAELearner):
             raise ConfigError("learner: ablate records the states of omg_vae_learner; use --config=omg_vae")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -43,6 +45,12 @@ def step_shape(scheme: Scheme, groups: dict[str, int], name: str) -> tuple[int, 
 def stored_keys(scheme: Scheme) -> list[str]:
     """The keys that are kept in memory. One-hot actions are not: they are computed on access."""
     return [name for name in scheme if name != "actions_onehot"]
+
+
+def bytes_per_step(scheme: Scheme, groups: dict[str, int], names: Iterable[str] | None = None) -> int:
+    """The bytes of one step of one episode: of the keys that are kept in memory, or of ``names``."""
+    names = stored_keys(scheme) if names is None else names
+    return sum(math.prod(step_shape(scheme, groups, name)) * scheme[name]["dtype"].itemsize for name in names)
 
 
 class EpisodeBatch:

@@ -1,34 +1,24 @@
 """Replay buffer of complete episodes."""
 
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from ..types import ConfigError
-from .episode_batch import EpisodeBatch, Scheme, step_shape, stored_keys
+from .episode_batch import EpisodeBatch, Scheme, bytes_per_step, step_shape, stored_keys
 
 
-def available_memory() -> int:
-    """Bytes of memory that are available without swapping."""
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def replay_bytes(scheme: Scheme, groups: dict[str, int], capacity: int, episode_limit: int) -> int:
+    """The bytes of a full replay buffer. Arguments: see ``ReplayBuffer``."""
+    return capacity * (episode_limit + 1) * bytes_per_step(scheme, groups)
 
 
 class ReplayBuffer:
     """Stores the last ``capacity`` episodes; sampling is uniform over episodes, without replacement.
 
-    The system allocates memory as episodes are inserted, but the full size is checked at the start. ``episode_limit``
-    is T, the most transitions of an episode.
-
-    Raises:
-        ConfigError: ``capacity`` episodes do not fit into memory.
+    In main memory, the system allocates memory as episodes are inserted; ``budget.py`` checks the full size before
+    the run starts. ``episode_limit`` is T, the most transitions of an episode.
     """
 
     def __init__(
@@ -43,9 +33,7 @@ class ReplayBuffer:
         self.scheme, self.groups, self.capacity, self.rng = scheme, groups, capacity, rng
         self.keys = stored_keys(scheme)
         shapes = {name: step_shape(scheme, groups, name) for name in self.keys}
-        bytes_per_step = sum(int(np.prod(shapes[n])) * scheme[n]["dtype"].itemsize for n in self.keys)
-        self.bytes = capacity * (episode_limit + 1) * bytes_per_step
-        self._check_memory(torch.device(device))
+        self.bytes = replay_bytes(scheme, groups, capacity, episode_limit)
         self.data = {
             name: self._zeros((capacity, episode_limit + 1, *shapes[name]), scheme[name]["dtype"], device)
             for name in self.keys
@@ -60,15 +48,6 @@ class ReplayBuffer:
             return torch.zeros(shape, dtype=dtype, device=device)
         # numpy's zeros allocate pages on first use; torch.zeros would allocate all the memory now
         return torch.from_numpy(np.zeros(shape, dtype=torch.zeros(0, dtype=dtype).numpy().dtype))
-
-    def _check_memory(self, device: torch.device) -> None:
-        free = available_memory() if device.type == "cpu" else torch.cuda.mem_get_info(device)[0]
-        if self.bytes > 0.9 * free:
-            fits = int(0.5 * free / (self.bytes / self.capacity))
-            raise ConfigError(
-                f"buffer_size: {self.capacity} episodes need {self.bytes / 2**30:.1f} GiB and "
-                f"{free / 2**30:.1f} GiB are free; buffer_size={fits} fits"
-            )
 
     def insert(self, batch: EpisodeBatch) -> None:
         """Adds the batch's episodes; a full buffer replaces its oldest ones."""

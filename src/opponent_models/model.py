@@ -114,6 +114,11 @@ class OpponentModel(nn.Module):
     def check_environment(cls, full: EnvInfo) -> None:
         """Raises ConfigError if the environment (``full``: with all agents) does not suit the model."""
 
+    @classmethod
+    def streams(cls, info: Any) -> int:
+        """The number of recurrent states that the encoder has for each learner, for the estimate of memory."""
+        return 1
+
     def prepare(self, args: Any, base: BaseLearner, steps: int, from_memory: bool) -> None:
         """Loads files that the model needs. Called once, before training.
 

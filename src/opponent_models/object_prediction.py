@@ -81,6 +81,10 @@ class ObjectModel(OpponentModel):
             needs = "needs foraging whose players see everything: --env-config=foraging"
             raise ConfigError(f"opponent_model: object_prediction {needs}") from error
 
+    @classmethod
+    def streams(cls, info: Any) -> int:
+        return len(info.opponents) * food_slots(info.full)
+
     def prepare(self, args: Any, base: BaseLearner, steps: int, from_memory: bool) -> None:
         check_horizon("model_horizon", self.horizon, steps)
 

@@ -77,7 +77,7 @@ def test_the_console_states_the_run_folder_and_the_results(default_run):
         "test return ",
         "VAE: reconstruction ",
         "curves: ",
-        "replay buffer: ",
+        "memory: ",
         "omg_vae on mpe2.simple_tag_v3 (PettingZoo: 3 adversary, 1 agent)",
         "learner: loss ",
     ):

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 from fakes import env_info, random_batch
-from omarl.components import replay_buffer
 from omarl.components.episode_batch import make_scheme
 from omarl.components.replay_buffer import ReplayBuffer
 from omarl.types import ConfigError
@@ -71,16 +70,6 @@ def test_samples_are_different_episodes_and_seeded():
     first = draw()
     assert len(set(first.tolist())) == 6
     assert torch.equal(first, draw())
-
-
-def test_a_buffer_larger_than_memory_is_refused_and_a_size_that_fits_is_named(monkeypatch):
-    monkeypatch.setattr(replay_buffer, "available_memory", lambda: 1_000_000)
-    with pytest.raises(
-        ConfigError, match=r"buffer_size: 100000 episodes need .* GiB .* buffer_size=\d+ fits"
-    ) as error:
-        buffer_of(100_000)
-    fitting = int(str(error.value).split("buffer_size=")[1].split()[0])
-    assert buffer_of(fitting).bytes <= 1_000_000
 
 
 @pytest.mark.parametrize("capacity", [2, 4, 6])

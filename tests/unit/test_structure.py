@@ -25,6 +25,7 @@ LAYERS = [
     ["controllers"],
     ["opponents"],
     ["runners", "learners"],
+    ["budget"],
     ["run"],
     ["configuration"],
     ["command_line", "training"],
