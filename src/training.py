@@ -9,12 +9,13 @@ import numpy as np
 
 from .analysis.plots import draw_curves
 from .components.episode_batch import EpisodeBatch
+from .components.optimisers import DivergenceError
 from .components.replay_buffer import ReplayBuffer
 from .opponents.pool_env import PoolEnv
 from .opponents.results import Episode, by_opponent, first_of_each_copy
 from .run import REPLAY_STREAM, Parts, describe, notices, opened
 from .runners.player import Stopwatch
-from .types import ConfigError, EnvError, OmarlError
+from .types import ConfigError, EnvError, OmarlError, TrainingError
 from .utils.checkpoints import find_checkpoint, load_checkpoint, save_checkpoint
 from .utils.console import ProgressBar, headline, summary
 from .utils.metrics import Grid, Logger
@@ -100,8 +101,7 @@ class Training:
         runner = self.parts.runner
         collected = runner.run()
         if self.buffer is None:
-            self.parts.learner.train(collected, runner.t_env, runner.episodes)
-            self.updates += 1
+            self._learn(collected)
         else:
             self.buffer.insert(collected)
             self._replay(self.buffer, runner.t_env)
@@ -116,8 +116,20 @@ class Training:
             batch = buffer.sample(self.config.batch_size)
             if str(batch.device) != self.parts.args.device:
                 batch = batch.to(self.parts.args.device)
-            self.parts.learner.train(batch, t_env, self.parts.runner.episodes)
-            self.updates += 1
+            self._learn(batch)
+
+    def _learn(self, batch: EpisodeBatch) -> None:
+        """The learner's updates on ``batch``; raises TrainingError, and saves the batch, if they are not finite."""
+        runner = self.parts.runner
+        try:
+            self.parts.learner.train(batch, runner.t_env, runner.episodes)
+        except DivergenceError as error:
+            message = f"step {runner.t_env}: {error}"
+            if self.directory is not None:
+                batch.save(self.directory / "last_batch.th")
+                message += f"; the last batch is in {self.directory / 'last_batch.th'}"
+            raise TrainingError(message) from error
+        self.updates += 1
 
     def log(self, last: bool = False) -> None:
         """Logs the runner's statistics if they are due at the current step; at the last step, the remaining ones."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..types import EnvInfo
+from ..types import EnvInfo, PathLike
 
 Scheme = dict[str, dict[str, Any]]
 
@@ -72,6 +72,11 @@ class EpisodeBatch:
         """Moves the tensors in place and also returns the batch, because PyMARL uses both conventions."""
         self.data = {name: tensor.to(device, non_blocking=True) for name, tensor in self.data.items()}
         return self
+
+    def save(self, path: PathLike) -> None:
+        """Writes all tensors to a file for ``torch.load``: ``data`` and, of a rollout, ``carry`` and ``ends``."""
+        ends = None if self.ends is None else self.ends._asdict()
+        torch.save({"data": self.data, "carry": self.carry, "ends": ends}, path)
 
     def __getitem__(self, item: Any) -> Any:
         """A key gives a tensor; slices give a smaller batch (an integer keeps its dimension, as in PyMARL)."""

@@ -27,7 +27,10 @@ class RunningMeanStd:
 
     @torch.no_grad()
     def update(self, rows: Tensor, valid: Tensor | None = None) -> None:
-        """Adds rows [M, shape], without the numbers for which ``valid`` [M, shape] is 0; M = 0 changes nothing."""
+        """Adds rows [M, shape], without the numbers for which ``valid`` [M, shape] is 0.
+
+        Nothing changes if M = 0, or if a number is NaN or infinite: it would remain in the statistics.
+        """
         if rows.shape[0] == 0:
             return
         rows = rows.double()  # float32 rounding would make a large constant feature appear to vary
@@ -42,9 +45,11 @@ class RunningMeanStd:
         count = self.count + new
         delta = batch_mean - self.mean
         share = new / count.clamp(min=1.0)
-        self.var = (1 - share) * self.var + share * batch_var + share * (1 - share) * delta.square()
-        self.mean = self.mean + delta * share
-        self.count = count
+        var = (1 - share) * self.var + share * batch_var + share * (1 - share) * delta.square()
+        mean = self.mean + delta * share
+        is_finite = torch.isfinite(var + mean).all()
+        self.mean, self.var = torch.where(is_finite, mean, self.mean), torch.where(is_finite, var, self.var)
+        self.count = torch.where(is_finite, count, self.count)
 
     @property
     def std(self) -> Tensor:

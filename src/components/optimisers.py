@@ -1,4 +1,4 @@
-"""Creates optimisers by name, and performs the optimiser step of every learner."""
+"""Creates optimisers by name, and performs the optimiser step of every learner, unless it is not finite."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -8,9 +8,54 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
+from ..types import TrainingError
+from ..utils.stateful import Stateful
 from .schedules import linear
 
 log = logging.getLogger(__name__)
+
+IN_A_ROW = 3  # skipped updates that end a training
+READ_EVERY = 32  # updates on a GPU after which the host learns which of them were skipped
+
+
+class DivergenceError(TrainingError):
+    """Losses or gradients that are not finite, several updates in a row."""
+
+
+class SkippedUpdates(Stateful):
+    """Counts the updates of a network that were skipped because their loss or gradient was not finite.
+
+    Args:
+        network: its name in messages.
+        key: the key of its learning rate.
+    """
+
+    changing = ("count", "in_a_row")
+
+    def __init__(self, network: str, key: str) -> None:
+        self.network, self.key = network, key
+        self.count = self.in_a_row = 0
+        self.pending: list[Tensor] = []  # updates whose flag was not read yet
+
+    def record(self, is_finite: Tensor, lr: float) -> None:
+        """Adds an update with the learning rate ``lr``; ``is_finite`` is a scalar.
+
+        Raises:
+            DivergenceError: ``IN_A_ROW`` updates in a row were skipped. On a GPU it can be ``READ_EVERY`` updates
+                late, because reading every flag would stop the GPU at every update.
+        """
+        self.pending.append(is_finite)
+        if is_finite.device.type != "cpu" and len(self.pending) < READ_EVERY:
+            return
+        flags, self.pending = torch.stack(self.pending).tolist(), []
+        for flag in flags:
+            self.count += not flag
+            self.in_a_row = 0 if flag else self.in_a_row + 1
+            if self.in_a_row == IN_A_ROW:
+                raise DivergenceError(
+                    f"{self.network} is not finite: {IN_A_ROW} updates in a row had a loss or a gradient of NaN or "
+                    f"infinity; lower {self.key} ({lr:g} now) or grad_norm_clip"
+                )
 
 
 def make_optimiser(
@@ -52,16 +97,31 @@ def anneal(optimiser: torch.optim.Optimizer, lr: float, t_max: int, t_env: int) 
 
 
 def optimiser_step(
-    optimiser: torch.optim.Optimizer, loss: Tensor, parameters: list[Any], max_norm: float, skip_above: float = 0.0
+    optimiser: Any,
+    loss: Tensor,
+    parameters: list[Any],
+    max_norm: float,
+    skipped: SkippedUpdates,
+    skip_above: float = 0.0,
 ) -> Tensor:
     """Computes gradients, clips their norm to ``max_norm`` and updates the parameters.
 
-    An update is skipped if the gradient norm is above ``skip_above`` or not finite; 0 skips none. Source: VDVAE,
-    Child 2021, section 3 (200 there). Returns the gradient norm before clipping, a detached scalar tensor.
+    An update is skipped, with its effect on the optimiser's moments, if the loss or the gradient norm is not finite,
+    or if the norm is above ``skip_above`` (0: no limit; source: VDVAE, Child 2021, section 3, 200 there). Returns the
+    gradient norm before clipping, a detached scalar tensor.
+
+    Raises:
+        DivergenceError: see ``SkippedUpdates``.
     """
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
-    grad_norm = clip_grad_norm_(parameters, max_norm)
-    if not skip_above or bool(grad_norm <= skip_above):
+    grad_norm = clip_grad_norm_(parameters, max_norm).detach()
+    is_finite = torch.isfinite(grad_norm + loss.detach())
+    applies = is_finite & (grad_norm <= skip_above) if skip_above else is_finite
+    if optimiser.defaults.get("fused"):  # the optimiser reads the flag on the device, as in mixed precision
+        optimiser.found_inf = (~applies).float()
         optimiser.step()
-    return grad_norm.detach()
+    elif applies:
+        optimiser.step()
+    skipped.record(is_finite, optimiser.param_groups[0]["lr"])
+    return grad_norm

@@ -9,22 +9,26 @@ from torch import Tensor, nn
 
 from ..modules.losses import free_bits
 from .kl_weight import KLWeight
-from .optimisers import load_optimiser, make_optimiser, optimiser_step
+from .optimisers import SkippedUpdates, load_optimiser, make_optimiser, optimiser_step
 from .vae_config import VAEOptimiserConfig
 
 
 class VAEOptimiser:
-    """Minimises ``fit + beta_t * KL`` of a network, with ``beta_t = beta_per_alpha * alpha_t``."""
+    """Minimises ``fit + beta_t * KL`` of a network, with ``beta_t = beta_per_alpha * alpha_t``.
+
+    Updates that are not finite are skipped and counted in ``skipped``.
+    """
 
     beta_per_alpha = 1.0  # weight in the loss of one unit of ``omg_vae_alpha``
 
-    def __init__(self, network: nn.Module, config: VAEOptimiserConfig) -> None:
+    def __init__(self, network: nn.Module, config: VAEOptimiserConfig, skipped: SkippedUpdates | None = None) -> None:
         c = self.config = config
         self.parameters = list(network.parameters())
         betas = c.vae_betas[0], c.vae_betas[1]
         self.optimiser = make_optimiser(
             c.vae_optimiser, self.parameters, c.vae_lr, betas=betas, alpha=c.optim_alpha, eps=c.optim_eps
         )
+        self.skipped = skipped or SkippedUpdates("the VAE", "vae_lr")
         self.lr_scale = 1.0  # of vae_lr: vae_watch lowers it
         self.updates = 0
         self.weight = KLWeight(c)
@@ -63,7 +67,9 @@ class VAEOptimiser:
         lr = self.lr * min(1.0, (self.updates + 1) / warmup) if warmup else self.lr
         for group in self.optimiser.param_groups:
             group["lr"] = lr
-        grad_norm = optimiser_step(self.optimiser, loss / scale, self.parameters, c.grad_norm_clip, c.vae_grad_skip)
+        grad_norm = optimiser_step(
+            self.optimiser, loss / scale, self.parameters, c.grad_norm_clip, self.skipped, c.vae_grad_skip
+        )
         self.updates += 1
         if self.weight.controller is not None:
             self.weight.controller.update(kl_loss.item())
@@ -90,6 +96,7 @@ class VAEOptimiser:
             "optimiser": copy.deepcopy(self.optimiser.state_dict()),
             "updates": self.updates,
             "lr_scale": self.lr_scale,
+            "skipped": self.skipped.state_dict(),
             **self.weight.state_dict(),
         }
 
@@ -97,4 +104,6 @@ class VAEOptimiser:
         """Restores ``state_dict``. The configured KL weight has priority over the saved one."""
         load_optimiser(self.optimiser, state["optimiser"])
         self.updates, self.lr_scale = state["updates"], state["lr_scale"]
+        if "skipped" in state:
+            self.skipped.load_state_dict(state["skipped"])
         self.weight.load_state_dict(state)

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from ..components.masks import ended
-from ..components.optimisers import anneal, load_optimiser, make_optimiser
+from ..components.optimisers import SkippedUpdates, anneal, load_optimiser, make_optimiser, optimiser_step
 from ..components.rollout import Rollout
 from ..config.keys import AgentLearnerKeys
 from ..config.schema import key, new_default
-from ..types import ConfigError, MetricLogger, PathLike, RolloutController, TrainingError
+from ..types import ConfigError, MetricLogger, PathLike, RolloutController
 from ..utils.metrics import Grid, IntervalStats
 from ..utils.tensor_files import load_tensors
 
@@ -39,15 +39,18 @@ class AgentLearner:
         self.config, self.mac, self.logger, self.parameters = config, mac, logger, parameters
         self.n_agents = args["n_agents"] if isinstance(args, dict) else args.n_agents
         self.optimiser = make_optimiser(optimiser, parameters, config.lr, alpha=alpha, eps=config.optim_eps)
+        self.skipped = SkippedUpdates("the agents' network", "lr")
         self.stats, self.log_grid = IntervalStats(), Grid(config.learner_log_interval)
 
-    def log(self, t_env: int, loss: Tensor) -> None:
-        """Logs the interval's means if they are due; raises TrainingError if ``loss`` is not finite then."""
-        if not self.log_grid.due(t_env):
-            return
-        self.stats.flush(self.logger, t_env)
-        if not torch.isfinite(loss):
-            raise TrainingError(f"the agents' loss is not finite at step {t_env}: lower lr ({self.config.lr:g})")
+    def descend(self, loss: Tensor) -> Tensor:
+        """One step of the optimiser, skipped if it is not finite; returns the gradient's norm before clipping."""
+        return optimiser_step(self.optimiser, loss, self.parameters, self.config.grad_norm_clip, self.skipped)
+
+    def log(self, t_env: int) -> None:
+        """Logs the interval's means if they are due."""
+        if self.log_grid.due(t_env):
+            self.stats.flush(self.logger, t_env)
+            self.logger.log_stat("skipped_updates", self.skipped.count, t_env)
 
     def cuda(self) -> None:
         """Moves the agents' networks to the GPU."""
@@ -70,12 +73,15 @@ class AgentLearner:
     def state_dict(self) -> dict[str, Any]:
         """The state on which the next update depends."""
         parameters = [p.detach().clone() for p in self.parameters]
-        return {"parameters": parameters, "optimiser": copy.deepcopy(self.optimiser.state_dict())}
+        optimiser = copy.deepcopy(self.optimiser.state_dict())
+        return {"parameters": parameters, "optimiser": optimiser, "skipped": self.skipped.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Loads ``state_dict``."""
         copy_values(self.parameters, state["parameters"])
         load_optimiser(self.optimiser, state["optimiser"])
+        if "skipped" in state:
+            self.skipped.load_state_dict(state["skipped"])
 
 
 @torch.no_grad()
@@ -107,19 +113,19 @@ class RolloutLearner(AgentLearner, ABC):
         """The targets of the updates on a rollout, [E, ...] each, without gradient."""
 
     @abstractmethod
-    def update(self, batch: Rollout, *targets: Tensor) -> Tensor:
-        """One update on some of the copies with their targets; returns its loss, a detached scalar."""
+    def update(self, batch: Rollout, *targets: Tensor) -> None:
+        """One update on some of the copies with their targets."""
 
     def train(self, batch: Rollout, t_env: int, episode_num: int) -> None:
-        """``epochs`` passes over one rollout; raises TrainingError if the loss of a logged update is not finite."""
+        """``epochs`` passes over one rollout; raises TrainingError if updates are not finite (``optimisers``)."""
         c, copies = self.config, batch.batch_size
         targets = self.targets(batch)
         if c.lr_anneal:
             anneal(self.optimiser, c.lr, c.t_max, t_env)
         for _ in range(c.epochs):
             for part in torch.randperm(copies, device=batch.device).chunk(min(c.minibatches, copies)):
-                loss = self.update(batch.copies(part), *(target[part] for target in targets))
-        self.log(t_env, loss)
+                self.update(batch.copies(part), *(target[part] for target in targets))
+        self.log(t_env)
 
     def check_goals(self, by_value: bool) -> None:
         """See ``BaseLearner``; a learner that trains under subgoals overrides it."""

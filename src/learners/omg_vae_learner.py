@@ -18,7 +18,7 @@ from ..components.vae_config import VAEConfig
 from ..components.vae_trainer import VAETrainer
 from ..config.keys import BaseLearnerKeys
 from ..config.schema import key, read, user_keys
-from ..types import Batch, Block, Controller, MetricLogger, PathLike, TrainingError, feature_size
+from ..types import Batch, Block, Controller, MetricLogger, PathLike, feature_size
 from ..utils.metrics import Grid, IntervalStats
 from ..utils.tensor_files import load_tensors
 from .base_learner import make_base_learner
@@ -60,7 +60,7 @@ class OMGVAELearner:
         """One update of the agents, then those of the VAE on the batch's real states.
 
         Raises:
-            TrainingError: a logged loss, or the VAE when metrics are logged, is not finite.
+            TrainingError: updates of the agents or of the VAE are not finite (``components/optimisers.py``).
         """
         self.base.train(batch, t_env, episode_num)
         states = self.real_states(batch)
@@ -97,16 +97,10 @@ class OMGVAELearner:
         state = self.trainer.describe(states)
         del state["vae_recon_loss"], state["vae_kl_loss"]  # those of the updates are logged
         state |= {"vae_lr": self.trainer.optimiser.param_groups[0]["lr"], "updates": self.trainer.updates}
-        for name, value in state.items():
+        for name, value in {**state, "vae_skipped_updates": self.trainer.skipped.count}.items():
             self.logger.log_stat(name, value, t_env)
         if self.config.vae_watch != "off":
             self.watch.look({**logged, **state}, t_env)
-        if not self.trainer.is_finite():
-            c = self.config
-            raise TrainingError(
-                f"the VAE is not finite at step {t_env}: lower vae_lr ({c.vae_lr:g}) or grad_norm_clip "
-                f"({c.grad_norm_clip:g})"
-            )
 
     def cuda(self) -> None:
         """Moves both learners to the GPU."""

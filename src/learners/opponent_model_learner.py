@@ -83,6 +83,7 @@ class OpponentModelLearner:
             self._fit(batch, targets)
         if self.log_grid.due(t_env):
             self.stats.flush(self.logger, t_env)
+            self.logger.log_stat("model_skipped_updates", self.trained.skipped.count, t_env)
 
     @torch.no_grad()
     def _targets(self, batch: Rollout) -> Targets:
@@ -132,6 +133,7 @@ class OpponentModelLearner:
             "base": self.base.state_dict(),
             "model": copy.deepcopy(self.model.state_dict()),
             "student": copy.deepcopy(self.trained.state_dict()),
+            "skipped": self.trained.skipped.state_dict(),
             **self.trained.training_state(),
         }
 
@@ -140,4 +142,6 @@ class OpponentModelLearner:
         self.base.load_state_dict(state["base"])
         self.model.load_state_dict(state["model"])
         self.trained.load_state_dict(state.get("student", state["model"]))
+        if "skipped" in state:
+            self.trained.skipped.load_state_dict(state["skipped"])
         self.trained.load_training_state(state)

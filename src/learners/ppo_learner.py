@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from ..components.masks import alive_mask
 from ..components.normalisers import RunningMeanStd
-from ..components.optimisers import optimiser_step
 from ..components.returns import gae
 from ..components.rollout import Rollout
 from ..components.unroll import unroll
@@ -67,7 +66,7 @@ class PPOLearner(RolloutLearner):
         """Advantages, returns, and the present log-probabilities of the actions taken: [E, T, N] each."""
         return (*self._advantages(batch), self._log_taken(batch)[0])
 
-    def update(self, batch: Rollout, *targets: Tensor) -> Tensor:
+    def update(self, batch: Rollout, *targets: Tensor) -> None:
         """One update of policy and critic."""
         c, (advantage, returns, old) = self.config, targets
         alive = alive_mask(batch, self.n_agents)[:, :-1]  # [E, T, N]
@@ -77,7 +76,7 @@ class PPOLearner(RolloutLearner):
         value_loss = masked_mean((self._values(batch)[0][:, :-1] - returns).square(), alive)
         mean_entropy = masked_mean(entropy, alive)
         loss = policy_loss + c.value_coef * value_loss - c.entropy_coef * mean_entropy
-        grad_norm = optimiser_step(self.optimiser, loss, self.parameters, c.grad_norm_clip)
+        grad_norm = self.descend(loss)
         with torch.no_grad():
             self.stats.add(
                 {
@@ -90,7 +89,6 @@ class PPOLearner(RolloutLearner):
                     "approximate_kl": masked_mean(ratio - 1.0 - (taken - old), alive),
                 }
             )
-        return loss.detach()
 
     def _log_taken(self, batch: Rollout) -> tuple[Tensor, Tensor]:
         """Log-probabilities of the actions taken, and the policy's entropy, [E, T, N] each."""

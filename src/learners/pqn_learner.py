@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from ..components.masks import alive_mask
-from ..components.optimisers import optimiser_step
 from ..components.returns import lambda_returns
 from ..components.rollout import Rollout
 from ..components.unroll import unroll, unroll_ahead
@@ -45,7 +44,7 @@ class PQNLearner(RolloutLearner):
             raise ConfigError(f"mixer: pqn_learner knows vdn alone, not {c.mixer}")
         super().__init__(c, mac, logger, args, list(mac.parameters()))
 
-    def update(self, batch: Rollout, *targets: Tensor) -> Tensor:
+    def update(self, batch: Rollout, *targets: Tensor) -> None:
         """One gradient step: values of the actions taken towards their targets."""
         (target,) = targets
         alive = alive_mask(batch, self.n_agents)[:, :-1]  # [E, T, N]
@@ -55,7 +54,7 @@ class PQNLearner(RolloutLearner):
             taken, alive = (taken * alive).sum(dim=2, keepdim=True), alive.amax(dim=2, keepdim=True)
         td_error = taken - target
         loss = masked_mean(td_error.square(), alive)
-        grad_norm = optimiser_step(self.optimiser, loss, self.parameters, self.config.grad_norm_clip)
+        grad_norm = self.descend(loss)
         self.stats.add(
             {
                 "loss": loss,
@@ -65,7 +64,6 @@ class PQNLearner(RolloutLearner):
                 "target_mean": masked_mean(target, alive),
             }
         )
-        return loss.detach()
 
     @torch.no_grad()
     def targets(self, batch: Rollout) -> tuple[Tensor, ...]:

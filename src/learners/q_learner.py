@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..components.masks import alive_mask, transition_mask
 from ..components.normalisers import RunningMeanStd
-from ..components.optimisers import anneal, optimiser_step
+from ..components.optimisers import anneal
 from ..components.unroll import unroll
 from ..config.keys import AgentLearnerKeys, MixerKeys, RMSpropKeys
 from ..config.schema import key, read
@@ -74,7 +74,7 @@ class QLearner(AgentLearner):
         self.updates = 0
 
     def train(self, batch: Batch, t_env: int, episode_num: int) -> None:
-        """Makes one update on ``batch``; raises TrainingError if the loss of a logged update is not finite."""
+        """Makes one update on ``batch``; raises TrainingError if updates are not finite (``optimisers``)."""
         mask = transition_mask(batch)[..., None]  # [B, T, 1]
         alive = alive_mask(batch, self.n_agents)  # [B, T+1, N]
         agent_mask = mask * alive[:, :-1]
@@ -98,7 +98,7 @@ class QLearner(AgentLearner):
         loss = masked_mean(td_error.square(), agent_mask)
         if self.config.lr_anneal:
             anneal(self.optimiser, self.config.lr, self.config.t_max, t_env)
-        grad_norm = optimiser_step(self.optimiser, loss, self.parameters, self.config.grad_norm_clip)
+        grad_norm = self.descend(loss)
         self.updates += 1
         self._update_target()
         self.stats.add(
@@ -110,7 +110,7 @@ class QLearner(AgentLearner):
                 "target_mean": masked_mean(target.detach(), agent_mask),
             }
         )
-        self.log(t_env, loss)
+        self.log(t_env)
 
     def _rewards(self, batch: Batch, mask: Tensor) -> Tensor:
         """Rewards [B, T, N or 1]; the statistics that scale them use only real steps of living agents."""

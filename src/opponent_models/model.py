@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..components.episode_batch import EpisodeBatch
-from ..components.optimisers import load_optimiser, make_optimiser, optimiser_step
+from ..components.optimisers import SkippedUpdates, load_optimiser, make_optimiser, optimiser_step
 from ..components.rollout import Condition, Rollout
 from ..config.keys import CellKeys, OptimiserKeys
 from ..config.schema import key, read
@@ -87,11 +87,13 @@ class OpponentModel(nn.Module):
     encoder_type: type[FeatureAgent] = FeatureAgent
     needs_prior: ClassVar[bool] = False  # whether runs need a subgoal prior: a trained state VAE
     accuracy_name: ClassVar[str] = ""  # the metric computed from ``hits``
+    learning_rate: ClassVar[str] = "model_lr"  # the key of the learning rate
     condition_dim: int  # D
 
     def __init__(self, scheme: Any, args: Any) -> None:
         super().__init__()
         self.info = args.env_info
+        self.skipped = SkippedUpdates("the opponent model", self.learning_rate)
         config: Any = read(self.Config, args)
         self.config = config
         self.width = config.model_hidden_dim  # W, the size of the features
@@ -188,7 +190,8 @@ class OpponentModel(nn.Module):
 
     def descend(self, loss: Tensor) -> Tensor:
         """One step of the optimiser; returns the gradient's norm before clipping."""
-        return optimiser_step(self.optimiser, loss, list(self.parameters()), self.config.grad_norm_clip)
+        clip = self.config.grad_norm_clip
+        return optimiser_step(self.optimiser, loss, list(self.parameters()), clip, self.skipped)
 
     def training_state(self) -> dict[str, Any]:
         """All that the next update depends on, except parameters and buffers."""

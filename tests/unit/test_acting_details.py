@@ -102,8 +102,13 @@ def test_training_stops_if_the_vae_is_not_finite():
     learner = learner_of(learner_log_interval=1)
     with torch.no_grad():
         learner.trainer.parameters[0].fill_(torch.nan)
-    with pytest.raises(TrainingError, match="VAE is not finite"):
-        learner.train(random_batch(env_info(), [3]), 1, 0)
+    batch = random_batch(env_info(), [3])
+    learner.train(batch, 1, 0)
+    learner.train(batch, 2, 0)
+    assert learner.logger.series("vae_skipped_updates") == [(1, 1.0), (2, 2.0)]
+    message = r"the VAE is not finite: 3 updates in a row .* lower vae_lr \(0.0003 now\)"
+    with pytest.raises(TrainingError, match=message):
+        learner.train(batch, 3, 0)
 
 
 @pytest.mark.parametrize("mac, agent, message", [

@@ -47,10 +47,12 @@ def test_logged_metrics_ignore_padding():
         assert other.logger.series(name)[0][1] == pytest.approx(learner.logger.series(name)[0][1], rel=1e-5), name
 
 
-def test_a_non_finite_loss_stops_training():
+def test_three_non_finite_losses_in_a_row_stop_training():
     learner = learner_of(learner_log_interval=1)
     batch = random_batch(INFO, [3])
     batch.data["reward"][0, 0] = torch.inf
+    learner.train(batch, 1, 0)
+    learner.train(batch, 1, 0)
     with pytest.raises(TrainingError, match="lower lr"):
         learner.train(batch, 1, 0)
 

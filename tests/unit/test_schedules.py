@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from omarl.components.optimisers import make_optimiser, optimiser_step
+from omarl.components.optimisers import SkippedUpdates, make_optimiser, optimiser_step
 from omarl.components.schedules import PIController, cyclical, linear, sigmoid
 from omarl.components.vae_trainer import VAEConfig, VAETrainer
 
@@ -100,7 +100,8 @@ def test_learning_rate_warm_up_is_linear():
 def test_updates_with_large_or_non_finite_gradients_are_skipped(norm, moves):
     weight = torch.nn.Parameter(torch.tensor(1.0))
     optimiser = make_optimiser("rmsprop", [weight], 0.1)
-    optimiser_step(optimiser, weight * norm, [weight], max_norm=1e9, skip_above=3.0)
+    skipped = SkippedUpdates("it", "lr")
+    optimiser_step(optimiser, weight * norm, [weight], max_norm=1e9, skipped=skipped, skip_above=3.0)
     assert (weight.item() != 1.0) is moves
 
 

@@ -7,7 +7,7 @@ import torch
 from omarl import run
 from omarl.configuration.request import from_keywords
 from omarl.training import Training
-from omarl.types import ConfigError
+from omarl.types import ConfigError, TrainingError
 from omarl.utils.metrics import Logger
 
 SMALL = {"env_workers": 0, "batch_size_run": 2, "batch_size": 4, "hidden_dim": 8, "test_nepisode": 2, "seed": 1}
@@ -123,3 +123,32 @@ def test_resuming_a_finished_run_gives_an_error(training, tmp_path):
 def test_a_buffer_smaller_than_a_batch_is_refused(training, keys):
     with pytest.raises(ConfigError, match=r"^buffer_size: \d episodes are fewer than batch_size"):
         training(**keys)
+
+
+@pytest.mark.parametrize("name", ["iql", "ippo"])
+def test_a_run_that_diverges_stops_names_the_key_and_saves_the_batch(tmp_path, name):
+    keys = {"lr": 1e30, "grad_norm_clip": 1e30, "t_max": 4800, "test_interval": 0}
+    values = from_keywords({**SMALL, **keys}, name, "tests.outside:Corridor").values
+    torch.manual_seed(1)
+    parts = run.build(values, Logger(logging.getLogger("test")))
+    message = r"^step \d+: the agents' network is not finite: .* lower lr .*; the last batch is in .*last_batch.th$"
+    with pytest.raises(TrainingError, match=message):
+        Training(parts, values, tmp_path).run()
+    parts.close()
+    batch = torch.load(tmp_path / "last_batch.th", weights_only=True)
+    assert torch.isfinite(batch["data"]["obs"]).all() and (batch["carry"] is None) == (name == "iql")
+    assert name == "iql" or batch["ends"]["obs"].shape[1:] == (2, 2)
+
+
+def test_a_few_skipped_updates_do_not_stop_a_run(training):
+    one = training(t_max=480, test_interval=0, learner_log_interval=48)
+    train, count = one.parts.learner.train, iter(range(100))
+
+    def faulty(batch, *args):
+        if next(count) in (1, 2, 4):
+            batch.data["obs"][0, 0] = float("nan")
+        train(batch, *args)
+
+    one.parts.learner.train = faulty
+    one.run()
+    assert one.parts.logger.latest["skipped_updates"] == 3

@@ -36,6 +36,7 @@ class SubgoalInference(PlaceInference):
     The decoder's tau_t encodes the observations up to o_{t-1}, so that it does not contain s_t.
     """
 
+    learning_rate = "vae_lr"
     prior: SubgoalPrior
 
     def __init__(self, scheme: Any, args: Any) -> None:
@@ -63,7 +64,7 @@ class SubgoalInference(PlaceInference):
         if c.omg_inference == "mlp":
             self.optimiser = make_optimiser("adam", self.parameters(), c.vae_lr, eps=c.optim_eps)
         else:
-            self.optimiser = VAEOptimiser(self, c)  # also sets the KL weight
+            self.optimiser = VAEOptimiser(self, c, self.skipped)  # also sets the KL weight
 
     def update(self, batch: Rollout, targets: Tensor, mask: Tensor) -> dict[str, Any]:
         """One update towards the selected subgoal states s^g_t, ``targets`` [E, T, N, S]."""
