@@ -25,7 +25,6 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a machine without git mu
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
 
 from sacred import SETTINGS, Experiment
-from sacred.utils import apply_backspaces_and_linefeeds
 
 from . import evaluation, run, training
 from .ablation.ablate import AblateConfig, ablate
@@ -47,7 +46,7 @@ from .utils.console import console_logger
 from .utils.files import writable
 from .utils.metrics import Logger
 from .utils.run_directory import base_directory
-from .utils.sacred_observer import RunDirectory, make_capture_safe
+from .utils.sacred_observer import OutputFilter, RunDirectory, make_capture_safe
 
 SETTINGS["CAPTURE_MODE"] = "sys"  # keeps the terminal's own width and colours for the progress bar
 make_capture_safe()
@@ -137,7 +136,7 @@ class OmarlExperiment(Experiment):
 def make_experiment(layers: Layers, started: float) -> Experiment:
     """Sacred's experiment with omarl's commands, configured with ``layers``."""
     experiment = OmarlExperiment("omarl", base_dir=str(Path.cwd()), save_git_info=Path(".git").exists())
-    experiment.captured_out_filter = apply_backspaces_and_linefeeds
+    experiment.captured_out_filter = OutputFilter()
     experiment.add_config(layers.values)
     experiment.logger = console_logger()
     add_train(experiment, layers, started)

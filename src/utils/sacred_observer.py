@@ -1,28 +1,69 @@
 """Sacred's file observer and its capture of output, adapted to omarl."""
 
 import time
+from array import array
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from sacred import stdout_capturing
 from sacred.observers import FileStorageObserver
 from sacred.serializer import flatten
+from sacred.utils import apply_backspaces_and_linefeeds
 
 from .run_directory import base_directory, write_json
+
+MOST_POINTS = 500  # of each metric in metrics.json; even
+EPOCH = datetime(1970, 1, 1)
+
+
+class Curve:
+    """At most ``MOST_POINTS`` points of one metric, evenly spread over those that were added, and the last one."""
+
+    def __init__(self) -> None:
+        self.steps, self.values, self.seconds = array("q"), array("d"), array("d")
+        self.last: tuple[int, float, float] | None = None  # if it is not one of these points
+        self.count, self.stride = 0, 1  # of the points that were added; one in ``stride`` is kept
+
+    def add(self, step: int, value: float, stamp: datetime) -> None:
+        """Adds a point; the time ``stamp`` is UTC and has no time zone, as Sacred's."""
+        self.last = (step, value, (stamp - EPOCH).total_seconds())
+        if self.count % self.stride == 0:
+            for column, number in zip(self.columns, self.last, strict=True):
+                column.append(number)
+            self.last = None
+        self.count += 1
+        if len(self.steps) >= MOST_POINTS:
+            self.steps, self.values, self.seconds = (column[::2] for column in self.columns)
+            self.stride *= 2
+
+    @property
+    def columns(self) -> tuple[Any, Any, Any]:
+        """Steps, values and seconds."""
+        return self.steps, self.values, self.seconds
+
+    def as_dict(self) -> dict[str, list[Any]]:
+        """The points in the format of Sacred's metrics.json."""
+        last = [] if self.last is None else [self.last]
+        points = [*zip(*self.columns, strict=True), *last]
+        stamps = [(EPOCH + timedelta(seconds=seconds)).isoformat() for _, _, seconds in points]
+        return {"steps": [step for step, _, _ in points], "values": [v for _, v, _ in points], "timestamps": stamps}
 
 
 class RunDirectory(FileStorageObserver):
     """Sacred's file observer with the folder that the configuration determines.
 
-    There are three differences. Files are replaced atomically. A failed write gives a message and is repeated at the
+    There are four differences. Files are replaced atomically. A failed write gives a message and is repeated at the
     next heartbeat, where Sacred would drop the observer for the rest of the run. metrics.json, which must be
-    rewritten completely, is kept in memory between heartbeats and written less often as it grows.
+    rewritten completely, is kept in memory between heartbeats and written less often as it grows. It has at most
+    ``MOST_POINTS`` points of each metric, spread over the run, so that the memory of long runs does not grow;
+    metrics.jsonl has all of them.
     """
 
     def __init__(self) -> None:
         super().__init__(basedir=".")
-        self.metrics: dict[str, dict[str, list[Any]]] = {}
+        self.curves: dict[str, Curve] = {}
         self.written_at = self.write_seconds = 0.0
 
     @property
@@ -55,17 +96,16 @@ class RunDirectory(FileStorageObserver):
     def log_metrics(self, metrics_by_name: Mapping[str, Any], info: Any) -> None:
         """Adds the values of one heartbeat and writes the file if it is due."""
         for name, new in metrics_by_name.items():
-            values = self.metrics.setdefault(name, {"steps": [], "values": [], "timestamps": []})
-            values["steps"] += new["steps"]
-            values["values"] += new["values"]
-            values["timestamps"] += [stamp.isoformat() for stamp in new["timestamps"]]
+            curve = self.curves.setdefault(name, Curve())
+            for step, value, stamp in zip(new["steps"], new["values"], new["timestamps"], strict=True):
+                curve.add(step, value, stamp)
         if time.monotonic() - self.written_at >= 20 * self.write_seconds:
             self._write_metrics()
 
     def _write_metrics(self) -> None:
         begin = time.monotonic()
         try:
-            self.save_json(self.metrics, "metrics.json")
+            self.save_json({name: curve.as_dict() for name, curve in self.curves.items()}, "metrics.json")
         except OSError as error:
             print(f"metrics.json not written ({error.strerror}); metrics.jsonl holds the same numbers")
         self.written_at = time.monotonic()
@@ -115,6 +155,23 @@ class Tee(stdout_capturing.TeeingStreamProxy):
         self.__wrapped__.flush()
         if not self._self_out.closed:
             self._self_out.flush()
+
+
+class OutputFilter:
+    """Sacred's filter of captured output, applied to new lines only.
+
+    At each heartbeat Sacred filters the complete output since the start, one character after another. In a run of
+    days this would take longer than the time between heartbeats.
+    """
+
+    def __init__(self) -> None:
+        self.filtered = 0  # characters of complete lines that need no further filtering
+
+    def __call__(self, text: str) -> str:
+        """``text`` is the last result and the output since then."""
+        result = text[: self.filtered] + apply_backspaces_and_linefeeds(text[self.filtered :])
+        self.filtered = result.rfind("\n") + 1
+        return result
 
 
 def make_capture_safe() -> None:

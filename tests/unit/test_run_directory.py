@@ -1,5 +1,8 @@
 import datetime
+import itertools
 import json
+import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -7,7 +10,8 @@ from omarl.types import ConfigError
 from omarl.utils import sacred_observer
 from omarl.utils.files import writable
 from omarl.utils.run_directory import base_directory, write_json
-from omarl.utils.sacred_observer import RunDirectory
+from omarl.utils.sacred_observer import MOST_POINTS, OutputFilter, RunDirectory
+from sacred.utils import apply_backspaces_and_linefeeds
 
 NOW = datetime.datetime(2026, 1, 1)
 
@@ -63,6 +67,59 @@ def test_a_slow_metrics_json_is_written_less_often_and_at_the_end(tmp_path):
     assert json.loads((observer.path / "metrics.json").read_text())["a"]["values"] == [1.0]
     observer.interrupted_event(NOW, "INTERRUPTED")
     assert json.loads((observer.path / "metrics.json").read_text())["a"]["values"] == [1.0, 2.0]
+
+
+def test_a_long_metrics_json_keeps_points_over_the_complete_run_and_the_last_one(tmp_path):
+    observer = started(tmp_path)
+    observer.write_seconds, observer.written_at = 1e9, time.monotonic()
+    for first in range(0, 10_000, 100):
+        beat = range(first, first + 100)
+        stamps = [NOW + datetime.timedelta(seconds=i) for i in beat]
+        observer.log_metrics({"a": {"steps": list(beat), "values": [i / 2 for i in beat], "timestamps": stamps}}, {})
+    observer.completed_event(NOW, None)
+    curve = json.loads((observer.path / "metrics.json").read_text())["a"]
+    steps = curve["steps"]
+    assert MOST_POINTS // 2 <= len(steps) <= MOST_POINTS and (steps[0], steps[-1]) == (0, 9999)
+    gaps = {later - earlier for earlier, later in itertools.pairwise(steps[:-1])}
+    assert len(gaps) == 1
+    assert curve["values"] == [step / 2 for step in steps]
+    assert curve["timestamps"] == [(NOW + datetime.timedelta(seconds=step)).isoformat() for step in steps]
+
+
+def test_the_memory_of_metrics_does_not_grow_with_the_run(tmp_path):
+    def beat(begin):
+        observer.log_metrics({f"m{i}": {"steps": list(range(begin, begin + 50)), "values": [0.5] * 50,
+                                        "timestamps": [NOW] * 50} for i in range(20)}, {})  # fmt: skip
+
+    observer = started(tmp_path)
+    observer.write_seconds, observer.written_at = 1e9, time.monotonic()
+    for begin in range(0, 1000, 50):
+        beat(begin)
+    tracemalloc.start()
+    try:
+        for begin in range(1000, 8000, 50):
+            beat(begin)
+        assert tracemalloc.get_traced_memory()[0] < 20 * MOST_POINTS * 24 + 100_000  # a list of all: more than 20 MB
+    finally:
+        tracemalloc.stop()
+
+
+def test_filtering_output_in_pieces_equals_filtering_it_at_once():
+    pieces = ["a\rb", "c\nd", "e\b\bfgh\n", "10%\r20%", "\r30", "%\rdone\n", "end\r"]
+    output_filter, text = OutputFilter(), ""
+    for piece in pieces:
+        expected = apply_backspaces_and_linefeeds(text + piece)
+        text = output_filter(text + piece)
+        assert text == expected
+
+
+def test_filtering_takes_time_for_new_output_only(monkeypatch):
+    filtered = []
+    monkeypatch.setattr(sacred_observer, "apply_backspaces_and_linefeeds", lambda text: filtered.append(text) or text)
+    output_filter = OutputFilter()
+    text = output_filter("a line\n" * 1000)
+    text = output_filter(text + "another\n")
+    assert filtered[1:] == ["another\n"] and text.endswith("a line\nanother\n")
 
 
 def test_a_failed_write_gives_a_message_and_is_repeated(tmp_path, monkeypatch, capsys):
