@@ -4,9 +4,10 @@
     python benchmarks/reliability/soak.py --algorithms omg_vae --minutes 15
 
 Trains omg_vae and place_prediction by default, one after the other, through ``main.py`` and with frequent logs, and
-interrupts them at the end. Writes ``soak_<algorithm>.csv`` next to this file (``--out``): seconds, MiB and steps of the
-environment, a line at each sample. Prints for each algorithm the memory after five minutes and at the end (medians over a
-minute), and their difference. Exits with 1 if the memory grew by 2% or more, or if a training ended early.
+interrupts them at the end. Writes ``soak_<algorithm>.csv`` next to this file (``--out``): seconds, MiB and steps of
+the environment, a line at each sample. Prints for each algorithm the memory after five minutes and at the end
+(medians over a minute), and their difference. Exits with 1 if the memory grew by 2% or more, or if a training ended
+early.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def resident(pid: int) -> float:
 
 def last_step(results: Path) -> int:
     """The environment step of the last line of the run's metrics."""
-    for path in results.rglob("metrics.jsonl"):
+    for path in (results / "sacred").rglob("metrics.jsonl"):
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 100_000))
             lines = file.read().splitlines()
