@@ -197,3 +197,40 @@ def test_minibatches_use_the_recurrent_state_of_their_copies():
     all_values, _ = learner._values(rollout)
     part, _ = learner._values(rollout.copies(torch.tensor([1])))
     assert torch.allclose(part[0], all_values[1], atol=1e-6)
+
+
+def policy_gradient(log_ratio, advantage):
+    """The gradient of the agents' networks if the policy before the updates differs by ``log_ratio``."""
+    runner, learner = made([[4], [3]], entropy_coef=0.0, grad_norm_clip=1e9)
+    rollout = runner.run()
+    _, returns, now = learner.targets(rollout)
+    learner.update(rollout, torch.full_like(returns, advantage), returns, now - log_ratio)
+    size = sum(p.grad.abs().sum() for p in learner.mac.parameters() if p.grad is not None)
+    return float(size), {k: v[-1].item() for k, v in learner.stats.values.items()}
+
+
+def test_an_update_compares_the_policy_with_that_before_the_updates():
+    """Beyond the clip the policy has no gradient in the direction of the advantage; else it grows with the ratio."""
+    size, logged = policy_gradient(0.0, 1.0)
+    assert size > 1e-3 and logged["policy_loss"] == pytest.approx(-1.0, rel=1e-4)
+    clipped, logged = policy_gradient(0.5, 1.0)
+    assert clipped < 1e-6 * size and logged["policy_loss"] == pytest.approx(-1.2, rel=1e-4)
+    assert logged["ratio_clipped_share"] == 1.0
+    assert logged["approximate_kl"] == pytest.approx(math.exp(0.5) - 1.5, rel=1e-3)
+    assert policy_gradient(0.1, 1.0)[0] == pytest.approx(math.exp(0.1) * size, rel=1e-3)
+    assert policy_gradient(0.5, -1.0)[0] == pytest.approx(math.exp(0.5) * size, rel=1e-3)
+    assert policy_gradient(-0.5, -1.0)[0] < 1e-6 * size
+
+
+@pytest.mark.parametrize("truncates", [False, True])
+def test_advantages_with_lambda_one_end_with_the_episode(truncates):
+    """Two episodes of 2 steps in a rollout of 4: the rewards of the second never reach the first."""
+    runner, learner = made([[2]], truncates, gae_lambda=1.0)
+    rollout = runner.run()
+    values_are(learner, lambda stamp: stamp)
+    advantage, _ = learner._advantages(rollout)
+    first, second = (2.0, 12.0) if truncates else (0.0, 0.0)  # the values of the last observations
+    expected = [
+        0 + 0.5 * (1 + 0.5 * first) - 0, 1 + 0.5 * first - 1, 0 + 0.5 * (1 + 0.5 * second) - 10, 1 + 0.5 * second - 11
+    ]  # fmt: skip
+    assert advantage[0, :, 0].tolist() == expected

@@ -90,3 +90,14 @@ def test_state_goes_round(tmp_path):
     other.train(rollout, 8, 1)
     for a, b in zip(learner.mac.parameters(), other.mac.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("truncates", [False, True])
+def test_returns_with_lambda_one_end_with_the_episode(truncates):
+    """Two episodes of 2 steps in a rollout of 4: the rewards of the second never reach the first."""
+    runner, learner = made([[2]], truncates, td_lambda=1.0)
+    rollout = runner.run()
+    values_are(learner, lambda stamp: stamp)
+    first, second = (2.0, 12.0) if truncates else (0.0, 0.0)  # the values of the last observations
+    expected = [0 + 0.5 * (1 + 0.5 * first), 1 + 0.5 * first, 0 + 0.5 * (1 + 0.5 * second), 1 + 0.5 * second]
+    assert learner.targets(rollout)[0][0, :, 0].tolist() == expected
