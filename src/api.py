@@ -144,7 +144,8 @@ def evaluate(path: PathLike, episodes: int | None = None, step: int = 0, **keys:
         episodes: the least number of episodes; every copy of the environment plays the same number. By default the
             run's ``test_nepisode``.
         step: which checkpoint, by environment steps (the nearest); 0: the last.
-        keys: replace the checkpoint's configuration: ``seed=5``, ``split="test"``, ``env_args={"N": 5}``, ...
+        keys: replace the checkpoint's configuration: ``seed=5``, ``split="test"``, ``env_args={"N": 5}``, ...;
+            ``trust=True``: see ``load``.
 
     Raises:
         ConfigError: there is no checkpoint, or it cannot be loaded.

@@ -15,6 +15,7 @@ from .opponents.results import by_opponent, episode_record, format_opponent
 from .run import RunConfig, notices, opened
 from .training import log_test, pool_episodes
 from .utils.checkpoints import find_checkpoint, load_checkpoint
+from .utils.files import is_within
 from .utils.metrics import Logger
 from .utils.run_directory import write_json
 
@@ -69,6 +70,9 @@ def evaluate(values: Mapping[str, Any], logger: Logger) -> Evaluation:
     folder = find_checkpoint(config.checkpoint_path, config.load_step)
     result = tested(values, folder, logger)
     file = folder / "evaluation.json"
+    if not is_within(folder, Path(config.checkpoint_path)):
+        logger.console_logger.warning(f"{file} not written ({folder} is a link to another folder)")
+        return result
     try:
         write_json(file, result.as_dict())
     except OSError as error:

@@ -198,6 +198,8 @@ def load(path: PathLike, step: int = 0, *, seed: int = 0, **keys: Any) -> Policy
         step: which checkpoint, by environment steps (the nearest); 0: the last.
         seed: of the actions that are drawn if ``deterministic=False``.
         keys: replace the checkpoint's configuration: ``use_cuda=True``, or ``pool=FOLDER`` if a pool has moved.
+            Classes outside omarl that the checkpoint names are imported if they are given here, too
+            (``env="my_pkg:MyEnv"``), or with ``trust=True``.
 
     Raises:
         ConfigError: there is no checkpoint, or it cannot be loaded.

@@ -123,12 +123,19 @@ def trained(patterns: list[str], split: str, which: str, out: Path, count: int, 
                 raise ConfigError(f"runs: {folder / CONFIG}: name: {family!r} is not a valid folder name")
             (out / name).mkdir()
             for file in (AGENTS, CONFIG):
-                shutil.copy(inside(folder, file), out / name / file)
-            made = f"{family}, seed {config.get('seed')}, {folder.name} steps"
+                shutil.copy(_found(folder, file), out / name / file)
+            made = f"{family}, seed {config.get('seed')!r}, {folder.name} steps"
             agents, config_file = (out / name / file for file in (AGENTS, CONFIG))
             members.append(Member(name, family, "checkpoint", split, made, file=f"{name}/{AGENTS}",
                                   sha256=digest(agents), config_sha256=digest(config_file)))  # fmt: skip
     return members
+
+
+def _found(folder: Path, file: str) -> Path:
+    try:
+        return inside(folder, file)
+    except ConfigError as error:
+        raise ConfigError(f"runs: {error}") from None
 
 
 def check_environment(checkpoint: Path, run: str, label: str, key: str) -> dict[str, Any]:

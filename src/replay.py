@@ -18,7 +18,7 @@ from .opponents.pool_env import PoolEnv
 from .run import Parts, RunConfig, opened
 from .types import ConfigError
 from .utils.checkpoints import find_checkpoint, load_checkpoint
-from .utils.files import writable
+from .utils.files import is_within, writable
 from .utils.metrics import Logger
 
 
@@ -38,6 +38,8 @@ def replay(values: Mapping[str, Any], logger: Logger) -> list[Path]:
     """
     config = read(ReplayConfig, values)
     folder = find_checkpoint(config.checkpoint_path, config.load_step)
+    if not config.out and not is_within(folder / "replay", Path(config.checkpoint_path)):
+        raise ConfigError(f"out: {folder / 'replay'} is a link to another folder; give out=FOLDER")
     out = writable(Path(config.out) if config.out else folder / "replay", "out")
     with opened({**values, "test_nepisode": 1}, logger) as parts:
         load_checkpoint(folder, parts.learner)

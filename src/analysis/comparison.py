@@ -190,10 +190,10 @@ def draw_comparison(groups: Sequence[Group], target: Path, metric: str) -> Path:
             point, low, high = (np.array(values) for values in zip(*bounds, strict=True))
             style = "-" if labels.index(group.label) < len(AGENT_COLOURS) else "--"
             name = f"{group.label} ({len(group.curves)})"
-            ax.plot(grid, point, style, color=colours[group.label], lw=1.8, label=name)
+            ax.plot(grid, point, style, color=colours[group.label], lw=1.8, label=name.replace("$", r"\$"))
             if len(lines) > 1:
                 ax.fill_between(grid, low, high, color=colours[group.label], alpha=0.18, lw=0)
-        ax.set_title(task, fontsize=10, color=INK, loc="left")
+        ax.set_title(task, fontsize=10, color=INK, loc="left", parse_math=False)
         ax.tick_params(labelsize=8, colors=MUTED)
         ax.spines[["top", "right"]].set_visible(False)
         ax.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k")

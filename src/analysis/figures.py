@@ -49,9 +49,9 @@ def draw_matrix(values: NDArray[np.float64], rows: list[str], columns: list[str]
     for r, c in np.ndindex(values.shape):
         text = f"{values[r, c]:.3g}" if known[r, c] else "-"
         ax.text(c, r, text, ha="center", va="center", fontsize=7, color=INK)
-    ax.set_xticks(range(len(columns)), columns, rotation=45, ha="right", fontsize=7)
-    ax.set_yticks(range(len(rows)), rows, fontsize=8)
+    ax.set_xticks(range(len(columns)), columns, rotation=45, ha="right", fontsize=7, parse_math=False)
+    ax.set_yticks(range(len(rows)), rows, fontsize=8, parse_math=False)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    ax.set_title(title, loc="left", fontsize=9, fontweight="bold", color=INK)
+    ax.set_title(title, loc="left", fontsize=9, fontweight="bold", color=INK, parse_math=False)
     return save_figure(figure, target)

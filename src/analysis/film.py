@@ -63,7 +63,7 @@ def drawn(film: Film, t: int) -> NDArray[np.uint8]:
     figure = new_figure(5.4, 5.9, dpi=90)
     ax = figure.add_axes((0.06, 0.14, 0.88, 0.78))
     draw_board(ax, film, t)
-    figure.text(0.06, 0.955, film.title, fontsize=9, fontweight="bold", color=INK)
+    figure.text(0.06, 0.955, film.title, fontsize=9, fontweight="bold", color=INK, parse_math=False)
     figure.text(0.94, 0.955, f"step {t} of {len(film.positions) - 1}", fontsize=8, color=MUTED, ha="right")
     figure.text(0.06, 0.075, film.captions[t], fontsize=8, color=INK)
     legend = [f"blue: learners, red: opponents; dotted: their next {film.horizon} steps"] if film.opponents else []

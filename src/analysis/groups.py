@@ -171,8 +171,8 @@ def join_resumed(records: Sequence[Record]) -> list[Record]:
     return kept or list(records)  # empty if runs resume each other in a circle
 
 
-def _name(record: Record) -> tuple[Any, Any]:
-    return record.config.get("name"), record.config.get("label")
+def _name(record: Record) -> tuple[str, str]:
+    return str(record.config.get("name")), str(record.config.get("label"))
 
 
 def _with_predecessors(record: Record, known: Mapping[Path, Record], after: tuple[Path, ...]) -> Record:

@@ -103,7 +103,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)})") from None
+        raise ConfigError(
+            f"{path}{where}: not valid YAML ({one_line(getattr(error, 'problem', None) or error)})"
+        ) from None
     except (ValueError, TypeError, RecursionError) as error:  # of numbers, dates and deep lists
         raise ConfigError(f"{path}: not valid YAML ({one_line(error)})") from None
     if values is None:
@@ -146,7 +148,7 @@ def read_text(path: Path) -> str:
         raise ConfigError(f"{path}: cannot be read ({one_line(error)})") from None
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: object) -> str:
     """The text of an exception in one line of at most 200 characters."""
     return " ".join(str(error).split())[:200] or type(error).__name__
 

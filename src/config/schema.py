@@ -162,7 +162,7 @@ def _convert(value: Any, hint: Any) -> Any:
             return [_convert(item, get_args(hint)[0]) for item in value]
     elif kind in (int, float):
         if isinstance(value, int | float | str) and not isinstance(value, bool):
-            with suppress(ValueError):
+            with suppress(ValueError, OverflowError):
                 return _number(value, kind)
     elif kind is Any or (value in get_args(hint) if kind is Literal else isinstance(value, kind)):
         return value

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 MANIFEST = "pool.yaml"
 AGENTS, CONFIG = "agent.th", "config.json"  # the files of a member
 MOST_BYTES = 2**31  # of one file
+MOST_LETTERS = 200  # of a path
 SPLITS = ("train", "validation", "test")
 
 
@@ -98,6 +99,8 @@ def inside(folder: Path, name: str) -> Path:
     Raises:
         ConfigError: it is missing, outside the folder, not a file, or larger than any file of a pool.
     """
+    if not name.isprintable() or len(name) > MOST_LETTERS:
+        raise ConfigError(f"{name[:MOST_LETTERS]!r} is no path of a file")
     file = (folder / name).resolve()
     if Path(name).is_absolute() or ".." in Path(name).parts or not file.is_relative_to(folder.resolve()):
         raise ConfigError(f"{name} is outside {folder}")
@@ -135,7 +138,7 @@ def read_pool(path: str | Path, trust: bool | str | Collection[str] = False) -> 
             "with `main.py pool`"
         ) from None
     except (ConfigError, TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).removeprefix(f"{manifest}: ").split())
         raise ConfigError(f"pool: {manifest} is not the manifest of a pool ({reason})") from None
     check(pool, manifest)
     return pool

@@ -29,6 +29,11 @@ def writable(folder: Path, key: str) -> Path:
     return folder
 
 
+def is_within(folder: Path, root: Path) -> bool:
+    """Whether a folder is inside ``root``, also after links: a link in a run's folder may lead elsewhere."""
+    return folder.resolve().is_relative_to(root.resolve())
+
+
 def write_atomically(path: Path, content: str | bytes) -> Path:
     """Writes ``content`` to a temporary file, then replaces ``path``; an interruption leaves the old file intact.
 
@@ -36,6 +41,7 @@ def write_atomically(path: Path, content: str | bytes) -> Path:
         OSError: the file cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)  # else it may be a link to another file
     try:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
         temporary.replace(path)

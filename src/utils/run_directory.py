@@ -14,8 +14,9 @@ from .files import writable, write_atomically
 
 def env_label(config: Mapping[str, Any]) -> str:
     """The name of the environment's folder: ``env_args.key``, or the environment's name if there is no key."""
-    key = config.get("env_args", {}).get("key") or config["env"]
-    return str(key).replace("/", "_")
+    arguments = config.get("env_args")
+    key = arguments.get("key") if isinstance(arguments, Mapping) else None
+    return str(key or config.get("env")).replace("/", "_")
 
 
 def base_directory(config: Mapping[str, Any]) -> Path:

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from omarl import registry
+from omarl.config.files import read_yaml
 from omarl.config.provenance import Foreign
 from omarl.configuration.request import from_keywords
 from omarl.experiment import configuration
@@ -131,3 +132,20 @@ def test_damaged_and_absurd_configurations_are_one_line(checkpoint, text):
     with pytest.raises(ConfigError) as error:
         configuration(["main.py", "with", f"checkpoint_path={folder}"])
     assert "\n" not in str(error.value) and len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize("text", [
+    "a: " + "9" * 5000, "a: 2001-99-99", "? [a]\n: 1", "a: \x01", "[" * 10**4, "a: &a [*a]",
+    "a: !!python/name:os.system",
+    "".join(f"a{i}: 1\n" for i in range(150_000)), "a: 1\na: 2", "a" * 3 * 2**20,
+], ids=range(10))  # fmt: skip
+def test_damaged_and_absurd_yaml_is_one_line(tmp_path, text):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(ConfigError) as error:
+        read_yaml(tmp_path / "a.yaml")
+    assert "\n" not in str(error.value)
+
+
+def test_yaml_with_a_few_aliases_is_read(tmp_path):
+    (tmp_path / "a.yaml").write_text("a: &a {x: 1}\nb: {<<: *a, y: 2}\nc: [*a, *a]\n")
+    assert read_yaml(tmp_path / "a.yaml") == {"a": {"x": 1}, "b": {"x": 1, "y": 2}, "c": [{"x": 1}, {"x": 1}]}

@@ -83,7 +83,7 @@ class Diagnosis:
         """The console's text: each finding with evidence, cause, remedy and confidence."""
         lines = ["healthy" if self.healthy else f"not healthy: {self.findings[0].symptom}"]
         m = self.measured
-        if "kl_drift" in m:
+        if {"kl_mean", "kl_drift", "kl_oscillation"} <= m.keys():
             lines[0] += (
                 f"   (steps {self.window.start:,.0f} to {self.window.end:,.0f}: KL {m['kl_mean']:.3g} nats, "
                 f"drift {m['kl_drift']:+.1%}, oscillation {m['kl_oscillation']:.1%})"
