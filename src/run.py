@@ -16,12 +16,13 @@ from .config.keys import StepKeys, TestKeys
 from .config.schema import key, read
 from .controllers.pymarl_controller import PyMARLController
 from .envs.make import PACKAGED, make_vec_env
+from .envs.watch import Limits
 from .games.lookup import game_named
 from .opponents.pool import Pool, read_pool
 from .opponents.pool_env import PoolEnv
 from .registry import resolve
 from .runners.episode_runner import EpisodeRunner
-from .types import ConfigError, EnvInfo, Learner, VecEnv
+from .types import ConfigError, EnvError, EnvInfo, Learner, VecEnv
 from .utils.checkpoints import find_checkpoint
 from .utils.isolation import process_state_kept
 from .utils.memory import memory_errors_explained
@@ -59,6 +60,8 @@ class RunConfig(StepKeys, TestKeys):
     env_workers: int | Literal["auto"] = key(
         "auto", low=0, help="worker processes that step copies; 0: none; auto: chosen by speed"
     )
+    env_timeout: float = key(60.0, low=0, help="most seconds of a reset, step or close of one copy; 0: no limit")
+    env_restarts: int = key(3, low=0, help="most new worker processes in place of those that hang or die")
     env_steps_per_update: int = key(25, low=1, help="environment steps between updates of a learner from replay")
     batch_size: int = key(32, low=1, help="episodes in a batch of a learner from replay")
     buffer_size: int = key(5000, low=1, help="episodes in the replay buffer")
@@ -96,9 +99,12 @@ class Parts:
     logger: Logger
 
     def close(self) -> None:
-        """Frees the environments and closes the files."""
-        self.env.close()
-        self.test_env.close()
+        """Frees the environments and closes the files. An environment that cannot be closed is reported."""
+        for env in (self.env, self.test_env):
+            try:
+                env.close()
+            except EnvError as error:  # must not hide the results
+                self.logger.console_logger.warning(str(error))
         self.logger.close()
 
 
@@ -120,7 +126,7 @@ def make_env(config: RunConfig, n_envs: int, stream: int) -> VecEnv:
     if stream == TEST_STREAM and config.env in PACKAGED and env_args.get("backend", "auto") == "auto":
         env_args = {**env_args, "backend": "pettingzoo"}
     workers = None if config.env_workers == "auto" else config.env_workers
-    env = make_vec_env(config.env, env_args, n_envs, workers, seed)
+    env = make_vec_env(config.env, env_args, n_envs, workers, seed, Limits(config.env_timeout, config.env_restarts))
     if config.game:
         env.info = replace(env.info, game=game_named(config.game))
     return with_opponents(env, config, stream, seed) if config.pool else env

@@ -138,6 +138,7 @@ class Training:
             parts.runner.stats.log(parts.logger, parts.info.agents, t_env)
             exploration = parts.runner.mac.exploration(t_env) if hasattr(parts.runner.mac, "exploration") else {}
             counters = {"episode": parts.runner.episodes, "updates": self.updates}
+            counters |= {"dropped_episodes": parts.runner.dropped} if parts.runner.dropped else {}
             speed = {"steps_per_second": self.stopwatch.rate(t_env)}
             for name, value in {**exploration, **speed, **counters}.items():
                 parts.logger.log_stat(name, value, t_env)

@@ -133,6 +133,8 @@ class Step(NamedTuple):
         reward: float32 [E, N]; includes an agent's last reward, in the step in which it dies.
         terminated: bool [E]; the episode ended in the environment's own terms.
         truncated: bool [E]; a time limit ended the episode: bootstrap from ``final``. Never both.
+        lost: bool [E]; the environment failed, so the episode is dropped: ``truncated`` is true, the reward 0, and
+            ``final`` the observation before the step. None: no copy failed.
     """
 
     final: Observation
@@ -140,6 +142,7 @@ class Step(NamedTuple):
     reward: NDArray[np.float32]
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
+    lost: NDArray[np.bool_] | None = None
 
 
 class Frame(NamedTuple):
@@ -185,29 +188,33 @@ class Arrays(NamedTuple):
 
     def rows(self, index: slice | int) -> Arrays:
         """Views of some copies, or of one."""
-        reward, terminated, truncated = self.reward[index], self.terminated[index], self.truncated[index]
-        return Arrays(
-            self.actions[index], self.final.rows(index), self.first.rows(index), reward, terminated, truncated
-        )
+        actions, final, first = self.actions[index], self.final.rows(index), self.first.rows(index)
+        return Arrays(actions, final, first, self.reward[index], self.terminated[index], self.truncated[index])
 
 
 class VecEnv(Protocol):
     """E copies of one environment, stepped at once, each starting a new episode when one ends.
 
-    The next call overwrites the returned arrays: copy those that are needed later.
+    ``reset`` begins a new episode in every copy. ``step`` steps every copy once with actions [E, N]; those of dead or
+    waiting agents are ignored. The next call overwrites the returned arrays: copy those that are needed later.
+    ``close`` frees processes and memory, and is safe to call twice.
     """
 
     info: EnvInfo
     n_envs: int
 
-    def reset(self) -> Observation:
-        """Begins a new episode in every copy."""
+    def reset(self) -> Observation: ...
+    def step(self, actions: NDArray[np.int64]) -> Step: ...
+    def close(self) -> None: ...
 
-    def step(self, actions: NDArray[np.int64]) -> Step:
-        """Steps every copy once with actions [E, N]; actions of dead or waiting agents are ignored."""
 
-    def close(self) -> None:
-        """Frees processes and memory. Safe to call twice."""
+@runtime_checkable
+class ResumableEnv(VecEnv, Protocol):
+    """A ``VecEnv`` whose episodes a resumed run continues; see ``envs.vector.VectorEnv``."""
+
+    def observation(self) -> Observation: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> NDArray[np.bool_]: ...
 
 
 @runtime_checkable
@@ -227,12 +234,11 @@ class Batch(Protocol):
 
 
 class MetricLogger(Protocol):
-    """The part of PyMARL's logger that learners use."""
+    """The part of PyMARL's logger that learners use: ``log_stat`` records one number at environment step ``t``."""
 
     console_logger: Any
 
-    def log_stat(self, key: str, value: float, t: int) -> None:
-        """Records one number at environment step ``t``."""
+    def log_stat(self, key: str, value: float, t: int) -> None: ...
 
 
 class Controller(Protocol):

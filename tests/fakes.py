@@ -91,10 +91,18 @@ class ClockEnv:
 
     The episodes of copy e have the lengths ``lengths[e]``, repeated in turn. Observations and states are ``100 * e +
     10 * episode + t``. The reward of agent n at step t is ``t + n``. ``truncates``: episodes end by truncation.
+    ``fails`` maps the number of a call of ``step`` to the copy that fails in it.
     """
 
-    def __init__(self, lengths: list[list[int]], truncates: bool = False, info: EnvInfo | None = None) -> None:
+    def __init__(
+        self,
+        lengths: list[list[int]],
+        truncates: bool = False,
+        info: EnvInfo | None = None,
+        fails: dict[int, int] | None = None,
+    ) -> None:
         self.info = info or env_info()
+        self.fails, self.calls = fails or {}, 0
         self.lengths, self.truncates, self.n_envs = lengths, truncates, len(lengths)
         self.episode = np.full(self.n_envs, -1)
         self.t = np.zeros(self.n_envs, dtype=int)
@@ -116,6 +124,7 @@ class ClockEnv:
         return self._observe()
 
     def step(self, actions: np.ndarray) -> Step:
+        before = self._observe()
         reward = (self.t[:, None] + np.arange(self.info.n_agents)).astype(np.float32)
         self.t += 1
         ended = np.array(
@@ -123,12 +132,19 @@ class ClockEnv:
         )
         final = self._observe()
         observation = final
+        lost = np.arange(self.n_envs) == self.fails.get(self.calls, -1)
+        self.calls += 1
+        if lost.any():
+            reward[lost] = 0
+            for array, old in zip(final, before, strict=True):
+                array[lost] = old[lost]
+            ended = ended | lost
         if ended.any():
             self.episode[ended] += 1
             self.t[ended] = 0
             observation = self._observe()
-        none = np.zeros_like(ended)
-        return Step(final, observation, reward, none if self.truncates else ended, ended if self.truncates else none)
+        cut = ended if self.truncates else lost
+        return Step(final, observation, reward, ended & ~cut, cut, lost if lost.any() else None)
 
     def close(self) -> None:
         self.closed = True

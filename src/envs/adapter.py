@@ -135,7 +135,7 @@ class Adapter(ABC):
         if self._read_state is None:
             frame.state[:] = frame.obs.reshape(-1)  # [N, O] -> [N*O]
         else:
-            values = np.reshape(self._read_state(), -1)
+            values = np.asarray(self._read_state()).reshape(-1)
             frame.state[:] = values / 255 if values.dtype == np.uint8 else values
 
     def conclude(self, frame: Frame) -> None:

@@ -5,17 +5,17 @@ import importlib.util
 import inspect
 import pkgutil
 import re
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import partial
-from pathlib import Path
 from typing import Any
 from warnings import catch_warnings
 
 from ..registry import import_module, install_hint
 from ..types import ConfigError, EnvError, OmarlError
+from .messages import describe, one_line
+from .watch import INTERRUPTS
 
 _PIP_NAMES = {"pygame": "pygame-ce", "chess": "'pettingzoo[classic]'", "rlcard": "'pettingzoo[classic]'"}
 
@@ -85,7 +85,7 @@ def make_gymnasium(key: str = "", **kwargs: Any) -> Any:
             spec = gymnasium.spec(name)
         except gymnasium.error.Error as error:
             near = get_close_matches(name, gymnasium.registry, n=1)
-            hint = _did_you_mean(near) if near else f" ({_one_line(error)})"
+            hint = _did_you_mean(near) if near else f" ({one_line(error)})"
             raise ConfigError(f"env_args.key: gymnasium has no environment {key!r}{hint}") from error
     with _explain_import(key):
         entry = spec.entry_point
@@ -106,23 +106,16 @@ def construct(creator: Callable[..., Any], key: str, kwargs: Mapping[str, Any], 
     try:
         with catch_warnings(action="ignore"), _explain_import(key):
             return creator(**kwargs)
-    except OmarlError:
+    except (OmarlError, *INTERRUPTS):
         raise
-    except Exception as error:
+    except BaseException as error:
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         missing = re.search(r"missing \d+ required .*argument", str(error))
         if isinstance(error, TypeError) and (unknown or missing):
-            what = f"env_args.{unknown[1]} is unknown to" if unknown else f"env_args: {_one_line(error)}:"
+            what = f"env_args.{unknown[1]} is unknown to" if unknown else f"env_args: {one_line(error)}:"
             valid = _valid_arguments(signature_of or creator)
             raise ConfigError(f"{what} environment {key}{valid}") from error
         raise EnvError(f"environment {key} cannot be made: {describe(error)}") from error
-
-
-def describe(error: Exception) -> str:
-    """The exception, its message and its place in the code, in one line."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {_one_line(error)}{where}"
 
 
 def _import(name: str) -> Any:
@@ -130,9 +123,9 @@ def _import(name: str) -> Any:
     try:
         with catch_warnings(action="ignore"), _explain_import(name):
             return import_module(name)
-    except ConfigError:
+    except (ConfigError, *INTERRUPTS):
         raise
-    except Exception as error:
+    except BaseException as error:
         raise EnvError(f"importing {name} fails: {describe(error)}") from error
 
 
@@ -154,7 +147,7 @@ def _explain_import(key: str) -> Iterator[None]:
         extra = re.match(r"(?:pettingzoo\.)?(atari|butterfly|classic|sisl)[./]", key)
         also = f" or 'pettingzoo[{extra[1]}]'" if extra else ""
         raise ConfigError(
-            f"env_args.key: {key} needs a package that is not installed ({_one_line(cause)}): "
+            f"env_args.key: {key} needs a package that is not installed ({one_line(cause)}): "
             f"{install_hint(root, f'{package}{also}')}"
         ) from error
 
@@ -191,7 +184,3 @@ def _valid_arguments(creator: Any) -> str:
     variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     names = [parameter.name for parameter in parameters if parameter.kind not in variable]
     return f" (known: {', '.join(sorted(names))})" if names else ""
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

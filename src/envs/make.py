@@ -18,6 +18,7 @@ from .copies import Copies, generators_kept
 from .factories import construct
 from .single import look_at, make_single
 from .vector import VectorEnv
+from .watch import DEFAULT_LIMITS, Limits, Progress, TimeLimit
 from .workers import Workers
 
 PACKAGED = ("pettingzoo", "gymnasium")  # interfaces whose environments are named by ``env_args.key``
@@ -26,7 +27,14 @@ WORTH_WORKERS = 1e-3  # least seconds for a step of all copies in one process at
 TRIED_STEPS, TRIED_SECONDS = 7, 0.1
 
 
-def make_vec_env(env: str, env_args: Mapping[str, Any], n_envs: int, n_workers: int | None, seed: int) -> VecEnv:
+def make_vec_env(
+    env: str,
+    env_args: Mapping[str, Any],
+    n_envs: int,
+    n_workers: int | None,
+    seed: int,
+    limits: Limits = DEFAULT_LIMITS,
+) -> VecEnv:
     """E copies of an environment, identical bit for bit for any number of processes.
 
     ``env_args.backend`` selects how they are stepped: ``batched`` by the array version of the environment (all copies
@@ -41,7 +49,8 @@ def make_vec_env(env: str, env_args: Mapping[str, Any], n_envs: int, n_workers: 
             the most steps of an episode, needed if the environment has no limit itself.
         n_envs: E.
         n_workers: worker processes, 0 for none; at most E. None times one copy and chooses the faster number.
-        seed: of all copies; each derives its own.
+        seed: of all copies and episodes; each derives its own.
+        limits: on the time of calls, and on the number of new worker processes.
 
     Raises:
         ConfigError: a name, an argument or a space that cannot run.
@@ -58,9 +67,7 @@ def make_vec_env(env: str, env_args: Mapping[str, Any], n_envs: int, n_workers: 
     wanted = arguments.pop("backend", "auto") if env in PACKAGED else "pettingzoo"
     if wanted not in BACKENDS:
         raise ConfigError(f"env_args.backend: {wanted!r} is none of {', '.join(BACKENDS)}")
-    # Reports errors before any process starts, and determines the sizes of the arrays.
-    with generators_kept(np.random.MT19937(seed)):
-        info, state_size, original = look_at(target, env, arguments)
+    info, state_size, original = _first_look(target, env, arguments, seed, limits.timeout)
     if wanted != "pettingzoo":
         rules, why_not = batched_rules(original)
         if rules is not None:
@@ -68,22 +75,34 @@ def make_vec_env(env: str, env_args: Mapping[str, Any], n_envs: int, n_workers: 
             return VectorEnv(info, n_envs, arrays, rules(original, info, arrays, seed), "as arrays")
         if wanted == "batched":
             raise ConfigError(f"env_args.backend: {info.key} cannot be batched: {why_not}; use backend=pettingzoo")
-    return _one_by_one(partial(make_single, target, env, arguments, state_size), info, n_envs, n_workers, seed)
+    make = partial(make_single, target, env, arguments, state_size)
+    return _one_by_one(make, info, n_envs, n_workers, seed, limits)
+
+
+def _first_look(
+    target: Any, env: str, arguments: Mapping[str, Any], seed: int, timeout: float
+) -> tuple[EnvInfo, int, Any]:
+    """``look_at``: reports errors before any process starts, and determines the sizes of the arrays."""
+    progress = Progress()
+    limit = TimeLimit(str(arguments.get("key", env)), timeout, progress)
+    with generators_kept(np.random.MT19937(seed)), limit:
+        return look_at(target, env, arguments, progress)
 
 
 def _one_by_one(
-    make: Callable[[], Adapter], info: EnvInfo, n_envs: int, n_workers: int | None, seed: int
+    make: Callable[[], Adapter], info: EnvInfo, n_envs: int, n_workers: int | None, seed: int, limits: Limits
 ) -> VectorEnv:
     """Copies that are stepped one after another, in this process or in workers."""
     if n_workers is None:
-        n_workers = workers_that_pay(step_seconds(make, info, seed) * n_envs, cores())
+        n_workers = workers_that_pay(step_seconds(make, info, seed, limits.timeout) * n_envs, cores())
     if not n_workers:
         arrays = lay_out(info, n_envs)
-        return VectorEnv(info, n_envs, arrays, Copies(make, info, range(n_envs), arrays, seed), "in this process")
+        copies = Copies(make, info, range(n_envs), arrays, seed, limits.timeout)
+        return VectorEnv(info, n_envs, arrays, copies, "in this process")
     n_workers = min(n_workers, n_envs)
-    workers = Workers(make, info, n_envs, n_workers, seed)
+    workers = Workers(make, info, n_envs, n_workers, seed, limits)
     where = "in 1 process" if n_workers == 1 else f"in {n_workers} processes"
-    return VectorEnv(info, n_envs, workers.arrays, workers, where)
+    return VectorEnv(info, n_envs, workers.arrays, workers, where, workers.lost)
 
 
 def raw_env(env: str, env_args: Mapping[str, Any]) -> Any:
@@ -110,10 +129,10 @@ def workers_that_pay(seconds: float, n_cores: int) -> int:
     return n_cores if n_cores > 1 and seconds >= WORTH_WORKERS else 0
 
 
-def step_seconds(make: Callable[[], Adapter], info: EnvInfo, seed: int) -> float:
+def step_seconds(make: Callable[[], Adapter], info: EnvInfo, seed: int, timeout: float = 0.0) -> float:
     """Seconds for a step of one copy, the median of a few steps."""
     arrays = lay_out(info, 1)
-    copies = Copies(make, info, range(1), arrays, seed)
+    copies = Copies(make, info, range(1), arrays, seed, timeout)
     try:
         copies.reset()
         frame = arrays.first

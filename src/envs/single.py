@@ -7,8 +7,10 @@ from typing import Any
 from ..games.game import Game, declares_game
 from ..types import ConfigError, EnvError, EnvInfo, OmarlError
 from .adapter import Adapter
-from .factories import construct, describe
+from .factories import construct
 from .interfaces import AECAdapter, GymAdapter, ParallelAdapter, lean
+from .messages import describe
+from .watch import CLOSE, INTERRUPTS, MAKE, RESET, Call, Progress
 
 
 def make_single(target: Any, name: str, env_args: Mapping[str, Any], state_size: int) -> Adapter:
@@ -47,19 +49,25 @@ def make_single(target: Any, name: str, env_args: Mapping[str, Any], state_size:
     return adapter
 
 
-def look_at(target: Any, name: str, env_args: Mapping[str, Any]) -> tuple[EnvInfo, int, Any]:
+def look_at(target: Any, name: str, env_args: Mapping[str, Any], progress: Progress) -> tuple[EnvInfo, int, Any]:
     """Makes a copy to read what all copies have in common. Arguments and errors: see ``make_single``.
+
+    ``progress`` records its calls.
 
     Returns:
         Names and sizes; the size of the environment's own state, 0 for none; and the copy, unwrapped and closed: its
         settings can be read.
     """
+    progress.begin(0, MAKE)
     adapter = make_single(target, name, env_args, 0)
+    progress.begin(0, RESET)
     try:
         state_size = adapter.find_state()
-    except Exception as error:
+    except INTERRUPTS:
+        raise
+    except BaseException as error:
         raise EnvError(f"environment {adapter.info.key} raised in its first reset: {describe(error)}") from error
-    finally:
+    with Call(adapter.info.key, 0, CLOSE, progress):
         adapter.close()
     adapter.use_state(state_size)
     return adapter.info, state_size, getattr(adapter.env, "unwrapped", adapter.env)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -21,20 +23,31 @@ IDENTICAL = (
     "ignores its seed (it has a fixed one, or uses a generator made in the constructor): then the episodes are equal"
 )
 
+NOT_REPEATED = (
+    "environment %s: the episodes of copies %s cannot be repeated with their seeds and actions (reset ignores its "
+    "seed, or the environment depends on earlier episodes or on the time); new episodes begin there"
+)
+
 
 class VectorEnv:
     """A ``VecEnv`` over a backend (``Copies``, ``Workers`` or a game's ``Batched``) that reads and writes ``arrays``.
 
     An error or an interrupt inside a call closes it, as copies may then be at different steps. ``how`` describes the
-    backend in a few words.
+    backend in a few words; ``lost`` [E] is where it marks copies whose episode was dropped in the last step.
     """
 
     def __init__(
-        self, info: EnvInfo, n_envs: int, arrays: Arrays, backend: Copies | Workers | Batched, how: str = ""
+        self,
+        info: EnvInfo,
+        n_envs: int,
+        arrays: Arrays,
+        backend: Copies | Workers | Batched,
+        how: str = "",
+        lost: NDArray[np.bool_] | None = None,
     ) -> None:
         self.info, self.how = info, how
         self.n_envs = n_envs
-        self._arrays = arrays
+        self._arrays, self._lost = arrays, lost
         self._backend: Copies | Workers | Batched | None = backend
         self._current: Frame | None = None
         self._rows = np.arange(n_envs * info.n_agents).reshape(n_envs, -1) * info.n_actions  # of avail, flattened
@@ -56,7 +69,13 @@ class VectorEnv:
         """
         arrays = self._arrays
         arrays.actions[...] = self._checked(actions)
+        assert self._current is not None
+        before = None if self._lost is None else Frame._make(array.copy() for array in self._current)
         self._run("step")
+        lost = None
+        if before is not None and self._lost is not None and self._lost.any():
+            lost = self._lost
+            arrays.final.copy_rows(before, lost)
         ended = arrays.terminated | arrays.truncated
         final = observation = arrays.final.observation()
         self._current = arrays.final
@@ -64,10 +83,48 @@ class VectorEnv:
             arrays.first.copy_rows(arrays.final, ~ended)
             self._current = arrays.first
             observation = arrays.first.observation()
-        return Step(final, observation, arrays.reward, arrays.terminated, arrays.truncated)
+        return Step(final, observation, arrays.reward, arrays.terminated, arrays.truncated, lost)
+
+    def observation(self) -> Observation:
+        """The current observation; EnvError before the first ``reset``."""
+        if self._current is None:
+            raise EnvError(f"environment {self.info.key} has no observation before reset")
+        return self._current.observation()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The current observation, and the state of array games; of other copies the actions of their episodes."""
+        from ..utils.stateful import packed  # with torch, which workers do without
+
+        if self._current is None or self._backend is None:
+            raise EnvError(f"environment {self.info.key} has no state before reset and after close")
+        state = self._run("state_dict" if isinstance(self._backend, Batched) else "state")
+        return {"current": packed(list(self._current)), "backend": packed(state)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> NDArray[np.bool_]:
+        """Restores ``state_dict``. Episodes of copies that are no arrays are repeated, and compared with the saved
+        observation.
+
+        Returns:
+            bool [E]: True for copies that continue exactly; in the others, which a warning names, a new episode
+            began.
+        """
+        first = self._arrays.first
+        current = Frame._make(array.numpy() for array in state["current"])
+        if isinstance(self._backend, Batched):
+            self._run("load_state_dict", state["backend"])
+            same = np.ones(self.n_envs, np.bool_)
+        else:
+            copies = [{**copy, "actions": copy["actions"].numpy()} for copy in state["backend"]]
+            same = np.array(self._run("replay", copies)) & _equal_rows(first, current)
+            if not same.all():
+                self._run("reset", (~same).tolist())
+                log.warning(NOT_REPEATED, self.info.key, ", ".join(map(str, np.flatnonzero(~same))))
+        first.copy_rows(current, same)
+        self._current = first
+        return same
 
     def close(self) -> None:
-        """Frees processes and memory. Safe to call twice."""
+        """Frees processes and memory. Safe to call twice. Raises EnvError if an environment cannot be closed."""
         backend, self._backend = self._backend, None
         if backend is not None:
             backend.close()
@@ -78,13 +135,14 @@ class VectorEnv:
     def __exit__(self, *_: Any) -> None:
         self.close()
 
-    def _run(self, call: str) -> None:
+    def _run(self, call: str, *arguments: Any) -> Any:
         if self._backend is None:
             raise EnvError(f"environment {self.info.key} is closed")
         try:
-            getattr(self._backend, call)()
+            return getattr(self._backend, call)(*arguments)
         except BaseException:
-            self.close()
+            with suppress(EnvError):
+                self.close()
             raise
 
     def _checked(self, actions: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -112,3 +170,9 @@ class VectorEnv:
 def _all_equal(frame: Frame) -> bool:
     """Whether all copies observe the same."""
     return all((rows == rows[:1]).all() for rows in (frame.obs, frame.state))
+
+
+def _equal_rows(frame: Frame, other: Frame) -> NDArray[np.bool_]:
+    """Whether two frames have the same numbers, for each copy: bool [E]."""
+    pairs: Iterable[tuple[NDArray[Any], NDArray[Any]]] = zip(frame, other, strict=True)
+    return np.logical_and.reduce([(a == b).reshape(len(a), -1).all(axis=1) for a, b in pairs])

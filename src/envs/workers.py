@@ -1,23 +1,24 @@
-"""Worker processes: each steps a group of copies and writes their rows into memory shared with the parent."""
+"""Copies in worker processes: divides the copies over the workers, and replaces workers that hang or die."""
 
+import logging
 import multiprocessing
 import pickle
-import signal
-import sys
 import time
-import types
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from itertools import pairwise
-from multiprocessing.connection import Connection
 from typing import Any
 
-from ..types import ConfigError, EnvError, EnvInfo
-from .adapter import Adapter
-from .arrays import Arrays, lay_out, n_bytes
-from .copies import Copies
+import numpy as np
 
-_GRACE_SECONDS = 2.0  # for a worker to close its environments, before it is killed
+from ..types import Arrays, ConfigError, EnvError, EnvInfo
+from .adapter import Adapter
+from .arrays import lay_out, n_bytes
+from .watch import Limits, Progress
+from .worker import Task, Worker, WorkerFaultError
+
+log = logging.getLogger(__name__)
+
+GRACE_SECONDS = 2.0  # for workers to close their environments, before they are killed
 
 
 class Workers:
@@ -26,125 +27,107 @@ class Workers:
     The memory has no name in the file system, so it is freed even if a process is killed. ``make`` must
     be picklable, and ``n_workers`` at most E; see ``Copies``.
 
+    A worker that dies, or in which a call of a copy exceeds ``limits.timeout``, is replaced, at most
+    ``limits.restarts`` times in all. Its copies then begin their next episodes; if that happens in a step, their
+    ``truncated`` is True and ``lost`` [E] marks them until the next step.
+
     Raises:
         ConfigError: ``make`` cannot be sent to another process.
         EnvError: a worker cannot make its copies.
     """
 
-    def __init__(self, make: Callable[[], Adapter], info: EnvInfo, n_envs: int, n_workers: int, seed: int) -> None:
+    def __init__(
+        self, make: Callable[[], Adapter], info: EnvInfo, n_envs: int, n_workers: int, seed: int, limits: Limits
+    ) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads' locks
-        memory = context.RawArray("B", n_bytes(info, n_envs))
+        memory, episodes = context.RawArray("B", n_bytes(info, n_envs)), context.RawArray("q", n_envs)
         self.arrays: Arrays = lay_out(info, n_envs, memory)
-        self._key = info.key
-        self._workers: list[tuple[Any, Connection, range]] = []
-        bounds = [n_envs * i // n_workers for i in range(n_workers + 1)]
+        self.lost = np.zeros(n_envs, np.bool_)
+        self._limits, self._restarts = limits, 0
+        self._workers: list[Worker] = []
         try:
-            with _hidden_main(make):
-                for first, end in pairwise(bounds):
-                    parent_end, worker_end = context.Pipe()
-                    args = (worker_end, make, info, memory, n_envs, range(first, end), seed)
-                    process = context.Process(target=_work, args=args, daemon=True)
-                    process.start()
-                    worker_end.close()
-                    self._workers.append((process, parent_end, range(first, end)))
-            self._gather()
-        except (pickle.PicklingError, AttributeError) as error:
-            self.close()
+            for start, stop in pairwise(n_envs * i // n_workers for i in range(n_workers + 1)):
+                shared = memory, episodes, context.RawArray("d", Progress.SIZE)
+                task = Task(make, info, n_envs, range(start, stop), seed, *shared)
+                self._workers.append(Worker(context, task, limits.timeout))
+                self._workers[-1].start()
+            for worker in self._workers:
+                worker.receive()
+        except BaseException as error:
+            self._end()
+            if not isinstance(error, pickle.PicklingError | AttributeError):
+                raise
             raise ConfigError(
                 f"environment {info.key} cannot be sent to worker processes ({error}): define it at the top "
                 "of a module, or run it in this process with no workers"
             ) from error
-        except BaseException:
-            self.close()
-            raise
 
-    def reset(self) -> None:
+    def reset(self, chosen: list[bool] | None = None) -> None:
         """As ``Copies.reset``, in every worker at once."""
-        self._all(b"reset")
+        self._all("reset", *([] if chosen is None else [chosen]))
 
     def step(self) -> None:
         """As ``Copies.step``, in every worker at once."""
-        self._all(b"step")
+        self.lost[:] = False
+        self._all("step")
+
+    def state(self) -> list[dict[str, Any]]:
+        """As ``Copies.state``."""
+        return self._all("state")
+
+    def replay(self, states: list[dict[str, Any]]) -> list[bool]:
+        """As ``Copies.replay``, in every worker at once."""
+        return self._all("replay", states)
 
     def close(self) -> None:
-        """Ends the workers: those that do not end by themselves are killed."""
+        """Ends the workers: those that do not end by themselves are killed.
+
+        Raises:
+            EnvError: an environment failed in its ``close``, or did not return.
+        """
+        for fault in self._end():
+            raise EnvError(fault)
+
+    def _end(self) -> list[str]:
         workers, self._workers = self._workers, []
-        for _, connection, _ in workers:
-            connection.close()  # a worker ends when its input ends
-        deadline = time.monotonic() + _GRACE_SECONDS
-        for process, _, _ in workers:
-            process.join(max(0.0, deadline - time.monotonic()))
-            if process.is_alive():
-                process.kill()
-                process.join()
-            process.close()
+        for worker in workers:
+            worker.send("close")
+        deadline = time.monotonic() + GRACE_SECONDS
+        return [fault for worker in workers if (fault := worker.end(deadline))]
 
-    def _all(self, call: bytes) -> None:
-        for process, connection, copies in self._workers:
+    def _all(self, call: str, *arguments: list[Any]) -> list[Any]:
+        """Makes a call in every worker, with the part of the arguments that belongs to its copies."""
+        results: list[Any] = []
+        for worker in self._workers:
+            worker.send(call, *(argument[worker.copies] for argument in arguments))
+        for worker in self._workers:
             try:
-                connection.send_bytes(call)
-            except OSError:
-                raise self._death(process, copies) from None
-        self._gather()
+                results += worker.receive() or []
+            except WorkerFaultError as fault:
+                if call not in ("reset", "step"):
+                    raise
+                self._replace(worker, fault)
+                if call == "step":
+                    self.lost[worker.copies] = True
+        return results
 
-    def _gather(self) -> None:
-        """Waits for every worker's answer: empty, or the pickled error, which is raised."""
-        for process, connection, copies in self._workers:
+    def _replace(self, worker: Worker, fault: WorkerFaultError) -> None:
+        """Starts a worker anew, and an episode in each of its copies."""
+        done = False
+        while not done:
+            most = self._limits.restarts
+            if self._restarts >= most:
+                raise EnvError(f"{fault}, after {most} restarts (env_restarts)" if most else str(fault))
+            self._restarts += 1
+            log.warning("%s: restart %d of %d; its episodes are dropped", fault, self._restarts, most)
+            worker.kill()
             try:
-                answer = connection.recv_bytes()
-            except (EOFError, OSError):
-                raise self._death(process, copies) from None
-            if answer:
-                kind, message = pickle.loads(answer)
-                raise kind(message)
-
-    def _death(self, process: Any, copies: range) -> EnvError:
-        process.join(_GRACE_SECONDS)
-        return EnvError(
-            f"environment {self._key}: the worker of copies {copies[0]} to {copies[-1]} died "
-            f"(exit code {process.exitcode})"
-        )
-
-
-def _work(
-    connection: Connection,
-    make: Callable[[], Adapter],
-    info: EnvInfo,
-    memory: Any,
-    n_envs: int,
-    indices: range,
-    seed: int,
-) -> None:
-    """Makes a worker's copies, then answers calls until the parent closes the connection."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-    copies: Copies | None = None
-    with suppress(EOFError, OSError):
-        try:
-            rows = lay_out(info, n_envs, memory).rows(slice(indices.start, indices.stop))
-            copies = Copies(make, info, indices, rows, seed, own_process=True)
-            connection.send_bytes(b"")
-            while True:
-                getattr(copies, connection.recv_bytes().decode())()
-                connection.send_bytes(b"")
-        except (ConfigError, EnvError) as error:
-            connection.send_bytes(pickle.dumps((type(error), str(error))))
-    if copies is not None:
-        copies.close()
-
-
-@contextmanager
-def _hidden_main(make: Any) -> Iterator[None]:
-    """Keeps workers from importing the main module, and with it torch and Sacred, which takes seconds.
-
-    A spawned process first imports its parent's main module, in case its target is defined there.
-    """
-    target = make.args[0] if getattr(make, "args", ()) else make
-    if getattr(target, "__module__", None) == "__main__":
-        yield
-        return
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
+                worker.start()
+                worker.receive()
+                worker.send("reset")
+                worker.receive()
+                done = True
+            except WorkerFaultError as another:
+                fault = another
+        self.arrays.reward[worker.copies] = 0.0
+        self.arrays.terminated[worker.copies], self.arrays.truncated[worker.copies] = False, True

@@ -86,7 +86,7 @@ class PoolEnv:
         self._look_ahead(step)
         final = self.information.append(step.final)
         if len(ended):
-            self.log.finish(ended, self.lineup.playing, step.terminated)
+            self.log.finish(ended, self.lineup.playing, step.terminated, step.lost)
             self._begin(ended)
         self._decide(step.observation)
         observation = self.information.append(step.observation)
@@ -95,7 +95,7 @@ class PoolEnv:
             final.obs[ongoing] = observation.obs[ongoing]
         else:
             final = observation
-        return Step(final, observation, reward, step.terminated, step.truncated)
+        return Step(final, observation, reward, step.terminated, step.truncated, step.lost)
 
     def close(self) -> None:
         """Frees the environment."""

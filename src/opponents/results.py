@@ -39,9 +39,15 @@ class EpisodeLog:
         self.returns += reward
         self.lengths += 1
 
-    def finish(self, ended: NDArray[np.int64], playing: NDArray[np.int64], terminated: NDArray[np.bool_]) -> None:
-        """Ends the episodes of copies ``ended``; ``playing`` [E] are the members in all copies."""
-        for e in ended if self.keeps else ():
+    def finish(
+        self,
+        ended: NDArray[np.int64],
+        playing: NDArray[np.int64],
+        terminated: NDArray[np.bool_],
+        lost: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Ends the episodes of copies ``ended``; ``playing`` [E]: the members in all copies; ``lost``: see Step."""
+        for e in (e for e in ended if self.keeps and not (lost is not None and lost[e])):
             returns, length = self.returns[e].copy(), int(self.lengths[e])
             self.finished.append(Episode(int(playing[e]), int(e), returns, length, bool(terminated[e])))
         self.returns[ended], self.lengths[ended] = 0.0, 0

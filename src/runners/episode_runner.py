@@ -41,7 +41,17 @@ class EpisodeRunner(Player):
         self.store["terminated"][rows, t, 0] = step.terminated
         self.store["truncated"][rows, t, 0] = step.truncated
         self._write(step.final, rows, t + 1)
-        return np.flatnonzero(step.terminated | step.truncated)
+        ended = np.flatnonzero(step.terminated | step.truncated)
+        if step.lost is None:
+            return ended
+        self.drop(np.flatnonzero(step.lost))
+        return ended[~step.lost[ended]]
+
+    def drop(self, lost: NDArray[np.int64]) -> None:
+        """See ``Player.drop``; the next episodes of these copies start."""
+        super().drop(lost)
+        assert self.observation is not None
+        self._write(self.observation, lost, np.zeros_like(lost))
 
     def _finish(self, ended: NDArray[np.int64]) -> EpisodeBatch:
         """Returns the episodes of the copies ``ended`` as a batch and starts the next episodes of these copies."""

@@ -62,6 +62,7 @@ class Player:
         self.test_mode = test_mode
         self.uses_last_actions = getattr(mac, "sees_last_actions", True)
         self.t_env = self.episodes = 0  # environment steps taken in all copies together; finished episodes
+        self.dropped = 0  # episodes that ended because the environment failed
         self.stats = EpisodeStats()  # of the finished episodes
         self.observation: Observation | None = None  # the current one; None before the first episode
         self.carry = self.fresh_carry = torch.zeros(0)  # the controller's recurrent state, [E, ...]
@@ -120,6 +121,14 @@ class Player:
         self.stats.returns.extend(self.returns[ended].copy())
         self.stats.lengths.extend(int(length) for length in self.t[ended])
         self.episodes += len(ended)
+        self._clear(ended)
+
+    def drop(self, lost: NDArray[np.int64]) -> None:
+        """Resets as ``restart`` does, but does not record the episodes: the environment failed in copies ``lost``."""
+        self.dropped += len(lost)
+        self._clear(lost)
+
+    def _clear(self, ended: NDArray[np.int64]) -> None:
         self.t[ended] = 0
         self.returns[ended] = 0.0
         rows = torch.from_numpy(ended).to(self.carry.device)

@@ -65,7 +65,9 @@ class RolloutRunner(Player):
                 final = [torch.from_numpy(array[ended]) for array in step.final]
                 memory = self.last_actions[rows], self.carry[rows]
                 ends.append(Ends._make([rows, torch.full_like(rows, t), *final, *memory]))
-                self.restart(ended)
+                lost = np.zeros_like(over) if step.lost is None else step.lost
+                self.restart(ended[~lost[ended]])
+                self.drop(ended[lost[ended]])
         data: dict[str, Tensor] = {name: torch.from_numpy(array) for name, array in self.store.items()}
         joined = Ends._make(torch.cat(tensors) for tensors in zip(*ends, strict=True)) if ends else None
         rollout = Rollout(self.scheme, self.groups, data, carry, last_actions, joined)

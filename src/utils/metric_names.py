@@ -6,7 +6,7 @@ from collections.abc import Iterable
 COMPANIONS = ("std", "min", "max")  # suffixes that ``IntervalStats`` logs in addition to a mean
 # Metrics of the training loop, of tests, and of parts with a fixed place in pictures and summaries.
 ELSEWHERE = re.compile(
-    r"test_.*|return_.*|ep_length_.*|episode|updates|epsilon|steps_per_second|wall_s|t_env|"
+    r"test_.*|return_.*|ep_length_.*|episode|dropped_episodes|updates|epsilon|steps_per_second|wall_s|t_env|"
     r"vae_(loss|recon_loss|kl_loss)|vae_(?!\w*loss)\w*|"
     r"omg_alpha|omg_selected_k.*|model_target_k.*|(\w+_)?clipped_share|(\w+_)?grad_norm|td_error_abs|"
     r"q_taken_mean|target_mean|entropy|approximate_kl"

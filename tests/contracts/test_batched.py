@@ -226,7 +226,7 @@ def test_both_backends_look_the_same(env, key):
     for _ in range(batched.info.episode_limit):
         actions = np.zeros((2, batched.info.n_agents), np.int64)
         a, b = batched.step(actions), original.step(actions)
-        masks_and_flags = [(*step.final[2:], *step.observation[2:], *step[3:]) for step in (a, b)]
+        masks_and_flags = [(*step.final[2:], *step.observation[2:], *step[3:5]) for step in (a, b)]
         for ours, theirs in zip(*masks_and_flags, strict=True):
             np.testing.assert_array_equal(ours, theirs)
     assert a.truncated.all()

@@ -76,3 +76,14 @@ def test_unrolling_a_rollout_reproduces_the_outputs_of_acting(share, layer_norm)
         again = mac.unroll(rollout)[:, :-1]
         mac.inputs = inputs_of
         torch.testing.assert_close(again, acted, atol=1e-5, rtol=1e-5)
+
+
+def test_a_failed_step_is_a_truncation_that_is_not_counted_as_an_episode():
+    runner, _ = runner_of(ClockEnv([[9], [9]], fails={1: 0}), steps=4)
+    rollout = runner.run()
+    assert rollout["state"][:, :, 0].tolist() == [[0, 1, 10, 11, 12], [100, 101, 102, 103, 104]]
+    assert rollout["truncated"][0, :4, 0].tolist() == [0, 1, 0, 0] and not rollout["terminated"].any()
+    assert rollout["reward"][0, 1].tolist() == [0, 0] and rollout["begins"][0, :, 0].tolist() == [1, 0, 1, 0, 0]
+    assert rollout.ends.copy.tolist() == [0] and rollout.ends.state[:, 0].tolist() == [1]
+    assert (runner.dropped, runner.episodes, runner.stats.lengths) == (1, 0, [])
+    assert runner.t.tolist() == [2, 4]

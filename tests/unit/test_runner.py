@@ -99,3 +99,21 @@ def test_a_second_collect_starts_new_episodes():
 def test_reward_scalarisation_is_sum_or_mean(share):
     runner, _ = runner_of(ClockEnv([[2]]), common_reward=True, reward_scalarisation=share)
     assert runner.run()["reward"][0, 1, 0].item() == (3 if share == "sum" else 1.5)
+
+
+def test_the_episode_of_a_copy_that_fails_is_dropped():
+    runner, mac = runner_of(ClockEnv([[5, 3], [4]], fails={2: 0}))
+    runner.run()  # copy 1's first episode; copy 0 failed in its third step and has begun its second episode
+    assert (runner.episodes, runner.dropped, runner.stats.lengths) == (1, 1, [4])
+    batch = runner.run()
+    assert batch["state"][0, :, 0].tolist() == [10, 11, 12, 13]
+    assert batch["reward"][0].tolist() == [[0, 1], [1, 2], [2, 3], [0, 0]]
+    assert not mac.last_seen[3][0][0] and not mac.last_seen[3][1][0].any()  # recurrent state and last action
+    assert runner.t_env == 12 and not batch["truncated"].any()
+
+
+def test_a_test_without_its_failed_episodes_is_complete():
+    runner, _ = runner_of(ClockEnv([[3], [2]], fails={1: 0}), test_mode=True)
+    batches = runner.collect(4)
+    assert sum(batch.batch_size for batch in batches) == 4
+    assert sorted(runner.stats.lengths) == [2, 2, 3, 3] and runner.dropped == 1

@@ -39,7 +39,7 @@ LAYERS = [
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 MOST_LINES = 300  # of a file
-LONGER_FILES: dict[str, str] = {}  # path: why it may be longer
+LONGER_FILES = {"types.py": "the contracts of all packages"}  # path: why it may be longer
 MOST_FUNCTION_LINES = 50
 MOST_IN_COMMON = 0.4  # of the lines of two files, blank ones and indentation left out
 SMALL_FILE = 20  # lines; shorter files share their imports and little else

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from omarl.envs.make import cores, workers_that_pay
+from omarl.envs.watch import Limits
 from omarl.types import ConfigError, EnvError
 
 ZERO = np.zeros((3, 3), np.int64)
@@ -110,25 +111,51 @@ def test_an_error_in_an_environment_is_one_line(make: Any, n_workers: int) -> No
         make("RaisingAtOnce", n_workers=n_workers)
 
 
-def test_the_death_of_a_worker_is_an_error(make: Any) -> None:
-    env = make("Suicidal", n_envs=3, n_workers=2)
-    env.reset()
+def test_a_dead_worker_is_replaced_a_limited_number_of_times(make: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Suicidal's processes end in the second step of every episode."""
+    env = make("Suicidal", n_envs=3, n_workers=2, limits=Limits(restarts=2))
+    observation = env.reset()
     env.step(ZERO)
+    before = env.observation().obs.copy()
     start = time.monotonic()
-    with pytest.raises(EnvError, match=r"worker of copies \d to \d died \(exit code -9\)"):
+    step = env.step(ZERO)
+    assert time.monotonic() - start < 10
+    assert step.lost is not None and step.lost.tolist() == step.truncated.tolist() == [True] * 3
+    assert not step.terminated.any() and not step.reward.any()
+    assert np.array_equal(step.final.obs, before) and np.array_equal(step.observation.obs, observation.obs)
+    messages = [record.message for record in caplog.records if "restart" in record.message]
+    assert len(messages) == 2
+    assert "copies 0 to 0 died (exit code -9), in step (copy 0): restart 1 of 2" in messages[0]
+    step = env.step(ZERO)
+    assert step.lost is None and not step.truncated.any()
+    with pytest.raises(EnvError, match=r"worker of copies \d to \d died .* after 2 restarts \(env_restarts\)"):
         env.step(ZERO)
-    assert time.monotonic() - start < 5
     assert not multiprocessing.active_children()
 
 
-def test_a_worker_killed_between_calls_is_an_error(make: Any) -> None:
-    env = make("Toy", n_envs=3, n_workers=2)
+def test_a_worker_killed_between_calls_is_an_error_without_restarts(make: Any) -> None:
+    env = make("Toy", n_envs=3, n_workers=2, limits=Limits(restarts=0))
     env.reset()
     os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
     time.sleep(0.1)
-    with pytest.raises(EnvError, match="died"):
+    with pytest.raises(EnvError, match=r"died \(exit code -9\), in reset \(copy \d\)$"):
         env.step(ZERO)
     assert not multiprocessing.active_children()
+
+
+def test_other_copies_are_not_affected_by_a_replaced_worker(make: Any) -> None:
+    """The copy of the killed worker goes on with its second episode; the other one plays on as if alone."""
+    env, reference = (make("Gambler", n_envs=2, n_workers=2, seed=5) for _ in range(2))
+    env.reset(), reference.reset()
+    children = sorted(multiprocessing.active_children(), key=lambda child: child.name)
+    os.kill(children[0].pid or 0, signal.SIGKILL)
+    zero = np.zeros((2, 3), np.int64)
+    step, other = env.step(zero), reference.step(zero)
+    assert step.lost is not None and step.lost.tolist() == [True, False]
+    assert np.array_equal(step.final.obs[1], other.final.obs[1])
+    while not (other.terminated | other.truncated)[0]:
+        other = reference.step(zero)
+    assert np.array_equal(step.observation.obs[0], other.observation.obs[0])
 
 
 def test_an_interrupt_ends_all_workers_even_if_one_hangs(make: Any) -> None:

@@ -347,3 +347,10 @@ def noisy_tag() -> Any:
 
 def not_an_environment() -> object:
     return object()
+
+
+class Unseeded(Toy):
+    """Observations are noise that no seed determines."""
+
+    def observe(self) -> dict[str, Any]:
+        return {agent: rows + np.random.default_rng().random() for agent, rows in super().observe().items()}
