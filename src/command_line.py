@@ -70,6 +70,8 @@ def commands_in(argv: Sequence[str], ours: Sequence[str]) -> list[str]:
             raise ConfigError(f"{word}: settings come after `with`: with {word}")
         if word not in known:
             raise ConfigError(f"{word}: no such command{suggest(word, known)}")
+    if named == ["help", "help"]:
+        raise ConfigError("help: name another command, or none")
     if len(named) > (2 if named[:1] == ["help"] else 1):
         raise ConfigError(f"{named[1]}: only one command can be given")
     return named or ["train"]

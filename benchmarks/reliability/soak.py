@@ -32,6 +32,8 @@ LIMIT = 0.02  # share by which memory may grow
 # logs as frequent as in the longest runs, and all that runs write
 KEYS = ("t_max=1000000000", "learner_log_interval=2000", "runner_log_interval=2000", "log_interval=10000", "seed=1")
 ENVIRONMENTS = {"omg_vae": "simple_spread"}  # the opponent models play their default game, against the default pool
+# buffers that are full within the first five minutes: memory grows while they fill
+FILLED_EARLY = {"omg_vae": ["buffer_size=500"], "place_prediction": ["model_memory=5"]}
 
 
 class Sample(NamedTuple):
@@ -80,7 +82,7 @@ def soak(algorithm: str, minutes: float, keys: list[str], table: Path) -> tuple[
         words = [sys.executable, str(ROOT / "main.py"), f"--config={algorithm}"]
         if algorithm in ENVIRONMENTS:
             words.append(f"--env-config={ENVIRONMENTS[algorithm]}")
-        words += ["with", *KEYS, f"local_results_path={folder}", *keys]
+        words += ["with", *KEYS, *FILLED_EARLY.get(algorithm, ()), f"local_results_path={folder}", *keys]
         samples: list[Sample] = []
         with (Path(folder) / "output.txt").open("w") as output:
             process = subprocess.Popen(words, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)

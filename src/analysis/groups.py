@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config.files import read_json
+from ..config.files import read_json, usable_path
 from ..types import ConfigError, OmarlError
 from .runs import EMPTY, SACRED_METRICS, Series, is_run, read_config, read_limited, read_metrics, series_of
 
@@ -94,10 +94,12 @@ def problems(groups: Sequence[Group]) -> list[str]:
             run = group.records[ends.index(min(ends))].run
             end = f"step {min(ends):,.0f}, where {run} ends"
             lines.append(f"{name}: compared up to {end}; another run has {max(ends):,.0f}")
-        seeds = Counter(config["seed"] for config in configs if config.get("seed") is not None)
+        seeds = Counter(str(config["seed"]) for config in configs if config.get("seed") is not None)
         for seed, count in seeds.items():
             if count > 1:
-                runs = ", ".join(str(record.run) for record in group.records if record.config.get("seed") == seed)
+                runs = ", ".join(
+                    str(record.run) for record in group.records if str(record.config.get("seed")) == seed
+                )
                 lines.append(f"{name}: {count} runs have the seed {seed}, and each counts separately: {runs}")
         for record in group.records:
             if record.before:
@@ -201,7 +203,10 @@ def predecessor(checkpoint: str, known: Mapping[Path, Record]) -> Path | None:
     """
     if not checkpoint:
         return None
-    path = Path(checkpoint).expanduser()
+    try:
+        path = usable_path(checkpoint, "checkpoint_path")
+    except ConfigError:
+        return None
     own = re.sub(r"/checkpoints(/[^/]+)?/?$", "", str(path).rstrip("/"))
     for place in (path, Path(own)):
         if place.resolve() in known or is_run(place):

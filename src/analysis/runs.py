@@ -14,7 +14,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config.files import read_json
+from ..config.files import read_json, usable_path
 from ..types import ConfigError, OmarlError, PathLike
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def read_metrics(run_dir: PathLike) -> dict[str, Series]:
     resumed run repeats some), the last value counts. Raises OmarlError if ``run_dir`` is not a run, or its metrics
     cannot be read.
     """
-    run = Path(run_dir)
+    run = usable_path(run_dir, "run")
     if not run.is_dir():
         raise OmarlError(f"{run} is not a run: there is no such directory")
     if (run / METRICS).is_file():

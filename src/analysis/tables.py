@@ -137,7 +137,7 @@ def _over_steps(columns: dict[str, NDArray[np.float64]]) -> dict[str, Series]:
         if name is not None and _grows(columns[name]):
             steps = name
             break
-    t = columns[steps] if steps is not None else np.arange(len(next(iter(columns.values()))), dtype=np.float64)
+    t = columns[steps] if steps is not None else np.arange(len(next(iter(columns.values()), ())), dtype=np.float64)
     result = {}
     for name, value in columns.items():
         present = (value != ABSENT) & np.isfinite(t)

@@ -1,6 +1,7 @@
 """The YAML files of algorithms and environments, found by their names and read."""
 
 import json
+import os
 import re
 from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
@@ -9,12 +10,13 @@ from typing import Any
 import yaml
 
 from ..registry import suggest, warn_renamed
-from ..types import ConfigError
+from ..types import ConfigError, PathLike
 
 CONFIG_DIR = Path(__file__).parent
 MOST_BYTES = 2 * 2**20  # of a configuration file
 MOST_VALUES, MOST_LEVELS = 100_000, 50  # of its content, with every alias of YAML written out
 MERGE = "tag:yaml.org,2002:merge"  # the key << of YAML, which brings a mapping's keys in
+LONG_NAME = 60  # characters of an unusable path in a message
 # Old names of configurations: old -> new. They work until the next release.
 RENAMED_CONFIGURATIONS: dict[str, dict[str, str]] = {
     "algs": {"omg_categorical": "place_prediction", "omg_objects": "object_prediction"},
@@ -76,8 +78,24 @@ def packaged(folder: str) -> list[str]:
     return sorted(path.stem for path in (CONFIG_DIR / folder).glob("[!_]*.yaml"))
 
 
+def usable_path(path: PathLike, key: str) -> Path:
+    """``path`` with the home folder for ``~``; ConfigError, which names ``key``, if it cannot be used."""
+    try:
+        usable = Path(path).expanduser()
+        usable.exists()  # OSError: the name is too long, or may not be read
+        if "\0" in os.fspath(usable).encode().decode():  # UnicodeEncodeError: a part of a character
+            raise ValueError("null byte")
+    except (OSError, ValueError, RuntimeError) as error:
+        text = os.fspath(path)
+        short = ascii(text if len(text) <= LONG_NAME else text[:LONG_NAME] + "...")
+        reason = getattr(error, "strerror", None) or str(error).partition(",")[0]
+        raise ConfigError(f"{key}: {short} cannot be used as a path ({reason})") from None
+    return usable
+
+
 def find(folder: str, name: str) -> Path:
     """The file of a configuration (folder "algs" or "envs"), given by its name or by a path."""
+    usable_path(name, {"algs": "--config", "envs": "--env-config"}[folder])
     if name.endswith((".yaml", ".yml")) or "/" in name:
         path = Path(name)
         if not path.is_file():

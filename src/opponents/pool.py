@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from ..config.files import read_yaml
+from ..config.files import read_yaml, usable_path
 from ..types import ConfigError
 
 log = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ def read_pool(path: str | Path, trust: bool | str | Collection[str] = False) -> 
     Raises:
         ConfigError: the manifest is missing or damaged, or an opponent is in two splits.
     """
-    manifest = Path(path).expanduser()
+    manifest = usable_path(path, "pool")
     manifest = manifest / MANIFEST if manifest.is_dir() else manifest
     try:
         manifest.open().close()

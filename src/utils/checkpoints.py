@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..config.files import usable_path
 from ..types import ConfigError, PathLike, TrainingError
 from .run_directory import write_json
 from .tensor_files import load_tensors
@@ -62,7 +63,7 @@ def find_checkpoint(path: PathLike, load_step: int = 0, key: str = "checkpoint_p
     Raises:
         ConfigError: there is no checkpoint.
     """
-    root = Path(path)
+    root = usable_path(path, key)
     if (root / RUN_FILE).is_file():
         return root
     if (root / "checkpoints").is_dir():

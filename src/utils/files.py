@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..config.files import usable_path
 from ..types import ConfigError, OmarlError
 
 
@@ -17,7 +18,7 @@ def writable(folder: Path, key: str) -> Path:
     Raises:
         ConfigError: the folder cannot be written.
     """
-    folder = folder.expanduser()
+    folder = usable_path(folder, key)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable-{os.getpid()}"

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..config.files import usable_path
 from ..types import ConfigError, PathLike, TrainingError
 from .files import writable, write_atomically
 
@@ -31,7 +32,7 @@ def new_directory(config: Mapping[str, Any], path: PathLike | None = None) -> Pa
         ConfigError: ``path`` is not empty, or cannot be written.
     """
     if path is not None:
-        folder = Path(path).expanduser().absolute()
+        folder = usable_path(path, "path").absolute()
         if folder.is_dir() and any(folder.iterdir()):
             raise ConfigError(f"path: {folder} is not empty; give a new folder")
         return writable(folder, "path")

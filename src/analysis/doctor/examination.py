@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...config.files import usable_path
 from ...config.keys import OutputKeys
 from ...config.schema import key, new_default
 from ...types import ConfigError
@@ -59,7 +60,7 @@ def examine_run(run: Path, names: Mapping[str, Any]) -> tuple[Diagnosis, Mapping
     Raises:
         ConfigError, OmarlError: ``run`` is not a run, or has no metrics or no VAE.
     """
-    logged = read_any(run)
+    logged = read_any(usable_path(run, "run"))
     folder = run_directory(run)
     series = canonical(logged, names)
     require_vae_loss(series, logged)

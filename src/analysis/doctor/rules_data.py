@@ -139,7 +139,7 @@ def too_short(f: Facts) -> Finding | None:
     ramp = f.number("vae_alpha_ramp") if not f.window.ramp_ended else math.nan
     longer = max(
         3 * MIN_POINTS / max(points, 1) if few else 1.0,
-        2.5 * MIN_UPDATES / f.updates if not f.started else 1.0,
+        2.5 * MIN_UPDATES / f.updates if not f.started and f.updates > 0 else 1.0,
         2.2 * ramp / f.updates if ramp > 0 and f.updates > 0 else 1.0,
         1.5,
     )
