@@ -107,7 +107,11 @@ def updates_of(argv: Sequence[str]) -> dict[str, Any]:
     """The settings after ``with``, as Sacred reads them."""
     if "with" not in argv:
         return {}
-    updates, named = get_config_updates(list(argv[list(argv).index("with") + 1 :]))
+    words = list(argv[list(argv).index("with") + 1 :])
+    try:
+        updates, named = get_config_updates(words)
+    except TypeError:  # from Sacred, for a=1 a.b=2
+        raise ConfigError("with: a key is given both a value and keys below it (a=1 a.b=2)") from None
     if named:
         raise ConfigError(f"with: {named[0]!r} is not KEY=VALUE")
     return updates

@@ -36,6 +36,12 @@ def test_help_of_help_is_refused(capsys):
     assert capsys.readouterr().err == "error: help: name another command, or none\n"
 
 
+def test_a_value_with_keys_below_it_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        experiment.main(["main.py", "plugin", "with", "diagnose=1", "diagnose.x=kl"])
+    assert capsys.readouterr().err == "error: with: a key is given both a value and keys below it (a=1 a.b=2)\n"
+
+
 @pytest.mark.parametrize("content", ["[{}]", "{}", '{"a": "text"}', '[{"a": null}]'])
 def test_a_file_without_numbers_is_refused(tmp_path, content):
     (tmp_path / "log.json").write_text(content)
