@@ -119,7 +119,7 @@ def trained(patterns: list[str], split: str, which: str, out: Path, count: int, 
         for folder in folders:
             family = str(config.get("name", "run"))
             name = f"{family}_{count + len(members)}"
-            if not NAME.fullmatch(family):
+            if not NAME.fullmatch(family) or not family.isprintable():
                 raise ConfigError(f"runs: {folder / CONFIG}: name: {family!r} is not a valid folder name")
             (out / name).mkdir()
             for file in (AGENTS, CONFIG):
