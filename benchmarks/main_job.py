@@ -24,7 +24,7 @@ import numpy as np
 import omarl
 import torch
 from keywords import keywords
-from omarl import run, training
+from omarl import run, testing
 from omarl.analysis.statistics import intervals_apart, mean_interval
 from omarl.configuration.request import from_keywords
 from omarl.utils.checkpoints import find_checkpoint, load_checkpoint
@@ -73,7 +73,7 @@ def play(folder: Path, seed: int, episodes: int, random: list[int]) -> dict[str,
     with run.opened(values, Logger(logging.getLogger("benchmark"))) as parts:
         load_checkpoint(find_checkpoint(folder), parts.learner)
         parts.tester.mac = RandomIn(parts.tester.mac, random)
-        training.log_test(parts, 0)
+        testing.log_test(parts, 0)
     latest = parts.logger.latest
     return {
         "predators": sum(latest[f"test_return_mean/{name}"] for name in PREDATORS),

@@ -7,7 +7,7 @@ from warnings import catch_warnings as _catch_warnings
 if TYPE_CHECKING:
     from .analysis.comparison import Comparison
     from .analysis.doctor import Diagnosis
-    from .api import Metric, Run, compare, diagnose, evaluate, make_env, make_raw_env, train
+    from .api import Metric, Run, compare, diagnose, evaluate, make_env, make_raw_env, resume, train
     from .components.vae_trainer import VAEConfig, VAETrainer
     from .evaluation import Evaluation
     from .policy import Policy, load
@@ -18,7 +18,7 @@ __version__ = "0.2.0.dev0"
 
 __all__ = ["Comparison", "ConfigError", "Diagnosis", "EnvError", "Evaluation", "Metric", "OmarlError", "Policy",
            "Run", "TrainingError", "VAEConfig", "VAETrainer", "compare", "diagnose", "evaluate", "keep_freed_memory",
-           "load", "make_env", "make_raw_env", "train"]  # fmt: skip
+           "load", "make_env", "make_raw_env", "resume", "train"]  # fmt: skip
 
 _MODULES = {  # where a name is found, if not in api
     **dict.fromkeys(("VAEConfig", "VAETrainer"), "components.vae_trainer"),

@@ -27,7 +27,9 @@ from .analysis.doctor import diagnose as diagnose_run
 from .analysis.doctor.examination import examine_run
 from .analysis.runs import read_config, read_metrics
 from .config.schema import read
+from .configuration.layers import KEYWORD
 from .configuration.request import Env, from_keywords
+from .configuration.resumed import is_complete, record_changes, resumed
 from .default_pool import with_pool
 from .envs.make import raw_env
 from .evaluation import Evaluation
@@ -41,7 +43,7 @@ from .utils.metrics import Logger
 from .utils.run_directory import new_directory, status_recorded, write_json
 
 __all__ = ["Comparison", "Diagnosis", "Evaluation", "Metric", "Policy", "Run", "compare", "diagnose", "evaluate",
-           "load", "make_env", "make_raw_env", "train"]  # fmt: skip
+           "load", "make_env", "make_raw_env", "resume", "train"]  # fmt: skip
 
 
 class Metric(NamedTuple):
@@ -133,6 +135,37 @@ def train(
             logger = Logger(console, folder, tensorboard=values["use_tensorboard"])
             with closing(logger):
                 training.train(with_pool(values, logger), logger, folder, layers.by_user, progress)
+    return Run(folder)
+
+
+def resume(run: PathLike, *, progress: bool = False, **keys: Any) -> Run:
+    """Continues an interrupted run in its own folder, up to its ``t_max``; a complete run is returned unchanged.
+
+    On the CPU its metrics are those of an uninterrupted run, bit for bit, unless a message states why not.
+
+    Args:
+        run: the run's folder (or the ``Run``).
+        progress: see ``train``.
+        keys: ``t_max``, ``torch_threads`` and other keys that change no number; the names of own code
+            (``env="package.module:Class"``) must be repeated.
+
+    Raises:
+        ConfigError: there is no such run, its checkpoints are damaged, or a key would change its numbers.
+        EnvError, TrainingError, KeyboardInterrupt: see ``train``.
+    """
+    with process_state_kept():
+        layers = resumed({**keys, "run": os.fspath(run)}, KEYWORD)
+        if is_complete(layers.values):
+            return Run(Path(layers.values["run"]))
+        record_changes(layers)
+        folder = Path(layers.values.pop("run"))
+        console = console_logger() if progress else logging.getLogger("omarl")
+        with status_recorded(folder):
+            logger = Logger(console, folder, tensorboard=layers.values["use_tensorboard"])
+            with closing(logger):
+                training.train(
+                    with_pool(layers.values, logger), logger, folder, layers.by_user, progress, continues=True
+                )
     return Run(folder)
 
 

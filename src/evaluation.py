@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .config.schema import read
+from .notices import notices
 from .opponents.pool_env import PoolEnv
 from .opponents.results import by_opponent, episode_record, format_opponent
-from .run import RunConfig, notices, opened
-from .training import log_test, pool_episodes
+from .run import RunConfig, opened
+from .testing import log_test, pool_episodes
 from .utils.checkpoints import find_checkpoint, load_checkpoint
 from .utils.files import is_within
 from .utils.metrics import Logger

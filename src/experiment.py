@@ -8,9 +8,7 @@ keys of a command, `main.py print_config` the values of a run.
 """
 
 import os
-import signal
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +33,7 @@ from .config.schema import read
 from .configuration.layers import COMMAND_LINE, Layers, complete
 from .configuration.parts import reference
 from .configuration.request import configured
+from .configuration.resumed import ResumeConfig, is_complete, record_changes, resumed
 from .crossplay import CrossplayConfig, crossplay, format_matrix
 from .default_pool import with_pool
 from .plugin import PluginConfig, plugin
@@ -46,7 +45,8 @@ from .utils.console import console_logger
 from .utils.files import writable
 from .utils.metrics import Logger
 from .utils.run_directory import base_directory
-from .utils.sacred_observer import OutputFilter, RunDirectory, make_capture_safe
+from .utils.sacred_observer import OutputFilter, RunDirectory, discard, make_capture_safe
+from .utils.stop_signals import stop_as_ctrl_c
 
 SETTINGS["CAPTURE_MODE"] = "sys"  # keeps the terminal's own width and colours for the progress bar
 make_capture_safe()
@@ -84,8 +84,8 @@ TOOLS = {
     ),
     "plugin": Tool(PluginConfig, "Adds the VAE learner to a PyMARL fork: with host=FOLDER.", lambda c, _: plugin(c)),
 }
-ROOTS = {name: tool.keys for name, tool in TOOLS.items()}
-COMMANDS = ("train", *TOOLS)
+ROOTS = {"resume": ResumeConfig, **{name: tool.keys for name, tool in TOOLS.items()}}
+COMMANDS = ("train", "resume", *TOOLS)
 
 
 def configuration(argv: list[str]) -> Layers:
@@ -100,7 +100,11 @@ def configuration(argv: list[str]) -> Layers:
     updates = updates_of(argv)
     command, *asked = commands_in(argv, COMMANDS)
     root = ROOTS.get(asked[0] if asked else command, run.RunConfig)
-    if not issubclass(root, run.RunConfig):  # a command without a run has only its own keys
+    if command == "resume":
+        if config or env_config:
+            raise ConfigError("--config: a run keeps its configuration; resume needs only `with run=FOLDER`")
+        layers = resumed(updates)
+    elif not issubclass(root, run.RunConfig):  # a command without a run has only its own keys
         layers = complete(Layers(updates, dict.fromkeys(updates, COMMAND_LINE), set(updates)), root)
     else:
         layers = configured(updates, config, env_config, root, command)
@@ -153,9 +157,15 @@ def explained(experiment: Experiment, command: str, layers: Layers) -> str:
 
 
 def add_train(experiment: Experiment, layers: Layers, started: float) -> None:
-    """Adds the command ``train``, which makes a run."""
-    directory = RunDirectory()
+    """Adds the commands ``train``, which makes a run, and ``resume``, which continues one."""
+    directory = RunDirectory(layers.values.get("run"))
     experiment.observers.append(directory)
+
+    def trained(_run: Any, values: dict[str, Any], continues: bool) -> float | None:
+        observed = any(observer is directory for observer in _run.observers)
+        place = directory.path if observed else None
+        logger = Logger(experiment.logger, place, _run, values["use_tensorboard"], started)
+        return training.train(with_pool(values, logger), logger, place, layers.by_user, continues=continues)
 
     @experiment.main
     def train(_run: Any, _config: Any) -> Any:
@@ -165,10 +175,19 @@ def add_train(experiment: Experiment, layers: Layers, started: float) -> None:
             config = typed(_config, layers)
             if config["evaluate"]:
                 return evaluation.evaluate(config, Logger(experiment.logger, started=started)).as_dict()
-            observed = any(observer is directory for observer in _run.observers)
-            folder = directory.path if observed else None
-            logger = Logger(experiment.logger, folder, _run, config["use_tensorboard"], started)
-            return training.train(with_pool(config, logger), logger, folder, layers.by_user)
+            return trained(_run, config, continues=False)
+
+        return errors_in_one_line(body)
+
+    @experiment.command
+    def resume(_run: Any, _config: Any) -> Any:
+        """Continues a run: with run=RUN_FOLDER."""
+
+        def body() -> Any:
+            config = typed(_config, layers, ResumeConfig)
+            record_changes(layers)
+            del config["run"]
+            return trained(_run, config, continues=True)
 
         return errors_in_one_line(body)
 
@@ -195,8 +214,7 @@ def main(argv: Sequence[str] | None = None, started: float | None = None) -> Non
     """
     words = list(sys.argv if argv is None else argv)
     keep_freed_memory()
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's signal is handled as Ctrl-C
+    stop_as_ctrl_c()
 
     def body() -> Experiment:
         if any(word == "-m" or word.startswith("--mongo_db") for word in words) and not find_spec("pymongo"):
@@ -205,6 +223,9 @@ def main(argv: Sequence[str] | None = None, started: float | None = None) -> Non
         command, *asked = commands_in(words, COMMANDS)
         if command == "train" and not layers.values["evaluate"]:
             writable(base_directory(layers.values), "local_results_path")
+        if command == "resume" and is_complete(layers.values):
+            print(f"{layers.values['run']} has reached t_max={layers.values['t_max']}; a larger t_max continues it")
+            raise SystemExit
         experiment = make_experiment(layers, time.time() if started is None else started)
         if asked and asked[0] in COMMANDS:
             print(explained(experiment, asked[0], layers))
@@ -216,3 +237,5 @@ def main(argv: Sequence[str] | None = None, started: float | None = None) -> Non
         experiment.run_commandline(words)  # type: ignore[attr-defined]
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except BrokenPipeError:  # the reader of a command's output has gone away
+        discard(sys.stdout)

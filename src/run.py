@@ -1,7 +1,6 @@
 """The composition root: declares the run's own keys, and makes and connects its objects."""
 
 import re
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from .opponents.pool_env import PoolEnv
 from .registry import resolve
 from .runners.episode_runner import EpisodeRunner
 from .types import ConfigError, EnvError, EnvInfo, Learner, VecEnv
-from .utils.checkpoints import find_checkpoint
+from .utils.checkpoints import find_checkpoint, why_new_episodes
 from .utils.isolation import process_state_kept
 from .utils.memory import memory_errors_explained
 from .utils.metrics import Logger
@@ -72,7 +71,12 @@ class RunConfig(StepKeys, TestKeys):
     use_tensorboard: bool = key(True, help="write TensorBoard events into the run's folder")
     save_model: bool = key(True, help="write checkpoints into the run's folder")
     save_model_interval: int = key(50_000, low=1, help="environment steps between checkpoints")
-    save_buffer: bool = key(False, help="store the replay buffer in checkpoints, for a resumed run")
+    save_buffer: Literal["auto"] | bool = key(
+        "auto", help="store the replay buffer in checkpoints, for a resumed run; auto: below 500 MiB"
+    )
+    keep_checkpoints: int = key(
+        2, low=1, help="last checkpoints that keep the buffer and the episodes in progress, besides the best one"
+    )
     checkpoint_path: str = key("", help="a run's folder or a checkpoint, to resume or to test")
     load_step: int = key(0, low=0, help="environment steps of the checkpoint to load, or the nearest; 0: the last")
     evaluate: bool = key(False, help="test the checkpoint instead of training")
@@ -109,11 +113,11 @@ class Parts:
 
 
 def resumed_at(config: RunConfig) -> int:
-    """The step of the checkpoint that is resumed, else 0. It enters the seed, so that no episodes are repeated."""
+    """The step of the checkpoint from which new episodes begin, else 0. It enters their seed: none is repeated."""
     if not config.checkpoint_path or config.evaluate:
         return 0
-    name = find_checkpoint(config.checkpoint_path, config.load_step).name
-    return int(name) if name.isdigit() else 0
+    folder = find_checkpoint(config.checkpoint_path, config.load_step)
+    return int(folder.name) if folder.name.isdigit() and why_new_episodes(folder, vars(config)) else 0
 
 
 def make_env(config: RunConfig, n_envs: int, stream: int) -> VecEnv:
@@ -137,28 +141,6 @@ def check_game(config: RunConfig, pool: Pool) -> None:
     own, other = (str(args.get("key", "")) for args in (config.env_args, pool.env_args))
     if own != other:
         raise ConfigError(f"pool: {pool.folder} was made for {other}, and this run is in {own}; make one for it")
-
-
-def notices(config: RunConfig, info: EnvInfo) -> list[str]:
-    """Notices to the user about rewards, opponents and tests, a line each."""
-    lines = []
-    if config.common_reward and len({*info.agent_types}) > 1:
-        kinds = ", ".join(dict.fromkeys(info.agent_types))
-        lines.append(f"common_reward: {kinds} share one reward, the {config.reward_scalarisation} of all")
-    if not config.pool:
-        return lines if config.split == "train" else [*lines, f"split: without a pool there is no {config.split}"]
-    pool = read_pool(config.pool)
-    other = {name for name in {*config.env_args, *pool.env_args} - {"backend"}
-             if config.env_args.get(name) != pool.env_args.get(name)}  # fmt: skip
-    if other:
-        differing = {name: pool.env_args.get(name) for name in sorted(other)}
-        lines.append(f"pool: {pool.folder} was made with other env_args: {differing}")
-    count, copies = len(pool.split(config.split)), min(config.batch_size_run, config.test_nepisode)
-    episodes = -(-config.test_nepisode // copies) * copies
-    if episodes < count:
-        few = f"are against the first {episodes} of {count} opponents only"
-        lines.append(f"test_nepisode: tests of {episodes} episodes {few}")
-    return lines
 
 
 def with_opponents(env: VecEnv, config: RunConfig, stream: int, seed: int) -> VecEnv:
@@ -287,14 +269,3 @@ def opened(
             yield parts
         finally:
             parts.close()
-
-
-def describe(parts: Parts) -> str:
-    """One line: algorithm, environment, agents, copies and seed."""
-    agents = ", ".join(f"{count} {kind}" for kind, count in Counter(parts.info.agent_types).items())
-    if isinstance(parts.env, PoolEnv):
-        agents += f" against {len(parts.env.members)} opponents"
-    where = getattr(parts.env, "how", "stepped by its own class")
-    c = parts.config
-    interface = f"{INTERFACES[c.env]}: " if c.env in INTERFACES else ""
-    return f"{c.name} on {parts.info.key} ({interface}{agents}), {c.batch_size_run} copies {where}, seed {c.seed}"

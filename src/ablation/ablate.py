@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from .. import run, training
+from .. import run
 from ..analysis.ablation_report import write_report
 from ..analysis.runs import Series
 from ..analysis.symptoms import measured_window, motion
@@ -29,6 +29,7 @@ from ..config.keys import OutputKeys
 from ..config.schema import key, new_default, read
 from ..envs.make import cores
 from ..learners.omg_vae_learner import OMGVAELearner
+from ..training_loop import Training
 from ..types import ConfigError
 from ..utils.files import writable
 from ..utils.metrics import Logger
@@ -71,7 +72,7 @@ def record(values: Mapping[str, Any], folder: Path, logger: Logger) -> VAEConfig
         if not isinstance(learner, OMGVAELearner):
             raise ConfigError("learner: ablate records the states of omg_vae_learner; use --config=omg_vae")
         stream = _states_of_updates(learner, config) if config.regime == "replay" else _fresh_states(parts)
-        training.Training(parts, values, None).run()
+        Training(parts, values, None).run()
         batches = parts.tester.collect(config.test_nepisode)
         held_out = torch.cat([learner.real_states(batch) for batch in batches]).cpu().numpy()
     if config.regime == "replay":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -95,25 +96,49 @@ class Rollout(EpisodeBatch):
 class RolloutMemory:
     """The last ``capacity`` rollouts, copied because the runner reuses a rollout's memory, without their conditions.
 
-    A sample is ``window`` consecutive rollouts. Not part of checkpoints: a resumed run fills it again.
+    A sample is ``window`` consecutive rollouts.
     """
 
     def __init__(self, capacity: int, window: int) -> None:
         self.capacity, self.window = capacity, window
         self.rollouts: list[Rollout] = []
+        self._loaded: list[Mapping[str, Any]] = []  # from a checkpoint, until a rollout states the scheme
 
     def insert(self, batch: Rollout) -> None:
         """Keeps a rollout, and drops the oldest beyond the capacity."""
+        self.rollouts += [_unpacked(saved, batch) for saved in self._loaded]
+        self._loaded = []
         data = {name: tensor.clone() for name, tensor in batch.data.items()}
         kept = Rollout(batch.scheme, batch.groups, data, batch.carry.clone(), batch.last_actions.clone(), batch.ends)
         self.rollouts.append(kept)
         del self.rollouts[: -self.capacity]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rollouts as tensors."""
+        return {"rollouts": [*self._loaded, *map(_packed, self.rollouts)]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores ``state_dict``; the rollouts can be sampled after the next ``insert``."""
+        self.rollouts, self._loaded = [], list(state["rollouts"])
 
     def sample(self) -> Rollout:
         """``window`` consecutive rollouts from a random place, or all where there are fewer, as one rollout."""
         window = min(self.window, len(self.rollouts))
         first = int(torch.randint(len(self.rollouts) - window + 1, ()))
         return joined(self.rollouts[first : first + window])
+
+
+def _packed(rollout: Rollout) -> dict[str, Any]:
+    ends = None if rollout.ends is None else list(rollout.ends)
+    data = {name: tensor for name, tensor in rollout.data.items() if name != "actions_onehot"}
+    return {"data": data, "carry": rollout.carry, "last_actions": rollout.last_actions, "ends": ends}
+
+
+def _unpacked(saved: Mapping[str, Any], like: Rollout) -> Rollout:
+    """A rollout from ``_packed``, with the scheme and the device of another one."""
+    ends = None if saved["ends"] is None else Ends._make(saved["ends"])
+    rollout = Rollout(like.scheme, like.groups, saved["data"], saved["carry"], saved["last_actions"], ends)
+    return rollout.to(like.device)
 
 
 def joined(rollouts: list[Rollout]) -> Rollout:

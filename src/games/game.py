@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..types import Arrays, EnvInfo
+from ..utils.stateful import Stateful
 from .layout import Layout
 
 Ints = NDArray[np.int64]
@@ -49,8 +50,11 @@ def declares_game(value: Any) -> bool:
     return isinstance(value, type) and issubclass(value, Game)
 
 
-class Players:
-    """Opponents that act in one call; one of the K members plays in each copy of the environment."""
+class Players(Stateful):
+    """Opponents that act in one call; one of the K members plays in each copy of the environment.
+
+    A subclass declares in ``changing`` what an exactly resumed run needs; see ``Stateful``.
+    """
 
     def begin(self, rows: Ints, which: Ints) -> None:
         """Starts new episodes in copies ``rows`` [R], played by members ``which`` [R]."""
@@ -85,7 +89,10 @@ class Scripts(Players):
 
 
 class Observer(Protocol):
-    """Infers the goals of known ``scripts`` from the actions of the agents ``seats`` (indices), in E copies."""
+    """Infers the goals of known ``scripts`` from the actions of the agents ``seats`` (indices), in E copies.
+
+    For exactly resumed runs an observer is also a ``Stateful``.
+    """
 
     def __init__(self, scripts: list[str], info: EnvInfo, seats: list[int], n_envs: int) -> None: ...
 
@@ -99,8 +106,11 @@ class Observer(Protocol):
         """Updates the beliefs with the actions [E, M] after observations [E, N, O]."""
 
 
-class Batched:
-    """A backend of ``envs.vector.VectorEnv``: the rules of a game for E copies, which read and write ``arrays``."""
+class Batched(Stateful):
+    """A backend of ``envs.vector.VectorEnv``: the rules of a game for E copies, which read and write ``arrays``.
+
+    ``changing`` (see ``Stateful``) has the state of the game; ``arrays`` are saved by ``VectorEnv``.
+    """
 
     def __init__(self, original: Any, info: EnvInfo, arrays: Arrays, seed: int) -> None:
         self.arrays = arrays

@@ -23,6 +23,7 @@ NO_CONTACT = 60.0  # contact margins apart, at which the force is below 1e-23
 class Particles(Batched):
     """See ``Batched``; subclasses name the compiled function and the parameter of their game."""
 
+    changing = ("position", "velocity", "clock", "random")
     kernel: ClassVar[Any]  # steps all copies, compiled
     landmarks_within: ClassVar[float] = 1.0  # half the side of the square where landmarks start
 

@@ -71,10 +71,13 @@ class AgentLearner:
         return load_tensors(Path(path) / name, self.parameters[0].device)
 
     def state_dict(self) -> dict[str, Any]:
-        """The state on which the next update depends."""
-        parameters = [p.detach().clone() for p in self.parameters]
-        optimiser = copy.deepcopy(self.optimiser.state_dict())
-        return {"parameters": parameters, "optimiser": optimiser, "skipped": self.skipped.state_dict()}
+        """The state on which the next update and the next log depend."""
+        return {
+            "parameters": [p.detach().clone() for p in self.parameters],
+            "optimiser": copy.deepcopy(self.optimiser.state_dict()),
+            "skipped": self.skipped.state_dict(),
+            **log_state(self),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Loads ``state_dict``."""
@@ -82,6 +85,19 @@ class AgentLearner:
         load_optimiser(self.optimiser, state["optimiser"])
         if "skipped" in state:
             self.skipped.load_state_dict(state["skipped"])
+        load_log_state(self, state)
+
+
+def log_state(learner: Any) -> dict[str, Any]:
+    """The part of a learner's state on which its next log depends: the values since the last log."""
+    return {"stats": learner.stats.state_dict(), "log_grid": learner.log_grid.state_dict()}
+
+
+def load_log_state(learner: Any, state: Mapping[str, Any]) -> None:
+    """Restores ``log_state``, which checkpoints of earlier versions lack."""
+    if "stats" in state:
+        learner.stats.load_state_dict(state["stats"])
+        learner.log_grid.load_state_dict(state["log_grid"])
 
 
 @torch.no_grad()

@@ -21,6 +21,7 @@ from ..config.schema import key, read, user_keys
 from ..types import Batch, Block, Controller, MetricLogger, PathLike, feature_size
 from ..utils.metrics import Grid, IntervalStats
 from ..utils.tensor_files import load_tensors
+from .agent_learner import load_log_state, log_state
 from .base_learner import make_base_learner
 from .vae_watch import VAEWatch
 
@@ -120,12 +121,15 @@ class OMGVAELearner:
     def state_dict(self) -> dict[str, Any]:
         """All that the next update depends on, with the base learner's state if it provides one."""
         base = self.base.state_dict() if hasattr(self.base, "state_dict") else None
-        return {"base": base, "vae": self.trainer.state_dict()}
+        return {"base": base, "vae": self.trainer.state_dict(), "watch": self.watch.state_dict(), **log_state(self)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if state["base"] is not None:
             self.base.load_state_dict(state["base"])
         self.trainer.load_state_dict(state["vae"])
+        if "watch" in state:
+            self.watch.load_state_dict(state["watch"])
+        load_log_state(self, state)
 
 
 def features_of(scheme: Any, what: str, args: Any) -> int | Sequence[Block]:

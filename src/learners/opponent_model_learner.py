@@ -17,6 +17,7 @@ from ..config.schema import key, new_default, read
 from ..opponent_models.model import OpponentModel, Targets
 from ..types import ConfigError, MetricLogger, PathLike
 from ..utils.metrics import Grid, IntervalStats
+from .agent_learner import load_log_state, log_state
 from .base_learner import make_base_learner
 
 
@@ -128,13 +129,15 @@ class OpponentModelLearner:
         self.trained.load_state_dict(self.model.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything the next update depends on except the rollouts in memory, which a resumed run fills again."""
+        """Everything the next update depends on."""
         return {
             "base": self.base.state_dict(),
             "model": copy.deepcopy(self.model.state_dict()),
             "student": copy.deepcopy(self.trained.state_dict()),
             "skipped": self.trained.skipped.state_dict(),
             **self.trained.training_state(),
+            "memory": None if self.memory is None else self.memory.state_dict(),
+            **log_state(self),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -145,3 +148,6 @@ class OpponentModelLearner:
         if "skipped" in state:
             self.trained.skipped.load_state_dict(state["skipped"])
         self.trained.load_training_state(state)
+        if self.memory is not None and state.get("memory") is not None:
+            self.memory.load_state_dict(state["memory"])
+        load_log_state(self, state)

@@ -172,9 +172,11 @@ class PPOLearner(RolloutLearner):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the next update depends on."""
-        return {**super().state_dict(), "returns": self.return_stats.state_dict()}
+        return {**super().state_dict(), "returns": self.return_stats.state_dict(), "memory": self.memory}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores ``state_dict``."""
         super().load_state_dict(state)
         self.return_stats.load_state_dict(state["returns"])
+        memory = state.get("memory")
+        self.memory = None if memory is None else memory.to(self.parameters[0].device)

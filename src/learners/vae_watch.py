@@ -9,13 +9,14 @@ from ..analysis.doctor import Finding, examine
 from ..analysis.runs import Series
 from ..components.vae_trainer import VAETrainer
 from ..types import MetricLogger
+from ..utils.stateful import Stateful
 
 FIRST_LOOK = 20  # logs before the first diagnosis: the start of a training or remedy resembles every fault
 MIN_CONFIDENCE = 0.6  # of findings that are reported or treated
 NOT_REPORTED = ("too_short", "sampling_noise")
 
 
-class VAEWatch:
+class VAEWatch(Stateful):
     """Examines the VAE's metrics at every log.
 
     A finding is reported once, when it appears. With ``acts``, the two remedies that cannot harm the agents are
@@ -23,11 +24,13 @@ class VAEWatch:
     cause are printed; the metric ``vae_watch_actions`` is the number of actions.
     """
 
+    changing = ("steps", "values", "reported", "actions")
+
     def __init__(self, trainer: VAETrainer, logger: MetricLogger, acts: bool) -> None:
         self.trainer, self.logger, self.acts = trainer, logger, acts
         self.steps: list[int] = []
         self.values: dict[str, list[float]] = {}
-        self.reported: set[str] = set()
+        self.reported: list[str] = []
         self.actions = 0
 
     def look(self, numbers: Mapping[str, float], t_env: int) -> None:
@@ -53,7 +56,7 @@ class VAEWatch:
     def _report(self, finding: Finding, t_env: int) -> None:
         if finding.symptom in self.reported:
             return
-        self.reported.add(finding.symptom)
+        self.reported.append(finding.symptom)
         remedy = ", ".join(f"{name}={value}" for name, value in finding.remedy.items())
         advice = f"; try {remedy}" if remedy else ""
         self.logger.console_logger.warning(f"vae_watch, step {t_env}: {finding.symptom}: {finding.cause}{advice}")

@@ -68,6 +68,8 @@ class FrozenNetworks(Players):
     Value networks act greedily; policies (``action_selector: softmax``) are sampled as in their training.
     """
 
+    changing = ("carry", "last_actions", "random")
+
     def __init__(self, macs: Sequence[Any], info: EnvInfo, seats: list[int], n_envs: int, seed: int) -> None:
         self.mac, self.seats, self.n_actions = macs[0], seats, info.n_actions
         self.stacks = [stack_module_state([mac.agents[i] for mac in macs]) for i in range(len(self.mac.agents))]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..games.game import Floats, Ints, Observer
 from ..games.lookup import game_of, part_of
 from ..types import ConfigError, EnvInfo, Observation
+from ..utils.stateful import Stateful
 from .lineup import Lineup
 from .pool import Pool
 
@@ -67,12 +68,14 @@ def information_sizes(full: EnvInfo, n_opponents: int, names: list[str]) -> tupl
     return tuple(sizes)
 
 
-class Information:
+class Information(Stateful):
     """Computes the features of all copies; ``values`` has all but ``offsets``, float32 [E, size] each.
 
     ``learners`` and ``seats`` are the indices of the L learners and of the M opponents among all agents. The
     hypotheses of ``belief`` are the scripted training members of ``pool``.
     """
+
+    changing = ("observer", "values")
 
     def __init__(self, info: PoolInfo, learners: list[int], seats: list[int], pool: Pool, n_envs: int) -> None:
         assert info.full is not None

@@ -8,16 +8,19 @@ import numpy as np
 from ..games.game import Floats, Ints, Players
 from ..games.lookup import part_of
 from ..types import EnvInfo, Observation
+from ..utils.stateful import Stateful
 from .frozen import FrozenNetworks, load_controller, shape_of
 from .pool import Member, Pool
 
 
-class Lineup:
+class Lineup(Stateful):
     """The K ``members`` of a pool that play the agents ``seats`` (indices) in E copies.
 
     Members act in groups: all scripts together, and all networks of one shape together. ``playing`` int64 [E] is the
     index of the member in each copy: i, i + E, ... in copy i if members play ``in_turn``, else a random one.
     """
+
+    changing = ("random", "playing", "turn", "groups")
 
     def __init__(
         self, pool: Pool, members: Sequence[Member], full: EnvInfo, seats: list[int], n_envs: int, seed: int,

@@ -4,16 +4,22 @@ Any learner trains in it as in any other environment. ``information`` determines
 learners observe, so a learner with history, an oracle and an exact observer are the same learner.
 """
 
+from collections.abc import Mapping
 from fnmatch import fnmatch
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..games.game import Floats, Ints
 from ..types import ConfigError, EnvInfo, Observation, Step, VecEnv
+from ..utils.stateful import packed, restored
 from .information import Information, PoolInfo, can_act, information_sizes
 from .lineup import Lineup
 from .pool import Pool
 from .results import EpisodeLog
+
+CHANGING = ("lineup", "information", "log", "actions")  # attributes of ``PoolEnv`` in its state
 
 
 def learners_of(patterns: list[str], info: EnvInfo) -> list[int]:
@@ -48,7 +54,9 @@ class PoolEnv:
         seed: int,
         in_turn: bool,
     ) -> None:
-        self.env, self.n_envs, full = env, env.n_envs, env.info
+        # a user's environment may lack the methods for checkpoints, ``state_dict`` and so on
+        self.env: Any = env
+        self.n_envs, full = env.n_envs, env.info
         self.learners = learners_of(learners, full)
         self.seats = [i for i in range(full.n_agents) if i not in self.learners]
         self.members = pool.split(split)  # the K opponents
@@ -96,6 +104,28 @@ class PoolEnv:
         else:
             final = observation
         return Step(final, observation, reward, step.terminated, step.truncated, step.lost)
+
+    def observation(self) -> Observation:
+        """The current observation of the learners."""
+        return self.information.append(self.env.observation())
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the environment and of the opponents."""
+        return {"env": self.env.state_dict(), **{name: packed(getattr(self, name)) for name in CHANGING}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> NDArray[np.bool_]:
+        """See ``VecEnv``: False [E] for copies in which a new episode began, against another opponent."""
+        continued = self.env.load_state_dict(state["env"])
+        for name in CHANGING:
+            restored(getattr(self, name), state[name])
+        observation = self.env.observation()
+        self.current = observation
+        if not continued.all():
+            rows = np.flatnonzero(~continued)
+            self.log.returns[rows], self.log.lengths[rows] = 0.0, 0
+            self._begin(rows)
+            self._decide(observation)
+        return continued
 
     def close(self) -> None:
         """Frees the environment."""

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..utils.stateful import Stateful
 from .pool import Member
 
 
@@ -20,8 +21,10 @@ class Episode(NamedTuple):
     terminated: bool  # in the environment's own terms, not by a time limit
 
 
-class EpisodeLog:
+class EpisodeLog(Stateful):
     """Sums the rewards [E, L] and steps [E] of running episodes; lists finished ones if ``keeps``."""
+
+    changing = ("returns", "lengths")  # a test starts with ``clear``
 
     def __init__(self, n_envs: int, n_learners: int, keeps: bool) -> None:
         self.returns = np.zeros((n_envs, n_learners))

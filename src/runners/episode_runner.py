@@ -1,5 +1,6 @@
 """Collects finished episodes from copies of an environment."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,21 @@ class EpisodeRunner(Player):
         observation = super().begin()
         self._write(observation, self.rows, self.t)
         return observation
+
+    def state_dict(self) -> dict[str, Any]:
+        """Adds the steps of the episodes in progress."""
+        longest = int(self.t.max()) + 1
+        store = {name: torch.from_numpy(self.store[name][:, :longest].copy()) for name in self.keys}
+        return {**super().state_dict(), "store": store}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See ``Player.load_state_dict``."""
+        for name, steps in state["store"].items():
+            self.store[name][:, : steps.shape[1]] = steps.numpy()
+        super().load_state_dict(state)
+        begun = np.flatnonzero(self.t == 0)
+        if self.observation is not None:
+            self._write(self.observation, begun, self.t[begun])
 
     def _write(self, observation: Observation, rows: NDArray[np.int64], t: NDArray[np.int64]) -> None:
         arrays: tuple[NDArray[Any], ...] = observation

@@ -1,7 +1,7 @@
 """Base class of the runners: a controller acting in copies of an environment, and statistics of episodes."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ..components.episode_batch import Scheme, step_shape
 from ..types import Actor, MetricLogger, Observation, Step, VecEnv
+from ..utils.stateful import Stateful, UnsavedError
 
 NUMPY_TYPES = {torch.float32: np.float32, torch.long: np.int64, torch.uint8: np.uint8}
 OBSERVATION_KEYS = ("obs", "state", "avail_actions", "agent_mask")  # batch keys of the arrays of an ``Observation``
@@ -41,8 +42,16 @@ class EpisodeStats:
         self.returns.clear()
         self.lengths.clear()
 
+    def state_dict(self) -> dict[str, Any]:
+        """The episodes since the last log."""
+        return {"returns": torch.tensor(np.array(self.returns)), "lengths": list(self.lengths)}
 
-class Player:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores ``state_dict``."""
+        self.returns, self.lengths = list(state["returns"].numpy()), list(state["lengths"])
+
+
+class Player(Stateful):
     """A controller that acts in E copies of an environment: its recurrent state, last actions and counters.
 
     Args:
@@ -52,6 +61,8 @@ class Player:
         args: namespace with ``common_reward``, ``reward_scalarisation``, ``device``.
         test_mode: no exploration, and steps are not counted in ``t_env``.
     """
+
+    changing = ("t_env", "episodes", "dropped", "carry", "fresh_carry", "last_actions", "t", "returns")
 
     def __init__(
         self, env: VecEnv, mac: Actor, scheme: Scheme, groups: dict[str, int], args: Any, test_mode: bool = False
@@ -111,6 +122,34 @@ class Player:
         if not self.test_mode:
             self.t_env += self.env.n_envs
         return chosen, step
+
+    def state_dict(self) -> dict[str, Any]:
+        """The episodes in progress and the state of the environment; only counters before the first episode.
+
+        Raises:
+            UnsavedError: the environment or its opponents cannot be saved.
+        """
+        counters = {"t_env": self.t_env, "episodes": self.episodes}
+        if self.observation is None:
+            return counters
+        if not hasattr(self.env, "state_dict"):
+            raise UnsavedError(f"{type(self.env).__name__} has no state_dict")
+        return {**super().state_dict(), "stats": self.stats.state_dict(), "env": self.env.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues the saved episodes; copies that cannot, and report it, begin a new episode."""
+        if "env" not in state:
+            self.t_env, self.episodes = state["t_env"], state["episodes"]
+            return
+        super().load_state_dict(state)
+        self.stats.load_state_dict(state["stats"])
+        env: Any = self.env
+        continued = env.load_state_dict(state["env"])
+        self.observation = env.observation()
+        memory = self.carry, self.fresh_carry, self.last_actions
+        self.carry, self.fresh_carry, self.last_actions = (tensor.to(self.device) for tensor in memory)
+        if not continued.all():
+            self._clear(np.flatnonzero(~continued))
 
     def learners_reward(self, step: Step) -> NDArray[np.float32]:
         """The learner's reward: [E, N], or [E, 1] if the agents share one reward."""

@@ -1,5 +1,6 @@
 """Collects rollouts: the same number of steps from every copy of an environment."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ class RolloutRunner(Player):
 
     Config = RolloutKeys
     on_policy = True
+    _carried = (*OBSERVATION_KEYS, "begins")  # the batch keys of the step that two rollouts share
 
     def prepare(self, args: Any) -> None:
         """Allocates arrays for one rollout."""
@@ -37,6 +39,20 @@ class RolloutRunner(Player):
         self.store["begins"][:, 0] = 1
         return observation
 
+    def state_dict(self) -> dict[str, Any]:
+        """Adds the last observation of the previous rollout, and where episodes begin there."""
+        last = {name: torch.from_numpy(self.store[name][:, self.length].copy()) for name in self._carried}
+        return {**super().state_dict(), "store": last}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See ``Player.load_state_dict``."""
+        for name, values in state["store"].items():
+            self.store[name][:, self.length] = values.numpy()
+        super().load_state_dict(state)
+        if self.observation is not None:
+            self._write(self.observation, self.length)
+            self.store["begins"][self.t == 0, self.length] = 1
+
     def _write(self, observation: Observation, t: int) -> None:
         for name, array in zip(OBSERVATION_KEYS, observation, strict=True):
             self.store[name][:, t] = array
@@ -46,7 +62,7 @@ class RolloutRunner(Player):
         if self.observation is None:
             self.begin()
         else:  # the last observation of the previous rollout is the first of this one
-            for name in (*OBSERVATION_KEYS, "begins"):
+            for name in self._carried:
                 self.store[name][:, 0] = self.store[name][:, self.length]
         carry, last_actions = self.carry, self.last_actions.clone()
         ends: list[Ends] = []

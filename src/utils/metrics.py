@@ -11,15 +11,18 @@ import torch
 from torch import Tensor
 
 from ..types import MetricLogger, TrainingError
+from .stateful import Stateful
 
 
-class Grid:
+class Grid(Stateful):
     """Is due once in each interval of environment steps: at the first step that reaches a multiple of the interval.
 
     Args:
         interval: environment steps; 0 is never due.
         t_env: the environment step at which counting starts.
     """
+
+    changing = ("cell",)
 
     def __init__(self, interval: int, t_env: int = 0) -> None:
         self.interval = interval
@@ -63,6 +66,25 @@ class IntervalStats:
             logger.log_stat(name, value, t_env)
         self.values.clear()
         return logged
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The values since the last log."""
+        return {name: torch.stack(values) for name, values in self.values.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restores ``state_dict``."""
+        self.values = {name: list(values) for name, values in state.items()}
+
+
+def last_wall_s(path: Path) -> float:
+    """``wall_s`` of the last line of a ``metrics.jsonl``; 0 if there is none."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 2**16))
+        lines = file.read().splitlines()
+    try:
+        return float(json.loads(lines[-1])["wall_s"])
+    except (IndexError, KeyError, TypeError, ValueError):
+        return 0.0
 
 
 class Logger:
@@ -146,6 +168,12 @@ class Logger:
         except OSError as error:
             self._tensorboard = None
             self.console_logger.warning(f"TensorBoard is not written any more ({error.strerror or error})")
+
+    def continues(self, latest: Mapping[str, float]) -> None:
+        """Continues a resumed run: its latest values, and the seconds that had passed at its last line."""
+        self.latest |= latest
+        if self._file is not None:
+            self.started -= last_wall_s(Path(self._file.name))
 
     def close(self) -> None:
         """Writes the remaining values and closes the files."""

@@ -1,6 +1,9 @@
 """The folder of a run, ``<local_results_path>/sacred/<name>/<env key>/<id>/`` as in EPyMARL, and its files."""
 
 import json
+import re
+import shlex
+import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +14,11 @@ from typing import Any
 from ..config.files import usable_path
 from ..types import ConfigError, PathLike, TrainingError
 from .files import writable, write_atomically
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 def env_label(config: Mapping[str, Any]) -> str:
@@ -64,6 +72,44 @@ def status_recorded(folder: Path) -> Iterator[None]:
     finally:
         record["stop_time"] = datetime.now(UTC).isoformat()
         write_json(folder / "run.json", record)
+
+
+def status_of(folder: Path) -> str:
+    """The status in ``run.json``, with Sacred's names; empty if it cannot be read."""
+    try:
+        return str(json.loads((folder / "run.json").read_text(encoding="utf-8"))["status"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return ""
+
+
+@contextmanager
+def locked(folder: Path, key: str = "run") -> Iterator[None]:
+    """Keeps other processes from training in ``folder`` meanwhile; ConfigError if one does. POSIX only."""
+    if fcntl is None:
+        yield
+        return
+    path = folder / ".lock"
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(f"{key}: another process trains in {folder}; wait for it or stop it") from None
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def resume_command(folder: Path, config: Mapping[str, Any]) -> str:
+    """The command that continues the run in ``folder``; it repeats names of the user's own code."""
+    program = "python main.py" if Path(sys.argv[0]).name == "main.py" else "omarl"
+    own_code = [f"{key}={value}" for key, value in config.items() if isinstance(value, str) and names_code(value)]
+    return f"to continue: {shlex.join([*program.split(), 'resume', 'with', f'run={folder}', *own_code])}"
+
+
+def names_code(value: str) -> bool:
+    """Whether a value has the form ``package.module:Class``."""
+    return bool(re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", value))
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,8 +1,11 @@
 """Sacred's file observer and its capture of output, adapted to omarl."""
 
+import json
+import os
 import time
 from array import array
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -61,9 +64,11 @@ class RunDirectory(FileStorageObserver):
     metrics.jsonl has all of them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: str | None = None) -> None:
+        """``folder`` is that of a run which continues; None: the next number in its configuration's folder."""
         super().__init__(basedir=".")
         self.curves: dict[str, Curve] = {}
+        self.continued = None if folder is None else Path(folder)
         self.written_at = self.write_seconds = 0.0
 
     @property
@@ -83,14 +88,39 @@ class RunDirectory(FileStorageObserver):
         self._set_folder(config)
         return super().queued_event(ex_info, command, host_info, queue_time, config, meta_info, _id)
 
+    def _make_run_dir(self, _id: Any) -> None:
+        if self.continued is None:
+            super()._make_run_dir(_id)
+        else:
+            self.dir = str(self.continued)
+
+    def _recall(self) -> None:
+        """Takes the curves of a run that continues from its metrics.jsonl, up to the last checkpoint."""
+        assert self.continued is not None
+        last = max((int(p.name) for p in self.continued.glob("checkpoints/*") if p.name.isdigit()), default=-1)
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            began = datetime.fromisoformat(json.loads((self.continued / "run.json").read_text())["start_time"])
+            for line in (self.continued / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+                row = json.loads(line)
+                step, stamp = row.pop("t_env"), began.replace(tzinfo=None) + timedelta(seconds=row.pop("wall_s"))
+                if step > last:
+                    break
+                for name, value in row.items():
+                    if value is not None:
+                        self.curves.setdefault(name, Curve()).add(step, value, stamp)
+
     def _set_folder(self, config: Mapping[str, Any]) -> None:
-        folder = base_directory(config)
+        if self.continued is not None:
+            self._recall()
+        folder = base_directory(config) if self.continued is None else self.continued.parent
         self.basedir = str(folder)
         self.resource_dir, self.source_dir = folder / "_resources", folder / "_sources"
 
     def save_json(self, obj: Any, filename: str) -> None:
         """Saves a JSON file as Sacred does, but atomically."""
         assert self.path is not None
+        if filename == "config.json" and self.continued is not None:
+            return  # the run keeps its configuration
         write_json(self.path / filename, flatten(obj))
 
     def log_metrics(self, metrics_by_name: Mapping[str, Any], info: Any) -> None:
@@ -144,15 +174,23 @@ class Tee(stdout_capturing.TeeingStreamProxy):
     Some libraries keep a reference to ``sys.stdout`` and write to it at exit: numba's compiler initialises colorama,
     which resets the terminal's colours in an atexit callback. Sacred's own proxy then raises "I/O operation on
     closed file".
+
+    A reader that has gone away (``| head``) does not end the training: later output goes to the copy only.
     """
 
     def write(self, data: str) -> None:
-        self.__wrapped__.write(data)
+        try:
+            self.__wrapped__.write(data)
+        except BrokenPipeError:
+            discard(self.__wrapped__)
         if not self._self_out.closed:
             self._self_out.write(data)
 
     def flush(self) -> None:
-        self.__wrapped__.flush()
+        try:
+            self.__wrapped__.flush()
+        except BrokenPipeError:
+            discard(self.__wrapped__)
         if not self._self_out.closed:
             self._self_out.flush()
 
@@ -172,6 +210,14 @@ class OutputFilter:
         result = text[: self.filtered] + apply_backspaces_and_linefeeds(text[self.filtered :])
         self.filtered = result.rfind("\n") + 1
         return result
+
+
+def discard(stream: Any) -> None:
+    """Makes everything that is written to ``stream`` from now on disappear, also at the interpreter's exit."""
+    with suppress(OSError, ValueError):  # a stream without a file descriptor
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def make_capture_safe() -> None:

@@ -3,6 +3,8 @@
 import copy
 import json
 import logging
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ import numpy as np
 import omarl
 import pytest
 import torch
-from omarl import training
+from omarl import training_loop
 from omarl.configuration.request import from_keywords
 from omarl.envs.adapter import Adapter
 from omarl.opponents.pool import Member, write_pool
@@ -104,12 +106,12 @@ def test_a_folder_with_files_is_not_overwritten(run):
 
 def test_an_interrupt_writes_a_checkpoint_and_reaches_the_caller(tmp_path, monkeypatch):
     def interrupted(self):
-        if self.parts.runner.t_env >= 120:
-            raise KeyboardInterrupt
         collect(self)
+        if self.parts.runner.t_env == 120:
+            os.kill(os.getpid(), signal.SIGINT)
 
-    collect = training.Training.collect_and_learn
-    monkeypatch.setattr(training.Training, "collect_and_learn", interrupted)
+    collect = training_loop.Training.collect_and_learn
+    monkeypatch.setattr(training_loop.Training, "collect_and_learn", interrupted)
     with pytest.raises(KeyboardInterrupt):
         omarl.train("iql", env=CORRIDOR, path=tmp_path / "run", **SMALL)
     assert (tmp_path / "run" / "checkpoints" / "120" / "agent.th").is_file()

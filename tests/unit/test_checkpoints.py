@@ -1,11 +1,22 @@
 import logging
+import re
 
 import numpy as np
 import pytest
 import torch
 from omarl.types import ConfigError, TrainingError
 from omarl.utils import checkpoints
-from omarl.utils.checkpoints import find_checkpoint, last_checkpoints, load_checkpoint, save_checkpoint
+from omarl.utils.checkpoints import (
+    damage,
+    find_checkpoint,
+    last_checkpoints,
+    left_out,
+    load_checkpoint,
+    load_resume_state,
+    prune,
+    remove_leftovers,
+    save_checkpoint,
+)
 from omarl.utils.seeding import rng_state, seed_everything, set_rng_state, stream_seed
 
 
@@ -67,6 +78,65 @@ def test_missing_and_damaged_checkpoints_give_a_one_line_error(tmp_path):
         (folder / "run.th").write_bytes(damaged)
         with pytest.raises(ConfigError, match=r"^checkpoint_path: .*run.th is damaged \(.+\)$"):
             load_checkpoint(folder, Learner())
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "reason"),
+    [
+        ("agent.th", lambda b: bytes([b[0] ^ 1]) + b[1:], "agent.th has changed since it was written"),
+        ("run.th", lambda b: b[:-1], r"run.th has \d+ bytes, not \d+"),
+        ("config.json", None, "config.json is missing"),
+        ("checkpoint.json", lambda b: b"{}", "checkpoint.json is damaged"),
+        ("checkpoint.json", lambda b: b[:20], "checkpoint.json is damaged"),
+    ],
+)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(
+    tmp_path, caplog, monkeypatch, name, change, reason
+):
+    monkeypatch.setattr(logging.getLogger("omarl"), "propagate", True)
+    first, last = (save_checkpoint(tmp_path, t, Resumable(float(t)), {}, {}) for t in (5, 9))
+    content = (last / name).read_bytes()
+    (last / name).unlink()
+    if change is not None:
+        (last / name).write_bytes(change(content))
+    assert find_checkpoint(tmp_path) == first
+    assert re.search(rf"the checkpoint {last} is damaged \({reason}\); the one before it is used", caplog.text)
+    for asked in ((last, 0), (tmp_path, 9)):
+        with pytest.raises(ConfigError, match=rf"checkpoint_path: the checkpoint .* is damaged \({reason}\)"):
+            find_checkpoint(*asked)
+
+
+def test_a_run_with_only_damaged_checkpoints_is_refused(tmp_path):
+    (save_checkpoint(tmp_path, 5, Learner(), {}, {}) / "config.json").unlink()
+    with pytest.raises(ConfigError, match=r"all checkpoints of .* are damaged"):
+        find_checkpoint(tmp_path)
+
+
+def test_a_checkpoint_without_manifest_is_used_with_a_warning(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("omarl"), "propagate", True)
+    folder = save_checkpoint(tmp_path, 5, Learner(2.0), {}, {})
+    (folder / "checkpoint.json").unlink()
+    assert find_checkpoint(tmp_path) == folder
+    assert "its files are used unchecked" in caplog.text
+
+
+def test_the_last_checkpoints_and_the_best_keep_the_large_state(tmp_path):
+    for t, score in ((1, 0.0), (2, 5.0), (3, 1.0), (4, None), (5, 2.0)):
+        save_checkpoint(tmp_path, t, Resumable(float(t)), {}, {}, {"buffer": torch.zeros(3)}, score=score)
+    prune(tmp_path, 2)
+    folders = [tmp_path / "checkpoints" / str(t) for t in range(1, 6)]
+    assert [bool(load_resume_state(folder)) for folder in folders] == [False, True, False, True, True]
+    assert [not damage(folder) for folder in folders] == [True] * 5  # all of them can still be loaded
+    assert left_out(folders[0]) and not left_out(folders[4])
+
+
+def test_leftovers_of_an_interrupted_write_are_removed(tmp_path):
+    folder = save_checkpoint(tmp_path, 5, Learner(), {}, {})
+    (tmp_path / "checkpoints" / ".9.tmp").mkdir()
+    (tmp_path / ".run.json.12.tmp").write_text("x")
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_dir()) == ["5", "checkpoints"]
+    assert not list(tmp_path.glob(".*")) and find_checkpoint(tmp_path) == folder
 
 
 def test_a_checkpoint_of_another_learner_is_refused(tmp_path):

@@ -27,6 +27,8 @@ LAYERS = [
     ["runners", "learners"],
     ["budget"],
     ["run"],
+    ["notices", "resuming", "testing"],
+    ["training_loop"],
     ["configuration"],
     ["command_line", "training"],
     ["evaluation", "policy", "pooling"],

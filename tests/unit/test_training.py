@@ -6,7 +6,7 @@ import pytest
 import torch
 from omarl import run
 from omarl.configuration.request import from_keywords
-from omarl.training import Training
+from omarl.training_loop import Training
 from omarl.types import ConfigError, TrainingError
 from omarl.utils.metrics import Logger
 
@@ -42,7 +42,7 @@ def test_the_number_of_updates_depends_on_environment_steps_and_not_on_copies(tr
 
 def test_no_environment_step_is_tested_twice(training, monkeypatch):
     tested = []
-    monkeypatch.setattr("omarl.training.log_test", lambda parts, t_env, directory: tested.append(t_env))
+    monkeypatch.setattr("omarl.training_loop.log_test", lambda parts, t_env, directory: tested.append(t_env) or [])
     training(t_max=480, test_interval=240).run()
     assert tested == [0, 240, 480]
 

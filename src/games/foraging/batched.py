@@ -21,6 +21,8 @@ ATTEMPTS = 1000  # at placing players or food before the package gives up
 class Foraging(Batched):
     """See ``Batched``."""
 
+    changing = ("field", "position", "level", "clock", "spawned", "random")
+
     def __init__(self, original: Any, info: EnvInfo, arrays: Arrays, seed: int) -> None:
         n_envs, n = len(arrays.actions), info.n_agents
         rows, columns = original.field.shape

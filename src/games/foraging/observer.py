@@ -4,6 +4,7 @@ import numpy as np
 from numba import njit
 
 from ...types import EnvInfo
+from ...utils.stateful import Stateful
 from ..game import Floats, Ints
 from .layout import board_centre, food_slots, offsets_size
 from .scripts import RANDOM, choose, count, find, kinds, towards
@@ -11,7 +12,7 @@ from .scripts import RANDOM, choose, count, find, kinds, towards
 SLIP = 0.02  # likelihood, up to normalisation, of an action that does not lead to the goal
 
 
-class ForagingObserver:
+class ForagingObserver(Stateful):
     """A ``game.Observer``: the probability of each listed food, by Bayes' rule.
 
     Scripts are equally likely; ``random``, which chooses any food, is always one of them.
@@ -19,6 +20,8 @@ class ForagingObserver:
     Raises:
         ConfigError: an unknown script, or players that do not see the complete board.
     """
+
+    changing = ("belief", "foods")
 
     def __init__(self, scripts: list[str], info: EnvInfo, seats: list[int], n_envs: int) -> None:
         self.seats, n_foods = seats, food_slots(info)

@@ -29,6 +29,7 @@ NORTH, SOUTH, WEST, EAST, LOAD = 1, 2, 3, 4, 5
 class ForagingScripts(Scripts):
     """Players that walk to the food that their script prefers. Arguments and errors: see ``Scripts``."""
 
+    changing = ("goal", "random")
     defaults = TRAIN, TEST
 
     def __init__(

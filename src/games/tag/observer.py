@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...types import ConfigError, EnvInfo
+from ...utils.stateful import Stateful
 from ..game import Floats, Ints
 from .layout import PREY, check_settings
 from .scripts import PATROLS, ROUNDS, STOPS, THERE, is_stray, rounds_of, steer
@@ -13,7 +14,7 @@ from .scripts import PATROLS, ROUNDS, STOPS, THERE, is_stray, rounds_of, steer
 SLIP = 0.02  # assumed probability that an action is random
 
 
-class PreyObserver:
+class PreyObserver(Stateful):
     """A ``game.Observer``: the probability of each of the ``STOPS`` for the prey, zeros for predators.
 
     Scripts are equally likely; ``stray``, which moves to any stop, is always one of them.
@@ -21,6 +22,8 @@ class PreyObserver:
     Raises:
         ConfigError: a script whose prey visits no stops, prey that is not an opponent, or unsupported settings.
     """
+
+    changing = ("belief",)
 
     def __init__(self, scripts: list[str], info: EnvInfo, seats: list[int], n_envs: int) -> None:
         check_settings(info)

@@ -130,6 +130,7 @@ class TagScripts(Scripts):
         ConfigError: an unknown script, or settings other than one prey and two obstacles that all agents observe.
     """
 
+    changing = ("random", "target", "round", "stop")
     defaults = TRAIN, TEST
 
     def __init__(

@@ -18,11 +18,12 @@ from omarl.games.tag.scripts import (
     is_stray,
     rounds_of,
 )
+from omarl.notices import notices
 from omarl.opponents.frozen import FrozenNetworks
 from omarl.opponents.pool import write_pool
 from omarl.opponents.pool_env import PoolEnv
 from omarl.opponents.results import by_opponent, first_of_each_copy
-from omarl.run import TRAIN_STREAM, RunConfig, make_env, notices
+from omarl.run import TRAIN_STREAM, RunConfig, make_env
 from omarl.runners.episode_runner import EpisodeRunner
 from omarl.types import ConfigError
 
