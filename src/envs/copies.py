@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -56,7 +56,8 @@ class Copies:
         self._info = info
         self._arrays = arrays
         episodes, progress = ledger or Ledger(np.zeros(len(indices), np.int64), Progress())
-        self._guard = nullcontext if ledger else partial(_guarded, TimeLimit(info.key, timeout, progress))
+        self._limit = nullcontext() if ledger else TimeLimit(info.key, timeout, progress)
+        self._guard = nullcontext if ledger else partial(_guarded, self._limit)
         with self._guard():
             self._copies = [
                 Copy(make, index, arrays.rows(row), seed, episodes[row : row + 1], progress)
@@ -99,7 +100,7 @@ class Copies:
     def close(self) -> None:
         """Closes every copy, also if another one fails; then raises the first EnvError."""
         errors = []
-        with self._guard():
+        with self._limit:
             for copy in self._copies:
                 try:
                     copy.close()
@@ -146,7 +147,7 @@ def generators_kept(substitute: np.random.BitGenerator | None = None) -> Iterato
 
 
 @contextmanager
-def _guarded(limit: TimeLimit) -> Iterator[None]:
+def _guarded(limit: AbstractContextManager[None]) -> Iterator[None]:
     """The conditions of calls in the main process."""
     with generators_kept(), limit:
         yield
