@@ -167,7 +167,7 @@ def _import_check(layers: Layers) -> Callable[[str, Any], None] | None:
 
 
 def _report_checkpoint(layers: Layers, given: Layers, full: Layers) -> None:
-    """Two warnings at most: a checkpoint's old names, and its keys that this version does not know."""
+    """Three warnings at most: a checkpoint's old names, keys that this version does not know, and keys it lacks."""
     stored = {name for name, source in layers.source.items() if source.endswith(STORED)}
     old = [f"{name} (now {given.renamed[name]})" for name in given.renamed if name in stored]
     unknown = [name for name in given.values if name in stored - full.values.keys() and not owners_elsewhere(name)]
@@ -175,6 +175,9 @@ def _report_checkpoint(layers: Layers, given: Layers, full: Layers) -> None:
         log.warning("the checkpoint uses old names of keys: %s", ", ".join(old))
     if unknown:
         log.warning("the checkpoint has keys that this version does not know: %s", ", ".join(unknown))
+    lacking = sorted(full.values.keys() - given.values.keys() - SACRED_KEYS - set(OF_THAT_RUN)) if stored else []
+    if lacking:
+        log.warning("the checkpoint lacks %s, which have their defaults", ", ".join(lacking))
 
 
 def complete_all(several: Sequence[Layers], root: type) -> list[Layers]:

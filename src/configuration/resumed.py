@@ -43,11 +43,11 @@ def resumed(updates: Mapping[str, Any], source: str = COMMAND_LINE) -> Layers:
     if checkpoint is None and any(folder.glob("checkpoints/*")):
         raise ConfigError(f"run: all checkpoints of {folder} are damaged; start a new run")
     layers = _stored(checkpoint or folder)
-    before = complete(layers, ResumeConfig).values
+    before = dict(layers.values)
     layers.add(given, source, by_user=True)
     full = complete(layers, ResumeConfig)
     for name in given:
-        if name not in MAY_CHANGE and full.values[name] != before[name]:
+        if name not in MAY_CHANGE and full.values[name] != before.get(name):
             raise ConfigError(
                 f"{name}: a run keeps its configuration; for a new run from its last checkpoint, use "
                 f"checkpoint_path={folder} {name}={given[name]} ({source})"

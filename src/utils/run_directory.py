@@ -1,7 +1,6 @@
 """The folder of a run, ``<local_results_path>/sacred/<name>/<env key>/<id>/`` as in EPyMARL, and its files."""
 
 import json
-import re
 import shlex
 import sys
 import traceback
@@ -101,15 +100,12 @@ def locked(folder: Path, key: str = "run") -> Iterator[None]:
 
 
 def resume_command(folder: Path, config: Mapping[str, Any]) -> str:
-    """The command that continues the run in ``folder``; it repeats names of the user's own code."""
+    """The command that continues the run in ``folder``; it repeats the names of code outside omarl."""
     program = "python main.py" if Path(sys.argv[0]).name == "main.py" else "omarl"
-    own_code = [f"{key}={value}" for key, value in config.items() if isinstance(value, str) and names_code(value)]
-    return f"to continue: {shlex.join([*program.split(), 'resume', 'with', f'run={folder}', *own_code])}"
-
-
-def names_code(value: str) -> bool:
-    """Whether a value has the form ``package.module:Class``."""
-    return bool(re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", value))
+    names = config.get("trust") or []
+    trusted = "True" if names is True else names[0] if len(names) == 1 else f"[{','.join(names)}]"
+    words = [*program.split(), "resume", "with", f"run={folder}", *([f"trust={trusted}"] if names else [])]
+    return f"to continue: {shlex.join(words)}"
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -13,7 +13,7 @@ from e2e.command import ROOT
 from omarl.experiment import main
 
 PAGES = ["docs/opponents.md", "README.md", "CONTRIBUTING.md", "docs/kl-curves.md", "docs/opponents-results.md",
-         "docs/plugin.md", "docs/speed.md", "docs/vae-stability.md"]  # fmt: skip
+         "docs/plugin.md", "docs/reliability.md", "docs/speed.md", "docs/vae-stability.md"]  # fmt: skip
 TAG, FORAGING = "mpe2.simple_tag_v3", "lbforaging:Foraging-8x8-2p-3f-v3"
 NEEDED = [  # runs that the pages' commands read
     "--config=omg_vae",
@@ -74,6 +74,8 @@ def run_forked(words, folder):
 def shortened(words):
     """The words of a training or another command, with fewer steps and episodes."""
     words = [re.sub(r"^t_max=.*", "t_max=900", word) for word in words]
+    if "resume" in words:  # below the t_max of runs that begin from this one's checkpoint
+        return [word.replace("t_max=900", "t_max=750") for word in words]
     words = [re.sub(r"^test_nepisode=.*", "test_nepisode=2", word) for word in words]
     name = next((word for word in words if not word.startswith("-") and word != "with" and "=" not in word), "train")
     if name in ("help", "diagnose", "compare", "plugin", "pool", "crossplay", "evaluate", "replay"):

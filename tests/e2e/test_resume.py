@@ -14,6 +14,7 @@ import omarl
 import pytest
 from omarl import training_loop
 from omarl.types import ConfigError
+from omarl.utils.run_directory import resume_command
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"seed": 5, "use_tensorboard": False, "test_nepisode": 4, "batch_size_run": 4, "hidden_dim": 8,
@@ -113,6 +114,17 @@ def test_a_complete_run_is_left_unchanged(short, tmp_path):
 def test_keys_that_would_change_the_run_are_refused(short, keys, message):
     with pytest.raises(ConfigError, match=message):
         omarl.resume(short, **keys)
+
+
+def test_own_code_must_be_named_again(tmp_path):
+    corridor = "tests.outside:Corridor"
+    keys = {**SMALL, "t_max": 240, "test_interval": 0, "save_model_interval": 100, "batch_size": 4}
+    run = omarl.train("iql", env=corridor, path=tmp_path / "run", **keys)
+    assert resume_command(run.path, run.config).endswith(f" trust={corridor}")
+    with pytest.raises(ConfigError, match=rf"^env: .* names {corridor}; to import it, add env={corridor}"):
+        omarl.resume(run, t_max=480)
+    omarl.resume(run, t_max=480, trust=corridor)
+    assert steps(run)[-1] == 480 and omarl.Run(run.path).config["t_max"] == 480
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
