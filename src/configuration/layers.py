@@ -177,7 +177,8 @@ def _report_checkpoint(layers: Layers, given: Layers, full: Layers) -> None:
         log.warning("the checkpoint has keys that this version does not know: %s", ", ".join(unknown))
     lacking = sorted(full.values.keys() - given.values.keys() - SACRED_KEYS - set(OF_THAT_RUN)) if stored else []
     if lacking:
-        log.warning("the checkpoint lacks %s, which have their defaults", ", ".join(lacking))
+        named = ", ".join(lacking[:5]) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
+        log.info("the checkpoint lacks keys, which have their defaults: %s", named)
 
 
 def complete_all(several: Sequence[Layers], root: type) -> list[Layers]:
