@@ -93,7 +93,7 @@ def test_a_key_that_our_own_file_sets_for_a_replaced_part_is_not_an_old_name(lin
 def checkpoint(tmp_path, **values):
     (tmp_path / "config.json").write_text(json.dumps(values))
     layers = from_checkpoint(tmp_path)
-    layers.add({"trust": LEARNER.partition("=")[2]}, "command line", by_user=True)
+    layers.add({"trust": values["learner"]}, "command line", by_user=True)
     return complete(layers, RunConfig)
 
 
