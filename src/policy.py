@@ -117,6 +117,8 @@ class Policy:
             acts = [agent in observed and (turn is None or agent in turn) for agent in adapter.agents]
             try:
                 adapter.write(frame.rows(e), observed, own_infos, alive, acts)
+            except EnvError as error:
+                raise EnvError(f"policy: {self.info.key}: {error}") from error
             except (ValueError, TypeError, KeyError, IndexError) as error:
                 raise EnvError(f"policy: an observation does not fit {self.info.key} ({error})") from error
         obs = np.concatenate([frame.obs[:, self._seats], self._of_opponents(opponent_actions, n_envs)], axis=2)

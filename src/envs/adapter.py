@@ -11,10 +11,11 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ..types import ConfigError, EnvInfo
+from ..types import ConfigError, EnvError, EnvInfo
 from ..utils.space_blocks import blocks_of_space, padded
 from .arrays import Frame
 from .spaces import MASK_KEY, flattener, has_mask, without_mask
+from .values import checked_mask, observation_fault
 
 
 class Adapter(ABC):
@@ -45,7 +46,8 @@ class Adapter(ABC):
         observed = list(map(without_mask, observation_spaces))
         self.flatteners = [flattener(s, f"observation of {name}") for s, name in zip(observed, names, strict=True)]
         obs_sizes = tuple(part.size for part in self.flatteners)
-        action_sizes = tuple(int(space.n) for space in self.action_spaces)
+        self._observed = observed
+        self._n_actions = action_sizes = tuple(int(space.n) for space in self.action_spaces)
         self._read_state: Callable[[], Any] | None = None
         blocks = tuple(padded(blocks_of_space(space), max(obs_sizes)) for space in observed)
         self.info = EnvInfo(
@@ -121,21 +123,27 @@ class Adapter(ABC):
                 frame.obs[i] = 0
                 frame.avail[i] = self._no_action
                 continue
-            observation = observations[agent]
             size, write = self.flatteners[i]
-            write(observation, frame.obs[i, :size])
+            try:
+                observation = observations[agent]
+                write(observation, frame.obs[i, :size])
+            except Exception as error:
+                raise observation_fault(observations, agent, self._observed[i], error) from error
             if not acting[i]:
                 frame.avail[i] = self._no_action
                 continue
             mask = observation[MASK_KEY] if self.masked[i] else infos.get(agent, _NO_INFO).get(MASK_KEY)
             if mask is not None:
-                frame.avail[i, : len(mask)] = np.asarray(mask) != 0
+                n_actions = self._n_actions[i]
+                frame.avail[i, :n_actions] = checked_mask(mask, n_actions, agent)
         frame.agent_mask[...] = alive
         frame.acting[...] = acting
         if self._read_state is None:
             frame.state[:] = frame.obs.reshape(-1)  # [N, O] -> [N*O]
         else:
             values = np.asarray(self._read_state()).reshape(-1)
+            if len(values) != len(frame.state):
+                raise EnvError(f"the state has {len(values)} values, and had {len(frame.state)} in the first reset")
             frame.state[:] = values / 255 if values.dtype == np.uint8 else values
 
     def conclude(self, frame: Frame) -> None:

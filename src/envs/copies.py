@@ -57,7 +57,7 @@ class Copies:
         self._arrays = arrays
         episodes, progress = ledger or Ledger(np.zeros(len(indices), np.int64), Progress())
         self._limit = nullcontext() if ledger else TimeLimit(info.key, timeout, progress)
-        self._guard = nullcontext if ledger else partial(_guarded, self._limit)
+        self._guard = quiet if ledger else partial(_guarded, self._limit)
         with self._guard():
             self._copies = [
                 Copy(make, index, arrays.rows(row), seed, episodes[row : row + 1], progress)
@@ -149,5 +149,9 @@ def generators_kept(substitute: np.random.BitGenerator | None = None) -> Iterato
 @contextmanager
 def _guarded(limit: AbstractContextManager[None]) -> Iterator[None]:
     """The conditions of calls in the main process."""
-    with generators_kept(), limit:
+    with generators_kept(), limit, quiet():
         yield
+
+
+# Values that float32 cannot hold become infinite, which is reported.
+quiet = partial(np.errstate, over="ignore")

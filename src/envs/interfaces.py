@@ -5,16 +5,18 @@ and Gymnasium's Env with Tuples of observations and actions (for example lbforag
 """
 
 from collections.abc import Mapping
+from itertools import compress
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ..types import ConfigError
+from ..types import ConfigError, EnvError
 from .adapter import Adapter
 from .arrays import Frame
 from .spaces import MASK_KEY
+from .values import RESET, STEP, check_dictionaries, numbers, reward_fault, unpacked
 
 Flags = Mapping[Any, Any]  # agent -> flag; agents may be missing
 
@@ -26,15 +28,29 @@ class PettingZooAdapter(Adapter):
         agents = env.possible_agents
         observed, acted = [env.observation_space(a) for a in agents], [env.action_space(a) for a in agents]
         super().__init__(env, key, episode_limit, agents, observed, acted)
+        self._known = frozenset(self.agents)
+
+    def _first_living(self, terminated: Flags, truncated: Flags) -> list[bool]:
+        """As ``_living``, after a reset."""
+        alive = self._living(terminated, truncated)
+        if not any(alive):
+            raise EnvError("no agent is in play after reset: agents is empty, or all are done")
+        return alive
 
     def _living(self, terminated: Flags, truncated: Flags) -> list[bool]:
         """Which agents are in play and not done."""
         in_play = self.env.agents
+        if not self._known.issuperset(in_play):
+            names = ", ".join(str(agent) for agent in in_play if agent not in self._known)
+            raise EnvError(f"agents has {names}, but possible_agents does not")
         return [a in in_play and not terminated.get(a) and not truncated.get(a) for a in self.agents]
 
     def _take(self, reward: NDArray[np.float32], rewards: Mapping[Any, float], played: list[bool]) -> None:
         """Writes rewards of all possible agents: ``env.agents`` lacks those that have just finished."""
-        reward[:] = [rewards.get(a, 0) if plays else 0 for a, plays in zip(self.agents, played, strict=True)]
+        try:
+            reward[:] = numbers([rewards[a] if plays else 0.0 for a, plays in zip(self.agents, played, strict=True)])
+        except Exception as error:
+            raise reward_fault(rewards, list(compress(self.agents, played))) from error
 
     def _outcome(self, played: list[bool], terminated: Flags, truncated: Flags) -> tuple[bool, list[bool]]:
         """The end of an episode, by the flags of the agents that played its last step.
@@ -52,16 +68,25 @@ class ParallelAdapter(PettingZooAdapter):
     """One ParallelEnv in array form."""
 
     def reset(self, seed: int, frame: Frame) -> None:
-        observations, infos = self.env.reset(seed=seed)
-        self._alive = self._living({}, {})
+        observations, infos = result = unpacked(self.env.reset(seed=seed), RESET)
+        check_dictionaries(result, RESET)
+        self._alive = self._first_living({}, {})
         self.write(frame, observations, infos, self._alive, self._alive)
 
     def step(self, actions: list[int], frame: Frame, reward: NDArray[np.float32]) -> tuple[bool, bool]:
-        played = self._alive
-        joint = zip(self.agents, actions, self.starts, played, strict=True)
-        observations, rewards, terminations, truncations, infos = self.env.step(
-            {agent: action + start for agent, action, start, plays in joint if plays}
+        joint = zip(self.agents, actions, self.starts, self._alive, strict=True)
+        result = unpacked(
+            self.env.step({agent: action + start for agent, action, start, plays in joint if plays}), STEP
         )
+        try:
+            return self._read(result, frame, reward)
+        except Exception:
+            check_dictionaries(result, STEP)
+            raise
+
+    def _read(self, result: Any, frame: Frame, reward: NDArray[np.float32]) -> tuple[bool, bool]:
+        played = self._alive
+        observations, rewards, terminations, truncations, infos = result
         self._take(reward, rewards, played)
         self._alive = self._living(terminations, truncations)
         if any(self._alive):
@@ -82,7 +107,8 @@ class AECAdapter(PettingZooAdapter):
 
     def reset(self, seed: int, frame: Frame) -> None:
         self.env.reset(seed=seed)
-        self._alive = self._living(self.env.terminations, self.env.truncations)
+        self._alive = self._first_living(self.env.terminations, self.env.truncations)
+        self._check_turn()
         self._write_turn(frame, self._alive)
 
     def step(self, actions: list[int], frame: Frame, reward: NDArray[np.float32]) -> tuple[bool, bool]:
@@ -92,6 +118,7 @@ class AECAdapter(PettingZooAdapter):
         self._take(reward, env.rewards, played)
         self._alive = self._living(env.terminations, env.truncations)
         if any(self._alive):
+            self._check_turn()
             remove_dead(env, env.terminations, env.truncations)
             self._write_turn(frame, self._alive)
             return False, False
@@ -99,6 +126,10 @@ class AECAdapter(PettingZooAdapter):
         self._write_turn(frame, observed)  # no agent is removed yet, so all can still be observed
         self.conclude(frame)
         return not cut_off, cut_off
+
+    def _check_turn(self) -> None:
+        if self.env.agent_selection not in self.index:
+            raise EnvError(f"agent_selection is {self.env.agent_selection!r}, which possible_agents does not have")
 
     def _write_turn(self, frame: Frame, alive: list[bool]) -> None:
         env, turn = self.env, self.env.agent_selection
@@ -129,13 +160,19 @@ class GymAdapter(Adapter):
     def reset(self, seed: int, frame: Frame) -> None:
         for player in self._players:  # lbforaging keeps them off the last episode's cells
             player.position = None
-        observations, info = self.env.reset(seed=seed)
+        observations, info = unpacked(self.env.reset(seed=seed), RESET)
         self._write_joint(frame, observations, info)
 
     def step(self, actions: list[int], frame: Frame, reward: NDArray[np.float32]) -> tuple[bool, bool]:
         joint = tuple(action + start for action, start in zip(actions, self.starts, strict=True))
-        observations, rewards, terminated, truncated, info = self.env.step(joint)
-        reward[:] = rewards
+        observations, rewards, terminated, truncated, info = unpacked(self.env.step(joint), STEP)
+        try:
+            array = numbers(rewards)
+            if array.shape not in ((), (len(self.agents),)):  # one for all, or one for each
+                raise EnvError(f"there are rewards of shape {array.shape} for {len(self.agents)} agents")
+            reward[:] = array
+        except (TypeError, ValueError) as error:
+            raise reward_fault(dict(zip(self.agents, rewards, strict=False)), self.agents) from error
         self._write_joint(frame, observations, info)
         over, cut_off = bool(np.all(terminated)), bool(np.all(truncated))  # one flag for all, or one for each agent
         if over and self._is_out_of_time():
@@ -153,6 +190,11 @@ class GymAdapter(Adapter):
         return game.current_step >= limit and bool(np.any(game.field))
 
     def _write_joint(self, frame: Frame, observations: Any, info: dict[str, Any]) -> None:
+        if not isinstance(observations, tuple | list | np.ndarray) or len(observations) != len(self.agents):
+            what = f"{len(observations)} values" if hasattr(observations, "__len__") else type(observations).__name__
+            raise EnvError(f"the observations are {what}; they must be one for each of {len(self.agents)} agents")
+        if not isinstance(info, Mapping):
+            raise EnvError(f"the infos are a {type(info).__name__}; they must be a dictionary")
         by_agent = dict(zip(self.agents, observations, strict=True))
         masks = info.get(MASK_KEY)
         infos = {a: {MASK_KEY: mask} for a, mask in zip(self.agents, masks, strict=True)} if masks is not None else {}

@@ -13,10 +13,10 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {one_line(error)}{where}"
 
 
-def one_line(error: BaseException) -> str:
-    """The message of an exception without line breaks, shortened if it is very long."""
+def one_line(value: object) -> str:
+    """The text of a value, for example an exception, without line breaks, shortened if it is very long."""
     try:
-        text = " ".join(str(error).split())
+        text = " ".join(str(value).split())
     except Exception:
-        return "(its message cannot be shown)"
+        return "(without a text)"
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."

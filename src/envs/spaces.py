@@ -62,15 +62,18 @@ def without_mask(space: spaces.Space) -> spaces.Space:
 
 
 def _write_vector(value: Any, row: Row) -> None:
+    if len(value) != len(row):  # one number would be repeated
+        raise ValueError(f"{len(value)} numbers instead of {len(row)}")
     row[:] = value
 
 
 def _write_ravelled(value: Any, row: Row) -> None:
-    row[:] = np.reshape(value, -1)
+    _write_vector(np.reshape(value, -1), row)
 
 
 def _write_image(value: Any, row: Row) -> None:
-    np.divide(np.reshape(value, -1), 255, out=row, casting="same_kind")
+    _write_vector(np.reshape(value, -1), row)
+    row /= 255
 
 
 def _one_hot(start: int) -> Writer:

@@ -290,7 +290,7 @@ def test_a_policy_that_observes_opponents_actions_is_given_them(tmp_path):
     ("observations", "message"),
     [
         ({"walker_2": np.zeros(2)}, "policy: 'walker_2' is none of walker_0, walker_1"),
-        ({"walker_0": np.zeros(3)}, "policy: an observation does not fit"),
+        ({"walker_0": np.zeros(3)}, r"policy: .*: the observation of walker_0 has shape \(3,\)"),
         ({"walker_0": np.array([0.0, np.nan])}, "policy: an observation is not finite"),
     ],
 )
