@@ -133,7 +133,7 @@ FIGURES = {
         action_selector="softmax", batch_size_run=16, rollout_steps=40)),
     "current goals": (MASKS, "return_mean of ppo_history with goals on foraging", lambda: last(
         "ppo_history", "foraging", "return_mean", opponent_information=["actions", "goal"], batch_size_run=16,
-        t_max=40_000, env_args={"episode_limit": 20})),
+        t_max=16_000, env_args={"episode_limit": 20})),
 }  # fmt: skip
 
 

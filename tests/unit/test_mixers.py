@@ -67,6 +67,20 @@ def test_the_teams_target_matches_hand_computed_values():
     assert logged["loss"] == pytest.approx(sum(errors) / 5, rel=1e-4)
 
 
+def test_the_team_has_a_future_as_long_as_one_agent_lives():
+    """Agent 1 is dead from step 2 on; targets still contain the value of agent 0."""
+    learner, info = learner_of("vdn", double_q=False, learner_log_interval=1)
+    batch = random_batch(info, [4], common_reward=True)
+    batch["agent_mask"][:, 2:, 1] = 0
+    alive = batch["agent_mask"].float()
+    q = learner.mac.unroll(batch)
+    taken = (q[:, :-1].gather(3, batch["actions"][:, :-1]).squeeze(3) * alive[:, :-1]).sum(2)
+    ahead = (q[:, 1:].amax(3) * alive[:, 1:]).sum(2) * (1 - batch["terminated"][:, :-1, 0].float())
+    wanted = (taken - batch["reward"][:, :-1, 0] - 0.5 * ahead).square().mean()
+    learner.train(batch, 1, 1)
+    assert {k: v for k, v, _ in learner.logger.rows}["loss"] == pytest.approx(float(wanted), rel=1e-4)
+
+
 @pytest.mark.parametrize("mixer", ["vdn", "qmix"])
 def test_dead_agents_contribute_zero_to_the_team_value(mixer):
     learner, info = learner_of(mixer, learner_log_interval=1)

@@ -234,3 +234,19 @@ def test_advantages_with_lambda_one_end_with_the_episode(truncates):
         0 + 0.5 * (1 + 0.5 * first) - 0, 1 + 0.5 * first - 1, 0 + 0.5 * (1 + 0.5 * second) - 10, 1 + 0.5 * second - 11
     ]  # fmt: skip
     assert advantage[0, :, 0].tolist() == expected
+
+
+def test_steps_of_dead_agents_are_left_out_of_every_part_of_the_loss():
+    """Agent 1 is dead from step 2 on: its advantages and returns there have no effect."""
+    losses = []
+    for value in (0.0, 1e6):
+        runner, learner = made([[9]])
+        rollout = runner.run()
+        rollout["agent_mask"][:, 2:, 1] = 0
+        advantage, returns, old = (target.clone() for target in learner.targets(rollout))
+        advantage[:, 2:, 1], returns[:, 2:, 1] = value, value
+        learner.update(rollout, advantage, returns, old)
+        losses.append({name: float(values[-1]) for name, values in learner.stats.values.items()})
+    assert losses[0] == losses[1] and losses[0]["policy_loss"] != 0.0
+    real = [advantage[0, t, agent] for t in range(4) for agent in range(2) if agent == 0 or t < 2]
+    assert losses[0]["policy_loss"] == pytest.approx(-float(sum(real)) / 6, rel=1e-4)

@@ -70,3 +70,14 @@ def test_windows_are_consecutive_rollouts_and_the_oldest_is_dropped():
 def test_joining_one_rollout_returns_its_data():
     only = runner(5).run()
     assert torch.equal(joined([only])["obs"], only["obs"])
+
+
+def test_selected_copies_keep_their_recurrent_state_and_last_actions():
+    player = runner(5)
+    player.run()
+    rollout = player.run()  # episodes are under way
+    part = rollout.copies(torch.tensor([3, 1]))
+    assert not torch.equal(rollout.carry[:2], rollout.carry[[3, 1]])
+    assert torch.equal(part.carry, rollout.carry[[3, 1]])
+    assert torch.equal(part.last_actions, rollout.last_actions[[3, 1]])
+    assert torch.equal(part["obs"], rollout["obs"][[3, 1]])

@@ -123,6 +123,17 @@ def test_beliefs_equal_bayes_rule_computed_by_hand():
     assert group.beliefs(moved)[0, 0, 2] == pytest.approx(by_hand, abs=1e-6)
 
 
+def test_any_move_fits_a_food_to_which_the_way_is_blocked():
+    """The other player stands between the script and slot 2. A step south leads to no other food."""
+    group = observer_of("west", "last")
+    obs = observe(FOODS, me=(6, 2, 2), other=(6, 3, 1))
+    assert group.beliefs(obs)[0, 0].tolist() == pytest.approx([1 / 9, 4 / 9, 4 / 9])
+    group.update(obs, np.array([[SOUTH]]))
+    moved = observe(FOODS, me=(7, 2, 2), other=(6, 3, 1))
+    blocked = 0.02 + 0.25  # a quarter of the moves of a blocked player go south
+    assert group.beliefs(moved)[0, 0, 2] == pytest.approx(4 * blocked / (5 * 0.02 + 4 * blocked), abs=1e-6)
+
+
 def test_beliefs_move_to_the_next_food_when_one_is_eaten():
     group = observer_of("west", "last")
     group.beliefs(observe(FOODS, me=(6, 3, 2), other=(0, 0, 1)))

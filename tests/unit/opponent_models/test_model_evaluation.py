@@ -24,6 +24,7 @@ def test_counts_of_episodes_of_different_lengths_are_added():
     [
         ([10, 20, 46, 50, 48], [100] * 5, 2),  # from 0.1 to 0.5: nine tenths of the rise end at 0.46
         ([50, 50, 50], [100] * 3, 0),
+        ([50, 55, 60], [100] * 3, 2),  # 0.55 is nine tenths of 0.6, but only half of the rise
         ([10, 20, 30, 4], [100, 100, 100, 4], 2),  # steps that few episodes reach are ignored
     ],
 )

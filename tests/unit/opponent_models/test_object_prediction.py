@@ -54,6 +54,16 @@ def test_targets_are_the_next_objects_at_which_the_opponent_rests():
     assert sooner.model.next_rests(batch)[0, :, 0, 0].tolist() == [0, 0, -1, -1, 0, 0, 0, 0, 0]
 
 
+def test_a_rest_between_two_objects_is_no_target():
+    """It does not tell at which of them the opponent rests."""
+    runner, learner = made(copies=1)
+    still = [(3, 3)] * 10
+    batch = walk(runner, still, foods=[(2, 3, 1), (3, 4, 1), (7, 0, 1)], eaten=99)
+    assert learner.model.next_rests(batch)[0, :, 0, 0].tolist() == [-1] * 9
+    batch = walk(runner, still, foods=[(2, 3, 1), (5, 5, 1), (7, 0, 1)], eaten=99)
+    assert learner.model.next_rests(batch)[0, :5, 0, 0].tolist() == [0] * 5
+
+
 def test_a_rest_at_an_episodes_last_step_is_read_from_its_last_observation():
     runner, learner = made(copies=1, episode_limit=7)
     batch = runner.run()
