@@ -19,13 +19,15 @@ STATES_PER_UPDATE = 128
 START_EPISODES = 8  # in the replay buffer before the first update
 REGIMES = ("replay", "refresh")
 
-# As in omarl 0.1 and PyMARL forks: squared errors, one type of feature, one batch at a time.
-PLAIN: dict[str, Any] = {"vae_likelihood": "gaussian", "vae_encoder": "mlp", "vae_window": 1}
+# As in omarl 0.1 and PyMARL forks: squared errors, one type of feature, one batch at a time, no linear maps.
+PLAIN: dict[str, Any] = {
+    "vae_likelihood": "gaussian", "vae_encoder": "mlp", "vae_window": 1, "vae_linear_path": False
+}  # fmt: skip
 SETTINGS: dict[str, dict[str, Any]] = {
     "first": {**FIRST, **PLAIN, "vae_formula": "raw_mean"},
     "final": {**FIRST, **FINAL, **PLAIN, "vae_formula": "raw_mean"},
     "default": {},
-    "before": {**PLAIN, "vae_formula": "mean"},
+    "before": {**PLAIN, "vae_formula": "mean", "vae_latent_dim": 16, "vae_lr": 3e-4},
     # A plain autoencoder: the KL has weight 0 and the posterior's variance is nearly 0, so codes are not random.
     "ceiling": {"omg_vae_alpha": 0.0, "vae_log_var_bound": "none", "vae_log_var_init": -50.0},
 }

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from .components.episode_batch import bytes_per_step, make_scheme
 from .components.replay_buffer import replay_bytes
 from .envs.arrays import n_bytes
+from .modules.vae import code_size
 from .opponents.information import full_info
 from .registry import resolve
 from .types import ConfigError, EnvInfo
@@ -164,8 +165,9 @@ def _networks(c: Any, info: EnvInfo) -> Iterator[Part]:
     if c.omg_horizon:  # the candidates of the subgoal, their codes and their values
         candidates = c.batch_size_run * c.rollout_steps * c.omg_horizon
         code = 2 * (info.state_shape + c.vae_hidden_dim)
-        value = n * (3 * c.hidden_dim + info.obs_shape + c.vae_latent_dim)
-        peak += candidates * (max(code, value) + n * c.vae_latent_dim)
+        latents = code_size(c.vae_latent_dim, info.state_shape)
+        value = n * (3 * c.hidden_dim + info.obs_shape + latents)
+        peak += candidates * (max(code, value) + n * latents)
     groups = n if c.share_parameters == "none" else len({*info.agent_types})
     yield Part("networks", WORD * COPIES * groups * parameters, learner)
     yield Part("update", WORD * peak, learner)

@@ -8,6 +8,7 @@ from typing import Any
 from . import training
 from .configuration.layers import complete, from_checkpoint, from_files
 from .games.lookup import part_of
+from .opponent_models.omg.prior import latents_of_prior
 from .opponents.pool import MANIFEST, Pool, digest, read_pool
 from .pooling import info_of, make_or_read_pool, make_pool, prior_of
 from .registry import resolve
@@ -19,7 +20,7 @@ from .utils.run_directory import env_label
 NEEDS_POOL = "model_mac"  # the controller of learners that play against a pool
 ENVIRONMENT = ("env", "env_args", "game")
 FROM_RUN = (*ENVIRONMENT, "omg_learners", "opponent_information", "common_reward", "seed", "vae_latent_dim",
-            "vae_hidden_dim", "vae_log_var_bound", "vae_log_var_limit", "env_workers")  # fmt: skip
+            "vae_linear_path", "vae_hidden_dim", "vae_log_var_bound", "vae_log_var_limit", "env_workers")  # fmt: skip
 
 
 def with_pool(values: Mapping[str, Any], logger: Logger) -> dict[str, Any]:
@@ -36,16 +37,34 @@ def with_pool(values: Mapping[str, Any], logger: Logger) -> dict[str, Any]:
     """
     paths = {name: str(Path(values[name]).expanduser().resolve()) for name in ("pool", "source") if values.get(name)}
     values = {**values, **paths}
-    if values["mac"] != NEEDS_POOL or values["pool"]:
+    if values["mac"] != NEEDS_POOL:
         return values
     say = logger.console_logger.info
+    if values["pool"]:
+        return with_latents(values, say)
     if values.get("source"):
         pool = from_source(values, say)
         has_tests = any(member.split == "test" for member in pool.members)
     else:
         pool, has_tests = small_pool(values, logger), True
     split = "test" if has_tests and values["split"] == "train" else values["split"]  # a chosen split remains
-    return {**values, "pool": str(pool.folder.resolve()), "split": split}
+    return with_latents({**values, "pool": str(pool.folder.resolve()), "split": split}, say)
+
+
+def with_latents(values: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+    """The configuration with the number of latents that its prior has, if its opponent model needs a prior.
+
+    Raises:
+        ConfigError: there is no prior, or its file is damaged.
+    """
+    model: Any = resolve("opponent_model", values["opponent_model"]) if values.get("opponent_model") else None
+    if model is None or not model.needs_prior or values.get("checkpoint_path"):  # a checkpoint contains its prior
+        return dict(values)
+    source = values.get("source") or values["pool"]
+    count, wanted = latents_of_prior(source), values["vae_latent_dim"]
+    if wanted not in (0, count):
+        say(f"vae_latent_dim: {count}, the number of latents of the prior in {source}, instead of {wanted}")
+    return {**values, "vae_latent_dim": count}
 
 
 def from_source(values: Mapping[str, Any], say: Callable[[str], None]) -> Pool:
@@ -115,7 +134,7 @@ def train_prior(values: Mapping[str, Any], pool: Path, run: Path, logger: Logger
     """
     own = {"pool": str(pool), "learner": "omg_vae_learner", "base_learner": "ppo_learner",
            "t_max": values["prior_t_max"], "save_model_interval": 10 * values["prior_t_max"], "test_interval": 0,
-           "vae_updates": 32, "vae_batch_states": 256}  # fmt: skip
+           "vae_updates": 32, "vae_batch_states": 256, "vae_window": 4, "vae_lr": 3e-4}  # fmt: skip
     layers = from_files("ppo_history", "simple_tag")
     layers.add({**{name: values[name] for name in FROM_RUN if name in values}, **own}, "the prior's training")
     run.mkdir(parents=True)

@@ -16,6 +16,7 @@ FIRST: dict[str, Any] = {
     "grad_norm_clip": 5.0,
     "vae_log_var_bound": "none",
     "vae_latent_dim": 64,
+    "vae_linear_path": False,
     "vae_formula": "raw_mean",
     "vae_window": 1,
 }

@@ -11,7 +11,7 @@ from ..config.schema import key, new_default
 class VAEOptimiserConfig(RMSpropKeys):
     """Keys of a VAE's updates; docs/vae-stability.md states the effect of each."""
 
-    vae_lr: float = key(3e-4, above=0, help="learning rate of the VAE")
+    vae_lr: float = key(2e-4, above=0, help="learning rate of the VAE")
     vae_lr_warmup: int = key(0, low=0, help="updates over which the learning rate rises from 0")
     vae_optimiser: Literal["adam", "rmsprop"] = key("adam", help="optimiser of the VAE")
     vae_betas: list[float] = key([0.5, 0.999], low=0, high=0.999999, length=2, help="Adam's beta1 and beta2")
@@ -34,10 +34,10 @@ class VAEOptimiserConfig(RMSpropKeys):
 class VAEShapeKeys:
     """Keys of the state VAE's networks. OMG's inference network shares some: the state VAE is its prior."""
 
-    vae_latent_dim: int = key(16, low=0, help="Z, the number of latents; 0: half the number of features, 16 to 64")
+    vae_latent_dim: int = key(0, low=0, help="Z, the number of latents; 0: half the number of features, 16 to 64")
     vae_hidden_dim: int = key(128, low=1, help="width of the state VAE's layers")
     vae_linear_path: bool = key(
-        False, help="add a linear map to the encoder and to the decoder; rare combinations pass through it"
+        True, help="add a linear map to the encoder and to the decoder; rare combinations pass through it"
     )
     vae_encoder: Literal["auto", "mlp", "cnn"] = key("auto", help="auto: cnn if the state is an image")
     vae_log_var_bound: Literal["tanh", "softplus", "clamp", "exp_clamp", "none"] = key(
@@ -65,7 +65,7 @@ class VAEConfig(VAEOptimiserConfig, VAEShapeKeys):
     )
 
     vae_batch_states: int = key(128, low=0, help="states of each VAE update, drawn from the last batches; 0: all")
-    vae_window: int = key(4, low=1, help="number of last batches from which updates draw states")
+    vae_window: int = key(8, low=1, help="number of last batches from which updates draw states")
 
     def notices(self) -> list[str]:
         """Notices about the configuration, a line each."""

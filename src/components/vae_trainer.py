@@ -245,10 +245,8 @@ class VAETrainer(VAEOptimiser):
         c, first = self.config, self.parameters[0]
         has_line = "encoder_line.weight" in weights
         latent_dim = c.vae_latent_dim
-        if self.has_free_size:  # Z is the number of inputs of the decoder's first linear layer
-            latent_dim = next(
-                w.shape[1] for name, w in weights.items() if name.startswith("decoder.") and w.dim() == 2
-            )
+        if self.has_free_size:
+            latent_dim = latents_in(weights)
         if (latent_dim, has_line) != (c.vae_latent_dim, self.vae.encoder_line is not None):
             self._take_network(latent_dim, has_line, c)
             self.vae.to(first.device).requires_grad_(first.requires_grad)
@@ -275,6 +273,18 @@ class VAETrainer(VAEOptimiser):
         except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"{path}: is damaged, or was not written by VAETrainer.save") from error
         return trainer
+
+
+def latents_in(weights: Mapping[str, Tensor]) -> int:
+    """Z of a state VAE's weights: the number of inputs of the decoder's first linear layer.
+
+    Raises:
+        ValueError: they have no such layer.
+    """
+    for name, weight in weights.items():
+        if name.startswith("decoder.") and weight.dim() == 2:
+            return weight.shape[1]
+    raise ValueError("the weights are not those of a state VAE")
 
 
 def blocks_of(features: int | Sequence[Block] | Any) -> tuple[Block, ...]:

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from ...components.vae_config import VAEConfig
-from ...components.vae_trainer import VAETrainer
+from ...components.vae_trainer import VAETrainer, latents_in
 from ...config.schema import read
 from ...types import ConfigError
 from ...utils.checkpoints import reason_of
 from ...utils.tensor_files import load_tensors
+
+
+UNREADABLE = (OSError, RuntimeError, KeyError, TypeError, ValueError)
 
 
 class SubgoalPrior(VAETrainer):
@@ -33,13 +36,28 @@ class SubgoalPrior(VAETrainer):
             return
         try:
             self.load_model(load_tensors(file))
-        except (OSError, RuntimeError, KeyError, ValueError) as error:
-            raise ConfigError(
-                f"source: {file} is no subgoal prior for this environment, or of another size ({reason_of(error)})"
-            ) from error
+        except UNREADABLE as error:
+            raise ConfigError(_refusal(file, error)) from error
 
     def __deepcopy__(self, memo: Any) -> SubgoalPrior:
         return self
+
+
+def _refusal(file: Path, error: Exception) -> str:
+    return f"source: {file} is no subgoal prior for this environment, or of another size ({reason_of(error)})"
+
+
+def latents_of_prior(source: str) -> int:
+    """The number of latents of the prior in ``source``, which is as for ``prior_file``.
+
+    Raises:
+        ConfigError: there is no prior, or its file is damaged.
+    """
+    file = prior_file(source)
+    try:
+        return latents_in(load_tensors(file)["vae"])
+    except UNREADABLE as error:
+        raise ConfigError(_refusal(file, error)) from error
 
 
 def prior_file(source: str) -> Path:
