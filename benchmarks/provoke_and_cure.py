@@ -61,7 +61,7 @@ SINGLE = (
     Case("grad_norm_clip=0.01", ("gradient_clipping",)),
     Case("vae_alpha_schedule=cyclical vae_alpha_ramp=400", ("kl_oscillation",)),
     Case("vae_lr=1e-6", ("reconstruction_plateau",)),
-    Case("vae_hidden_dim=1", ("reconstruction_plateau",)),
+    Case("vae_linear_path=False vae_hidden_dim=1", ("reconstruction_plateau",)),
     Case("vae_batch_states=2", ("sampling_noise",)),
     Case("t_max=1500", ("too_short",)),
 )
@@ -175,7 +175,10 @@ def configuration(words: str, updates: int) -> dict[str, Any]:
     config = {**asdict(VAEConfig()), **HOST, "t_max": updates * STEPS_PER_UPDATE}
     for word in words.split():
         name, value = word.split("=")
-        config[name] = type(config[name])(float(value)) if isinstance(config[name], int | float) else value
+        if isinstance(config[name], bool):
+            config[name] = value == "True"
+        else:
+            config[name] = type(config[name])(float(value)) if isinstance(config[name], int | float) else value
     return config
 
 

@@ -44,6 +44,8 @@ class VAEWatch(Stateful):
         t = np.array(self.steps, dtype=float)
         series = {name: Series(t, np.array(values)) for name, values in self.values.items() if len(values) == len(t)}
         settings: dict[str, Any] = {**vars(self.trainer.config), "vae_lr": self.trainer.lr}  # with earlier actions
+        if self.trainer.has_free_size:
+            settings["vae_latent_dim"] = 0  # as configured
         if self.trainer.weight.controller is not None:
             settings |= {"vae_alpha_schedule": "pi", "vae_kl_target": self.trainer.weight.controller.target}
         for finding in examine(series, settings).findings:

@@ -103,14 +103,19 @@ def test_opponent_modelling_learners_train_evaluate_and_replay(source, tmp_path,
 
 def test_omg_trains_against_the_checkpoints_of_omg_vae_with_its_prior(tmp_path):
     first = main(["--config=omg_vae", *FORAGING, "t_max=400", "test_interval=0", "batch_size=4", "batch_size_run=4",
-                  "hidden_dim=16", "vae_hidden_dim=16", "save_model_interval=200", "use_tensorboard=False"],
-                 tmp_path)  # fmt: skip
+                  "hidden_dim=16", "vae_hidden_dim=16", "vae_latent_dim=20", "save_model_interval=200",
+                  "use_tensorboard=False"], tmp_path)  # fmt: skip
     assert first.code == 0, first.err
     checkpoints = sorted(first.run.glob("checkpoints/*"), key=lambda p: int(p.name))
     source = f"source={first.run}"
     words = ["--config=omg_ppo", *FORAGING, *TINY, source, "vae_hidden_dim=16", "model_hidden_dim=16"]
     second = main(words, tmp_path / "then")
     assert second.code == 0, second.err
+    assert "vae_latent_dim: 20, the number of latents of the prior in" in second.out + second.err
+    stored = json.loads(next(second.run.glob("checkpoints/*/config.json")).read_text())
+    assert stored["vae_latent_dim"] == 20
+    tested = main(["evaluate", "with", f"checkpoint_path={second.run}", "test_nepisode=4"], tmp_path / "then")
+    assert tested.code == 0, tested.err
     (manifest,) = (tmp_path / "then").glob("pools/*/pool.yaml")
     entries = yaml.safe_load(manifest.read_text())
     trained = [m["name"] for m in entries["opponents"] if m["split"] == "train"]

@@ -106,7 +106,7 @@ def test_training_stops_if_the_vae_is_not_finite():
     learner.train(batch, 1, 0)
     learner.train(batch, 2, 0)
     assert learner.logger.series("vae_skipped_updates") == [(1, 1.0), (2, 2.0)]
-    message = r"the VAE is not finite: 3 updates in a row .* lower vae_lr \(0.0003 now\)"
+    message = r"the VAE is not finite: 3 updates in a row .* lower vae_lr \(0.0002 now\)"
     with pytest.raises(TrainingError, match=message):
         learner.train(batch, 3, 0)
 

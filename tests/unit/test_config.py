@@ -29,9 +29,10 @@ def refused(*words):
 def test_omg_vae_has_the_documented_values():
     c = configured("--config=omg_vae")
     assert c["omg_vae_alpha"] == 0.01 and c["vae_alpha_ramp"] > 0
-    assert c["vae_lr"] == 3e-4 and c["vae_optimiser"] == "adam" and c["vae_betas"] == [0.5, 0.999]
+    assert c["vae_lr"] == 2e-4 and c["vae_optimiser"] == "adam" and c["vae_betas"] == [0.5, 0.999]
     assert c["optim_alpha"] == 0.9 and c["grad_norm_clip"] == 10
-    assert c["vae_latent_dim"] == 16 and c["vae_mu_l2"] == 0.0 and c["learner_log_interval"] == 1000
+    assert c["vae_latent_dim"] == 0 and c["vae_linear_path"] and c["vae_window"] == 8
+    assert c["vae_mu_l2"] == 0.0 and c["learner_log_interval"] == 1000
     assert c["env_args"]["key"] == "mpe2.simple_tag_v3"
 
 

@@ -83,7 +83,7 @@ def test_the_yaml_sets_each_key_of_the_vae_once(host):
     plugin(PluginConfig(host=str(root), apply=True))
     values, counts = written(package)
     assert {key: values[key] for key in USERS} == {
-        "vae_lr": 3e-4, "omg_vae_alpha": 0.01, "optim_alpha": 0.9, "grad_norm_clip": 10, "learner_log_interval": 1000,
+        "vae_lr": 2e-4, "omg_vae_alpha": 0.01, "optim_alpha": 0.9, "grad_norm_clip": 10, "learner_log_interval": 1000,
     }  # fmt: skip
     assert set(counts.values()) == {1}
 
@@ -126,7 +126,7 @@ def test_undo_keeps_the_users_changes(host):
     root, package = host
     plugin(PluginConfig(host=str(root), apply=True))
     generated = package / "config" / "algs" / "omg_vae.yaml"
-    generated.write_text(generated.read_text().replace("vae_lr: 0.0003", "vae_lr: 0.001"))
+    generated.write_text(generated.read_text().replace("vae_lr: 0.0002", "vae_lr: 0.001"))
     registry = package / "learners" / "__init__.py"
     registry.write_text(registry.read_text() + 'REGISTRY["mine"] = QLearner\n')
     assert "left as it is" in plugin(PluginConfig(host=str(root), apply=True))

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+import torch
 from omarl import default_pool, pooling
+from omarl.components.vae_trainer import VAEConfig, VAETrainer
 from omarl.opponents.pool import Member, write_pool
 from omarl.types import ConfigError
 
@@ -54,3 +56,21 @@ def test_a_script_in_two_splits_is_refused(tmp_path):
 def test_an_unknown_script_is_named(tmp_path):
     with pytest.raises(ConfigError, match="script: 'nearst' is none of"):
         pooling.make_or_read_pool({**SAID, "scripts": "nearst", "out": str(tmp_path / "x")})
+
+
+@pytest.mark.parametrize("wanted, notices", [(0, 0), (16, 1), (5, 0)])
+def test_a_run_has_as_many_latents_as_its_prior(tmp_path, wanted, notices):
+    torch.save(VAETrainer(12, VAEConfig(vae_latent_dim=5)).state_dict(), tmp_path / "prior.th")
+    lines = []
+    values = {"opponent_model": "omg", "source": "", "pool": str(tmp_path), "vae_latent_dim": wanted}
+    assert default_pool.with_latents(values, lines.append) == {**values, "vae_latent_dim": 5}
+    assert len(lines) == notices and all("instead of 16" in line for line in lines)
+    for other in ({"opponent_model": "liam"}, {"checkpoint_path": "a run"}):
+        assert default_pool.with_latents({**values, **other}, lines.append) == {**values, **other}
+
+
+def test_a_damaged_prior_is_refused(tmp_path):
+    torch.save({"vae": {}}, tmp_path / "prior.th")
+    values = {"opponent_model": "omg", "source": "", "pool": str(tmp_path), "vae_latent_dim": 16}
+    with pytest.raises(ConfigError, match="is no subgoal prior"):
+        default_pool.with_latents(values, print)

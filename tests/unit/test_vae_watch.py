@@ -40,7 +40,7 @@ def test_a_finding_is_logged_once(monkeypatch, caplog):
     watch, trainer, _ = watched(monkeypatch, False, finding(vae_lr=1e-4))
     look(watch, FIRST_LOOK + 20)
     assert caplog.text.count("kl_oscillation") == 1 and "try vae_lr=0.0001" in caplog.text
-    assert trainer.lr == 3e-4  # warn does not act
+    assert trainer.lr == 2e-4  # warn does not act
 
 
 @pytest.mark.parametrize("quiet", [finding("sampling_noise"), finding("too_short"), finding(confidence=0.3)])
@@ -54,7 +54,7 @@ def test_act_lowers_the_learning_rate_and_then_waits(monkeypatch, caplog):
     watch, trainer, logger = watched(monkeypatch, True, finding("learning_rate_too_high", vae_lr=1e-4))
     look(watch, FIRST_LOOK)
     assert trainer.lr == pytest.approx(1e-4)
-    assert "acted on learning_rate_too_high: vae_lr 0.0003 -> 0.0001" in caplog.text
+    assert "acted on learning_rate_too_high: vae_lr 0.0002 -> 0.0001" in caplog.text
     assert logger.series("vae_watch_actions") == [(100 * (FIRST_LOOK - 1), 1.0)]
     look(watch, FIRST_LOOK + 5)  # the repeated advice does not lower the rate further
     assert watch.actions == 1
@@ -73,10 +73,23 @@ def test_advice_after_an_action_is_based_on_the_current_settings(monkeypatch):
 
     monkeypatch.setattr(vae_watch, "examine", divide_by_three)
     look(watch, 2 * FIRST_LOOK)
-    assert watch.actions == 2 and trainer.lr == pytest.approx(3e-4 / 9)
+    assert watch.actions == 2 and trainer.lr == pytest.approx(2e-4 / 9)
     trainer.weight.hand_over(5.0, trainer.updates)
     look(watch, FIRST_LOOK)
     assert schedules == ["constant", "constant", "pi"]
+
+
+@pytest.mark.parametrize("configured", [0, 16])
+def test_a_number_of_latents_is_judged_only_if_it_was_configured(monkeypatch, configured):
+    examined = []
+
+    def record(series, config):
+        examined.append(config["vae_latent_dim"])
+        return Verdict()
+
+    monkeypatch.setattr(vae_watch, "examine", record)
+    look(VAEWatch(VAETrainer(80, VAEConfig(vae_latent_dim=configured)), RecordingLogger(), False), FIRST_LOOK)
+    assert examined == [configured]
 
 
 def test_act_replaces_the_kl_schedule_by_a_controller_without_a_jump(monkeypatch):
@@ -90,4 +103,4 @@ def test_act_replaces_the_kl_schedule_by_a_controller_without_a_jump(monkeypatch
 def test_act_ignores_other_keys_and_higher_learning_rates(monkeypatch):
     watch, trainer, _ = watched(monkeypatch, True, finding("latent_oversized", vae_latent_dim=8), finding(vae_lr=1.0))
     look(watch, FIRST_LOOK + 3)
-    assert watch.actions == 0 and trainer.lr == 3e-4 and trainer.weight.controller is None
+    assert watch.actions == 0 and trainer.lr == 2e-4 and trainer.weight.controller is None

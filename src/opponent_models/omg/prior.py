@@ -12,7 +12,6 @@ from ...types import ConfigError
 from ...utils.checkpoints import reason_of
 from ...utils.tensor_files import load_tensors
 
-
 UNREADABLE = (OSError, RuntimeError, KeyError, TypeError, ValueError)
 
 
