@@ -105,18 +105,23 @@ def processes() -> list[str]:
 
 @pytest.fixture
 def killed_parent(tmp_path: Path) -> Iterator[Any]:
-    """Kills a process whose worker is in a step of this fault; returns the worker's id."""
+    """Kills a process whose worker is in a step of this fault; returns the worker's id.
 
-    def kill(fault: str) -> int:
+    The kernel ends workers that the main thread has started; others watch their parent.
+    """
+
+    def kill(fault: str, in_thread: bool) -> int:
         code = (
             "import multiprocessing, sys, threading\n"
             "import numpy as np\n"
             "from omarl.envs import make_vec_env\n"
-            f"env = make_vec_env('faulty_worlds:world', dict(fault={fault!r}, episode_limit=20), 1, 1, 0)\n"
-            "env.reset()\n"
-            "print(multiprocessing.active_children()[0].pid, flush=True)\n"
-            "while True:\n"
-            "    env.step(np.zeros((1, 2), np.int64))\n"
+            "def run():\n"
+            f"    env = make_vec_env('faulty_worlds:world', dict(fault={fault!r}, episode_limit=20), 1, 1, 0)\n"
+            "    env.reset()\n"
+            "    print(multiprocessing.active_children()[0].pid, flush=True)\n"
+            "    while True:\n"
+            "        env.step(np.zeros((1, 2), np.int64))\n"
+            f"threading.Thread(target=run).start() if {in_thread} else run()\n"
         )
         path = f"{FOLDER}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
         parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True,
@@ -133,10 +138,13 @@ def killed_parent(tmp_path: Path) -> Iterator[Any]:
     yield kill
 
 
-@pytest.mark.parametrize("fault", ["hangs in step", "hangs in step, in compiled code"])
-def test_a_worker_ends_with_its_killed_parent(killed_parent: Any, fault: str) -> None:
+@pytest.mark.parametrize(
+    ("fault", "in_thread"),
+    [("hangs in step", False), ("hangs in step, in compiled code", False), ("hangs in step", True)],
+)
+def test_a_worker_ends_with_its_killed_parent(killed_parent: Any, fault: str, in_thread: bool) -> None:
     shared = set(Path("/dev/shm").iterdir())
-    worker = killed_parent(fault)
+    worker = killed_parent(fault, in_thread)
     deadline = time.monotonic() + 3
     while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
         state = Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0]

@@ -41,6 +41,8 @@ def equal(one: list[Any], other: list[Any]) -> bool:
         ("pettingzoo", {"key": "mpe2.simple_spread_v3"}, (0, 0)),
         ("gymnasium", {"key": "lbforaging:Foraging-5x5-2p-1f-v3"}, (2, 0)),
         ("pettingzoo", {"key": "sisl/pursuit-v5", "max_cycles": 9}, (0, 0)),
+        ("pettingzoo", {"key": "mpe2.simple_tag_v3", "backend": "batched"}, (0, 0)),
+        ("gymnasium", {"key": "lbforaging:Foraging-5x5-2p-1f-v3", "backend": "batched"}, (0, 0)),
     ],
 )
 @pytest.mark.parametrize("steps", [0, 7])
