@@ -89,6 +89,8 @@ class Training:
             raise ConfigError(f"t_max: {folder} has already reached step {state['t_env']}; give a larger t_max")
         try:
             missing = self._take(state, folder)
+            lengths = {name: int(size) for name, size in state.get("sizes", {}).items()}
+            latest = {name: float(value) for name, value in state.get("latest", {}).items()}
         except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             reason = f"{type(error).__name__}: {reason_of(error)}"
             raise ConfigError(
@@ -101,9 +103,9 @@ class Training:
             self.next_update = None
         if self.continues and self.directory is not None:
             self.continues = folder.is_relative_to(self.directory)  # else the run began from another run's checkpoint
-            cut_back(self.directory, state.get("sizes", {}) if self.continues else {})
+            cut_back(self.directory, lengths if self.continues else {})
         if self.continues:
-            parts.logger.continues(state.get("latest", {}))
+            parts.logger.continues(latest)
             self.saved_at, self.tested_at = state["t_env"], state.get("tested_at", -1)
 
     def _take(self, state: Mapping[str, Any], folder: Path) -> list[str]:

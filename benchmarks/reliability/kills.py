@@ -3,9 +3,9 @@
     python benchmarks/reliability/kills.py [--kills 100] [--only CASE ...] [--jobs 2] [--work DIR]
 
 Each case is one algorithm in one environment. A run of it is killed ``KILLS_OF_A_RUN`` times, each time at a random
-moment after its start, resumed by `python main.py resume with run=DIR` after each kill, and in the end compared with
-the uninterrupted run: every metric but ``wall_s`` and ``steps_per_second``, every test episode, and every number of
-the last checkpoint's networks. ``kills.csv`` gets a row for each run, and ``kills.md`` is made from it. Runs in the
+moment after its start or after its first logged number, and resumed by `python main.py resume with run=DIR`. In the
+end it is compared with the uninterrupted run: every metric but ``wall_s`` and ``steps_per_second``, every test
+episode, and every number of the last checkpoint's networks. ``kills.csv`` gets a row for each run, and ``kills.md`` is made from it. Runs in the
 CSV are not repeated. 100 kills take about 15 minutes of two cores.
 """
 
@@ -29,6 +29,7 @@ from typing import Any
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 KILLS_OF_A_RUN = 5
+IN_TRAINING = 0.7  # share of the kills that wait for the first logged number of the process
 COLUMNS = ("case", "run", "kills", "at_seconds", "steps_at_kills", "resumed", "identical", "difference")
 MORE = "use_tensorboard=False seed=11 test_nepisode=8 batch_size_run=8 hidden_dim=16 save_model_interval=1600"
 PACKAGE = "t_max=8000 test_interval=3000 env_args.backend=pettingzoo"
@@ -119,6 +120,13 @@ def _leaves(value: Any) -> Iterable[Any]:
         yield value
 
 
+def wait_for_numbers(results: Path, process: subprocess.Popen[bytes]) -> None:
+    """Waits until the process logs its first number: it is in the training then, not in its start."""
+    before = last_step(run_directory(results))
+    while process.poll() is None and last_step(run_directory(results)) <= before:
+        time.sleep(0.05)
+
+
 def killed_run(case: str, number: int, work: Path, seconds: float) -> dict[str, Any]:
     """One run, killed several times; ``seconds`` is how long the uninterrupted run took."""
     rng = random.Random(f"{case} {number}")
@@ -126,15 +134,16 @@ def killed_run(case: str, number: int, work: Path, seconds: float) -> dict[str, 
     results.mkdir(parents=True)
     log, words, at, steps, resumed = results / "log.txt", command(CASES[case], results), [], [], True
     for _ in range(KILLS_OF_A_RUN):
-        process = start(words, log)
-        delay = rng.uniform(0.0, 0.6 * seconds)
+        process, began = start(words, log), time.monotonic()
+        if rng.random() < IN_TRAINING:
+            wait_for_numbers(results, process)
         try:
-            process.wait(delay)
+            process.wait(rng.uniform(0.0, 0.4 * seconds))
             break  # it was complete before the kill
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        at.append(round(delay, 2))
+        at.append(round(time.monotonic() - began, 2))
         run = run_directory(results)
         steps.append(last_step(run))
         words = words if run is None else [sys.executable, str(ROOT / "main.py"), "resume", "with", f"run={run}"]

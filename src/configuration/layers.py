@@ -175,7 +175,9 @@ def _report_checkpoint(layers: Layers, given: Layers, full: Layers) -> None:
         log.warning("the checkpoint uses old names of keys: %s", ", ".join(old))
     if unknown:
         log.warning("the checkpoint has keys that this version does not know: %s", ", ".join(unknown))
-    lacking = sorted(full.values.keys() - given.values.keys() - SACRED_KEYS - set(OF_THAT_RUN)) if stored else []
+    lacking = (
+        sorted(full.values.keys() - given.values.keys() - SACRED_KEYS - set(OF_THAT_RUN) - {"run"}) if stored else []
+    )
     if lacking:
         named = ", ".join(lacking[:5]) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
         log.info("the checkpoint lacks keys, which have their defaults: %s", named)

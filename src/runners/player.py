@@ -94,14 +94,17 @@ class Player(Stateful):
 
     def begin(self) -> Observation:
         """Starts new episodes in all copies."""
-        n_envs, info = self.env.n_envs, self.env.info
         self.t[:] = 0
         self.returns[:] = 0.0
+        self._begin_memory()
+        self.observation = self.env.reset()
+        return self.observation
+
+    def _begin_memory(self) -> None:
+        n_envs, info = self.env.n_envs, self.env.info
         self.carry = self.mac.initial_carry(n_envs)
         self.fresh_carry = self.carry.clone()
         self.last_actions = torch.zeros(n_envs, info.n_agents, info.n_actions, device=self.device)
-        self.observation = self.env.reset()
-        return self.observation
 
     def step(self) -> tuple[NDArray[np.int64], Step]:
         """Takes one step in every copy: the actions [E, N] and their result.
@@ -141,13 +144,12 @@ class Player(Stateful):
         if "env" not in state:
             self.t_env, self.episodes = state["t_env"], state["episodes"]
             return
+        self._begin_memory()
         super().load_state_dict(state)
         self.stats.load_state_dict(state["stats"])
         env: Any = self.env
         continued = env.load_state_dict(state["env"])
         self.observation = env.observation()
-        memory = self.carry, self.fresh_carry, self.last_actions
-        self.carry, self.fresh_carry, self.last_actions = (tensor.to(self.device) for tensor in memory)
         if not continued.all():
             self._clear(np.flatnonzero(~continued))
 

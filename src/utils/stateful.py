@@ -36,7 +36,7 @@ class Stateful:
 
         Raises:
             KeyError: an attribute is missing in ``state``.
-            ValueError: an array has another shape.
+            ValueError: an array has another shape, or a number another type.
         """
         for name in self._names():
             setattr(self, name, restored(getattr(self, name), state[name]))
@@ -87,13 +87,20 @@ def restored(current: Any, saved: Any) -> Any:
         current[...] = saved.numpy()
         return current
     if isinstance(current, torch.Tensor):
+        if current.numel() and current.shape != saved.shape:
+            raise ValueError(f"a tensor of shape {tuple(current.shape)} cannot be restored from {tuple(saved.shape)}")
         return saved.to(current.device)
     if isinstance(current, Mapping):
         return {key: restored(current.get(key), each) for key, each in saved.items()}
     if isinstance(current, list | tuple) and len(current) == len(saved):
         parts = [restored(old, new) for old, new in zip(current, saved, strict=True)]
         return type(current)(parts)
+    if isinstance(current, int | float | str) and not isinstance(saved, _SAME.get(type(current), type(current))):
+        raise ValueError(f"{saved!r} is not {type(current).__name__}")
     return saved
+
+
+_SAME: dict[type, Any] = {float: (int, float)}  # types that stand for another one
 
 
 def _is_generator(value: Any) -> bool:
