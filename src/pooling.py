@@ -113,7 +113,7 @@ def trained(patterns: list[str], split: str, which: str, out: Path, count: int, 
     """
     members: list[Member] = []
     for run, last in last_checkpoints(find_runs(patterns), "runs").items():
-        every = (path for path in last.parent.iterdir() if path.name.isdigit())
+        every = (path for path in last.parent.iterdir() if path.name.isdecimal())
         folders = [last] if which == "last" else sorted(every, key=lambda p: int(p.name))
         config = check_environment(last, str(run), label, "runs")
         for folder in folders:

@@ -117,7 +117,7 @@ def resumed_at(config: RunConfig) -> int:
     if not config.checkpoint_path or config.evaluate:
         return 0
     folder = find_checkpoint(config.checkpoint_path, config.load_step)
-    return int(folder.name) if folder.name.isdigit() and why_new_episodes(folder, vars(config)) else 0
+    return int(folder.name) if folder.name.isdecimal() and why_new_episodes(folder, vars(config)) else 0
 
 
 def make_env(config: RunConfig, n_envs: int, stream: int) -> VecEnv:

@@ -5,8 +5,8 @@
 Each case is one algorithm in one environment. A run of it is killed ``KILLS_OF_A_RUN`` times, each time at a random
 moment after its start or after its first logged number, and resumed by `python main.py resume with run=DIR`. In the
 end it is compared with the uninterrupted run: every metric but ``wall_s`` and ``steps_per_second``, every test
-episode, and every number of the last checkpoint's networks. ``kills.csv`` gets a row for each run, and ``kills.md`` is made from it. Runs in the
-CSV are not repeated. 100 kills take about 15 minutes of two cores.
+episode, and every number of the last checkpoint's networks. ``kills.csv`` gets a row for each run, and ``kills.md``
+is made from it. Runs in the CSV are not repeated. 100 kills take about 20 minutes of two cores.
 """
 
 from __future__ import annotations

@@ -145,13 +145,13 @@ def _damage(folder: Path, stats: tuple[tuple[str, int, int], ...]) -> str:
 
 def _steps(folder: Path) -> list[int]:
     """The environment steps of the checkpoints in ``folder``, rising."""
-    return sorted(int(p.name) for p in folder.glob("*") if p.name.isdigit() and (p / RUN_FILE).is_file())
+    return sorted(int(p.name) for p in folder.glob("*") if p.name.isdecimal() and (p / RUN_FILE).is_file())
 
 
 def checkpoints_in(run: Path, key: str = "checkpoint_path") -> Iterator[Path]:
     """The undamaged checkpoints of a run, the last first. A warning names each damaged one on the way."""
     root = run / "checkpoints" if (run / "checkpoints").is_dir() else run
-    present = [path for path in root.glob("*") if path.name.isdigit() and path.is_dir()] if root.is_dir() else []
+    present = [path for path in root.glob("*") if path.name.isdecimal() and path.is_dir()] if root.is_dir() else []
     for folder in sorted(present, key=lambda path: -int(path.name)):
         reason = damage(folder)
         if not reason:

@@ -94,7 +94,7 @@ def _remaining(group: Path, limit: str, used: str, cached: str) -> Iterator[int]
         statistics = dict(line.split() for line in (group / "memory.stat").read_text(encoding="utf-8").splitlines())
     except (OSError, ValueError):
         return
-    if most.isdigit():  # "max": no limit
+    if most.isdecimal():  # "max": no limit
         yield int(most) - now + int(statistics.get(cached, 0))
 
 

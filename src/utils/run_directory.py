@@ -44,7 +44,7 @@ def new_directory(config: Mapping[str, Any], path: PathLike | None = None) -> Pa
             raise ConfigError(f"path: {folder} is not empty; give a new folder")
         return writable(folder, "path")
     base = writable(base_directory(config).absolute(), "local_results_path")
-    number = 1 + max((int(run.name) for run in base.iterdir() if run.name.isdigit()), default=0)
+    number = 1 + max((int(run.name) for run in base.iterdir() if run.name.isdecimal()), default=0)
     while True:
         try:
             (base / str(number)).mkdir()

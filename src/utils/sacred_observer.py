@@ -97,7 +97,7 @@ class RunDirectory(FileStorageObserver):
     def _recall(self) -> None:
         """Takes the curves of a run that continues from its metrics.jsonl, up to the last checkpoint."""
         assert self.continued is not None
-        last = max((int(p.name) for p in self.continued.glob("checkpoints/*") if p.name.isdigit()), default=-1)
+        last = max((int(p.name) for p in self.continued.glob("checkpoints/*") if p.name.isdecimal()), default=-1)
         with suppress(OSError, ValueError, KeyError, TypeError):
             began = datetime.fromisoformat(json.loads((self.continued / "run.json").read_text())["start_time"])
             for line in (self.continued / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
