@@ -47,8 +47,8 @@ class SkippedUpdates(Stateful):
         self.pending.append(is_finite)
         if is_finite.device.type != "cpu" and len(self.pending) < READ_EVERY:
             return
-        flags, self.pending = torch.stack(self.pending).tolist(), []
-        for flag in flags:
+        flags, self.pending = self.pending, []
+        for flag in flags if len(flags) == 1 else torch.stack(flags).tolist():
             self.count += not flag
             self.in_a_row = 0 if flag else self.in_a_row + 1
             if self.in_a_row == IN_A_ROW:
@@ -118,7 +118,7 @@ def optimiser_step(
     grad_norm = clip_grad_norm_(parameters, max_norm).detach()
     is_finite = torch.isfinite(grad_norm + loss.detach())
     applies = is_finite & (grad_norm <= skip_above) if skip_above else is_finite
-    if optimiser.defaults.get("fused"):  # the optimiser reads the flag on the device, as in mixed precision
+    if loss.is_cuda and optimiser.defaults.get("fused"):  # reads the flag on the GPU, as in mixed precision
         optimiser.found_inf = (~applies).float()
         optimiser.step()
     elif applies:

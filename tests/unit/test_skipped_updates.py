@@ -136,3 +136,18 @@ def test_a_diverged_opponent_model_names_its_learning_rate(tmp_path, model, word
         for _ in range(3):
             learner.train(runner.run(), runner.t_env, 0)
     assert learner.trained.skipped.count == 3
+
+
+def test_fused_adam_skips_a_step_if_its_flag_is_set():
+    """``optimiser_step`` relies on it on a GPU, without a transfer to the host."""
+
+    def trained(flags):
+        weight = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+        optimiser = make_optimiser("adam", [weight], 0.1)
+        for flag in flags:
+            weight.grad = torch.full_like(weight, NAN if flag else 1.0)
+            optimiser.found_inf = torch.tensor(flag)
+            optimiser.step()
+        return weight.detach()
+
+    assert torch.equal(trained([0.0, 1.0, 0.0]), trained([0.0, 0.0]))
