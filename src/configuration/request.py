@@ -73,6 +73,10 @@ def configured(
     command = "evaluate" if full.values["evaluate"] else command
     if command in ("evaluate", "replay") and not full.values["checkpoint_path"]:
         raise ConfigError(f"checkpoint_path: {command} needs one; give a run's directory")
+    if command == "train" and given.checkpoint_path:
+        folder = find_checkpoint(given.checkpoint_path, given.load_step)
+        if folder.name.isdecimal() and int(folder.name) >= full.values.get("t_max", np.inf):
+            raise ConfigError(f"t_max: {folder} has already reached step {folder.name}; give a larger t_max")
     full.values["evaluate"] = command in ("evaluate", "replay")  # their seeds do not depend on the checkpoint's step
     if "seed" not in layers.values:
         del full.values["seed"]
