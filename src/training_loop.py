@@ -220,7 +220,7 @@ class Training:
                 self.log()
                 if self.tests.due(runner.t_env) and runner.t_env < config.t_max:
                     self.test()
-                if self.saves.due(runner.t_env):
+                if self.saves.due(runner.t_env) and runner.t_env < config.t_max:  # the last one is saved at the end
                     self.save()
                 if self.console_logs.due(runner.t_env) and bar.disable:
                     self.parts.logger.console_logger.info(headline(self.parts.logger.latest, runner.t_env))

@@ -104,6 +104,20 @@ def test_a_complete_run_is_left_unchanged(short, tmp_path):
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
 
 
+def test_the_last_checkpoint_is_written_after_the_last_test_and_log(tmp_path, monkeypatch):
+    def killed(self, last=False):
+        if last:
+            raise RuntimeError("killed")
+        log(self, last)
+
+    log = training_loop.Training.log
+    monkeypatch.setattr(training_loop.Training, "log", killed)
+    keys = {**SMALL, "t_max": 600, "test_interval": 300, "save_model_interval": 200}  # 600 is a multiple of 200
+    with pytest.raises(RuntimeError, match="killed"):
+        omarl.train("iql", env=ARRAYS, path=tmp_path / "run", **keys)
+    assert steps(tmp_path / "run") == [200, 400]
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
