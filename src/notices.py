@@ -4,7 +4,7 @@ from collections import Counter
 
 from .opponents.pool import read_pool
 from .opponents.pool_env import PoolEnv
-from .run import INTERFACES, Parts, RunConfig
+from .run import Parts, RunConfig
 from .types import EnvInfo
 
 
@@ -37,5 +37,7 @@ def describe(parts: Parts) -> str:
         agents += f" against {len(parts.env.members)} opponents"
     where = getattr(parts.env, "how", "stepped by its own class")
     c = parts.config
-    interface = f"{INTERFACES[c.env]}: " if c.env in INTERFACES else ""
-    return f"{c.name} on {parts.info.key} ({interface}{agents}), {c.batch_size_run} copies {where}, seed {c.seed}"
+    interface = f"{parts.info.interface}: " if parts.info.interface else ""
+    steps = f"episodes of at most {parts.info.episode_limit} steps"
+    copies = f"{c.batch_size_run} copies {where}"
+    return f"{c.name} on {parts.info.key} ({interface}{agents}), {steps}, {copies}, seed {c.seed}"

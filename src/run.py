@@ -28,7 +28,6 @@ from .utils.memory import memory_errors_explained
 from .utils.metrics import Logger
 from .utils.seeding import seed_everything, stream_seed
 
-INTERFACES = {"pettingzoo": "PettingZoo", "gymnasium": "Gymnasium"}
 MANY_COPIES = 256  # from here on, the memory of the copies is checked before they are made
 NAME = re.compile(r"[^/\\\x00-\x1f]*[^/\\.\x00-\x1f][^/\\\x00-\x1f]*")  # of a run, which names folders
 TRAIN_STREAM, TEST_STREAM, REPLAY_STREAM, OPPONENTS_STREAM = range(4)

@@ -83,6 +83,8 @@ class EnvInfo:
         obs_blocks: for each agent, the blocks that its space declares of its O features; empty if unknown.
         state_blocks: the same for the S features of the state.
         game: the ``games.game.Game`` of the run or of the environment's class; None: the one that declares ``key``.
+        interface: how the environment is played: ``ParallelEnv``, ``AECEnv`` or ``Gymnasium``; empty if unknown.
+        limit_source: the argument or attribute that states ``episode_limit``; empty if nothing states it.
     """
 
     key: str
@@ -98,6 +100,8 @@ class EnvInfo:
     obs_blocks: tuple[tuple[Block, ...], ...] = ()
     state_blocks: tuple[Block, ...] = ()
     game: Any = None
+    interface: str = ""
+    limit_source: str = field(default="", compare=False)
 
     @property
     def n_agents(self) -> int:

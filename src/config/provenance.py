@@ -67,7 +67,8 @@ class Foreign:
         if name in self.named:
             return
         module = module_of(key, name, env)
-        wraps = key == ENV_KEY and bool(WRAPPERS.search(str(name)))
+        # Classes and functions, too: some of the known packages import what an argument names
+        wraps = key == ENV_KEY and bool(WRAPPERS.search(str(name)) or CLASS.fullmatch(str(name)))
         known = key == ENV_KEY and module.partition(".")[0] in ("", *KNOWN_PACKAGES) and not wraps
         if (module or wraps) and not known and not self.trusted:
             raise ConfigError(

@@ -12,12 +12,30 @@ from functools import partial
 from typing import Any
 from warnings import catch_warnings
 
-from ..registry import import_module, install_hint
+from ..registry import EXTRA_MODULES, import_module, install_hint
 from ..types import ConfigError, EnvError, OmarlError
 from .messages import describe, one_line
 from .watch import INTERRUPTS
 
-_PIP_NAMES = {"pygame": "pygame-ce", "chess": "'pettingzoo[classic]'", "rlcard": "'pettingzoo[classic]'"}
+# The names for pip of packages that are imported under another name
+_PIP_NAMES = {
+    "Box2D": "'gymnasium[box2d]'",
+    "OpenGL": "PyOpenGL",
+    "PIL": "pillow",
+    "ale_py": "ale-py",
+    "chess": "'pettingzoo[classic]'",
+    "cv2": "opencv-python",
+    "gymnasium_robotics": "gymnasium-robotics",
+    "hanabi_learning_environment": "hanabi-learning-environment",
+    "multi_agent_ale_py": "multi-agent-ale-py",
+    "overcooked_ai_py": "overcooked-ai",
+    "pygame": "pygame-ce",
+    "pyspiel": "open-spiel",
+    "rlcard": "'pettingzoo[classic]'",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
 
 
 def is_gymnasium_id(key: str) -> bool:
@@ -25,7 +43,7 @@ def is_gymnasium_id(key: str) -> bool:
 
     PettingZoo's keys are modules (``mpe2.simple_tag_v3``) or ids of its own registry (``sisl/pursuit-v5``).
     """
-    if ":" in key:
+    if ":" in key:  # or package.module:Class
         return True
     if not re.fullmatch(r"([\w.-]+/)?[\w.-]+-v\d+", key):
         return False
@@ -35,19 +53,40 @@ def is_gymnasium_id(key: str) -> bool:
     return key in gymnasium.registry and key not in (*pettingzoo.parallel_registry, *pettingzoo.aec_registry)
 
 
+def with_version(key: str) -> str:
+    """A PettingZoo module or id with the newest installed version, if the key has none; other keys unchanged.
+
+    ``mpe2.simple_tag`` gives ``mpe2.simple_tag_v3``, ``sisl/pursuit`` gives ``sisl/pursuit-v5``.
+    """
+    if not re.fullmatch(r"\w+([./]\w+)+", key) or re.search(r"_v\d+$", key):
+        return key
+    parent, separator, name = re.split(r"([./])(?=\w+$)", key)
+    if separator == "/":
+        import pettingzoo
+
+        known, versioned = [*pettingzoo.aec_registry], rf"{re.escape(key)}-v(\d+)"
+        prefix = ""
+    else:
+        known, versioned = _modules_in(parent), rf"{name}_v(\d+)"
+        prefix = f"{parent}."
+    versions = {int(match[1]): match[0] for each in known if (match := re.fullmatch(versioned, each))}
+    return prefix + versions[max(versions)] if versions else key
+
+
 def make_pettingzoo(key: str = "", **kwargs: Any) -> Any:
     """A PettingZoo ParallelEnv, or an AECEnv if there is no parallel one. Errors: see ``construct``.
 
     ``key`` is an id of PettingZoo's registry (``sisl/pursuit-v5``), or the import path of a module
-    (``mpe2.simple_tag_v3``) that has ``parallel_env`` or ``env``.
+    (``mpe2.simple_tag_v3``) that has ``parallel_env`` or ``env``; see ``with_version``.
     """
     if not key:
         raise ConfigError("env_args.key is missing: name an environment, such as mpe2.simple_tag_v3")
     if ":" in key:
-        raise ConfigError(f"env_args.key: {key} has a colon, as Gymnasium's ids have: give env=gymnasium with it")
+        return make_gymnasium(key, **kwargs)
     if re.match(r"(pettingzoo\.)?mpe[./]", key):
         name = re.split(r"[./]", key)[-1].replace("-v", "_v")
         raise ConfigError(f"env_args.key: {key} has left PettingZoo: use mpe2.{name} (pip install mpe2)")
+    key = with_version(key)
     import pettingzoo
 
     # The modules' own constructors are deprecated: the registry has priority if it has the environment.
@@ -71,7 +110,8 @@ def make_gymnasium(key: str = "", **kwargs: Any) -> Any:
     """A gymnasium environment of many agents. Errors: see ``construct``.
 
     ``key`` is an id, with the module that registers it before a colon: ``lbforaging:Foraging-8x8-2p-3f-v3``.
-    Arguments replace those of the id.
+    Arguments replace those of the id. Or ``package.module:Class``: a class or function that makes an environment of
+    any interface.
     """
     if not key:
         raise ConfigError("env_args.key is missing: name an environment, such as lbforaging:Foraging-8x8-2p-3f-v3")
@@ -79,7 +119,9 @@ def make_gymnasium(key: str = "", **kwargs: Any) -> Any:
 
     module_name, _, name = key.rpartition(":")
     if module_name:
-        _import(module_name)
+        creator = getattr(_import(module_name), name, None)
+        if callable(creator) and name not in gymnasium.registry:
+            return construct(creator, key, kwargs)
     with catch_warnings(action="ignore"):
         try:
             spec = gymnasium.spec(name)
@@ -144,21 +186,32 @@ def _explain_import(key: str) -> Iterator[None]:
             raise ConfigError(f"env_args.key: there is no module {key!r}{_did_you_mean(near)}") from error
         root = absent.partition(".")[0]
         package = _PIP_NAMES.get(root, root)
+        known = root in _PIP_NAMES or root in (*EXTRA_MODULES, "pettingzoo", "gymnasium", "rware")
+        command = "" if known else "install the package that contains it; if that has the same name: "
         extra = re.match(r"(?:pettingzoo\.)?(atari|butterfly|classic|sisl)[./]", key)
         also = f" or 'pettingzoo[{extra[1]}]'" if extra else ""
         raise ConfigError(
             f"env_args.key: {key} needs a package that is not installed ({one_line(cause)}): "
-            f"{install_hint(root, f'{package}{also}')}"
+            f"{command}{install_hint(root, f'{package}{also}')}"
         ) from error
+
+
+def _modules_in(package: str) -> list[str]:
+    """The names of the modules in a package; none if it cannot be found."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        return []
+    places = spec.submodule_search_locations if spec else None
+    return [module.name for module in pkgutil.iter_modules(places)] if places else []
 
 
 def _called(word: str) -> list[str]:
     """At most one environment with ``word`` in its name: ``simple_spread`` gives one of mpe2."""
-    mpe2 = importlib.util.find_spec("mpe2")
-    in_mpe2 = [f"mpe2.{m.name}" for m in pkgutil.iter_modules(mpe2.submodule_search_locations)] if mpe2 else []
     import pettingzoo
 
-    matches = [name for name in (*in_mpe2, *pettingzoo.aec_registry) if re.search(rf"\b{re.escape(word)}", name)]
+    known = [*(f"mpe2.{name}" for name in _modules_in("mpe2")), *pettingzoo.aec_registry]
+    matches = [name for name in known if re.search(rf"\b{re.escape(word)}", name)]
     return matches[:1]
 
 

@@ -1,9 +1,11 @@
 """Makes vector environments by name."""
 
+import logging
 import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,6 +17,7 @@ from ..types import ConfigError, EnvInfo, VecEnv
 from .adapter import Adapter
 from .arrays import lay_out
 from .copies import Copies, generators_kept
+from .episode_limits import estimated_limit
 from .factories import construct
 from .single import look_at, make_single
 from .vector import VectorEnv
@@ -25,6 +28,9 @@ PACKAGED = ("pettingzoo", "gymnasium")  # interfaces whose environments are name
 BACKENDS = ("auto", "batched", "pettingzoo")
 WORTH_WORKERS = 1e-3  # least seconds for a step of all copies in one process at which workers are faster
 TRIED_STEPS, TRIED_SECONDS = 7, 0.1
+ESTIMATED = "environment %s states no limit on its episodes: they end after %d steps (%s); set env_args.episode_limit"
+
+log = logging.getLogger(__name__)
 
 
 def make_vec_env(
@@ -46,7 +52,7 @@ def make_vec_env(
             environment with Tuple spaces, or a function that makes one. A class that is a VecEnv itself
             (``vectorised = True``) is made with ``n_envs``, ``seed`` and ``env_args``.
         env_args: the constructor's arguments (``key`` names the environment of a backend), and ``episode_limit``:
-            the most steps of an episode, needed if the environment has no limit itself.
+            the most steps of an episode, estimated if neither it nor the environment states one.
         n_envs: E.
         n_workers: worker processes, 0 for none; at most E. None times one copy and chooses the faster number.
         seed: of all copies and episodes; each derives its own.
@@ -63,11 +69,9 @@ def make_vec_env(
     if getattr(target, "vectorised", False):
         return target(n_envs=n_envs, seed=seed, **env_args)
     arguments = dict(env_args)
-    # A user's constructor may change the environment; an array version would not include the changes.
-    wanted = arguments.pop("backend", "auto") if env in PACKAGED else "pettingzoo"
-    if wanted not in BACKENDS:
-        raise ConfigError(f"env_args.backend: {wanted!r} is none of {', '.join(BACKENDS)}")
+    wanted = _take_backend(env, arguments)
     info, state_size, original = _first_look(target, env, arguments, seed, limits.timeout)
+    arguments["episode_limit"] = info.episode_limit  # of all copies
     if wanted != "pettingzoo":
         rules, why_not = batched_rules(original)
         if rules is not None:
@@ -79,14 +83,34 @@ def make_vec_env(
     return _one_by_one(make, info, n_envs, n_workers, seed, limits)
 
 
+def _take_backend(env: str, arguments: dict[str, Any]) -> str:
+    """Removes ``backend`` from the arguments and returns it.
+
+    A user's constructor may change the environment; an array version would not include the changes.
+    """
+    wanted = str(arguments.pop("backend", "auto")) if env in PACKAGED else "pettingzoo"
+    if wanted not in BACKENDS:
+        raise ConfigError(f"env_args.backend: {wanted!r} is none of {', '.join(BACKENDS)}")
+    return wanted
+
+
 def _first_look(
     target: Any, env: str, arguments: Mapping[str, Any], seed: int, timeout: float
 ) -> tuple[EnvInfo, int, Any]:
-    """``look_at``: reports errors before any process starts, and determines the sizes of the arrays."""
+    """``look_at``: reports errors before any process starts, and determines the sizes of the arrays.
+
+    An episode limit that nothing states is estimated.
+    """
     progress = Progress()
     limit = TimeLimit(str(arguments.get("key", env)), timeout, progress)
     with generators_kept(np.random.MT19937(seed)), limit:
-        return look_at(target, env, arguments, progress)
+        info, state_size, original = look_at(target, env, arguments, progress)
+    if not info.limit_source:
+        make = partial(make_single, target, env, arguments, state_size)
+        steps, how = estimated_limit(make, info, seed, timeout)
+        log.warning(ESTIMATED, info.key, steps, how)
+        info = replace(info, episode_limit=steps)
+    return info, state_size, original
 
 
 def _one_by_one(

@@ -7,17 +7,26 @@ from typing import Any
 from ..games.game import Game, declares_game
 from ..types import ConfigError, EnvError, EnvInfo, OmarlError
 from .adapter import Adapter
-from .factories import construct
+from .episode_limits import TRIED_STEPS, stated_limit
+from .factories import construct, with_version
 from .interfaces import AECAdapter, GymAdapter, ParallelAdapter, lean
 from .messages import describe
 from .watch import CLOSE, INTERRUPTS, MAKE, RESET, Call, Progress
+
+INTERFACES: dict[type[Adapter], str] = {
+    ParallelAdapter: "ParallelEnv",
+    AECAdapter: "AECEnv, one turn a step",
+    GymAdapter: "Gymnasium",
+}
 
 
 def make_single(target: Any, name: str, env_args: Mapping[str, Any], state_size: int) -> Adapter:
     """Makes one copy by the class or factory ``target``; ``state_size``: see ``look_at``.
 
+    If neither ``env_args`` nor the environment states the length of its episodes, they have ``TRIED_STEPS`` at most.
+
     Raises:
-        ConfigError: a wrong argument, an unknown kind of environment or space, or unlimited episodes.
+        ConfigError: a wrong argument, or an unknown kind of environment or space.
         EnvError: the environment cannot be made.
     """
     arguments = dict(env_args)
@@ -25,26 +34,28 @@ def make_single(target: Any, name: str, env_args: Mapping[str, Any], state_size:
     _steps("max_cycles", arguments.get("max_cycles"))
     if not isinstance(arguments.get("key", ""), str):
         raise ConfigError(f"env_args.key: {arguments['key']!r} is not a text")
-    key = str(arguments.get("key", name))
+    key = with_version(str(arguments.get("key", name)))
     env = lean(construct(target, key, arguments))
     kind = _kind(env, key)
-    own_limit = _own_limit(env)
-    if own_limit and kind is AECAdapter:
-        own_limit *= len(env.possible_agents)  # the environment's limit counts rounds, episode_limit counts turns
-    limits = [steps for steps in (limit, own_limit) if steps]
-    if not limits:
-        raise ConfigError(
-            f"env_args.episode_limit: environment {key} has no limit on its episodes; "
-            "set env_args.episode_limit to a number of steps"
-        )
+    stated, source = stated_limit(env)
+    if stated and kind is AECAdapter:
+        stated *= len(env.possible_agents)  # the environment's limit counts rounds, episode_limit counts turns
+    if limit and not (stated and stated < limit):
+        stated, source = limit, "episode_limit"
     try:
-        adapter = kind(env, key, min(limits))
+        adapter = kind(env, key, stated or TRIED_STEPS)
     except OmarlError:
         raise
     except Exception as error:
         raise EnvError(f"the agents and spaces of environment {key} cannot be read: {describe(error)}") from error
     own_arguments = {k: v for k, v in arguments.items() if k != "key"}
-    adapter.info = replace(adapter.info, arguments=own_arguments, game=declared_game(env))
+    adapter.info = replace(
+        adapter.info,
+        arguments=own_arguments,
+        game=declared_game(env),
+        interface=INTERFACES[kind],
+        limit_source=source,
+    )
     adapter.use_state(state_size)
     return adapter
 
@@ -95,15 +106,3 @@ def _steps(name: str, value: Any) -> int | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
         return value
     raise ConfigError(f"env_args.{name}: {value!r} is not a positive number of steps")
-
-
-def _own_limit(env: Any) -> int | None:
-    """The environment's own limit on the steps of an episode; None if it has none."""
-    inner = getattr(env, "unwrapped", env)
-    candidates = (
-        getattr(inner, "max_cycles", None),
-        getattr(getattr(inner, "env", None), "max_cycles", None),
-        getattr(getattr(env, "spec", None), "max_episode_steps", None),
-        getattr(inner, "_max_episode_steps", None),
-    )
-    return next((int(steps) for steps in candidates if isinstance(steps, int) and steps > 0), None)

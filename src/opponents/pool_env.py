@@ -174,6 +174,7 @@ def _info(full: EnvInfo, learners: list[int], seats: list[int], information: lis
         state_shape=full.state_shape,
         episode_limit=full.episode_limit,
         game=full.game,
+        interface=full.interface,
         opponents=tuple(full.agents[i] for i in seats),
         full=full,
         information=sizes,

@@ -78,7 +78,7 @@ def test_the_console_states_the_run_folder_and_the_results(default_run):
         "VAE: reconstruction ",
         "curves: ",
         "memory: ",
-        "omg_vae on mpe2.simple_tag_v3 (PettingZoo: 3 adversary, 1 agent)",
+        "omg_vae on mpe2.simple_tag_v3 (ParallelEnv: 3 adversary, 1 agent)",
         "learner: loss ",
     ):
         assert text in console, text

@@ -54,6 +54,8 @@ HOSTILE = [
     ({"env_args": {"key": "canary_module:X-v0"}}, "env_args.key", "canary_module:X-v0"),
     ({"env": "gymnasium", "env_args": {"key": "GymV26Environment-v0", "env_id": "canary_module:X"}}, "env_args.key",
      "GymV26Environment-v0"),
+    ({"env": "gymnasium", "env_args": {"key": "gymnasium:make", "id": "canary_module:X-v0"}}, "env_args.key",
+     "gymnasium:make"),
 ]  # fmt: skip
 
 

@@ -194,11 +194,6 @@ def test_continuous_actions_are_refused(make: Any) -> None:
         make("Continuous")
 
 
-def test_a_missing_limit_is_an_error_that_names_the_key(make: Any) -> None:
-    with pytest.raises(ConfigError, match=r"env_args\.episode_limit: .*set env_args\.episode_limit"):
-        make("Endless")
-
-
 @pytest.mark.parametrize("limit", [0, -3, 2.5, True, "many"])
 def test_limits_other_than_positive_integers_are_refused(make: Any, limit: Any) -> None:
     with pytest.raises(ConfigError, match=r"env_args\.episode_limit"):

@@ -144,9 +144,23 @@ def test_tictactoe_is_played_in_turns_under_masks(make: Any) -> None:
     assert step.final.obs[0, 0].sum() == 5 and not observation.obs.any()
 
 
-def test_tictactoe_without_a_limit_is_refused(make: Any) -> None:
-    with pytest.raises(ConfigError, match=r"env_args\.episode_limit"):
-        make("pettingzoo", key="classic/tictactoe-v3")
+@pytest.mark.parametrize(("name", "longest"), [("tictactoe", 9), ("connect_four", 42), ("go", 1500), ("chess", 2000)])
+def test_classic_games_need_only_their_key(make: Any, name: str, longest: int) -> None:
+    if name == "chess":
+        pytest.importorskip("chess")
+    env = make("pettingzoo", key=f"classic/{name}")
+    assert env.info.interface.startswith("AECEnv") and env.info.key.startswith(f"classic/{name}-v")
+    assert 0 < env.info.episode_limit <= 4 * longest
+
+
+def test_a_key_without_a_version_is_that_of_the_newest_version(make: Any) -> None:
+    assert make("pettingzoo", key="mpe2.simple_spread", max_cycles=3).info.key == "mpe2.simple_spread_v3"
+
+
+@pytest.mark.parametrize("name", ["Toy", "Turns", "recorded_tag"])
+def test_a_key_may_name_a_class_or_a_function(make: Any, name: str) -> None:
+    info = make("gymnasium", key=f"toy_envs:{name}", max_cycles=5).info
+    assert info.key == f"toy_envs:{name}" and info.interface.startswith(("Parallel", "AEC"))
 
 
 @pytest.mark.parametrize(("env_args", "limit"), [({}, 50), ({"max_episode_steps": 30}, 30)])
@@ -239,7 +253,7 @@ def test_foraging_parity_with_the_raw_environment(make: Any, base_seed: int) -> 
             r"env_args\.sights is unknown.*sight\)",
         ),
         ("gymnasium", {"key": "CartPole-v1"}, "Tuples of one space for each agent"),
-        ("pettingzoo", {"key": "lbforaging:Foraging-8x8-2p-3f-v3"}, "give env=gymnasium"),
+        ("pettingzoo", {"key": "toy_envs:Toyy"}, "gymnasium has no environment 'toy_envs:Toyy'"),
     ],
 )
 def test_errors_are_one_line_that_names_the_key(make: Any, backend: str, env_args: Any, message: str) -> None:

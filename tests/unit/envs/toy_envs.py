@@ -81,6 +81,29 @@ class Endless(Toy):
         del self.max_cycles
 
 
+class Limited(Endless):
+    """Never ends; states its limit as the attribute ``name``, of itself or of what it wraps."""
+
+    def __init__(self, name: str, steps: Any = 7, inside: bool = False) -> None:
+        super().__init__()
+        owner = Bare() if inside else self
+        setattr(owner, name, steps)
+        if inside:
+            self.env = owner
+
+
+class Unlimited(Toy):
+    """Ends by itself after ``length`` steps, and states no limit."""
+
+    def __init__(self, length: int = 3) -> None:
+        super().__init__(length)
+        del self.max_cycles
+
+
+class Bare:
+    """An object without attributes."""
+
+
 class MaskedInObs(Toy):
     """Only action ``t % 3`` is available; the mask is in the observation."""
 
@@ -262,6 +285,14 @@ class Turns(AECEnv):
         if self.t >= 3 * self.rounds - 1:
             flags = self.truncations if self.ending == "truncate" else self.terminations
             flags.update(dict.fromkeys(self.agents, True))
+
+
+class UnlimitedTurns(Turns):
+    """A turn-based game that ends by itself, and states no limit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        del self.max_cycles
 
 
 class Pair(gymnasium.Env):
