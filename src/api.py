@@ -27,6 +27,7 @@ from .analysis.doctor import diagnose as diagnose_run
 from .analysis.doctor.examination import examine_run
 from .analysis.runs import read_config, read_metrics
 from .config.schema import read
+from .configuration.actions import suited_to_actions
 from .configuration.layers import KEYWORD
 from .configuration.request import Env, from_keywords
 from .configuration.resumed import is_complete, record_changes, resumed
@@ -124,12 +125,14 @@ def train(
         KeyboardInterrupt: passed on, after a checkpoint was saved.
     """
     with process_state_kept():
-        layers = from_keywords(keys, config, env)
+        layers, line = suited_to_actions(from_keywords(keys, config, env))
         values = {"seed": secrets.randbelow(2**31), **layers.values}
         if values["evaluate"]:
             raise ConfigError("evaluate: call omarl.evaluate(path)")
         folder = new_directory(values, path)
         console = console_logger() if progress else logging.getLogger("omarl")
+        if line:
+            console.info(line)
         with status_recorded(folder):
             write_json(folder / "config.json", values)
             logger = Logger(console, folder, tensorboard=values["use_tensorboard"])

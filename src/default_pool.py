@@ -13,7 +13,7 @@ from .opponents.pool import MANIFEST, Pool, digest, read_pool
 from .pooling import info_of, make_or_read_pool, make_pool, prior_of
 from .registry import resolve
 from .run import RunConfig
-from .types import ConfigError
+from .types import DISCRETE, ConfigError
 from .utils.metrics import Logger
 from .utils.run_directory import env_label
 
@@ -103,6 +103,8 @@ def from_source(values: Mapping[str, Any], say: Callable[[str], None]) -> Pool:
 
 def small_pool(values: Mapping[str, Any], logger: Logger) -> Pool:
     """The game's scripts to train and to test against, and a prior if the opponent model needs one."""
+    if info_of(values).actions != DISCRETE:
+        raise ConfigError(f"mac: {NEEDS_POOL}, for opponents, needs Discrete actions; use --config=ippo or mappo")
     model: Any = resolve("opponent_model", values["opponent_model"]) if values.get("opponent_model") else None
     needs_prior = model is not None and model.needs_prior
     folder = Path(values["local_results_path"]) / "pools" / (env_label(values) + ("" if needs_prior else "_scripts"))

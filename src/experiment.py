@@ -30,6 +30,7 @@ from .analysis.comparison import CompareConfig, compare
 from .analysis.doctor import DiagnoseConfig, diagnose
 from .command_line import OPTIONS, commands_in, options_help, take_option, updates_of, use_new_names
 from .config.schema import read
+from .configuration.actions import suited_to_actions
 from .configuration.layers import COMMAND_LINE, Layers, complete
 from .configuration.parts import reference
 from .configuration.request import configured
@@ -108,6 +109,10 @@ def configuration(argv: list[str]) -> Layers:
         layers = complete(Layers(updates, dict.fromkeys(updates, COMMAND_LINE), set(updates)), root)
     else:
         layers = configured(updates, config, env_config, root, command)
+    if command == "train":
+        layers, line = suited_to_actions(layers)
+        if line:
+            console_logger().info(line)
     use_new_names(argv, layers)
     return layers
 

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from .config.schema import read
 from .configuration.request import from_keywords
 from .envs.arrays import lay_out
 from .envs.make import single_adapter
+from .modules.action_distributions import distribution
 from .opponents.information import full_info
 from .run import TEST_STREAM, Parts, RunConfig, assemble, make_env
 from .types import EnvError, Observation, PathLike
@@ -43,6 +43,7 @@ class Policy:
     def __init__(self, parts: Parts, adapter: Any, t_env: int, config: dict[str, Any]) -> None:
         self.info, self.t_env, self.config = parts.info, t_env, config
         self._actor, self._adapter = parts.runner.mac, adapter
+        self._actions = distribution(self.info.actions, self.info.n_actions)
         full = full_info(self.info)
         named = dict(zip(full.agents, full.agents if adapter is None else adapter.agents, strict=True))
         self.agents = [named[name] for name in self.info.agents]
@@ -75,8 +76,10 @@ class Policy:
         deterministic: bool = True,
         acting: Collection[Any] | None = None,
         opponent_actions: ByAgent | None = None,
-    ) -> dict[Any, int]:
+    ) -> dict[Any, Any]:
         """Actions for one environment's own observations: agent -> action, for every agent that acts.
+
+        Actions are of the environment's spaces: numbers, or arrays for Box, MultiDiscrete and MultiBinary.
 
         Args:
             observations: agent -> observation, as PettingZoo's ``reset`` and ``step`` return them. Agents without an
@@ -102,7 +105,7 @@ class Policy:
         deterministic: bool = True,
         acting: Sequence[Collection[Any] | None] | None = None,
         opponent_actions: Sequence[ByAgent | None] | None = None,
-    ) -> list[dict[Any, int]]:
+    ) -> list[dict[Any, Any]]:
         """Actions for E environments: arguments and results as in ``act``, in lists of E."""
         n_envs = len(observations)
         adapter = self._adapter
@@ -124,13 +127,14 @@ class Policy:
         obs = np.concatenate([frame.obs[:, self._seats], self._of_opponents(opponent_actions, n_envs)], axis=2)
         parts = [array[:, self._seats] for array in (frame.avail, frame.agent_mask, frame.acting)]
         actions = self._act(Observation(obs, frame.state, parts[0], parts[1]), deterministic)
-        actions += [adapter.starts[seat] for seat in self._seats]  # as the environment counts them
-        return [{a: int(actions[e, i]) for i, a in enumerate(self.agents) if parts[2][e, i]} for e in range(n_envs)]
+        convert = [adapter.convert[seat] for seat in self._seats]
+        return [{a: convert[i](own[i]) for i, a in enumerate(self.agents) if acts[i]}
+                for own, acts in zip(actions.tolist(), parts[2], strict=True)]  # fmt: skip
 
     def act_arrays(
         self, obs: NDArray[np.float32], avail: NDArray[Any] | None = None, *, deterministic: bool = True
-    ) -> NDArray[np.int64]:
-        """Actions [E, N], counted from 0, for arrays from a ``VecEnv`` of ``omarl.make_env``.
+    ) -> NDArray[Any]:
+        """Actions (see ``types.ActionKind``), counted from 0, for arrays from a ``VecEnv`` of ``omarl.make_env``.
 
         Args:
             obs: [E, N, O], zeros for dead agents.
@@ -142,8 +146,10 @@ class Policy:
         """
         info, obs = self.info, np.asarray(obs, np.float32)
         if avail is None:
-            avail = np.arange(info.n_actions) < np.array(info.action_sizes)[:, None]  # [N, U]
-            avail = avail[None].repeat(len(obs), axis=0)
+            every = np.arange(info.n_actions) < np.array(info.action_sizes)[:, None]  # [N, U]
+            if self._adapter is not None:
+                every = self._adapter.every_action[self._seats]
+            avail = every[None].repeat(len(obs), axis=0)
         shapes = (len(obs), info.n_agents, info.obs_shape), (len(obs), info.n_agents, info.n_actions)
         for name, array, shape in zip(("obs", "avail"), (obs, avail), shapes, strict=True):
             if np.shape(array) != shape:
@@ -151,7 +157,7 @@ class Policy:
         state, alive = np.zeros((len(obs), info.state_shape), np.float32), np.ones(obs.shape[:2], np.uint8)
         return self._act(Observation(obs, state, (np.asarray(avail) != 0).astype(np.uint8), alive), deterministic)
 
-    def _act(self, observation: Observation, deterministic: bool) -> NDArray[np.int64]:
+    def _act(self, observation: Observation, deterministic: bool) -> NDArray[Any]:
         n_envs, info = len(observation.obs), self.info
         if not np.isfinite(observation.obs).all():
             raise EnvError("policy: an observation is not finite (NaN or infinity)")
@@ -170,7 +176,7 @@ class Policy:
             set_rng_state(callers)
         self._carry = carry
         if getattr(self._actor, "sees_last_actions", True):
-            self._last = F.one_hot(actions, info.n_actions).float()
+            self._last = self._actions.encode(actions.reshape(n_envs, info.n_agents, -1))
         self._begins[:] = False
         return actions.cpu().numpy()
 
@@ -186,7 +192,7 @@ class Policy:
             if known is None:
                 continue
             for m, name in enumerate(self.opponents):
-                start = self._adapter.starts[self._adapter.index[name]]
+                start = self._adapter.convert[self._adapter.index[name]](0)
                 table[e, m, int(known.get(name, start)) - start] = 1.0
         width = table[0].size if kinds else 0
         return table.reshape(n_envs, 1, -1)[..., :width].repeat(len(self._seats), axis=1)

@@ -65,6 +65,43 @@ class Block:
 
 
 @dataclass(frozen=True)
+class ActionKind:
+    """The form of an action, the same for all agents. ``modules/action_distributions.py`` has the distributions.
+
+    ==============  ========================  =================  =======================================
+    name            an action                 arrays of actions  U
+    ==============  ========================  =================  =======================================
+    ``discrete``    one of U                  int64 [E, N]       number of actions
+    ``heads``       one choice for each head  int64 [E, N, K]    sum of the K heads' numbers of choices
+    ``continuous``  D numbers                 float32 [E, N, D]  D
+    ==============  ========================  =================  =======================================
+
+    Attributes:
+        heads: K numbers of choices.
+        limits: D numbers: 1 if the space bounds the number for all agents, whose range is then scaled to [-1, 1];
+            otherwise infinity. The environment receives numbers clipped to its space.
+    """
+
+    name: str = "discrete"
+    heads: tuple[int, ...] = ()
+    limits: tuple[float, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one agent's action."""
+        size = len(self.heads) + len(self.limits)
+        return (size,) if size else ()
+
+    @property
+    def dtype(self) -> type[np.int64] | type[np.float32]:
+        """The type of actions in arrays."""
+        return np.float32 if self.name == "continuous" else np.int64
+
+
+DISCRETE = ActionKind()
+
+
+@dataclass(frozen=True)
 class EnvInfo:
     """The properties that all copies and episodes of an environment share.
 
@@ -75,8 +112,8 @@ class EnvInfo:
             they may share one network (``adversary_0`` and ``adversary_1`` are of type ``adversary``).
         obs_shape: O. Smaller observations are padded with zeros at their end.
         obs_sizes: each agent's own observation size, N values.
-        n_actions: U. Actions that an agent does not have are never available to it.
-        action_sizes: each agent's own number of actions, N values.
+        n_actions: U, see ``ActionKind``. Actions that an agent does not have are never available to it.
+        action_sizes: each agent's own U, N values.
         state_shape: S.
         episode_limit: the most steps of an episode; reaching it truncates.
         arguments: the constructor's arguments without the key.
@@ -85,6 +122,7 @@ class EnvInfo:
         game: the ``games.game.Game`` of the run or of the environment's class; None: the one that declares ``key``.
         interface: how the environment is played: ``ParallelEnv``, ``AECEnv`` or ``Gymnasium``; empty if unknown.
         limit_source: the argument or attribute that states ``episode_limit``; empty if nothing states it.
+        actions: the form of an action.
     """
 
     key: str
@@ -102,6 +140,7 @@ class EnvInfo:
     game: Any = None
     interface: str = ""
     limit_source: str = field(default="", compare=False)
+    actions: ActionKind = DISCRETE
 
     @property
     def n_agents(self) -> int:
@@ -116,7 +155,8 @@ class Observation(NamedTuple):
         obs: float32 [E, N, O]; zeros for dead agents.
         state: float32 [E, S]; the environment's own state, or the concatenation of all observations if it has none.
         avail: uint8 [E, N, U]; 1 where the action is available. An agent that cannot act (dead, or out of
-            turn) has only action 0 available, so every row has at least one.
+            turn) has only action 0 available, so every row has at least one. Of continuous actions, 1 for the
+            numbers that the agent has, and 0 for an agent that cannot act.
         agent_mask: uint8 [E, N]; 1 where the agent is alive.
     """
 
@@ -179,11 +219,11 @@ class Frame(NamedTuple):
 class Arrays(NamedTuple):
     """The memory through which copies and the vector environment exchange actions and observations.
 
-    ``actions`` int64 [E, N] are written before a step, the rest after it: as in ``Step``, but ``first`` is the first
-    observation of a new episode, valid in copies that have just begun one.
+    ``actions`` (see ``ActionKind``) are written before a step, the rest after it: as in ``Step``, but ``first`` is
+    the first observation of a new episode, valid in copies that have just begun one.
     """
 
-    actions: NDArray[np.int64]
+    actions: NDArray[Any]
     final: Frame
     first: Frame
     reward: NDArray[np.float32]
@@ -199,16 +239,16 @@ class Arrays(NamedTuple):
 class VecEnv(Protocol):
     """E copies of one environment, stepped at once, each starting a new episode when one ends.
 
-    ``reset`` begins a new episode in every copy. ``step`` steps every copy once with actions [E, N]; those of dead or
-    waiting agents are ignored. The next call overwrites the returned arrays: copy those that are needed later.
-    ``close`` frees processes and memory, and is safe to call twice.
+    ``reset`` begins a new episode in every copy. ``step`` steps every copy once with actions (see ``ActionKind``);
+    those of dead or waiting agents are ignored. The next call overwrites the returned arrays: copy those that are
+    needed later. ``close`` frees processes and memory, and is safe to call twice.
     """
 
     info: EnvInfo
     n_envs: int
 
     def reset(self) -> Observation: ...
-    def step(self, actions: NDArray[np.int64]) -> Step: ...
+    def step(self, actions: NDArray[Any]) -> Step: ...
     def close(self) -> None: ...
 
 
@@ -266,7 +306,7 @@ class Actor(Protocol):
     def act(
         self, observation: Observation, last_actions: Tensor, carry: Tensor, t_env: int, test_mode: bool
     ) -> tuple[Tensor, Tensor]:
-        """Actions [E, N] and the next carry, from one-hot last actions [E, N, U] and the carry [E, N, H]."""
+        """Actions (see ``ActionKind``) and the next carry, from last actions [E, N, U] and the carry [E, N, H]."""
 
 
 class RolloutController(Actor, Controller, Protocol):

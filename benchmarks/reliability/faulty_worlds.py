@@ -374,7 +374,7 @@ INTERFACES: Mapping[str, Fault] = {
     "terminations in a list": Fault(
         lambda: World(end=lambda _, r: (*r[:2], [False, False], *r[3:])), "the terminations are a list"
     ),
-    "continuous actions": Fault(lambda: World(actions=spaces.Box(0, 1, (2,))), "has continuous actions"),
+    "actions that are texts": Fault(lambda: World(actions=spaces.Text(2)), "has actions Text"),
     "copies with different spaces": Fault(sizes_differ, "copies differ in agents or sizes", ONLY_HERE),
     "an unknown agent has its turn": Fault(
         lambda: Turns(lambda env: setattr(env, "agent_selection", "wasp")), "agent_selection is 'wasp'"

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..config.schema import key, read
+from ..modules.action_distributions import distribution, kind_of, require_discrete
 from .schedules import linear
 
 
@@ -26,6 +27,7 @@ class EpsilonGreedy:
     Config = EpsilonGreedyConfig
 
     def __init__(self, args: Any) -> None:
+        require_discrete(args, "action_selector: epsilon_greedy")
         self.config = read(EpsilonGreedyConfig, args)
 
     def epsilon(self, t_env: int, test_mode: bool = False) -> float:
@@ -53,23 +55,25 @@ class EpsilonGreedy:
 class SoftmaxConfig:
     """Keys of ``action_selector: softmax``."""
 
-    test_greedy: bool = key(True, help="take the most probable action in tests; False: sample")
+    test_greedy: bool = key(True, help="take the most probable action (or the mean) in tests; False: sample")
 
 
 class Softmax:
-    """Draws an available action from the distribution whose logits are the agent's outputs."""
+    """Draws an available action from the distribution that the agent's outputs describe.
+
+    This is their softmax for discrete actions; for others see ``modules/action_distributions.py``.
+    """
 
     Config = SoftmaxConfig
 
     def __init__(self, args: Any) -> None:
         self.config = read(SoftmaxConfig, args)
+        self.actions = distribution(kind_of(args), args.n_actions)
 
     def select_action(
         self, agent_inputs: Tensor, avail_actions: Tensor, t_env: int, test_mode: bool = False
     ) -> Tensor:
-        """Actions [E, N] from logits [E, N, U] and availability [E, N, U]."""
-        logits = agent_inputs
-        if not (test_mode and self.config.test_greedy):
-            # The largest of logits plus Gumbel noise is a draw from their softmax (Gumbel 1954).
-            logits = logits - torch.empty_like(logits).exponential_().log()
-        return logits.masked_fill(avail_actions == 0, -torch.inf).argmax(dim=-1)
+        """Actions [E, N] from outputs [E, N, U] and availability [E, N, U]."""
+        is_greedy = test_mode and self.config.test_greedy
+        choose = self.actions.mode if is_greedy else self.actions.sample
+        return choose(agent_inputs, avail_actions)

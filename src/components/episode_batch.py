@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..types import EnvInfo, PathLike
+from ..modules.action_distributions import distribution
+from ..types import DISCRETE, EnvInfo, PathLike
 
 Scheme = dict[str, dict[str, Any]]
 
@@ -18,12 +19,15 @@ Scheme = dict[str, dict[str, Any]]
 def make_scheme(info: EnvInfo, common_reward: bool) -> tuple[Scheme, dict[str, int]]:
     """PyMARL's scheme and groups for an environment.
 
-    ``terminated`` marks true terminations only; the separate key ``truncated`` marks truncations.
+    ``terminated`` marks true terminations only; the separate key ``truncated`` marks truncations. ``actions_onehot``
+    are the features of actions: one-hot only if actions are discrete, see ``modules/action_distributions.py``.
     """
+    kind = info.actions
+    actions = {"vshape": kind.shape or (1,), "dtype": torch.float32 if kind.dtype is np.float32 else torch.long}
     scheme: Scheme = {
         "state": {"vshape": (info.state_shape,), "dtype": torch.float32},
         "obs": {"vshape": (info.obs_shape,), "group": "agents", "dtype": torch.float32},
-        "actions": {"vshape": (1,), "group": "agents", "dtype": torch.long},
+        "actions": {**actions, "group": "agents", "kind": kind},
         "avail_actions": {"vshape": (info.n_actions,), "group": "agents", "dtype": torch.uint8},
         "agent_mask": {"vshape": (1,), "group": "agents", "dtype": torch.uint8, "squeeze": True},
         "reward": {"vshape": (1 if common_reward else info.n_agents,), "dtype": torch.float32},
@@ -92,11 +96,9 @@ class EpisodeBatch:
         return EpisodeBatch(self.scheme, self.groups, data)
 
     def _one_hot_actions(self) -> Tensor:
-        """One-hot actions; padding has zeros, not the one-hot vector of action 0."""
-        n_actions = self.scheme["actions_onehot"]["vshape"][0]
-        actions = self.data["actions"]
-        one_hot = torch.zeros(*actions.shape[:-1], n_actions, device=actions.device).scatter_(-1, actions, 1.0)
-        return one_hot * self.data["filled"].unsqueeze(-1)
+        """The features of actions; padding has zeros, not the one-hot vector of action 0."""
+        n_actions, kind = self.scheme["actions_onehot"]["vshape"][0], self.scheme["actions"].get("kind", DISCRETE)
+        return distribution(kind, n_actions).encode(self.data["actions"]) * self.data["filled"].unsqueeze(-1)
 
     def __repr__(self) -> str:
         return f"EpisodeBatch({self.batch_size} episodes, {self.max_seq_length} steps, {', '.join(self.data)})"

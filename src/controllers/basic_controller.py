@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..components.rollout import Rollout
 from ..config.schema import key, read
+from ..modules.action_distributions import distribution, kind_of
 from ..modules.unrolling import as_rows, from_rows, unroll_rows
 from ..registry import resolve
 from ..types import ConfigError, Observation, PathLike, feature_size
@@ -77,6 +78,7 @@ class BasicMAC(nn.Module):
         first: Any = self.agents[0]
         self.width = int(first.init_hidden().shape[-1])
         self._check_outputs(first, input_shape)
+        self.agents = nn.ModuleList(map(distribution(kind_of(args), self.n_actions).policy, self.agents))
         self.action_selector = resolve("action_selector", self.config.action_selector)(args)
         self.sees_last_actions = self.config.obs_last_action
         self.hidden_states = torch.zeros(0)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..components.episode_batch import EpisodeBatch, Scheme
-from ..types import Observation
+from ..types import DISCRETE, ConfigError, Observation
 
 
 class PyMARLController:
@@ -19,6 +19,10 @@ class PyMARLController:
     """
 
     def __init__(self, mac: Any, scheme: Scheme, groups: dict[str, int], device: Any) -> None:
+        if scheme["actions"].get("kind", DISCRETE) != DISCRETE:
+            raise ConfigError(
+                f"mac: {type(mac).__name__} has PyMARL's interface, for Discrete actions; use basic_mac"
+            )
         self.mac, self.scheme, self.groups, self.device = mac, scheme, groups, device
 
     def initial_carry(self, n: int) -> Tensor:

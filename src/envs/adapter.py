@@ -11,8 +11,9 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ..types import ConfigError, EnvError, EnvInfo
+from ..types import EnvError, EnvInfo
 from ..utils.space_blocks import blocks_of_space, padded
+from .actions import actions_of
 from .arrays import Frame
 from .spaces import MASK_KEY, flattener, has_mask, without_mask
 from .values import checked_mask, observation_fault
@@ -40,14 +41,16 @@ class Adapter(ABC):
         self.agents = list(agents)
         self.index = {agent: i for i, agent in enumerate(self.agents)}
         names = [str(agent) for agent in self.agents]
-        self.action_spaces = list(map(_discrete, action_spaces, names))
-        self.starts = [int(space.start) for space in self.action_spaces]
+        self.action_spaces: list[Any] = list(action_spaces)
+        actions = actions_of(action_spaces, names)
+        self.convert = actions.convert  # for each agent, from its action in arrays to the environment's
         self.masked = [has_mask(space) for space in observation_spaces]
         observed = list(map(without_mask, observation_spaces))
         self.flatteners = [flattener(s, f"observation of {name}") for s, name in zip(observed, names, strict=True)]
         obs_sizes = tuple(part.size for part in self.flatteners)
         self._observed = observed
-        self._n_actions = action_sizes = tuple(int(space.n) for space in self.action_spaces)
+        self._own_actions = actions.own
+        action_sizes = tuple(map(len, actions.own))
         self._read_state: Callable[[], Any] | None = None
         blocks = tuple(padded(blocks_of_space(space), max(obs_sizes)) for space in observed)
         self.info = EnvInfo(
@@ -56,23 +59,26 @@ class Adapter(ABC):
             agent_types=agent_types(names, obs_sizes, action_sizes),
             obs_shape=max(obs_sizes),
             obs_sizes=obs_sizes,
-            n_actions=max(action_sizes),
+            n_actions=len(actions.none),
             action_sizes=action_sizes,
             state_shape=len(names) * max(obs_sizes),
             episode_limit=episode_limit,
             obs_blocks=blocks,
             state_blocks=tuple(block for own in blocks for block in own),
+            actions=actions.kind,
         )
-        self._every_action = np.arange(max(action_sizes)) < np.array(action_sizes)[:, None]  # [N, U]
-        self._no_action = np.arange(max(action_sizes)) == 0  # [U]
+        self.every_action, self._no_action = actions.available, actions.none  # [N, U] and [U]
 
     @abstractmethod
     def reset(self, seed: int, frame: Frame) -> None:
         """Begins an episode by ``seed`` and writes its first observation into ``frame``, the row of one copy."""
 
     @abstractmethod
-    def step(self, actions: list[int], frame: Frame, reward: NDArray[np.float32]) -> tuple[bool, bool]:
-        """Steps once with N actions; writes the observation and the N rewards. Returns terminated and truncated."""
+    def step(self, actions: list[Any], frame: Frame, reward: NDArray[np.float32]) -> tuple[bool, bool]:
+        """Steps once with N actions, numbers or lists of numbers; writes the observation and the N rewards.
+
+        Returns terminated and truncated.
+        """
 
     def find_state(self) -> int:
         """The size of the environment's own state; 0 if it has none that is an array of numbers.
@@ -117,7 +123,7 @@ class Adapter(ABC):
         acting: list[bool],
     ) -> None:
         """Writes the observations: zeros for agents not alive, only action 0 for agents that do not act."""
-        frame.avail[...] = self._every_action
+        frame.avail[...] = self.every_action
         for i, agent in enumerate(self.agents):
             if not alive[i]:
                 frame.obs[i] = 0
@@ -134,8 +140,8 @@ class Adapter(ABC):
                 continue
             mask = observation[MASK_KEY] if self.masked[i] else infos.get(agent, _NO_INFO).get(MASK_KEY)
             if mask is not None:
-                n_actions = self._n_actions[i]
-                frame.avail[i, :n_actions] = checked_mask(mask, n_actions, agent)
+                own = self._own_actions[i]
+                frame.avail[i, own] = checked_mask(mask, len(own), agent)
         frame.agent_mask[...] = alive
         frame.acting[...] = acting
         if self._read_state is None:
@@ -165,10 +171,3 @@ def agent_types(names: Sequence[str], obs_sizes: Sequence[int], action_sizes: Se
     for prefix, *own in zip(prefixes, obs_sizes, action_sizes, strict=True):
         sizes[prefix].add(tuple(own))
     return tuple(p if len(sizes[p]) == 1 else name for p, name in zip(prefixes, names, strict=True))
-
-
-def _discrete(space: spaces.Space, name: str) -> spaces.Discrete:
-    if isinstance(space, spaces.Discrete):
-        return space
-    kind = "continuous actions" if isinstance(space, spaces.Box) else "actions"
-    raise ConfigError(f"agent {name} has {kind} {space}; only Discrete action spaces are supported")

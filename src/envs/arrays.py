@@ -34,7 +34,7 @@ def _specs(info: EnvInfo, n_envs: int) -> list[tuple[tuple[int, ...], type]]:
     floats: list[tuple[int, ...]] = [(*agents, info.obs_shape), (n_envs, info.state_shape)]
     flags: list[tuple[int, ...]] = [(*agents, info.n_actions), agents, agents]
     return [
-        (agents, np.int64),
+        ((*agents, *info.actions.shape), info.actions.dtype),
         *((shape, np.float32) for shape in (*floats, *floats, agents)),
         *((shape, np.uint8) for shape in (*flags, *flags)),
         ((n_envs,), np.bool_),

@@ -113,7 +113,7 @@ class Copies:
         """Raises EnvError if values are not finite or absurdly large, or an agent has no available action."""
         self._check_size(frame.obs, "observation")
         self._check_size(frame.state, "state")
-        if not frame.avail.any(-1).all():
+        if self._info.actions.name != "continuous" and not frame.avail.any(-1).all():
             row, agent = np.argwhere(~frame.avail.any(-1))[0]
             raise EnvError(f"{self._where(row)}: no action is available to {self._info.agents[agent]}")
 

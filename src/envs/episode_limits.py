@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..types import EnvInfo
+from .actions import actions_by_score
 from .adapter import Adapter
 from .arrays import lay_out
 from .copies import Copies
@@ -57,7 +58,7 @@ def estimated_limit(make: Callable[[], Adapter], info: EnvInfo, seed: int, timeo
         copies.reset()
         frame, begun, total, length = arrays.first, time.monotonic(), 0, 0
         while len(lengths) < TRIED_EPISODES and total < TRIED_STEPS and time.monotonic() - begun < TRIED_SECONDS:
-            arrays.actions[...] = (rng.random(frame.avail.shape) * frame.avail).argmax(-1)
+            arrays.actions[...] = actions_by_score(info.actions, rng.random(frame.avail.shape) * frame.avail)
             copies.step()
             total, length, frame = total + 1, length + 1, arrays.final
             if (arrays.terminated | arrays.truncated).any():

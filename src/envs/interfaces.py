@@ -73,10 +73,10 @@ class ParallelAdapter(PettingZooAdapter):
         self._alive = self._first_living({}, {})
         self.write(frame, observations, infos, self._alive, self._alive)
 
-    def step(self, actions: list[int], frame: Frame, reward: NDArray[np.float32]) -> tuple[bool, bool]:
-        joint = zip(self.agents, actions, self.starts, self._alive, strict=True)
+    def step(self, actions: list[Any], frame: Frame, reward: NDArray[np.float32]) -> tuple[bool, bool]:
+        joint = zip(self.agents, actions, self.convert, self._alive, strict=True)
         result = unpacked(
-            self.env.step({agent: action + start for agent, action, start, plays in joint if plays}), STEP
+            self.env.step({agent: convert(action) for agent, action, convert, plays in joint if plays}), STEP
         )
         try:
             return self._read(result, frame, reward)
@@ -111,10 +111,10 @@ class AECAdapter(PettingZooAdapter):
         self._check_turn()
         self._write_turn(frame, self._alive)
 
-    def step(self, actions: list[int], frame: Frame, reward: NDArray[np.float32]) -> tuple[bool, bool]:
+    def step(self, actions: list[Any], frame: Frame, reward: NDArray[np.float32]) -> tuple[bool, bool]:
         env, played = self.env, self._alive
         actor = self.index[env.agent_selection]
-        env.step(actions[actor] + self.starts[actor])
+        env.step(self.convert[actor](actions[actor]))
         self._take(reward, env.rewards, played)
         self._alive = self._living(env.terminations, env.truncations)
         if any(self._alive):
@@ -163,8 +163,8 @@ class GymAdapter(Adapter):
         observations, info = unpacked(self.env.reset(seed=seed), RESET)
         self._write_joint(frame, observations, info)
 
-    def step(self, actions: list[int], frame: Frame, reward: NDArray[np.float32]) -> tuple[bool, bool]:
-        joint = tuple(action + start for action, start in zip(actions, self.starts, strict=True))
+    def step(self, actions: list[Any], frame: Frame, reward: NDArray[np.float32]) -> tuple[bool, bool]:
+        joint = tuple(convert(action) for action, convert in zip(actions, self.convert, strict=True))
         observations, rewards, terminated, truncated, info = unpacked(self.env.step(joint), STEP)
         try:
             array = numbers(rewards)

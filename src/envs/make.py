@@ -13,7 +13,8 @@ import numpy as np
 
 from ..games.lookup import batched_rules
 from ..registry import resolve
-from ..types import ConfigError, EnvInfo, VecEnv
+from ..types import DISCRETE, ActionKind, ConfigError, EnvInfo, VecEnv
+from .actions import actions_by_score
 from .adapter import Adapter
 from .arrays import lay_out
 from .copies import Copies, generators_kept
@@ -94,6 +95,15 @@ def _take_backend(env: str, arguments: dict[str, Any]) -> str:
     return wanted
 
 
+def action_kind(env: str, env_args: Mapping[str, Any], timeout: float) -> ActionKind:
+    """The form of the agents' actions. Arguments and errors: see ``make_vec_env``."""
+    target = resolve("env", env)
+    if getattr(target, "vectorised", False):
+        return DISCRETE  # if not, the run's learner refuses them
+    arguments = {name: value for name, value in {"episode_limit": 1, **env_args}.items() if name != "backend"}
+    return _first_look(target, env, arguments, 0, timeout)[0].actions
+
+
 def _first_look(
     target: Any, env: str, arguments: Mapping[str, Any], seed: int, timeout: float
 ) -> tuple[EnvInfo, int, Any]:
@@ -162,7 +172,7 @@ def step_seconds(make: Callable[[], Adapter], info: EnvInfo, seed: int, timeout:
         frame = arrays.first
         taken: list[float] = []
         while len(taken) < TRIED_STEPS and sum(taken) < TRIED_SECONDS:
-            arrays.actions[...] = frame.avail.argmax(-1)
+            arrays.actions[...] = actions_by_score(info.actions, frame.avail)
             begun = time.perf_counter()
             copies.step()
             taken.append(time.perf_counter() - begun)

@@ -2,7 +2,6 @@
 
 import hashlib
 import random
-from array import array
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -55,7 +54,7 @@ class Copy:
     ) -> None:
         self.index, self.episode = index, episode
         self._row, self._seed, self._progress = row, seed, progress
-        self._played = array("i")  # the actions of the episode, one joint action after another
+        self._played = bytearray()  # the actions of the episode, as stored in memory, one joint action after another
         # MT19937, so that an environment may call np.random.seed without effect on other copies.
         self._numpy = np.random.MT19937()
         self._seed_generators()
@@ -92,15 +91,18 @@ class Copy:
         except BaseException as error:
             self._in_step.blame(error)
             raise
-        self._played.extend(actions)
+        self._played += row.actions.tobytes()
         self._steps += 1
         if not terminated and self._steps >= self.info.episode_limit:
             truncated = True
         return terminated, truncated
 
     def state(self) -> dict[str, Any]:
-        """The number of the episode and its actions [steps, N]."""
-        actions = np.array(self._played, np.int32).reshape(-1, self.info.n_agents)
+        """The number of the episode and its actions [steps, N], or [steps, N, A]."""
+        kind = self.info.actions
+        actions = np.frombuffer(bytes(self._played), kind.dtype).reshape(-1, self.info.n_agents, *kind.shape)
+        if kind.dtype is np.int64:
+            actions = actions.astype(np.int32)
         return {"episode": int(self.episode[0]), "actions": actions}
 
     def replay(self, state: dict[str, Any]) -> bool:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..games.game import Batched
 from ..types import EnvError, EnvInfo, Observation, Step
+from .actions import permitted
 from .arrays import Arrays, Frame
 from .copies import Copies
 from .workers import Workers
@@ -60,8 +61,8 @@ class VectorEnv:
         self._current = self._arrays.first
         return self._current.observation()
 
-    def step(self, actions: NDArray[np.int64]) -> Step:
-        """Steps every copy with ``actions`` [E, N]; those of dead or waiting agents are ignored.
+    def step(self, actions: NDArray[Any]) -> Step:
+        """Steps every copy with ``actions`` (see ``types.ActionKind``); those of dead or waiting agents are ignored.
 
         Raises:
             EnvError: an action is not available, an environment fails or returns numbers that are not finite, or a
@@ -145,23 +146,29 @@ class VectorEnv:
                 self.close()
             raise
 
-    def _checked(self, actions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Actions [E, N], 0 for agents that do not act."""
+    def _checked(self, actions: NDArray[Any]) -> NDArray[Any]:
+        """The actions, 0 for agents that do not act."""
         if self._current is None:
             raise EnvError("step was called before reset")
-        expected = (self.n_envs, self.info.n_agents)
+        kind = self.info.actions
+        expected = (self.n_envs, self.info.n_agents, *kind.shape)
         if np.shape(actions) != expected:
-            raise EnvError(f"actions have shape {np.shape(actions)}; they must be [E, N] = {expected}")
-        chosen = actions * self._current.acting
+            axes = "[E, N, A]" if kind.shape else "[E, N]"
+            raise EnvError(f"actions have shape {np.shape(actions)}; they must be {axes} = {expected}")
+        acting = self._current.acting
+        chosen = actions * (acting[..., None] if kind.shape else acting)
         allowed: NDArray[Any]
-        if chosen.min() < 0 or chosen.max() >= self.info.n_actions:
+        if kind.shape:
+            allowed = permitted(kind, chosen, self._current.avail)
+        elif chosen.min() < 0 or chosen.max() >= self.info.n_actions:
             allowed = (chosen >= 0) & (chosen < self.info.n_actions)
         else:
             allowed = self._current.avail.reshape(-1).take(self._rows + chosen)
         if not allowed.all():
             copy, agent = np.argwhere(allowed == 0)[0]
+            action = chosen[copy, agent].tolist()
             raise EnvError(
-                f"environment {self.info.key} (copy {copy}): action {chosen[copy, agent]} is not available "
+                f"environment {self.info.key} (copy {copy}): action {action} is not available "
                 f"to {self.info.agents[agent]}"
             )
         return chosen

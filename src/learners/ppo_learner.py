@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..components.masks import alive_mask
 from ..components.normalisers import RunningMeanStd
@@ -18,9 +17,10 @@ from ..components.returns import gae
 from ..components.rollout import Rollout
 from ..components.unroll import unroll
 from ..config.schema import key, read
+from ..modules.action_distributions import distribution, kind_of
 from ..modules.critics.value_critic import ValueCritic, ValueCriticConfig
 from ..modules.losses import masked_mean
-from ..types import ConfigError, MetricLogger, PathLike, RolloutController
+from ..types import ConfigError, MetricLogger, PathLike, RolloutController, feature_size
 from .agent_learner import RolloutLearner, RolloutLearnerConfig, values_ahead
 
 
@@ -36,18 +36,13 @@ class PPOConfig(RolloutLearnerConfig, ValueCriticConfig):
     normalise_advantages: bool = key(True, help="advantages of each rollout have mean 0 and variance 1")
 
 
-def log_probabilities(logits: Tensor, avail: Tensor) -> Tensor:
-    """Log-probability of each action, [..., U]; very small where the action is not available."""
-    return F.log_softmax(logits.masked_fill(avail == 0, -1e9), dim=-1)
-
-
 def clipped_objective(ratio: Tensor, advantage: Tensor, clip_ratio: float) -> Tensor:
     """``min(ratio * A, clip(ratio, 1 - e, 1 + e) * A)``, to be maximised (Schulman et al. 2017, equation 7)."""
     return torch.minimum(ratio * advantage, ratio.clamp(1.0 - clip_ratio, 1.0 + clip_ratio) * advantage)
 
 
 class PPOLearner(RolloutLearner):
-    """Clipped policy updates and a critic; outputs of ``mac`` are logits (``action_selector: softmax``)."""
+    """Clipped policy updates and a critic; outputs of ``mac`` describe a policy (``action_selector: softmax``)."""
 
     Config = PPOConfig
     config: PPOConfig
@@ -56,6 +51,7 @@ class PPOLearner(RolloutLearner):
         c = read(PPOConfig, args)
         if getattr(getattr(mac, "config", None), "action_selector", "") == "epsilon_greedy":
             raise ConfigError("action_selector: ppo_learner trains the policy that acts; set action_selector=softmax")
+        self.actions = distribution(kind_of(args), feature_size(scheme, "actions_onehot"))
         self.critic = ValueCritic(scheme, args, getattr(mac, "condition_dim", 0))
         self.memory: Tensor | None = None  # recurrent state of the critic in the running episodes
         self.return_stats = RunningMeanStd(1)
@@ -92,8 +88,9 @@ class PPOLearner(RolloutLearner):
 
     def _log_taken(self, batch: Rollout) -> tuple[Tensor, Tensor]:
         """Log-probabilities of the actions taken, and the policy's entropy, [E, T, N] each."""
-        every = log_probabilities(unroll(self.mac, batch)[:, :-1], batch["avail_actions"][:, :-1])
-        return every.gather(3, batch["actions"][:, :-1]).squeeze(3), -(every.exp() * every).sum(dim=-1)
+        outputs = unroll(self.mac, batch)[:, :-1]
+        actions, avail = batch["actions"][:, :-1], batch["avail_actions"][:, :-1]
+        return self.actions.log_prob_and_entropy(outputs, actions, avail)
 
     def _values(self, batch: Rollout) -> tuple[Tensor, Tensor | None]:
         """The critic's output [E, T+1, N], in normalised units, and its recurrent state after each step, if any."""

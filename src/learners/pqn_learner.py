@@ -17,6 +17,7 @@ from ..components.unroll import unroll, unroll_ahead
 from ..config.keys import MixerKeys
 from ..config.schema import key, new_default, read
 from ..controllers.model_controller import ModelMAC
+from ..modules.action_distributions import require_discrete
 from ..modules.losses import masked_mean
 from ..types import ConfigError, MetricLogger, RolloutController
 from .agent_learner import RolloutLearner, RolloutLearnerConfig, values_ahead
@@ -39,6 +40,7 @@ class PQNLearner(RolloutLearner):
     keeps_condition = True
 
     def __init__(self, mac: RolloutController, scheme: Any, logger: MetricLogger, args: Any) -> None:
+        require_discrete(args, "pqn_learner")
         c = read(PQNConfig, args)
         if c.mixer not in (None, "vdn"):
             raise ConfigError(f"mixer: pqn_learner knows vdn alone, not {c.mixer}")

@@ -15,6 +15,7 @@ from ..components.optimisers import anneal
 from ..components.unroll import unroll
 from ..config.keys import AgentLearnerKeys, MixerKeys, RMSpropKeys
 from ..config.schema import key, read
+from ..modules.action_distributions import require_discrete
 from ..modules.losses import masked_mean
 from ..registry import resolve
 from ..types import Batch, ConfigError, Controller, MetricLogger, PathLike, feature_size
@@ -62,6 +63,7 @@ class QLearner(AgentLearner):
     mac: Controller
 
     def __init__(self, mac: Controller, scheme: Any, logger: MetricLogger, args: Any) -> None:
+        require_discrete(args, "q_learner")
         c = read(QLearnerConfig, args)
         if c.centre_rewards and not c.standardise_rewards:
             raise ConfigError("centre_rewards: goes with standardise_rewards=True")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..games.game import Floats, Ints
-from ..types import ConfigError, EnvInfo, Observation, Step, VecEnv
+from ..types import DISCRETE, ConfigError, EnvInfo, Observation, Step, VecEnv
 from ..utils.stateful import packed, restored
 from .information import Information, PoolInfo, can_act, information_sizes
 from .lineup import Lineup
@@ -57,6 +57,8 @@ class PoolEnv:
         # a user's environment may lack the methods for checkpoints, ``state_dict`` and so on
         self.env: Any = env
         self.n_envs, full = env.n_envs, env.info
+        if full.actions != DISCRETE:
+            raise ConfigError(f"pool: opponents and their models need Discrete actions; those of {full.key} are not")
         self.learners = learners_of(learners, full)
         self.seats = [i for i in range(full.n_agents) if i not in self.learners]
         self.members = pool.split(split)  # the K opponents

@@ -52,7 +52,7 @@ class EpisodeRunner(Player):
         """Takes one step in every copy and returns the indices of the copies whose episode ended."""
         rows, t = self.rows, self.t.copy()
         chosen, step = self.step()
-        self.store["actions"][rows, t, :, 0] = chosen
+        self.store["actions"][rows, t] = chosen
         self.store["reward"][rows, t] = self.learners_reward(step)
         self.store["terminated"][rows, t, 0] = step.terminated
         self.store["truncated"][rows, t, 0] = step.truncated

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
 
 from ..components.episode_batch import Scheme, step_shape
+from ..modules.action_distributions import distribution
 from ..types import Actor, MetricLogger, Observation, Step, VecEnv
 from ..utils.stateful import Stateful, UnsavedError
 
@@ -68,6 +68,7 @@ class Player(Stateful):
         self, env: VecEnv, mac: Actor, scheme: Scheme, groups: dict[str, int], args: Any, test_mode: bool = False
     ) -> None:
         self.env, self.mac, self.scheme, self.groups = env, mac, scheme, groups
+        self.actions = distribution(env.info.actions, env.info.n_actions)
         self.common_reward, self.device = args.common_reward, args.device
         self.scalarise: Any = np.mean if args.reward_scalarisation == "mean" else np.sum
         self.test_mode = test_mode
@@ -77,8 +78,8 @@ class Player(Stateful):
         self.stats = EpisodeStats()  # of the finished episodes
         self.observation: Observation | None = None  # the current one; None before the first episode
         self.carry = self.fresh_carry = torch.zeros(0)  # the controller's recurrent state, [E, ...]
-        # One-hot [E, N, U], zeros where an episode begins; always zeros if the controller does not use them
-        # (``sees_last_actions`` is False).
+        # Features [E, N, U], one-hot if discrete, zeros where an episode begins; always zeros if the controller does
+        # not use them (``sees_last_actions`` is False).
         self.last_actions = torch.zeros(0)
         self.t = np.zeros(env.n_envs, dtype=np.int64)  # steps of each copy's episode
         self.returns = np.zeros((env.n_envs, env.info.n_agents))
@@ -106,8 +107,8 @@ class Player(Stateful):
         self.fresh_carry = self.carry.clone()
         self.last_actions = torch.zeros(n_envs, info.n_agents, info.n_actions, device=self.device)
 
-    def step(self) -> tuple[NDArray[np.int64], Step]:
-        """Takes one step in every copy: the actions [E, N] and their result.
+    def step(self) -> tuple[NDArray[Any], Step]:
+        """Takes one step in every copy: the actions [E, N, A], A is 1 if they are discrete, and their result.
 
         The caller passes the copies whose episode ended to ``restart``.
         """
@@ -120,11 +121,11 @@ class Player(Stateful):
         self.returns += step.reward
         self.t += 1
         if self.uses_last_actions:
-            self.last_actions = F.one_hot(actions, self.env.info.n_actions).float()
+            self.last_actions = self.actions.encode(actions.reshape(*actions.shape[:2], -1))
         self.observation = step.observation
         if not self.test_mode:
             self.t_env += self.env.n_envs
-        return chosen, step
+        return chosen.reshape(*chosen.shape[:2], -1), step
 
     def state_dict(self) -> dict[str, Any]:
         """The episodes in progress and the state of the environment; only counters before the first episode.

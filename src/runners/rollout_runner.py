@@ -68,7 +68,7 @@ class RolloutRunner(Player):
         ends: list[Ends] = []
         for t in range(self.length):
             chosen, step = self.step()
-            self.store["actions"][:, t, :, 0] = chosen
+            self.store["actions"][:, t] = chosen
             self.store["reward"][:, t] = self.learners_reward(step)
             self.store["terminated"][:, t, 0] = step.terminated
             self.store["truncated"][:, t, 0] = step.truncated

@@ -23,6 +23,7 @@ SMALL = {"seed": 5, "use_tensorboard": False, "test_nepisode": 4, "batch_size_ru
 TAG = {"key": "mpe2.simple_tag_v3", "max_cycles": 25}
 ARRAYS = {**TAG, "backend": "batched"}
 PACKAGE = {**TAG, "backend": "pettingzoo"}
+CONTINUOUS = {"key": "mpe2.simple_spread_v3", "continuous_actions": True}
 MEMORY = {"model_memory": 3, "model_window": 2, "rollout_steps": 25, "opponent_information": ["actions", "goal"]}
 OFF_POLICY = {"t_max": 2400, "test_interval": 900, "save_model_interval": 700}
 ON_POLICY = {"t_max": 2400, "test_interval": 900, "save_model_interval": 700, "rollout_steps": 25}
@@ -30,6 +31,7 @@ CASES = {
     "omg_vae": ("omg_vae", ARRAYS, {**OFF_POLICY, "vae_watch": "warn"}),
     "qmix": ("qmix", PACKAGE, {**OFF_POLICY, "common_reward": True, "standardise_rewards": True}),
     "mappo": ("mappo", PACKAGE, {**ON_POLICY, "common_reward": True}),
+    "continuous": ("omg_vae", CONTINUOUS, {**OFF_POLICY, "obs_last_action": True, "use_rnn": True}),
     "liam": ("liam", ARRAYS, ON_POLICY),
     "place_prediction": ("place_prediction", PACKAGE, {**ON_POLICY, **MEMORY}),
 }

@@ -173,7 +173,7 @@ def test_actions_on_dicts_equal_those_of_evaluation_in_the_same_episodes(game, t
     run = omarl.train("iql", env=env, path=tmp_path / "run", **{**small, **keys})
     seen, batches = recorded_test(run, 3, monkeypatch)
     policy = omarl.load(run, trust=True)
-    starts = dict(zip(policy._adapter.agents, policy._adapter.starts, strict=True))
+    starts = {a: convert(0) for a, convert in zip(policy._adapter.agents, policy._adapter.convert, strict=True)}
     rows, taken = iter(seen), set()
     for batch in batches:
         policy.reset()
@@ -197,7 +197,7 @@ def test_actions_are_in_the_numbers_of_the_action_space(run):
     )
     from_0 = policy.act(seen)
     policy.reset()
-    policy._adapter.starts = [5, 7]  # as Discrete(2, start=5) and Discrete(2, start=7)
+    policy._adapter.convert = [(5).__add__, (7).__add__]  # as Discrete(2, start=5) and Discrete(2, start=7)
     assert policy.act(seen) == {"walker_0": from_0["walker_0"] + 5, "walker_1": from_0["walker_1"] + 7}
 
 

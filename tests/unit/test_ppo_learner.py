@@ -7,7 +7,8 @@ import torch
 from fakes import ClockEnv, args_for, rollouts_for
 from omarl.components.action_selectors import Softmax
 from omarl.components.episode_batch import make_scheme
-from omarl.learners.ppo_learner import PPOLearner, clipped_objective, log_probabilities
+from omarl.learners.ppo_learner import PPOLearner, clipped_objective
+from omarl.modules.action_distributions import log_probabilities
 from omarl.modules.critics.value_critic import ValueCritic
 
 

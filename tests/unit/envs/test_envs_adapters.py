@@ -189,11 +189,6 @@ def test_gymnasium_tuples_become_one_entry_per_agent(make: Any, ending: str) -> 
     assert step.final.obs[0, 0].tolist() == [0, 0, 1, 1, 0]
 
 
-def test_continuous_actions_are_refused(make: Any) -> None:
-    with pytest.raises(ConfigError, match="agent ant_0 has continuous actions"):
-        make("Continuous")
-
-
 @pytest.mark.parametrize("limit", [0, -3, 2.5, True, "many"])
 def test_limits_other_than_positive_integers_are_refused(make: Any, limit: Any) -> None:
     with pytest.raises(ConfigError, match=r"env_args\.episode_limit"):

@@ -244,7 +244,6 @@ def test_foraging_parity_with_the_raw_environment(make: Any, base_seed: int) -> 
         ("pettingzoo", {"key": "mpe2.all_modules"}, "neither parallel_env nor env"),
         ("pettingzoo", {**TAG, "num_goods": 2}, r"env_args\.num_goods is unknown.*num_good,"),
         ("pettingzoo", {"key": "classic/rps-v2", "moves": 2}, r"env_args\.moves is unknown.*num_actions"),
-        ("pettingzoo", {**TAG, "continuous_actions": True}, "adversary_0 has continuous actions"),
         ("gymnasium", {"key": "no_such_package:Thing-v1"}, "pip install no_such_package"),
         ("gymnasium", {"key": "lbforaging:Foraging-8x8-2p-3ff-v3"}, r"did you mean 'Foraging-8x8-2p-3f-v3'"),
         (

@@ -146,8 +146,67 @@ class NothingAvailable(MaskedInObs):
 
 
 class Continuous(Toy):
+    """The ants have a number in [2, 6] and one without bounds, the bee a 3 x 1 array with a lower bound only."""
+
     def action_space(self, agent: str) -> spaces.Space:
-        return spaces.Box(0, 1, (2,))
+        if agent == "bee":
+            return spaces.Box(np.float32(-1), np.float32(np.inf), (3, 1))
+        return spaces.Box(np.array([2, -np.inf], np.float32), np.array([6, np.inf], np.float32))
+
+
+class Switches(Toy):
+    """The ants choose one of 3 and one of 2, the bee one of 4, counted from 10."""
+
+    def action_space(self, agent: str) -> spaces.Space:
+        return spaces.Discrete(4, start=10) if agent == "bee" else spaces.MultiDiscrete([3, 2], start=[0, 1])
+
+
+class Bits(Toy):
+    def action_space(self, agent: str) -> spaces.Space:
+        return spaces.MultiBinary(2)
+
+
+class MixedActions(Toy):
+    def action_space(self, agent: str) -> spaces.Space:
+        return spaces.Box(0, 1, (2,)) if agent == "bee" else spaces.Discrete(3)
+
+
+class Words(Toy):
+    def action_space(self, agent: str) -> spaces.Space:
+        return spaces.Text(5)
+
+
+class ContinuousTurns(AECEnv):
+    """``left`` and ``right`` give a number in [0, 1] in turn; the episode ends after three rounds."""
+
+    metadata = {"name": "continuous_turns"}  # noqa: RUF012
+    max_cycles = 3
+
+    def __init__(self) -> None:
+        self.possible_agents = ["left", "right"]
+
+    def observation_space(self, agent: str) -> spaces.Space:
+        return spaces.Box(-1, 10, (1,), np.float32)
+
+    def action_space(self, agent: str) -> spaces.Space:
+        return spaces.Box(0, 1, (1,), np.float32)
+
+    def observe(self, agent: str) -> Any:
+        return np.array([len(self.played)], np.float32)
+
+    def reset(self, seed: int | None = None, options: Any = None) -> None:
+        self.played: list[tuple[str, float]] = []
+        self.agents, self.agent_selection = self.possible_agents[:], "left"
+        self.rewards = dict.fromkeys(self.agents, 0.0)
+        self.terminations, self.truncations = dict.fromkeys(self.agents, False), dict.fromkeys(self.agents, False)
+        self.infos: dict[str, dict] = {agent: {} for agent in self.agents}
+
+    def step(self, action: Any) -> None:
+        self.played.append((self.agent_selection, float(action[0])))
+        self.rewards = dict.fromkeys(self.agents, float(action[0]))
+        self.agent_selection = "right" if self.agent_selection == "left" else "left"
+        if len(self.played) == 6:
+            self.terminations = dict.fromkeys(self.agents, True)
 
 
 class Spaceless(Toy):
