@@ -31,6 +31,7 @@ PER_UNIT = {("recurrent", True): 14, ("recurrent", False): 6, ("feed-forward", T
 SIZES: dict[str, tuple[int | str, ...]] = {
     "buffer_size": ("batch_size", "batch_size_run"),
     "model_memory": ("model_window", 2),
+    "vae_window": (1,),
     "omg_horizon": (1,),
     "batch_size_run": (1,),
     "rollout_steps": ("omg_horizon", "model_horizon", 2),
@@ -82,6 +83,10 @@ class Need:
         """Bytes that the run will allocate on ``device``."""
         return sum(part.n_bytes for part in self.parts if part.device == device)
 
+    def everywhere(self) -> int:
+        """Bytes that the run will allocate on all devices."""
+        return sum(map(self.total, self.available))
+
     def fits(self, share: float = FILLED) -> bool:
         """Whether no device is filled beyond ``share`` of what is available there."""
         return all(self.total(device) <= share * free for device, free in self.available.items())
@@ -112,15 +117,25 @@ def need(values: Mapping[str, Any], info: EnvInfo, trains: bool = True) -> Need:
 
 
 def notices(values: Mapping[str, Any], info: EnvInfo) -> list[str]:
-    """A warning if the first collection of steps takes more than the run's ``t_max``."""
+    """Warnings if the first collection of steps takes more than ``t_max``, and if the run may make no update."""
     c = SimpleNamespace(**{**ABSENT, **values})
     key, steps = (
         ("rollout_steps", c.rollout_steps) if c.runner == "rollout" else ("episode_limit", info.episode_limit)
     )
-    if c.batch_size_run * steps <= c.t_max:
-        return []
-    taken = f"{c.batch_size_run} copies x {steps} steps ({key})"
-    return [f"batch_size_run: one collection takes up to {taken}, more than t_max={c.t_max}; the run ends after it"]
+    lines = []
+    if c.batch_size_run * steps > c.t_max:
+        taken = f"{c.batch_size_run} copies x {steps} steps ({key})"
+        lines.append(
+            f"batch_size_run: one collection takes up to {taken}, more than t_max={c.t_max}; the run ends after it"
+        )
+    episodes = c.batch_size_run * -(-c.t_max // (c.batch_size_run * steps))
+    if c.runner == "episode" and episodes < c.batch_size:
+        enough = (-(-c.batch_size // c.batch_size_run) - 1) * c.batch_size_run * steps + 1
+        lines.append(
+            f"batch_size: no update before t_max={c.t_max} if episodes last {steps} steps: {episodes} of them end, "
+            f"and an update needs {c.batch_size}; set batch_size={episodes} or t_max={enough}"
+        )
+    return lines
 
 
 def _environments(c: Any, info: EnvInfo, trains: bool) -> Iterator[Part]:
@@ -189,13 +204,13 @@ def _layers(c: Any, info: EnvInfo) -> Iterator[tuple[int, int, bool, int, int]]:
         yield c.model_hidden_dim, obs if streams == 1 else 0, True, -(-rows // c.model_minibatches), rows
     if "vae" in c.learner:
         size, rows = (state, steps) if c.vae_input == "state" else (obs, steps * n)
-        stored = rows * c.vae_window
+        stored, width = rows * c.vae_window, c.vae_hidden_dim  # the window has PER_INPUT numbers of each feature
         yield (
             c.vae_hidden_dim,
             size,
             False,
             c.vae_batch_states or stored,
-            max(rows, stored * size // c.vae_hidden_dim),
+            max(rows, stored * PER_INPUT * size // (PER_INPUT * size + PER_UNIT["feed-forward", False] * width)),
         )
 
 
@@ -225,22 +240,21 @@ def _culprit(values: Mapping[str, Any], keys: list[str], of: Callable[[str, int]
     present = [key for key in keys if values.get(key)]
 
     def remaining(key: str) -> int:
-        smallest = of(key, _least(values, key))
-        return sum(smallest.total(device) for device in smallest.available)
+        return of(key, least(values, key)).everywhere()
 
     return min(present, key=remaining)
 
 
-def _least(values: Mapping[str, Any], key: str) -> int:
+def least(values: Mapping[str, Any], key: str) -> int:
     """The smallest size of ``key`` that the other keys permit."""
     return max(int(values.get(limit, 1)) if isinstance(limit, str) else limit for limit in SIZES[key])
 
 
 def _largest_size(values: Mapping[str, Any], key: str, of: Callable[[str, int], Need]) -> int:
     """The largest size of ``key`` that fits, below the present one; 0 if there is none."""
-    if not values.get(key) or not of(key, _least(values, key)).fits(SUGGESTED):
+    if not values.get(key) or not of(key, least(values, key)).fits(SUGGESTED):
         return 0
-    low, high = _least(values, key), int(values[key])
+    low, high = least(values, key), int(values[key])
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if of(key, middle).fits(SUGGESTED) else (low, middle)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .analysis.plots import draw_curves
+from .fitting import fitted
 from .notices import describe, notices
 from .run import opened
 from .training_loop import Training
@@ -60,10 +61,11 @@ def train(
             stack.enter_context(locked(directory))
             if values["save_model"]:
                 stack.enter_context(way_to_resume(directory, values, say))
-        parts = stack.enter_context(opened(built, logger, user_keys, trains=True))
+        sizes = fitted(built, user_keys, say)
+        parts = stack.enter_context(opened({**built, **sizes}, logger, user_keys, trains=True))
         training: Training | None = None
         try:
-            training = Training(parts, values, directory, progress, continues)
+            training = Training(parts, {**values, **sizes}, directory, progress, continues)
             _run(training)
         finally:
             parts.close()  # first, so that the curves are drawn from a complete file

@@ -177,6 +177,7 @@ def _info(full: EnvInfo, learners: list[int], seats: list[int], information: lis
         episode_limit=full.episode_limit,
         game=full.game,
         interface=full.interface,
+        limit_source=full.limit_source,
         opponents=tuple(full.agents[i] for i in seats),
         full=full,
         information=sizes,

@@ -217,10 +217,14 @@ def test_a_test_of_a_checkpoint_needs_no_replay_buffer(monkeypatch):
             "128 copies x 25 steps (rollout_steps), more than t_max=1000",
         ),
         ("iql", {"batch_size_run": 8, "t_max": 100}, "8 copies x 25 steps (episode_limit), more than t_max=100"),
-        ("iql", {"batch_size_run": 8, "t_max": 200}, ""),
+        ("iql", {"batch_size_run": 8, "batch_size": 8, "t_max": 200}, ""),
+        ("iql", {"t_max": 600}, "batch_size: no update before t_max=600 if episodes last 25 steps: 24 of them end"),
+        ("iql", {"t_max": 600}, "an update needs 32; set batch_size=24 or t_max=601"),
+        ("iql", {"t_max": 601}, ""),
+        ("iql", {"batch_size_run": 5, "batch_size": 11, "t_max": 250}, "set batch_size=10 or t_max=251"),
     ],
 )
-def test_a_collection_longer_than_the_run_gives_a_warning(algorithm, keys, expected):
+def test_a_run_that_ends_early_or_makes_no_update_gives_a_warning(algorithm, keys, expected):
     lines = budget.notices(values_of(algorithm, **keys), env_info(episode_limit=25))
     assert (expected in "".join(lines)) if expected else not lines
 

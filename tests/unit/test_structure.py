@@ -27,7 +27,7 @@ LAYERS = [
     ["runners", "learners"],
     ["budget"],
     ["run"],
-    ["notices", "resuming", "testing"],
+    ["fitting", "notices", "resuming", "testing"],
     ["training_loop"],
     ["configuration"],
     ["command_line", "training"],

@@ -1,0 +1,78 @@
+"""Fits the default sizes of a run to the available memory, and stores an estimated episode limit."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+from . import budget
+from .config.schema import read
+from .envs.episode_limits import NAMES
+from .run import TRAIN_STREAM, RunConfig, make_env
+from .types import EnvInfo
+from .utils.memory import readable
+
+# Keys that are halved until the run fits, and the least value that a default shrinks to
+SHRINKING = {"buffer_size": 1, "test_nepisode": 1, "batch_size_run": 1, "batch_size": 4, "model_memory": 2,
+             "vae_window": 1}  # fmt: skip
+SHORTEST = 25  # steps of an episode that is cut off because of memory
+
+
+def fitted(values: Mapping[str, Any], user_keys: Collection[str], say: Callable[[str], None]) -> dict[str, Any]:
+    """The keys that differ in the run: sizes that shrink to the available memory, and an estimated episode limit.
+
+    A run that continues from a checkpoint keeps the checkpoint's values.
+
+    Args:
+        values: the complete configuration.
+        user_keys: the keys that the user has set, which do not change.
+        say: receives a line about changed sizes.
+
+    Raises:
+        ConfigError, EnvError: the environment cannot be made.
+    """
+    if values.get("checkpoint_path"):
+        return {}
+    env = make_env(replace(read(RunConfig, values), env_workers=0), 1, TRAIN_STREAM)
+    env.close()
+    sizes, info = shrunk({**vars(read(RunConfig, values)), **values}, env.info, user_keys)
+    before = {**values, "env_args.episode_limit": env.info.episode_limit}
+    after = {**sizes, "env_args.episode_limit": info.episode_limit}
+    changes = [f"{name}={size} (instead of {before[name]})" for name, size in after.items() if size != before[name]]
+    if changes:
+        free = readable(budget.available_memory("cpu"))
+        say(f"memory: {free} are available, so {', '.join(changes)}; a value that you set is kept")
+    result: dict[str, Any] = {name: size for name, size in sizes.items() if size != values[name]}
+    if info.interface and (not info.limit_source or info.episode_limit != env.info.episode_limit):
+        result["env_args"] = {**values["env_args"], "episode_limit": info.episode_limit}
+    return result
+
+
+def shrunk(values: Mapping[str, Any], info: EnvInfo, fixed: Collection[str]) -> tuple[dict[str, int], EnvInfo]:
+    """The values of ``SHRINKING`` with which the run fits, and the environment with a shorter limit if necessary.
+
+    Each time, the key whose half saves the most memory is halved; episodes are cut off only if no key is left. If
+    nothing fits, the smallest sizes are returned.
+    """
+    current = dict(values)
+    need = budget.need(current, info)
+
+    def of(changes: Mapping[str, int], limit: int = info.episode_limit) -> budget.Need:
+        parts = budget.need({**current, **changes}, replace(info, episode_limit=limit)).parts
+        return budget.Need(parts, need.available)
+
+    limit = info.episode_limit
+    may_cut = bool(info.interface) and not any(name in values.get("env_args", {}) for name in NAMES)
+    while not of({}, limit).fits(budget.SUGGESTED):
+        halves = {name: max(int(current[name]) // 2, least, budget.least(current, name))
+                  for name, least in SHRINKING.items() if current.get(name) and name not in fixed}  # fmt: skip
+        total = of({}, limit).everywhere()
+        saved = {name: total - of({name: half}, limit).everywhere()
+                 for name, half in halves.items() if half < current[name]}  # fmt: skip
+        name = max(saved, key=lambda name: saved[name], default="")
+        if name and saved[name] > 0:
+            current[name] = halves[name]
+        elif may_cut and limit > SHORTEST:
+            limit = max(limit // 2, SHORTEST)
+        else:
+            break
+    return {name: current[name] for name in SHRINKING if name in values}, replace(info, episode_limit=limit)

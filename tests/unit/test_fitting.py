@@ -1,0 +1,90 @@
+"""Default sizes shrink to the available memory; an update is made exactly if no line announces that there is none."""
+
+import logging
+from dataclasses import replace
+
+import pytest
+from fakes import env_info
+from omarl import budget, fitting, training
+from omarl.configuration.request import from_keywords
+from omarl.run import build
+from omarl.training_loop import Training
+from omarl.utils.metrics import Logger
+
+GIB = 1 << 30
+LOGGER = Logger(logging.getLogger("test"))
+LARGE = replace(env_info(episode_limit=2000), obs_shape=10_000, obs_sizes=(10_000,) * 3, state_shape=30_000)
+SMALL = {"seed": 1, "env_workers": 0, "hidden_dim": 8, "test_interval": 0, "save_model": False}
+
+
+def values_of(algorithm, **keys):
+    return dict(from_keywords({"seed": 1, "env_workers": 0, **keys}, algorithm, "simple_spread").values)
+
+
+@pytest.mark.parametrize("algorithm", ["iql", "omg_vae", "qmix", "ippo", "mappo", "pqn"])
+def test_defaults_shrink_until_the_run_fits(monkeypatch, algorithm):
+    monkeypatch.setattr(budget, "available_memory", lambda device: 8 * GIB)
+    values = {**values_of(algorithm), "env_args": {"key": "large"}}
+    info = replace(LARGE, interface="ParallelEnv")
+    assert not budget.need(values, info).fits()
+    sizes, short = fitting.shrunk(values, info, ())
+    assert budget.need({**values, **sizes}, short).fits(budget.SUGGESTED)
+    assert all(size >= budget.least({**values, **sizes}, name) for name, size in sizes.items())
+    assert budget.check_memory({**values, **sizes}, short)
+
+
+def test_what_fits_is_left_alone():
+    values = values_of("iql")
+    sizes, info = fitting.shrunk(values, env_info(), ())
+    assert all(sizes[name] == values[name] for name in sizes) and info == env_info()
+
+
+def test_keys_that_the_user_has_set_do_not_change(monkeypatch):
+    monkeypatch.setattr(budget, "available_memory", lambda device: 8 * GIB)
+    values = {**values_of("iql"), "env_args": {"key": "large"}}
+    sizes, _ = fitting.shrunk(values, replace(LARGE, interface="ParallelEnv"), {"batch_size_run", "test_nepisode"})
+    assert (sizes["batch_size_run"], sizes["test_nepisode"]) == (8, 32)
+    assert sizes["buffer_size"] < values["buffer_size"]
+
+
+@pytest.mark.parametrize("given", [{"max_cycles": 2000}, {"episode_limit": 2000}, {}])
+def test_episodes_are_cut_off_last_and_only_if_the_user_has_not_set_their_length(monkeypatch, given):
+    monkeypatch.setattr(budget, "available_memory", lambda device: 2 * GIB)
+    values = {**values_of("iql"), "env_args": {"key": "large", **given}}
+    sizes, info = fitting.shrunk(values, replace(LARGE, interface="ParallelEnv"), ())
+    assert (sizes["batch_size"], sizes["batch_size_run"]) == (4, 1)
+    assert (info.episode_limit == 2000) == bool(given)
+
+
+def test_a_training_reports_and_uses_the_sizes(monkeypatch, caplog, tmp_path):
+    free = 1 << 29
+    monkeypatch.setattr(budget, "available_memory", lambda device: free)
+    values = values_of("iql", **SMALL, t_max=100, test_nepisode=2, batch_size=4, batch_size_run=2, buffer_size=4)
+    values["buffer_size"] = 10**6
+    built = []
+    monkeypatch.setattr(training.Training, "run", lambda self, requests: built.append(self))
+    with caplog.at_level(logging.INFO, "test"):
+        training.train(values, LOGGER, None, {"batch_size"})
+    (line,) = [m for m in caplog.messages if "are available, so" in m]
+    size = built[0].buffer.capacity
+    assert f"buffer_size={size} (instead of 1000000)" in line and size < 10**6
+    assert built[0].values["buffer_size"] == size  # of the checkpoint
+
+
+def test_an_estimated_limit_is_stored_so_that_a_checkpoint_keeps_it(monkeypatch):
+    values = values_of("iql", env="tests.unit.envs.toy_envs:Unlimited", env_args={"length": 6})
+    assert fitting.fitted(values, (), print) == {"env_args": {"length": 6, "episode_limit": 24}}
+    assert fitting.fitted({**values, "checkpoint_path": "x"}, (), print) == {}
+
+
+@pytest.mark.parametrize("t_max", [75, 76])
+def test_the_announced_number_of_steps_is_the_least_with_an_update(tmp_path, t_max):
+    keys = {**SMALL, "batch_size_run": 1, "batch_size": 4, "test_nepisode": 1, "t_max": t_max}
+    values = values_of("iql", **keys)  # episodes last 25 steps
+    parts = build(values, LOGGER, trains=True)
+    one = Training(parts, values, None, progress=False)
+    one.run()
+    parts.close()
+    lines = budget.notices(values, parts.info)
+    assert (one.updates > 0) == (not lines)
+    assert bool(lines) == (t_max == 75)
