@@ -70,8 +70,9 @@ class ReplayBuffer:
         return EpisodeBatch(self.scheme, self.groups, data)
 
     def state_dict(self) -> dict[str, Any]:
-        """The stored episodes (without unused slots) and the index of the oldest one."""
-        held = {name: tensor[: self.n_episodes].clone() for name, tensor in self.data.items()}
+        """The stored episodes (without unused slots) and the index of the oldest one, until the next ``insert``."""
+        full = self.n_episodes == self.capacity  # then nothing is copied: a slice would be saved with all its memory
+        held = {name: tensor if full else tensor[: self.n_episodes].clone() for name, tensor in self.data.items()}
         return {
             "data": held,
             "steps": torch.from_numpy(self.steps[: self.n_episodes].copy()),
