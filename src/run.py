@@ -54,6 +54,7 @@ class RunConfig(StepKeys, TestKeys):
     prior_t_max: int = key(200_000, low=1, help="environment steps of the run that trains a prior if none is given")
     common_reward: bool = key(False, help="give all agents one common reward")
     reward_scalarisation: Literal["sum", "mean"] = key("sum", help="common reward: sum or mean of all rewards")
+    reward_weights: list[float] = key([], help="weights of the numbers of a vector reward; their sum is the reward")
     batch_size_run: int = key(8, low=1, help="number of copies of the environment, stepped together")
     env_workers: int | Literal["auto"] = key(
         "auto", low=0, help="worker processes that step copies; 0: none; auto: chosen by speed"
@@ -128,6 +129,8 @@ def make_env(config: RunConfig, n_envs: int, stream: int) -> VecEnv:
     env_args = config.env_args
     if stream == TEST_STREAM and config.env in PACKAGED and env_args.get("backend", "auto") == "auto":
         env_args = {**env_args, "backend": "pettingzoo"}
+    if config.reward_weights:
+        env_args = {**env_args, "reward_weights": config.reward_weights}
     workers = None if config.env_workers == "auto" else config.env_workers
     env = make_vec_env(config.env, env_args, n_envs, workers, seed, Limits(config.env_timeout, config.env_restarts))
     if config.game:

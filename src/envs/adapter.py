@@ -15,8 +15,8 @@ from ..types import EnvError, EnvInfo
 from ..utils.space_blocks import blocks_of_space, padded
 from .actions import actions_of
 from .arrays import Frame
-from .spaces import MASK_KEY, flattener, has_mask, without_mask
-from .values import checked_mask, observation_fault
+from .spaces import MASK_KEY, Flattener, flattener, has_mask, without_mask
+from .values import checked_mask, numbers, observation_fault
 
 
 class Adapter(ABC):
@@ -52,6 +52,9 @@ class Adapter(ABC):
         self._own_actions = actions.own
         action_sizes = tuple(map(len, actions.own))
         self._read_state: Callable[[], Any] | None = None
+        self._weights: NDArray[np.float64] | None = None
+        self.no_reward: Any = 0.0  # of an agent that does not play
+        self.latest: Frame | None = None  # that was written
         blocks = tuple(padded(blocks_of_space(space), max(obs_sizes)) for space in observed)
         self.info = EnvInfo(
             key=key,
@@ -134,7 +137,10 @@ class Adapter(ABC):
                 observation = observations[agent]
                 write(observation, frame.obs[i, :size])
             except Exception as error:
-                raise observation_fault(observations, agent, self._observed[i], error) from error
+                if not self._finds_mask(i, observations.get(agent)):
+                    raise observation_fault(observations, agent, self._observed[i], error) from error
+                self.write(frame, observations, infos, alive, acting)
+                return
             if not acting[i]:
                 frame.avail[i] = self._no_action
                 continue
@@ -144,6 +150,11 @@ class Adapter(ABC):
                 frame.avail[i, own] = checked_mask(mask, len(own), agent)
         frame.agent_mask[...] = alive
         frame.acting[...] = acting
+        self.latest = frame
+        self.write_state(frame)
+
+    def write_state(self, frame: Frame) -> None:
+        """Writes the state, after the observations."""
         if self._read_state is None:
             frame.state[:] = frame.obs.reshape(-1)  # [N, O] -> [N*O]
         else:
@@ -151,6 +162,36 @@ class Adapter(ABC):
             if len(values) != len(frame.state):
                 raise EnvError(f"the state has {len(values)} values, and had {len(frame.state)} in the first reset")
             frame.state[:] = values / 255 if values.dtype == np.uint8 else values
+
+    def _finds_mask(self, i: int, observation: Any) -> bool:
+        """Whether a mask comes with the observation although the space has none; later ones are read like it."""
+        if self.masked[i] or not isinstance(observation, Mapping) or MASK_KEY not in observation:
+            return False
+        others = [name for name in observation if name != MASK_KEY]
+        if "observation" not in others and len(others) != 1:
+            return False
+        name = "observation" if "observation" in others else others[0]
+        size, write = self.flatteners[i]
+        self.flatteners[i] = Flattener(size, lambda value, row: write(value[name], row))
+        self.masked[i] = True
+        return True
+
+    def weighted(self, rewards: Any, dimensions: int) -> NDArray[Any]:
+        """Rewards as an array; vectors as the sums that ``reward_weights`` weight.
+
+        Vectors have at least ``dimensions`` dimensions: more than one if they are those of several agents.
+        """
+        array = numbers(rewards)
+        if self._weights is None:
+            return array
+        if array.ndim < dimensions or array.shape[-1] != len(self._weights):
+            raise EnvError(f"reward_weights has {len(self._weights)} weights for rewards of shape {array.shape}")
+        return np.asarray(array @ self._weights)
+
+    def use_reward_weights(self, weights: Sequence[float]) -> None:
+        """From now on, rewards are vectors, and the sums that these weights give are used."""
+        self._weights = np.array(weights, np.float64)
+        self.no_reward = np.zeros(len(weights))
 
     def conclude(self, frame: Frame) -> None:
         """Call after ``write`` at an episode's end: no agent acts, and empty masks get action 0."""

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from ..types import ConfigError, EnvError
 from .adapter import Adapter
 from .arrays import Frame
-from .spaces import MASK_KEY
-from .values import RESET, STEP, check_dictionaries, numbers, reward_fault, unpacked
+from .spaces import MASK_KEY, check_spaces
+from .turns import remove_dead
+from .values import RESET, STEP, check_dictionaries, for_each, reward_fault, unpacked
 
 Flags = Mapping[Any, Any]  # agent -> flag; agents may be missing
 
@@ -26,7 +27,10 @@ class PettingZooAdapter(Adapter):
 
     def __init__(self, env: Any, key: str, episode_limit: int) -> None:
         agents = env.possible_agents
+        if isinstance(agents, set | frozenset):  # whose order differs between processes
+            agents = sorted(agents, key=str)
         observed, acted = [env.observation_space(a) for a in agents], [env.action_space(a) for a in agents]
+        check_spaces(key, [*observed, *acted])
         super().__init__(env, key, episode_limit, agents, observed, acted)
         self._known = frozenset(self.agents)
 
@@ -48,7 +52,12 @@ class PettingZooAdapter(Adapter):
     def _take(self, reward: NDArray[np.float32], rewards: Mapping[Any, float], played: list[bool]) -> None:
         """Writes rewards of all possible agents: ``env.agents`` lacks those that have just finished."""
         try:
-            reward[:] = numbers([rewards[a] if plays else 0.0 for a, plays in zip(self.agents, played, strict=True)])
+            none = self.no_reward
+            reward[:] = self.weighted(
+                [rewards[a] if p else none for a, p in zip(self.agents, played, strict=True)], 2
+            )
+        except EnvError:
+            raise
         except Exception as error:
             raise reward_fault(rewards, list(compress(self.agents, played))) from error
 
@@ -87,15 +96,29 @@ class ParallelAdapter(PettingZooAdapter):
     def _read(self, result: Any, frame: Frame, reward: NDArray[np.float32]) -> tuple[bool, bool]:
         played = self._alive
         observations, rewards, terminations, truncations, infos = result
+        terminations, truncations = for_each(self.agents, terminations), for_each(self.agents, truncations)
         self._take(reward, rewards, played)
         self._alive = self._living(terminations, truncations)
         if any(self._alive):
             self.write(frame, observations, infos, self._alive, self._alive)
             return False, False
         cut_off, observed = self._outcome(played, terminations, truncations)
-        self.write(frame, observations, infos, observed, observed)
-        self.conclude(frame)
+        self._write_last(frame, observations, infos, observed)
         return not cut_off, cut_off
+
+    def _write_last(
+        self, frame: Frame, observations: Mapping[Any, Any], infos: Mapping[Any, Any], alive: list[bool]
+    ) -> None:
+        """Writes an episode's last observations. An agent that gets none keeps its previous one."""
+        present = [lives and a in observations for a, lives in zip(self.agents, alive, strict=True)]
+        missing = [i for i, lives in enumerate(alive) if lives and not present[i]]
+        assert self.latest is not None
+        previous = self.latest.obs[missing]
+        self.write(frame, observations, infos, present, present)
+        if missing:
+            frame.obs[missing], frame.agent_mask[missing] = previous, 1
+            self.write_state(frame)
+        self.conclude(frame)
 
 
 class AECAdapter(PettingZooAdapter):
@@ -147,12 +170,14 @@ class GymAdapter(Adapter):
 
     def __init__(self, env: Any, key: str, episode_limit: int) -> None:
         obs, act = env.observation_space, env.action_space
+        check_spaces(key, [obs, act])
         if not (isinstance(obs, spaces.Tuple) and isinstance(act, spaces.Tuple) and len(obs) == len(act)):
             raise ConfigError(
                 f"environment {key}: observations and actions must be Tuples of one space for each agent, "
                 f"not {obs} and {act}"
             )
         names = [f"agent_{i}" for i in range(len(act))]
+        check_spaces(key, [*obs.spaces, *act.spaces])
         super().__init__(env, key, episode_limit, names, obs.spaces, act.spaces)
         self._everyone = [True] * len(names)
         self._players = env.unwrapped.players if hasattr(env.unwrapped, "field") else ()
@@ -167,9 +192,12 @@ class GymAdapter(Adapter):
         joint = tuple(convert(action) for action, convert in zip(actions, self.convert, strict=True))
         observations, rewards, terminated, truncated, info = unpacked(self.env.step(joint), STEP)
         try:
-            array = numbers(rewards)
+            array = self.weighted(rewards, 1)
             if array.shape not in ((), (len(self.agents),)):  # one for all, or one for each
-                raise EnvError(f"there are rewards of shape {array.shape} for {len(self.agents)} agents")
+                raise EnvError(
+                    f"there are rewards of shape {array.shape} for {len(self.agents)} agents; reward_weights=[...] "
+                    "sums vectors"
+                )
             reward[:] = array
         except (TypeError, ValueError) as error:
             raise reward_fault(dict(zip(self.agents, rewards, strict=False)), self.agents) from error
@@ -199,70 +227,3 @@ class GymAdapter(Adapter):
         masks = info.get(MASK_KEY)
         infos = {a: {MASK_KEY: mask} for a, mask in zip(self.agents, masks, strict=True)} if masks is not None else {}
         self.write(frame, by_agent, infos, self._everyone, self._everyone)
-
-
-def remove_dead(env: Any, terminated: Flags, truncated: Flags) -> None:
-    """Steps an AECEnv with None for each dead agent, which removes it."""
-    while env.agents and (terminated[env.agent_selection] or truncated[env.agent_selection]):
-        env.step(None)
-
-
-def lean(env: Any) -> Any:
-    """The same environment without PettingZoo's own wrappers, about twice as fast; any other environment unchanged.
-
-    These check the order of calls and the range of actions, which ``VectorEnv`` checks once for all copies, and make
-    a parallel environment of an AECEnv.
-    """
-    try:
-        from pettingzoo.utils.conversions import aec_to_parallel_wrapper
-        from pettingzoo.utils.wrappers import AssertOutOfBoundsWrapper, OrderEnforcingWrapper
-    except ImportError:  # then it is not one of PettingZoo's
-        return env
-    # Only the exact class: a subclass may behave differently.
-    if type(env) is aec_to_parallel_wrapper:
-        return Cycle(env.aec_env)
-    while type(env) in (AssertOutOfBoundsWrapper, OrderEnforcingWrapper):
-        env = env.env
-    return env
-
-
-class Cycle:
-    """An AECEnv played as a ParallelEnv: a step is one turn of every agent.
-
-    Like PettingZoo's ``aec_to_parallel_wrapper``, but observes the agents once a step: the wrapper also observes each
-    agent before its turn, and discards the result.
-    """
-
-    def __init__(self, aec_env: Any) -> None:
-        self._env = lean(aec_env)
-        self.unwrapped = aec_env.unwrapped
-        self.possible_agents = aec_env.possible_agents
-        self.observation_space, self.action_space = self._env.observation_space, self._env.action_space
-        self.state, self.close = self._env.state, self._env.close
-
-    @property
-    def agents(self) -> list[Any]:
-        """The agents in play; empty at an episode's end."""
-        return self._env.agents
-
-    def reset(self, seed: int | None = None) -> tuple[dict[Any, Any], dict[Any, Any]]:
-        """Observations and infos by agent, as ``ParallelEnv.reset``."""
-        env = self._env
-        env.reset(seed=seed)
-        return {agent: env.observe(agent) for agent in env.agents}, dict(env.infos)
-
-    def step(self, actions: dict[Any, int]) -> tuple[dict[Any, Any], ...]:
-        """Observations, rewards, terminations, truncations and infos by agent, as ``ParallelEnv.step``."""
-        env = self._env
-        agents = env.agents[:]
-        rewards = dict.fromkeys(agents, 0.0)
-        for agent in agents:
-            if agent != env.agent_selection:
-                raise RuntimeError(f"it is the turn of {env.agent_selection}, not {agent}: not a parallel game")
-            env.step(actions[agent])
-            for receiver in env.agents:
-                rewards[receiver] += env.rewards[receiver]
-        terminations, truncations, infos = dict(env.terminations), dict(env.truncations), dict(env.infos)
-        observations = {agent: env.observe(agent) for agent in env.agents}
-        remove_dead(env, terminations, truncations)
-        return observations, rewards, terminations, truncations, infos

@@ -26,6 +26,7 @@ from .watch import DEFAULT_LIMITS, Limits, Progress, TimeLimit
 from .workers import Workers
 
 PACKAGED = ("pettingzoo", "gymnasium")  # interfaces whose environments are named by ``env_args.key``
+OWN = ("backend", "episode_limit", "reward_weights")  # arguments that no constructor gets
 BACKENDS = ("auto", "batched", "pettingzoo")
 WORTH_WORKERS = 1e-3  # least seconds for a step of all copies in one process at which workers are faster
 TRIED_STEPS, TRIED_SECONDS = 7, 0.1
@@ -53,7 +54,8 @@ def make_vec_env(
             environment with Tuple spaces, or a function that makes one. A class that is a VecEnv itself
             (``vectorised = True``) is made with ``n_envs``, ``seed`` and ``env_args``.
         env_args: the constructor's arguments (``key`` names the environment of a backend), and ``episode_limit``:
-            the most steps of an episode, estimated if neither it nor the environment states one.
+            the most steps of an episode, estimated if neither it nor the environment states one; and
+            ``reward_weights`` of vector rewards.
         n_envs: E.
         n_workers: worker processes, 0 for none; at most E. None times one copy and chooses the faster number.
         seed: of all copies and episodes; each derives its own.
@@ -68,7 +70,7 @@ def make_vec_env(
             raise ConfigError(f"{name}: {value} is less than {least}")
     target = resolve("env", env)
     if getattr(target, "vectorised", False):
-        return target(n_envs=n_envs, seed=seed, **env_args)
+        return target(n_envs=n_envs, seed=seed, **_of_arrays(env, env_args))
     arguments = dict(env_args)
     wanted = _take_backend(env, arguments)
     info, state_size, original = _first_look(target, env, arguments, seed, limits.timeout)
@@ -84,6 +86,13 @@ def make_vec_env(
     return _one_by_one(make, info, n_envs, n_workers, seed, limits)
 
 
+def _of_arrays(env: str, env_args: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The arguments of an environment made of arrays; its rewards are numbers."""
+    if "reward_weights" in env_args:
+        raise ConfigError(f"reward_weights: {env} steps its copies itself, with a reward for each agent")
+    return env_args
+
+
 def _take_backend(env: str, arguments: dict[str, Any]) -> str:
     """Removes ``backend`` from the arguments and returns it.
 
@@ -92,7 +101,7 @@ def _take_backend(env: str, arguments: dict[str, Any]) -> str:
     wanted = str(arguments.pop("backend", "auto")) if env in PACKAGED else "pettingzoo"
     if wanted not in BACKENDS:
         raise ConfigError(f"env_args.backend: {wanted!r} is none of {', '.join(BACKENDS)}")
-    return wanted
+    return "pettingzoo" if "reward_weights" in arguments else wanted
 
 
 def action_kind(env: str, env_args: Mapping[str, Any], timeout: float) -> ActionKind:
@@ -141,7 +150,7 @@ def _one_by_one(
 
 def raw_env(env: str, env_args: Mapping[str, Any]) -> Any:
     """One copy as its package makes it, without an adapter. Arguments and errors: see ``make_vec_env``."""
-    arguments = {name: value for name, value in env_args.items() if name not in ("backend", "episode_limit")}
+    arguments = {name: value for name, value in env_args.items() if name not in OWN}
     return construct(resolve("env", env), str(arguments.get("key", env)), arguments)
 
 

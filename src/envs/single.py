@@ -9,8 +9,9 @@ from ..types import ConfigError, EnvError, EnvInfo, OmarlError
 from .adapter import Adapter
 from .episode_limits import TRIED_STEPS, stated_limit
 from .factories import construct, with_version
-from .interfaces import AECAdapter, GymAdapter, ParallelAdapter, lean
+from .interfaces import AECAdapter, GymAdapter, ParallelAdapter
 from .messages import describe
+from .turns import lean
 from .watch import CLOSE, INTERRUPTS, MAKE, RESET, Call, Progress
 
 INTERFACES: dict[type[Adapter], str] = {
@@ -30,6 +31,7 @@ def make_single(target: Any, name: str, env_args: Mapping[str, Any], state_size:
         EnvError: the environment cannot be made.
     """
     arguments = dict(env_args)
+    weights = arguments.pop("reward_weights", None)
     limit = _steps("episode_limit", arguments.pop("episode_limit", None))
     _steps("max_cycles", arguments.get("max_cycles"))
     if not isinstance(arguments.get("key", ""), str):
@@ -57,6 +59,8 @@ def make_single(target: Any, name: str, env_args: Mapping[str, Any], state_size:
         limit_source=source,
     )
     adapter.use_state(state_size)
+    if weights:
+        adapter.use_reward_weights(weights)
     return adapter
 
 

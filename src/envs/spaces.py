@@ -1,6 +1,6 @@
 """Gymnasium spaces as flat float32 rows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,6 +8,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ..types import ConfigError
+from .messages import one_line
 
 Row = NDArray[np.float32]
 Writer = Callable[[Any, Row], None]
@@ -47,6 +48,22 @@ def flattener(space: spaces.Space, what: str = "observation") -> Flattener:
     if isinstance(space, spaces.Tuple):
         return _in_a_row({i: flattener(part, f"{what}[{i}]") for i, part in enumerate(space.spaces)})
     raise ConfigError(f"{what}: the space {space} has no fixed size and cannot be flattened")
+
+
+def check_spaces(key: str, parts: Iterable[Any]) -> None:
+    """Raises ConfigError if the environment ``key`` has a space that is not Gymnasium's."""
+    for part in parts:
+        if isinstance(part, spaces.Space):
+            continue
+        kind = type(part)
+        if kind.__module__.partition(".")[0] == "gym":
+            raise ConfigError(
+                f"environment {key} has spaces of the old package gym ({kind.__name__}): replace `import gym` by "
+                "`import gymnasium as gym` in it, or use a newer version of it"
+            )
+        raise ConfigError(
+            f"environment {key} has the space {one_line(part)} ({kind.__name__}), not a gymnasium space"
+        )
 
 
 def has_mask(space: spaces.Space) -> bool:

@@ -10,6 +10,7 @@ from ..types import EnvError
 from .messages import describe, one_line
 
 RESET = ("observations", "infos")
+ALL = "__all__"  # a key of flags, as in RLlib
 STEP = ("observations", "rewards", "terminations", "truncations", "infos")
 
 
@@ -27,6 +28,11 @@ def check_dictionaries(parts: Sequence[Any], names: Sequence[str]) -> None:
     for name, part in zip(names, parts, strict=True):
         if not isinstance(part, Mapping):
             raise EnvError(f"the {name} are a {type(part).__name__}; they must be a dictionary by agent") from None
+
+
+def for_each(agents: Sequence[Any], flags: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """Flags by agent; the key ``__all__`` counts for all of them."""
+    return dict.fromkeys(agents, True) if flags.get(ALL) else flags
 
 
 def numbers(values: Any) -> NDArray[Any]:
@@ -47,7 +53,9 @@ def reward_fault(rewards: Any, agents: Sequence[Any]) -> EnvError:
         value = rewards[agent]
         try:
             if numbers(value).ndim:
-                return EnvError(f"the reward of {agent} has shape {np.shape(value)}; scalarise it in a wrapper")
+                shape = np.shape(value)
+                hint = f"reward_weights={[1.0] * shape[0]}" if len(shape) == 1 and shape[0] <= 8 else "reward_weights"
+                return EnvError(f"the reward of {agent} has shape {shape}; set {hint} for a weighted sum")
         except (TypeError, ValueError):
             return EnvError(f"the reward of {agent} is {one_line(repr(value))}, which is not a number")
     return EnvError("the rewards are not numbers")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import toy_envs
 from omarl.envs.factories import make_gymnasium, make_pettingzoo
-from omarl.envs.interfaces import Cycle, lean
 from omarl.envs.one_copy import episode_seeds
+from omarl.envs.turns import Cycle, lean
 from omarl.types import ConfigError
 
 TAG = {"key": "mpe2.simple_tag_v3"}
