@@ -127,8 +127,10 @@ def resolve(kind: str, name: str) -> Any:
 
 
 def import_module(name: str) -> ModuleType:
-    """Imports a module; if only files name it, the working directory is left out of the search."""
+    """Imports a module, from the working directory, too, if the user names it; not if only files name it."""
     if name not in only_in_files:
+        if not name.startswith(".") and str(Path.cwd()) not in sys.path:
+            sys.path.append(str(Path.cwd()))
         return importlib.import_module(name, __package__)
     here, path = Path.cwd(), list(sys.path)
     sys.path[:] = [place for place in path if Path(place).resolve() != here]
@@ -139,13 +141,10 @@ def import_module(name: str) -> ModuleType:
 
 
 def load(target: str, what: str) -> Any:
-    """Imports ``package.module:Class``, from the working directory, too, if the user names it."""
+    """Imports ``package.module:Class``."""
     module_name, _, attribute = target.partition(":")
     if not module_name or not attribute:
         raise ConfigError(f"{what}: {target!r} is not 'package.module:Class'")
-    working_directory = str(Path.cwd())
-    if not module_name.startswith(".") and working_directory not in sys.path:
-        sys.path.append(working_directory)
     try:
         module = import_module(module_name)
     except ImportError as error:

@@ -1,7 +1,6 @@
 """Constructors of raw environments by ``env_args.key``, with errors that name the cause and the remedy."""
 
 import importlib
-import importlib.util
 import inspect
 import pkgutil
 import re
@@ -12,7 +11,7 @@ from functools import partial
 from typing import Any
 from warnings import catch_warnings
 
-from ..registry import EXTRA_MODULES, import_module, install_hint
+from ..registry import EXTRA_MODULES, import_module, install_hint, only_in_files
 from ..types import ConfigError, EnvError, OmarlError
 from .messages import describe, one_line
 from .watch import INTERRUPTS
@@ -67,6 +66,8 @@ def with_version(key: str) -> str:
         known, versioned = [*pettingzoo.aec_registry], rf"{re.escape(key)}-v(\d+)"
         prefix = ""
     else:
+        if key in only_in_files:
+            only_in_files.add(parent)
         known, versioned = _modules_in(parent), rf"{name}_v(\d+)"
         prefix = f"{parent}."
     versions = {int(match[1]): match[0] for each in known if (match := re.fullmatch(versioned, each))}
@@ -197,13 +198,15 @@ def _explain_import(key: str) -> Iterator[None]:
 
 
 def _modules_in(package: str) -> list[str]:
-    """The names of the modules in a package; none if it cannot be found."""
+    """The names of the modules in a package; none if it cannot be imported, which another import reports."""
     try:
-        spec = importlib.util.find_spec(package)
-    except (ImportError, ValueError):
+        with catch_warnings(action="ignore"):
+            places = getattr(import_module(package), "__path__", [])
+    except INTERRUPTS:
+        raise
+    except BaseException:
         return []
-    places = spec.submodule_search_locations if spec else None
-    return [module.name for module in pkgutil.iter_modules(places)] if places else []
+    return [module.name for module in pkgutil.iter_modules(places)]
 
 
 def _called(word: str) -> list[str]:

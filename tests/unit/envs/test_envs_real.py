@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import toy_envs
 from omarl.envs.factories import make_gymnasium, make_pettingzoo
 from omarl.envs.one_copy import episode_seeds
 from omarl.envs.turns import Cycle, lean
-from omarl.types import ConfigError
+from omarl.types import ConfigError, EnvError
 
 TAG = {"key": "mpe2.simple_tag_v3"}
 
@@ -155,6 +157,27 @@ def test_classic_games_need_only_their_key(make: Any, name: str, longest: int) -
 
 def test_a_key_without_a_version_is_that_of_the_newest_version(make: Any) -> None:
     assert make("pettingzoo", key="mpe2.simple_spread", max_cycles=3).info.key == "mpe2.simple_spread_v3"
+
+
+def test_a_key_names_a_module_of_the_working_directory(
+    make: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_worlds").mkdir()
+    (tmp_path / "own_worlds" / "world_v2.py").write_text("from toy_envs import Toy as parallel_env\n")
+    assert make("pettingzoo", key="own_worlds.world").info.key == "own_worlds.world_v2"
+    assert make("gymnasium", key="own_worlds.world_v2:parallel_env").info.interface == "ParallelEnv"
+
+
+def test_a_package_that_raises_when_it_is_imported_gives_one_line(
+    make: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    (tmp_path / "raising_worlds").mkdir()
+    (tmp_path / "raising_worlds" / "__init__.py").write_text("raise RuntimeError('no licence')\n")
+    with pytest.raises(EnvError, match=r"importing raising_worlds.world fails: RuntimeError: no licence"):
+        make("pettingzoo", key="raising_worlds.world")
 
 
 @pytest.mark.parametrize("name", ["Toy", "Turns", "recorded_tag"])
