@@ -12,8 +12,8 @@ from .types import EnvInfo
 from .utils.memory import readable
 
 # Keys that are halved until the run fits, and the least value that a default shrinks to
-SHRINKING = {"buffer_size": 1, "test_nepisode": 1, "batch_size_run": 1, "batch_size": 4, "model_memory": 2,
-             "vae_window": 1}  # fmt: skip
+SHRINKING = {"buffer_size": 1, "test_nepisode": 1, "batch_size_run": 1, "rollout_steps": 5, "batch_size": 4,
+             "model_memory": 2, "vae_window": 1}  # fmt: skip
 SHORTEST = 25  # steps of an episode that is cut off because of memory
 
 
@@ -50,8 +50,8 @@ def fitted(values: Mapping[str, Any], user_keys: Collection[str], say: Callable[
 def shrunk(values: Mapping[str, Any], info: EnvInfo, fixed: Collection[str]) -> tuple[dict[str, int], EnvInfo]:
     """The values of ``SHRINKING`` with which the run fits, and the environment with a shorter limit if necessary.
 
-    Each time, the key whose half saves the most memory is halved; episodes are cut off only if no key is left. If
-    nothing fits, the smallest sizes are returned.
+    Each time, the key whose half saves the most memory is halved. Episodes are cut off only if no key is left, and
+    then batches become smaller than ``SHRINKING`` states. If nothing fits, the smallest sizes are returned.
     """
     current = dict(values)
     need = budget.need(current, info)
@@ -60,11 +60,11 @@ def shrunk(values: Mapping[str, Any], info: EnvInfo, fixed: Collection[str]) -> 
         parts = budget.need({**current, **changes}, replace(info, episode_limit=limit)).parts
         return budget.Need(parts, need.available)
 
-    limit = info.episode_limit
+    limit, floors = info.episode_limit, dict(SHRINKING)
     may_cut = bool(info.interface) and not any(name in values.get("env_args", {}) for name in NAMES)
     while not of({}, limit).fits(budget.SUGGESTED):
         halves = {name: max(int(current[name]) // 2, least, budget.least(current, name))
-                  for name, least in SHRINKING.items() if current.get(name) and name not in fixed}  # fmt: skip
+                  for name, least in floors.items() if current.get(name) and name not in fixed}  # fmt: skip
         total = of({}, limit).everywhere()
         saved = {name: total - of({name: half}, limit).everywhere()
                  for name, half in halves.items() if half < current[name]}  # fmt: skip
@@ -73,6 +73,8 @@ def shrunk(values: Mapping[str, Any], info: EnvInfo, fixed: Collection[str]) -> 
             current[name] = halves[name]
         elif may_cut and limit > SHORTEST:
             limit = max(limit // 2, SHORTEST)
+        elif floors["batch_size"] > 1:
+            floors["batch_size"] = 1
         else:
             break
     return {name: current[name] for name in SHRINKING if name in values}, replace(info, episode_limit=limit)

@@ -187,10 +187,10 @@ def _explain_import(key: str) -> Iterator[None]:
             raise ConfigError(f"env_args.key: there is no module {key!r}{_did_you_mean(near)}") from error
         root = absent.partition(".")[0]
         package = _PIP_NAMES.get(root, root)
-        known = root in _PIP_NAMES or root in (*EXTRA_MODULES, "pettingzoo", "gymnasium", "rware")
-        command = "" if known else "install the package that contains it; if that has the same name: "
         extra = re.match(r"(?:pettingzoo\.)?(atari|butterfly|classic|sisl)[./]", key)
-        also = f" or 'pettingzoo[{extra[1]}]'" if extra else ""
+        also = f" or 'pettingzoo[{extra[1]}]'" if extra and "pettingzoo[" not in package else ""
+        known = extra or root in _PIP_NAMES or root in (*EXTRA_MODULES, "pettingzoo", "gymnasium", "rware")
+        command = "" if known else "install the package that contains it; if that has the same name: "
         raise ConfigError(
             f"env_args.key: {key} needs a package that is not installed ({one_line(cause)}): "
             f"{command}{install_hint(root, f'{package}{also}')}"

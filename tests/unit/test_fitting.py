@@ -52,8 +52,17 @@ def test_episodes_are_cut_off_last_and_only_if_the_user_has_not_set_their_length
     monkeypatch.setattr(budget, "available_memory", lambda device: 2 * GIB)
     values = {**values_of("iql"), "env_args": {"key": "large", **given}}
     sizes, info = fitting.shrunk(values, replace(LARGE, interface="ParallelEnv"), ())
-    assert (sizes["batch_size"], sizes["batch_size_run"]) == (4, 1)
+    assert sizes["batch_size_run"] == 1 and (sizes["batch_size"] == 4) == (not given)
     assert (info.episode_limit == 2000) == bool(given)
+
+
+def test_the_smallest_batches_come_after_shorter_episodes(monkeypatch):
+    monkeypatch.setattr(budget, "available_memory", lambda device: 3 * GIB // 2)
+    values = {**values_of("iql"), "env_args": {"key": "large"}}
+    large = replace(LARGE, obs_shape=200_000, obs_sizes=(200_000,) * 2, state_shape=400_000, interface="ParallelEnv")
+    sizes, info = fitting.shrunk(values, large, ())
+    assert info.episode_limit == fitting.SHORTEST and sizes["batch_size"] < 4
+    assert budget.need({**values, **sizes}, info).fits(budget.SUGGESTED)
 
 
 def test_a_training_reports_and_uses_the_sizes(monkeypatch, caplog, tmp_path):

@@ -290,6 +290,8 @@ def test_errors_are_one_line_that_names_the_key(make: Any, backend: str, env_arg
         ("mpe2", "mpe2.simple_tag_v3", "pip install mpe2"),
         ("pygame", "sisl/pursuit-v5", r"pip install pygame-ce or 'pettingzoo\[sisl\]'"),
         ("lbforaging", "lbforaging:Foraging-8x8-2p-3f-v3", "pip install lbforaging"),
+        ("shimmy", "classic/hanabi-v5", r": pip install shimmy or 'pettingzoo\[classic\]'$"),
+        ("chess", "classic/chess-v6", r"pip install 'pettingzoo\[classic\]'$"),
     ],
 )
 def test_a_missing_package_is_an_error_with_its_install_command(
