@@ -102,15 +102,14 @@ def play(name: str, fault: Fault, workers: int, folder: Path) -> Outcome:
     processes = left_over(child)
     lines = [line for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("error: ")]
-    succeeds = not fault.message or "in close" in fault.message  # results are kept if an environment cannot be closed
     faults = []
     if status == -1:
         faults.append("did not end")
-    if (status == 0) != succeeds:
+    if (status == 0) != fault.succeeds:
         faults.append(f"status {status}")
-    if len(errors) != (not succeeds):
+    if len(errors) != (not fault.succeeds):
         faults.append(f"{len(errors)} error lines")
-    if fault.message and not any(fault.message in line for line in (lines if succeeds else errors)):
+    if not any(fault.message in line for line in (lines if fault.succeeds else errors)):
         faults.append("another message")
     if "Traceback" in output or "Warning:" in output:
         faults.append("traceback or warning")

@@ -26,6 +26,7 @@ from gymnasium import spaces
 from pettingzoo import AECEnv, ParallelEnv
 
 AGENTS = ["ant", "bee"]
+TRIED_STEPS = 5  # of a copy in training
 Both = tuple[Any, Any]
 
 
@@ -41,7 +42,7 @@ class World(ParallelEnv):
     def __init__(self, **faults: Any) -> None:
         self.possible_agents = AGENTS[:]
         self.faults = faults
-        self.t = self.episode = 0
+        self.t = self.episode = self.steps = 0
         if "make" in faults:
             faults["make"](self)
 
@@ -68,7 +69,7 @@ class World(ParallelEnv):
         return self.faults["start"](self, result) if "start" in self.faults else result
 
     def step(self, actions: dict[str, int]) -> Any:
-        self.t += 1
+        self.t, self.steps = self.t + 1, self.steps + 1
         if self.t == 3 and "move" in self.faults:
             self.faults["move"](self)
         over = dict.fromkeys(AGENTS, self.t >= 6)
@@ -187,6 +188,11 @@ def matching(*_: Any) -> None:
     re.match(r"(a+)+$", "a" * 64 + "b")
 
 
+def if_stepped(method: Callable[[Any], None]) -> Callable[[World], None]:
+    """A fault of ``close`` in copies that have been trained in."""
+    return lambda world: method(world) if world.steps > TRIED_STEPS else None
+
+
 def later(action: Callable[[], Any]) -> Callable[[World, Any], Any]:
     """A fault of the second and later resets."""
 
@@ -235,8 +241,9 @@ def once(world: World) -> None:
 
 class Fault(NamedTuple):
     make: Callable[[], Any]
-    message: str  # the last line must contain it; empty: the run succeeds
+    message: str  # a line must contain it
     where: tuple[int, ...] = (0, 2)  # numbers of workers
+    succeeds: bool = False  # the training ends without an error
 
 
 def changed(agent: str, value: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -297,6 +304,7 @@ HANGS: Mapping[str, Fault] = {
     "hangs in step, with a child process": Fault(lambda: World(move=with_child), f"{LATE} 3 s", ONLY_WORKERS),
     "hangs in state": Fault(lambda: WithState(state=forever), f"{LATE} 3 s (env_timeout) in step (copy"),
     "hangs in close": Fault(lambda: World(stop=forever), f"{LATE} 3 s (env_timeout) in close (copy 0)"),
+    "hangs in close after training": Fault(lambda: World(stop=if_stepped(forever)), " close", succeeds=True),
     "waits in a turn": Fault(lambda: Turns(forever), f"{LATE} 3 s (env_timeout) in step (copy"),
 }
 DEATHS: Mapping[str, Fault] = {
@@ -304,7 +312,7 @@ DEATHS: Mapping[str, Fault] = {
     "exits in the second reset": Fault(
         lambda: World(start=later(lambda: os._exit(3))), "died (exit code 3), in reset", ONLY_WORKERS
     ),
-    "exits once": Fault(lambda: World(move=once), "", ONLY_WORKERS),
+    "exits once": Fault(lambda: World(move=once), "restart 1 of 1", ONLY_WORKERS, succeeds=True),
     "kills its process": Fault(lambda: World(move=kill(signal.SIGKILL)), "died (exit code -9)", ONLY_WORKERS),
     "terminates its process": Fault(lambda: World(move=kill(signal.SIGTERM)), "died (exit code -15)", ONLY_WORKERS),
     "aborts": Fault(lambda: World(move=lambda _: os.abort()), "died (exit code -6)", ONLY_WORKERS),
@@ -321,6 +329,11 @@ ERRORS: Mapping[str, Fault] = {
     "raises in reset": Fault(lambda: World(start=fails(KeyError("level"))), "KeyError: 'level'"),
     "raises in step": Fault(lambda: World(move=fails(ValueError("x"))), "raised in step (copy 0): ValueError: x"),
     "raises in close": Fault(lambda: World(stop=fails(ValueError("x"))), "raised in close (copy 0): ValueError: x"),
+    "raises in close after training": Fault(
+        lambda: World(stop=if_stepped(fails(ValueError("x")))),
+        "raised in close (copy 0): ValueError: x",
+        succeeds=True,
+    ),
     "raises in state": Fault(lambda: WithState(state=fails(ValueError("x"))), "raised in step (copy 0)"),
     "raises a text of many lines": Fault(lambda: World(move=fails(ValueError("a\nb\n" * 50))), "a b a b"),
     "raises a text of a megabyte": Fault(lambda: World(move=fails(ValueError("a" * 10**6))), "aaaa ..."),
@@ -395,7 +408,7 @@ INTERFACES: Mapping[str, Fault] = {
     "gymnasium: reset returns observations only": Fault(lambda: Pair(start=lambda seen: seen), "the infos are a"),
 }
 FAULTS: dict[str, Fault] = {
-    "no fault": Fault(World, ""), **HANGS, **DEATHS, **ERRORS, **OBSERVATIONS, **REWARDS, **INTERFACES
+    "no fault": Fault(World, "", succeeds=True), **HANGS, **DEATHS, **ERRORS, **OBSERVATIONS, **REWARDS, **INTERFACES
 }  # fmt: skip
 
 

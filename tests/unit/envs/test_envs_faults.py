@@ -42,7 +42,7 @@ def played(fault: str, n_workers: int, limits: Limits, steps: int = 20) -> None:
 @pytest.mark.parametrize("fault", [n for n, fault in FAULTS.items() if 0 in fault.where and n not in HANGS])
 def test_invalid_values_and_errors_are_named_in_one_line(fault: str) -> None:
     message = FAULTS[fault].message
-    if not message:
+    if fault == "no fault":
         played(fault, 0, FAST)
         return
     with pytest.raises(OmarlError) as error:
