@@ -124,12 +124,12 @@ def play(name: str, fault: Fault, workers: int, folder: Path) -> Outcome:
 
 def table(outcomes: dict[tuple[str, int], Outcome]) -> str:
     """The result as Markdown."""
-    names = {name for name, _ in outcomes}
+    names = {name for name, _ in outcomes if name != "no fault"}
     good = sum(not outcome.faults for outcome in outcomes.values())
     slowest = max(outcome.seconds for outcome in outcomes.values())
     left = sum("left" in fault for outcome in outcomes.values() for fault in outcome.faults)
     lines = [
-        f"{len(names) - 1} faulty environments and a correct one, {len(outcomes)} runs: {good} ended as they should, "
+        f"{len(names)} faulty environments and a correct one, {len(outcomes)} runs: {good} ended as they should, "
         f"{left} left processes or shared memory, the slowest took {slowest:.0f} s (env_timeout=3).",
         "",
         "| environment | workers | its line | s | wrong |",
