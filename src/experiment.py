@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a machine without git must still run
 # Sacred imports pkg_resources; pyproject.toml pins setuptools below 82, which removed it.
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+# NumPy's warning about an environment's value beyond float32, which an error of one line reports.
+warnings.filterwarnings("ignore", message="overflow encountered in cast")
 
 from sacred import SETTINGS, Experiment
 

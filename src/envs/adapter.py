@@ -71,6 +71,7 @@ class Adapter(ABC):
             actions=actions.kind,
         )
         self.every_action, self._no_action = actions.available, actions.none  # [N, U] and [U]
+        self._action_states = [_generator_state(i, space) for i, space in enumerate(self.action_spaces)]
 
     @abstractmethod
     def reset(self, seed: int, frame: Frame) -> None:
@@ -113,9 +114,10 @@ class Adapter(ABC):
 
         ``Space.seed`` makes a new generator, which takes ten times as long as setting the state of the old one.
         """
-        for i, space in enumerate(self.action_spaces):
+        for space, state in zip(self.action_spaces, self._action_states, strict=True):
+            state["state"]["state"] = seed
             draws: Any = space.np_random.bit_generator
-            draws.state = {**draws.state, "state": {"state": seed, "inc": 2 * i + 1}, "has_uint32": 0}
+            draws.state = state
 
     def write(
         self,
@@ -161,7 +163,7 @@ class Adapter(ABC):
             values = np.asarray(self._read_state()).reshape(-1)
             if len(values) != len(frame.state):
                 raise EnvError(f"the state has {len(values)} values, and had {len(frame.state)} in the first reset")
-            frame.state[:] = values / 255 if values.dtype == np.uint8 else values
+            frame.state[:] = values / 255 if values.dtype == _PIXELS else values
 
     def _finds_mask(self, i: int, observation: Any) -> bool:
         """Whether a mask comes with the observation although the space has none; later ones are read like it."""
@@ -203,6 +205,13 @@ class Adapter(ABC):
 
 
 _NO_INFO: dict[str, Any] = {}
+_PIXELS = np.dtype(np.uint8)
+
+
+def _generator_state(stream: int, space: spaces.Space) -> dict[str, Any]:
+    """The state of the generator of a space with its own stream of numbers."""
+    draws: Any = space.np_random.bit_generator
+    return {**draws.state, "state": {"state": 0, "inc": 2 * stream + 1}, "has_uint32": 0}
 
 
 def agent_types(names: Sequence[str], obs_sizes: Sequence[int], action_sizes: Sequence[int]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -56,8 +56,8 @@ class Copies:
         self._info = info
         self._arrays = arrays
         episodes, progress = ledger or Ledger(np.zeros(len(indices), np.int64), Progress())
-        self._limit = nullcontext() if ledger else TimeLimit(info.key, timeout, progress)
-        self._guard = quiet if ledger else partial(_guarded, self._limit)
+        self._limit = TimeLimit(info.key, timeout, progress)
+        self._guard = nullcontext if ledger else partial(_guarded, self._limit)
         with self._guard():
             self._copies = [
                 Copy(make, index, arrays.rows(row), seed, episodes[row : row + 1], progress)
@@ -106,6 +106,7 @@ class Copies:
                     copy.close()
                 except EnvError as error:
                     errors.append(error)
+        self._limit.release()
         if errors:
             raise errors[0]
 
@@ -147,11 +148,7 @@ def generators_kept(substitute: np.random.BitGenerator | None = None) -> Iterato
 
 
 @contextmanager
-def _guarded(limit: AbstractContextManager[None]) -> Iterator[None]:
+def _guarded(limit: TimeLimit) -> Iterator[None]:
     """The conditions of calls in the main process."""
-    with generators_kept(), limit, quiet():
+    with generators_kept(), limit:
         yield
-
-
-# Values that float32 cannot hold become infinite, which is reported.
-quiet = partial(np.errstate, over="ignore")

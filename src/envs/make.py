@@ -122,8 +122,11 @@ def _first_look(
     """
     progress = Progress()
     limit = TimeLimit(str(arguments.get("key", env)), timeout, progress)
-    with generators_kept(np.random.MT19937(seed)), limit:
-        info, state_size, original = look_at(target, env, arguments, progress)
+    try:
+        with generators_kept(np.random.MT19937(seed)), limit:
+            info, state_size, original = look_at(target, env, arguments, progress)
+    finally:
+        limit.release()
     if not info.limit_source:
         make = partial(make_single, target, env, arguments, state_size)
         steps, how = estimated_limit(make, info, seed, timeout)

@@ -16,6 +16,15 @@ from .watch import CLOSE, MAKE, RESET, STEP, Call, Progress
 # Missing from NumPy's type stubs.
 _set_generator: Callable[[Any], None] = np.random.set_bit_generator  # type: ignore[attr-defined]
 
+_python: Any = random.seed.__self__  # type: ignore[attr-defined]  # Python's global generator
+_seed_by_integer = super(random.Random, _python).seed
+
+
+def _seed_python(seed: int) -> None:
+    """As ``random.seed(seed)``, without its conversions of other types: 1 microsecond less in every step."""
+    _seed_by_integer(seed)
+    _python.gauss_next = None  # a normal number that was drawn in advance
+
 
 class Seeds(NamedTuple):
     """The seeds of one episode: of the environment, its action spaces, and the global generators."""
@@ -135,7 +144,7 @@ class Copy:
         _set_generator(self._numpy)
         np.random.seed(seeds.numpy)  # a tenth of the time that a new generator takes
         self._calls = seeds.python
-        random.seed(self._calls)
+        _seed_python(self._calls)
         return seeds
 
     def _take_over_generators(self) -> None:
@@ -145,4 +154,4 @@ class Copy:
         """
         _set_generator(self._numpy)
         self._calls += 1
-        random.seed(self._calls)
+        _seed_python(self._calls)

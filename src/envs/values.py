@@ -58,7 +58,7 @@ def reward_fault(rewards: Any, agents: Sequence[Any]) -> EnvError:
                 return EnvError(f"the reward of {agent} has shape {shape}; set {hint} for a weighted sum")
         except (TypeError, ValueError):
             return EnvError(f"the reward of {agent} is {one_line(repr(value))}, which is not a number")
-    return EnvError("the rewards are not numbers")
+    return EnvError("the rewards are not finite numbers")
 
 
 def observation_fault(observations: Mapping[Any, Any], agent: Any, space: Any, error: Exception) -> EnvError:

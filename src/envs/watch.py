@@ -1,18 +1,21 @@
 """Time limits: which copy of an environment is in a call since when, and the interruption of a call that hangs."""
 
+from __future__ import annotations
+
 import signal
 import threading
 import time
 from collections.abc import MutableSequence
 from dataclasses import dataclass
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 from ..types import EnvError
 from .messages import describe
 
 CALLS = ("its constructor", "reset", "step", "close")
 MAKE, RESET, STEP, CLOSE = range(4)
+HAS_TIMER = hasattr(signal, "setitimer")  # Windows has none
 
 
 @dataclass(frozen=True)
@@ -66,32 +69,56 @@ class TimeLimit:
 
     A timer signal interrupts the call: only in the main thread, on POSIX, and not inside compiled code that does
     not return. There, only worker processes are limited, which are killed.
+
+    Setting a handler takes longer than a step of a small environment. So the timer goes on after the block, and the
+    handler remains until the timer ends or ``release`` is called, unless the program uses the timer itself.
     """
+
+    owner: ClassVar[TimeLimit | None] = None  # whose handler is set
+    replaced: ClassVar[Any] = None  # the handler of the program
 
     def __init__(self, key: str, timeout: float, progress: Progress) -> None:
         self._key, self._timeout, self._progress = key, timeout, progress
-        self._active = False
+        self._is_inside = False
+        self._timer = (0.0, 0.0)  # of the program
 
     def __enter__(self) -> None:
-        self._active = bool(self._timeout) and threading.current_thread() is threading.main_thread()
-        self._active = self._active and hasattr(signal, "setitimer")
-        if self._active:
-            self._handler = signal.signal(signal.SIGALRM, self._check)
-            self._entered = time.monotonic()
-            self._timer = signal.setitimer(signal.ITIMER_REAL, self._timeout)
+        if not self._timeout or not HAS_TIMER or threading.current_thread() is not threading.main_thread():
+            return
+        self._entered = time.monotonic()
+        self._is_inside = True
+        if TimeLimit.owner is not self or not signal.getitimer(signal.ITIMER_REAL)[0]:
+            self._set()
 
     def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        if not self._active:
-            return
-        delay, interval = self._timer  # of the surrounding program
-        if delay:
-            delay = max(delay - (time.monotonic() - self._entered), 1e-3)
-        signal.setitimer(signal.ITIMER_REAL, delay, interval)
-        signal.signal(signal.SIGALRM, self._handler)
+        self._is_inside = False
+        if self._timer[0]:
+            self.release()
         if isinstance(error, Overdue):
             raise EnvError(self._progress.overdue(self._key, self._timeout)) from None
 
+    def release(self) -> None:
+        """Restores the program's timer and handler."""
+        if TimeLimit.owner is not self:
+            return
+        (delay, interval), self._timer = self._timer, (0.0, 0.0)
+        if delay:
+            delay = max(delay - (time.monotonic() - self._entered), 1e-3)
+        signal.setitimer(signal.ITIMER_REAL, delay, interval)
+        if signal.getsignal(signal.SIGALRM) == self._check:  # else the program has set another one
+            signal.signal(signal.SIGALRM, TimeLimit.replaced)
+        TimeLimit.owner = None
+
+    def _set(self) -> None:
+        if TimeLimit.owner is not None:
+            TimeLimit.owner.release()
+        TimeLimit.owner, TimeLimit.replaced = self, signal.signal(signal.SIGALRM, self._check)
+        self._timer = signal.setitimer(signal.ITIMER_REAL, self._timeout)
+
     def _check(self, number: int, frame: FrameType | None) -> None:
+        if not self._is_inside:
+            self.release()
+            return
         left = self._timeout - (time.monotonic() - max(self._progress.begun, self._entered))
         signal.setitimer(signal.ITIMER_REAL, max(left, 1.0))  # again, if the environment catches the exception
         if left <= 0:

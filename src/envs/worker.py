@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
@@ -149,6 +150,7 @@ def _result(answer: bytes) -> Any:
 def _work(connection: Connection, task: Task, parent_is_main: bool) -> None:
     """Makes a worker's copies, then answers calls until the parent sends ``close`` or closes the connection."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    warnings.filterwarnings("ignore", message="overflow encountered in cast")  # an error reports it
     _end_with_parent(parent_is_main)
     copies: Copies | None = None
     progress = Progress(task.progress)

@@ -40,6 +40,7 @@ def played(fault: str, n_workers: int, limits: Limits, steps: int = 20) -> None:
 
 
 @pytest.mark.parametrize("fault", [n for n, fault in FAULTS.items() if 0 in fault.where and n not in HANGS])
+@pytest.mark.filterwarnings("ignore:overflow encountered")
 def test_invalid_values_and_errors_are_named_in_one_line(fault: str) -> None:
     message = FAULTS[fault].message
     if fault == "no fault":
@@ -154,3 +155,36 @@ def test_a_worker_ends_with_its_killed_parent(killed_parent: Any, fault: str, in
     else:
         assert not Path(f"/proc/{worker}").exists()
     assert set(Path("/dev/shm").iterdir()) <= shared
+
+
+def test_the_handler_of_the_program_is_restored_when_environments_are_closed(make: Any) -> None:
+    before = signal.getsignal(signal.SIGALRM)
+    one, other = make("Toy"), make("Toy")
+    for env in (one, other, one):
+        env.reset()
+        env.step(np.zeros((1, 3), np.int64))
+    assert signal.getsignal(signal.SIGALRM) != before
+    other.close()
+    one.close()
+    assert signal.getsignal(signal.SIGALRM) == before
+    assert not signal.getitimer(signal.ITIMER_REAL)[0]
+
+
+def test_the_time_between_two_calls_is_not_limited(make: Any) -> None:
+    env = make("Toy", limits=Limits(timeout=0.2))
+    env.reset()
+    for _ in range(2):
+        time.sleep(0.3)
+        env.step(np.zeros((1, 3), np.int64))
+
+
+def test_a_handler_that_the_program_sets_later_is_kept(make: Any) -> None:
+    env = make("Toy")
+    env.reset()
+    handler = lambda *_: None  # noqa: E731
+    previous = signal.signal(signal.SIGALRM, handler)
+    try:
+        env.close()
+        assert signal.getsignal(signal.SIGALRM) is handler
+    finally:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL if callable(previous) else previous)
