@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from ..config.files import read_chain
 from ..envs.make import action_kind
+from ..modules.action_distributions import SPACES
 from ..run import RunConfig
 from ..types import OmarlError
 from .layers import STORED, Layers, complete, from_files
@@ -45,5 +46,7 @@ def suited_to_actions(layers: Layers) -> tuple[Layers, str]:
     full.renamed |= layers.renamed
     if "seed" not in values:
         full.values.pop("seed", None)
-    line = f"base_learner: {kind.name} actions; ippo trains the agents instead of q_learner (omg_vae_ppo.yaml)"
+    line = (
+        f"base_learner: {SPACES[kind.name]} actions; ippo trains the agents instead of q_learner (omg_vae_ppo.yaml)"
+    )
     return full, f"{line}; without use: {', '.join(sorted(unused))}" if unused else line

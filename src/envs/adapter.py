@@ -126,8 +126,12 @@ class Adapter(ABC):
         infos: Mapping[Any, Any],
         alive: list[bool],
         acting: list[bool],
+        is_last: bool = False,
     ) -> None:
-        """Writes the observations: zeros for agents not alive, only action 0 for agents that do not act."""
+        """Writes the observations: zeros for agents not alive, only action 0 for agents that do not act.
+
+        ``is_last``: the episode is over. If the environment has no state then, that of the step before remains.
+        """
         frame.avail[...] = self.every_action
         for i, agent in enumerate(self.agents):
             if not alive[i]:
@@ -152,18 +156,24 @@ class Adapter(ABC):
                 frame.avail[i, own] = checked_mask(mask, len(own), agent)
         frame.agent_mask[...] = alive
         frame.acting[...] = acting
+        self.write_state(frame, is_last)
         self.latest = frame
-        self.write_state(frame)
 
-    def write_state(self, frame: Frame) -> None:
-        """Writes the state, after the observations."""
+    def write_state(self, frame: Frame, is_last: bool) -> None:
+        """Writes the state, after the observations. ``is_last``: see ``write``."""
         if self._read_state is None:
             frame.state[:] = frame.obs.reshape(-1)  # [N, O] -> [N*O]
-        else:
+            return
+        try:
             values = np.asarray(self._read_state()).reshape(-1)
-            if len(values) != len(frame.state):
-                raise EnvError(f"the state has {len(values)} values, and had {len(frame.state)} in the first reset")
-            frame.state[:] = values / 255 if values.dtype == _PIXELS else values
+        except Exception:
+            if not is_last or self.latest is None:
+                raise
+            frame.state[:] = self.latest.state  # multiwalker, for example, removes walkers that fall
+            return
+        if len(values) != len(frame.state):
+            raise EnvError(f"the state has {len(values)} values, and had {len(frame.state)} in the first reset")
+        frame.state[:] = values / 255 if values.dtype == _PIXELS else values
 
     def _finds_mask(self, i: int, observation: Any) -> bool:
         """Whether a mask comes with the observation although the space has none; later ones are read like it."""

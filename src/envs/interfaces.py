@@ -114,10 +114,10 @@ class ParallelAdapter(PettingZooAdapter):
         missing = [i for i, lives in enumerate(alive) if lives and not present[i]]
         assert self.latest is not None
         previous = self.latest.obs[missing]
-        self.write(frame, observations, infos, present, present)
+        self.write(frame, observations, infos, present, present, is_last=True)
         if missing:
             frame.obs[missing], frame.agent_mask[missing] = previous, 1
-            self.write_state(frame)
+            self.write_state(frame, is_last=True)
         self.conclude(frame)
 
 

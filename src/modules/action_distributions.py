@@ -148,6 +148,7 @@ class WithLogStd(nn.Module):
         return torch.cat([mean, self.log_std.expand_as(mean)], dim=-1), hidden
 
 
+SPACES = {"discrete": "Discrete", "heads": "MultiDiscrete", "continuous": "Box"}
 KINDS: dict[str, type[ActionDistribution]] = {"discrete": Categorical, "heads": Heads, "continuous": Gaussian}
 
 
@@ -166,7 +167,7 @@ def require_discrete(args: Any, what: str) -> None:
     """Raises ConfigError if the agents' actions are not discrete, which ``what`` needs."""
     kind = kind_of(args)
     if kind.name != "discrete":
-        form = {"heads": "MultiDiscrete", "continuous": "Box"}[kind.name]
         raise ConfigError(
-            f"{what} needs Discrete actions, and this environment has {form} actions; use --config=ippo or mappo"
+            f"{what} needs Discrete actions, and this environment has {SPACES[kind.name]} actions; "
+            "use --config=ippo or mappo"
         )

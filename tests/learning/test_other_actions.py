@@ -51,7 +51,7 @@ def test_omg_vae_trains_ippo_on_continuous_actions_and_reports_it_in_one_line(sh
     assert run.config["base_learner"] == "ppo_learner" and run.config["name"] == "omg_vae"
     assert run.config["lr"] == SHORT["lr"] and run.config["hidden_dim"] == SHORT["hidden_dim"]
     assert [line for line in lines if line.startswith("base_learner")] == [
-        "base_learner: continuous actions; ippo trains the agents instead of q_learner (omg_vae_ppo.yaml); "
+        "base_learner: Box actions; ippo trains the agents instead of q_learner (omg_vae_ppo.yaml); "
         "without use: epsilon_anneal_time"
     ]
     assert np.isfinite(run.metrics["vae_loss"].values).all() and "policy_loss" in run.metrics

@@ -39,6 +39,13 @@ def test_the_state_is_that_of_the_environment_or_else_all_observations(make: Any
     assert np.allclose(observation.state[0], expected)
 
 
+def test_a_state_that_ends_with_the_episode_stays_that_of_the_step_before(make: Any) -> None:
+    env = make("StateUntilTheEnd")
+    env.reset()
+    states = [float(env.step(ZERO).final.state[0, 0]) for _ in range(6)]
+    assert states == [1, 2, 2, 1, 2, 2]
+
+
 def test_a_dying_agent_gets_its_last_reward_and_then_observes_zeros(make: Any) -> None:
     env = make("Toy", length=4, dies_at=2)
     env.reset()

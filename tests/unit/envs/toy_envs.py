@@ -67,6 +67,15 @@ class Stateful(Toy):
         return np.full((2, 2, 3), 51, np.uint8)
 
 
+class StateUntilTheEnd(Toy):
+    """The state is the step; it cannot be read when the episode is over."""
+
+    def state(self) -> np.ndarray:
+        if not self.agents:
+            raise AttributeError("nobody is left")
+        return np.array([self.t], np.float32)
+
+
 class BrokenState(Toy):
     """The attribute ``state`` is a dict, as in rock-paper-scissors."""
 
