@@ -67,3 +67,32 @@ def test_former_arm_names_are_read_as_present_ones(tables, tmp_path, monkeypatch
     (tmp_path / "patrol.csv").write_text(f"{header}\nomg_categorical,1,5,480,return,2\n")
     assert [one.arm for one in tables.gather("patrol", None)] == ["place_prediction"]
     assert "omg_categorical" not in (tmp_path / "patrol.csv").read_text()
+
+
+@pytest.fixture
+def environments(monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+    import environments
+
+    return environments
+
+
+@pytest.mark.parametrize(
+    ("output", "updates", "stopped", "expected"),
+    [
+        ("x\n50 environment steps, 2 episodes, 3 updates", "3", False, "trained"),
+        ("x", "3", True, "trained (stopped)"),
+        ("batch_size: no update before t_max=5 if", "0", False, "no update: no update before t_max=5 if"),
+        ("error: env_args.key: wrong", "", False, "env_args.key: wrong"),
+        ("error: wrong\nTraceback (most recent call last)\n", "3", False, "TRACEBACK"),
+        ("", "", True, "no update (stopped)"),
+    ],
+)
+def test_the_result_of_an_environment_is_one_phrase(environments, output, updates, stopped, expected):
+    assert environments.result(output, updates, stopped) == expected
+
+
+def test_the_committed_table_has_one_line_for_each_environment_and_no_traceback(environments):
+    lines = environments.lines_in(BENCHMARKS.parent / "docs/environments.md")
+    assert list(lines) == [key for keys in environments.KEYS.values() for key in keys]
+    assert not any("TRACEBACK" in line for line in lines.values())
