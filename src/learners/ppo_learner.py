@@ -16,12 +16,17 @@ from ..components.normalisers import RunningMeanStd
 from ..components.returns import gae
 from ..components.rollout import Rollout
 from ..components.unroll import unroll
-from ..config.schema import key, read
+from ..config.schema import key, read, user_keys
 from ..modules.action_distributions import distribution, kind_of
 from ..modules.critics.value_critic import ValueCritic, ValueCriticConfig
 from ..modules.losses import masked_mean
 from ..types import ConfigError, MetricLogger, PathLike, RolloutController, feature_size
 from .agent_learner import RolloutLearner, RolloutLearnerConfig, values_ahead
+
+WIDENS = (
+    "entropy_coef: {:g} widens the policy as far as the environment clips its Box actions; if returns fall late in "
+    "the run, set entropy_coef=0.0"
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,8 @@ class PPOLearner(RolloutLearner):
         if getattr(getattr(mac, "config", None), "action_selector", "") == "epsilon_greedy":
             raise ConfigError("action_selector: ppo_learner trains the policy that acts; set action_selector=softmax")
         self.actions = distribution(kind_of(args), feature_size(scheme, "actions_onehot"))
+        if kind_of(args).name == "continuous" and c.entropy_coef and "entropy_coef" not in user_keys(args):
+            logger.console_logger.info(WIDENS.format(c.entropy_coef))
         self.critic = ValueCritic(scheme, args, getattr(mac, "condition_dim", 0))
         self.memory: Tensor | None = None  # recurrent state of the critic in the running episodes
         self.return_stats = RunningMeanStd(1)

@@ -141,6 +141,15 @@ def test_episodes_store_actions_and_the_features_of_the_last_ones(info):
     assert not batch["actions_onehot"][batch["filled"].squeeze(-1) == 0].any()
 
 
+@pytest.mark.parametrize("info, keys, lines", [
+    (BOX, {}, 1), (BOX, {"entropy_coef": 0.0}, 0), (BOX, {"user_keys": {"entropy_coef"}}, 0), (SWITCHES, {}, 0),
+])  # fmt: skip
+def test_the_default_entropy_bonus_of_a_gaussian_is_reported(info, keys, lines, caplog):
+    with caplog.at_level("INFO"):
+        made(info, **keys)
+    assert caplog.text.count("entropy_coef: 0.01 widens the policy") == lines
+
+
 @pytest.mark.parametrize("learner", ["q_learner", "pqn_learner"])
 def test_q_learners_and_epsilon_greedy_refuse_numbers_and_name_ippo(learner):
     runner, _ = made(BOX)
