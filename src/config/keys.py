@@ -113,6 +113,13 @@ class OutputKeys:
 
 
 @dataclass(frozen=True)
+class OneRunKeys:
+    """Of a command about one run."""
+
+    run: str = key("", help="a run's folder")
+
+
+@dataclass(frozen=True)
 class RunsKeys(OutputKeys):
     """Of a command that reads runs."""
 

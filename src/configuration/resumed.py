@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config.schema import key
+from ..config.keys import OneRunKeys
+from ..config.schema import new_default
 from ..run import RunConfig
 from ..types import ConfigError
 from ..utils.checkpoints import checkpoints_in
@@ -19,10 +20,10 @@ MAY_CHANGE = {"t_max", "trust", "torch_threads", "env_workers", "env_timeout", "
 
 
 @dataclass(frozen=True)
-class ResumeConfig(RunConfig):
+class ResumeConfig(RunConfig, OneRunKeys):
     """Keys of ``resume``, in addition to the run's."""
 
-    run: str = key("", help="folder of the run that continues")
+    run: str = new_default(OneRunKeys, "run", "", "folder of the run that continues")
 
 
 def resumed(updates: Mapping[str, Any], source: str = COMMAND_LINE) -> Layers:

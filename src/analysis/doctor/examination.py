@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...config.files import usable_path
-from ...config.keys import OutputKeys
+from ...config.keys import OneRunKeys, OutputKeys
 from ...config.schema import key, new_default
 from ...types import ConfigError
 from ..runs import Series, read_config, series_of
@@ -30,10 +30,12 @@ RULES = (*rules_optimiser.RULES, *rules_weight.RULES, *rules_data.RULES, *rules_
 
 
 @dataclass(frozen=True)
-class DiagnoseConfig(OutputKeys):
+class DiagnoseConfig(OutputKeys, OneRunKeys):
     """Keys of the command ``diagnose``."""
 
-    run: str = key("", help="a run's folder (of Sacred, omarl or a fork), or a file: CSV, JSON lines, TensorBoard")
+    run: str = new_default(
+        OneRunKeys, "run", "", "a run's folder (of Sacred, omarl or a fork), or a file: CSV, JSON lines, TensorBoard"
+    )
     out: str = new_default(OutputKeys, "out", "", "folder of the diagnosis; where empty, the run's")
     diagnose: dict[str, Any] = key({}, help="names of another program's series: diagnose.kl=NAME, recon, loss, ...")
 
