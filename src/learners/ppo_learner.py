@@ -24,8 +24,8 @@ from ..types import ConfigError, MetricLogger, PathLike, RolloutController, feat
 from .agent_learner import RolloutLearner, RolloutLearnerConfig, values_ahead
 
 WIDENS = (
-    "entropy_coef: {:g} widens the policy as far as the environment clips its Box actions; if returns fall late in "
-    "the run, set entropy_coef=0.0"
+    "entropy_coef: {:g} rewards a wide policy also where the environment clips its Box actions; if the entropy rises "
+    "and returns fall, set entropy_coef=0.0"
 )
 
 
