@@ -147,7 +147,7 @@ def test_episodes_store_actions_and_the_features_of_the_last_ones(info):
 def test_the_default_entropy_bonus_of_a_gaussian_is_reported(info, keys, lines, caplog):
     with caplog.at_level("INFO"):
         made(info, **keys)
-    assert caplog.text.count("entropy_coef: 0.01 widens the policy") == lines
+    assert caplog.text.count("entropy_coef: 0.01 rewards a wide policy") == lines
 
 
 @pytest.mark.parametrize("learner", ["q_learner", "pqn_learner"])
