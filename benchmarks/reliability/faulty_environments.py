@@ -85,21 +85,27 @@ def members(session: int) -> list[int]:
     return found
 
 
-def left_over(session: int) -> list[int]:
-    """The processes of a session that do not end within three seconds; they are killed."""
+def left_over(session: int, shared: set[Path]) -> tuple[list[int], set[Path]]:
+    """Processes of a session, which are killed, and new files in /dev/shm that remain for more than three seconds.
+
+    Other programs should not leave files there at the same time.
+    """
     deadline = time.monotonic() + 3
-    while (left := members(session)) and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        processes, files = members(session), set(Path("/dev/shm").iterdir()) - shared
+        if not processes and not files:
+            break
         time.sleep(0.05)
-    for process in left:
+    for process in processes:
         os.kill(process, signal.SIGKILL)
-    return left
+    return processes, files
 
 
 def play(name: str, fault: Fault, workers: int, folder: Path) -> Outcome:
     """Trains in one environment and judges the result."""
     shared = set(Path("/dev/shm").iterdir())
     child, status, output, seconds = run(name, workers, folder)
-    processes = left_over(child)
+    processes, files = left_over(child, shared)
     lines = [line for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("error: ")]
     faults = []
@@ -115,7 +121,7 @@ def play(name: str, fault: Fault, workers: int, folder: Path) -> Outcome:
         faults.append("traceback or warning")
     if processes:
         faults.append(f"{len(processes)} processes left")
-    if set(Path("/dev/shm").iterdir()) - shared:
+    if files:
         faults.append("shared memory left")
     about = [line for line in lines if (fault.message and fault.message in line) or "restart" in line]
     shown = (errors or about or lines)[-1]

@@ -200,6 +200,11 @@ class Adapter(ABC):
             raise EnvError(f"reward_weights has {len(self._weights)} weights for rewards of shape {array.shape}")
         return np.asarray(array @ self._weights)
 
+    @property
+    def is_weighted(self) -> bool:
+        """Whether rewards are vectors."""
+        return self._weights is not None
+
     def use_reward_weights(self, weights: Sequence[float]) -> None:
         """From now on, rewards are vectors, and the sums that these weights give are used."""
         self._weights = np.array(weights, np.float64)

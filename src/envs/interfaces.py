@@ -6,6 +6,7 @@ and Gymnasium's Env with Tuples of observations and actions (for example lbforag
 
 from collections.abc import Mapping
 from itertools import compress
+from math import fsum
 from typing import Any
 
 import numpy as np
@@ -53,9 +54,12 @@ class PettingZooAdapter(Adapter):
         """Writes rewards of all possible agents: ``env.agents`` lacks those that have just finished."""
         try:
             none = self.no_reward
-            reward[:] = self.weighted(
-                [rewards[a] if p else none for a, p in zip(self.agents, played, strict=True)], 2
-            )
+            values = [rewards[a] if plays else none for a, plays in zip(self.agents, played, strict=True)]
+            if self.is_weighted:
+                reward[:] = self.weighted(values, 2)
+            else:
+                reward[:] = values
+                fsum(values)  # faster than ``weighted``; TypeError if one is a text
         except EnvError:
             raise
         except Exception as error:
