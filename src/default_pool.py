@@ -60,7 +60,7 @@ def with_latents(values: Mapping[str, Any], say: Callable[[str], None]) -> dict[
     model: Any = resolve("opponent_model", values["opponent_model"]) if values.get("opponent_model") else None
     if model is None or not model.needs_prior or values.get("checkpoint_path"):  # a checkpoint contains its prior
         return dict(values)
-    source = values.get("source") or values["pool"]
+    source = str(values.get("source") or read_pool(values["pool"], values.get("trust", False)).folder)
     count, wanted = latents_of_prior(source), values["vae_latent_dim"]
     if wanted not in (0, count):
         say(f"vae_latent_dim: {count}, the number of latents of the prior in {source}, instead of {wanted}")

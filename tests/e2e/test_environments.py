@@ -75,7 +75,7 @@ def test_the_vae_learner_works_with_an_external_base_learner_and_controller(tmp_
         (["env_args.colour=red"], "env_args.colour"),
         (["env_args.max_cycles=abc"], "env_args.max_cycles: 'abc' is not a positive number of steps"),
         (["env_args.key=5"], "env_args.key: 5 is not a text"),
-        (["env_args.continuous_actions=True"], "continuous"),
+        (["env_args.continuous_actions=True", "learner=q_learner"], "Box actions"),
     ],
 )
 def test_invalid_environments_give_a_one_line_error(words, expected, tmp_path):

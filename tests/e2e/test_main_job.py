@@ -35,7 +35,7 @@ def test_the_run_folder_has_epymarls_layout_and_omarls_files(default_run):
     last = max(int(p.name) for p in (run / "checkpoints").iterdir())
     assert last >= 1200
     saved = {p.name for p in (run / "checkpoints" / str(last)).iterdir()}
-    assert saved == {"agent.th", "opt.th", "vae.th", "run.th", "config.json"}
+    assert saved == {"agent.th", "opt.th", "vae.th", "run.th", "resume.th", "config.json", "checkpoint.json"}
 
 
 def test_every_metric_is_logged_with_its_statistics_at_the_log_interval(default_run):

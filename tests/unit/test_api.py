@@ -141,12 +141,12 @@ def recorded_test(run, episodes, monkeypatch):
     """The dicts that the environment returned in test episodes of one copy, and the same episodes as batches."""
     seen = []
 
-    def write(self, frame, observations, infos, alive, acting):
+    def write(self, frame, observations, infos, alive, acting, **options):
         kept = {a: copy.deepcopy(observations[a]) for a, lives in zip(self.agents, alive, strict=True) if lives}
         seen.append(
             (kept, copy.deepcopy(dict(infos)), [a for a, acts in zip(self.agents, acting, strict=True) if acts])
         )
-        write_frame(self, frame, observations, infos, alive, acting)
+        write_frame(self, frame, observations, infos, alive, acting, **options)
 
     write_frame = Adapter.write
     values = from_keywords({"checkpoint_path": run.path, "trust": True}, command="evaluate").values
