@@ -60,9 +60,10 @@ def test_an_unknown_script_is_named(tmp_path):
 
 @pytest.mark.parametrize("wanted, notices", [(0, 0), (16, 1), (5, 0)])
 def test_a_run_has_as_many_latents_as_its_prior(tmp_path, wanted, notices):
-    torch.save(VAETrainer(12, VAEConfig(vae_latent_dim=5)).state_dict(), tmp_path / "prior.th")
+    write_one(tmp_path / "pool")
+    torch.save(VAETrainer(12, VAEConfig(vae_latent_dim=5)).state_dict(), tmp_path / "pool" / "prior.th")
     lines = []
-    values = {"opponent_model": "omg", "source": "", "pool": str(tmp_path), "vae_latent_dim": wanted}
+    values = {"opponent_model": "omg", "source": "", "pool": str(tmp_path / "pool"), "vae_latent_dim": wanted}
     assert default_pool.with_latents(values, lines.append) == {**values, "vae_latent_dim": 5}
     assert len(lines) == notices and all("instead of 16" in line for line in lines)
     for other in ({"opponent_model": "liam"}, {"checkpoint_path": "a run"}):
@@ -70,7 +71,8 @@ def test_a_run_has_as_many_latents_as_its_prior(tmp_path, wanted, notices):
 
 
 def test_a_damaged_prior_is_refused(tmp_path):
-    torch.save({"vae": {}}, tmp_path / "prior.th")
-    values = {"opponent_model": "omg", "source": "", "pool": str(tmp_path), "vae_latent_dim": 16}
+    write_one(tmp_path / "pool")
+    torch.save({"vae": {}}, tmp_path / "pool" / "prior.th")
+    values = {"opponent_model": "omg", "source": "", "pool": str(tmp_path / "pool"), "vae_latent_dim": 16}
     with pytest.raises(ConfigError, match="is no subgoal prior"):
         default_pool.with_latents(values, print)
