@@ -42,6 +42,8 @@ from .default_pool import with_pool
 from .plugin import PluginConfig, plugin
 from .pooling import PoolConfig, describe_pool, make_pool
 from .replay import ReplayConfig, replay
+from .sweep.keys import SweepConfig, gathered
+from .sweep.sweep import sweep
 from .types import ConfigError, OmarlError
 from .utils.allocator import keep_freed_memory
 from .utils.console import console_logger
@@ -85,6 +87,7 @@ TOOLS = {
     "pool": Tool(
         PoolConfig, "Makes a pool of opponents: with out=FOLDER runs=[...].", lambda v, _: describe_pool(make_pool(v))
     ),
+    "sweep": Tool(SweepConfig, "Makes many runs: with configs=[NAME,...] envs=[NAME,...] seeds=5.", sweep),
     "plugin": Tool(PluginConfig, "Adds the VAE learner to a PyMARL fork: with host=FOLDER.", lambda c, _: plugin(c)),
 }
 ROOTS = {"resume": ResumeConfig, **{name: tool.keys for name, tool in TOOLS.items()}}
@@ -107,6 +110,8 @@ def configuration(argv: list[str]) -> Layers:
         if config or env_config:
             raise ConfigError("--config: a run keeps its configuration; resume needs only `with run=FOLDER`")
         layers = resumed(updates)
+    elif root is SweepConfig:
+        layers = many_runs(argv, updates, config, env_config)
     elif not issubclass(root, run.RunConfig):  # a command without a run has only its own keys
         layers = complete(Layers(updates, dict.fromkeys(updates, COMMAND_LINE), set(updates)), root)
     else:
@@ -117,6 +122,16 @@ def configuration(argv: list[str]) -> Layers:
             console_logger().info(line)
     use_new_names(argv, layers)
     return layers
+
+
+def many_runs(argv: list[str], updates: Mapping[str, Any], *options: str | None) -> Layers:
+    """The configuration of ``sweep``, whose words after ``with``, many of them keys of its runs, leave ``argv``."""
+    if any(options):
+        raise ConfigError("--config: a sweep has several; give configs=[NAME,...] and envs=[NAME,...] after `with`")
+    values = gathered(updates)
+    if "with" in argv:
+        del argv[argv.index("with") :]
+    return complete(Layers(values, dict.fromkeys(values, COMMAND_LINE), set(values)), SweepConfig)
 
 
 def errors_in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:

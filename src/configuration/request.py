@@ -38,6 +38,20 @@ def recognise_gymnasium(layers: Layers) -> None:
         layers.values["env"], layers.source["env"] = "gymnasium", "env_args.key"
 
 
+def layered(
+    updates: Mapping[str, Any], config: str | None = None, env_config: str | None = None, source: str = COMMAND_LINE
+) -> Layers:
+    """The layers of ``configured``, before any key is checked."""
+    given = read(RunConfig, {name: updates[name] for name in ("checkpoint_path", "load_step") if name in updates})
+    if given.checkpoint_path and config is None and env_config is None:
+        layers = from_checkpoint(find_checkpoint(given.checkpoint_path, given.load_step))
+    else:
+        layers = from_files(config or DEFAULT_CONFIG, env_config or default_environment(updates))
+    layers.add(updates, source, by_user=True)
+    recognise_gymnasium(layers)
+    return layers
+
+
 def configured(
     updates: Mapping[str, Any],
     config: str | None = None,
@@ -62,13 +76,8 @@ def configured(
     Raises:
         ConfigError: anything that cannot run, before anything is started.
     """
+    layers = layered(updates, config, env_config, source)
     given = read(RunConfig, {name: updates[name] for name in ("checkpoint_path", "load_step") if name in updates})
-    if given.checkpoint_path and config is None and env_config is None:
-        layers = from_checkpoint(find_checkpoint(given.checkpoint_path, given.load_step))
-    else:
-        layers = from_files(config or DEFAULT_CONFIG, env_config or default_environment(updates))
-    layers.add(updates, source, by_user=True)
-    recognise_gymnasium(layers)
     full = complete(layers, root)
     command = "evaluate" if full.values["evaluate"] else command
     if command in ("evaluate", "replay") and not full.values["checkpoint_path"]:

@@ -13,7 +13,7 @@ from e2e.command import ROOT
 from omarl.experiment import main
 
 PAGES = ["docs/opponents.md", "README.md", "CONTRIBUTING.md", "docs/kl-curves.md", "docs/opponents-results.md",
-         "docs/plugin.md", "docs/reliability.md", "docs/speed.md", "docs/vae-stability.md"]  # fmt: skip
+         "docs/plugin.md", "docs/reliability.md", "docs/speed.md", "docs/sweep.md", "docs/vae-stability.md"]  # fmt: skip
 TAG, FORAGING = "mpe2.simple_tag_v3", "lbforaging:Foraging-8x8-2p-3f-v3"
 NEEDED = [  # runs that the pages' commands read
     "--config=omg_vae",
@@ -78,7 +78,9 @@ def shortened(words):
         return [word.replace("t_max=900", "t_max=750") for word in words]
     words = [re.sub(r"^test_nepisode=.*", "test_nepisode=2", word) for word in words]
     name = next((word for word in words if not word.startswith("-") and word != "with" and "=" not in word), "train")
-    if name in ("help", "diagnose", "compare", "plugin", "pool", "crossplay", "evaluate", "replay"):
+    if name == "sweep":
+        more = [*SMALL, "configs=[iql]", "seeds=1", "t_max=600"]
+    elif name in ("help", "diagnose", "compare", "plugin", "pool", "crossplay", "evaluate", "replay"):
         more = {"crossplay": ["episodes=2"], "evaluate": ["test_nepisode=2"]}.get(name, [])
     else:
         algorithm = next((word.partition("=")[2] for word in words if word.startswith("--config=")), "omg_vae")
@@ -98,6 +100,7 @@ def folder(tmp_path_factory):
     (root / "envs").mkdir()
     for name in ("my_env.yaml", "envs/my_env.yaml"):
         (root / name).write_text(environment)
+    (root / "study.yaml").write_text("envs: [simple_spread]\n")
     (root / "my_learner.yaml").write_text("name: mine\nlearner: my_pkg.learner:MyLearner\n")
     (root / "epymarl_iql.yaml").write_text("name: epymarl_iql\nlearner: my_pkg.learner:MyLearner\n")
     (root / "fork" / "src" / "learners").mkdir(parents=True)

@@ -34,7 +34,7 @@ LAYERS = [
     ["evaluation", "policy", "pooling"],
     ["default_pool"],
     ["api"],
-    ["ablation", "crossplay", "plugin", "replay"],
+    ["ablation", "crossplay", "plugin", "replay", "sweep"],
     ["experiment"],
     ["__main__"],
 ]
