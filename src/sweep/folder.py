@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
 from ..analysis.runs import METRICS, parsed
 from ..config.files import read_json
 from ..types import ConfigError
@@ -98,4 +97,4 @@ class Folder:
             }
             for job, status in zip(jobs, statuses, strict=True)
         }
-        write_json(self.path / MANIFEST, {"version": __version__, "runs": {**earlier, **runs}})
+        write_json(self.path / MANIFEST, {"runs": {**earlier, **runs}})
