@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--batches", type=int, default=BATCHES, help="of about 900 states each")
-    parser.add_argument("--updates", type=int, default=900, help="on each batch")
+    parser.add_argument("--updates", type=int, default=700, help="on each batch")
     parser.add_argument("--only", nargs="*", help="families")
     parser.add_argument("--setting", nargs="*", help="settings")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the CSV files and the picture")

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from omarl.ablation.settings import FINAL, FIRST
+from omarl.components.optimisers import DivergenceError
 from omarl.components.vae_trainer import VAEConfig, VAETrainer
 from omarl.config.schema import read
 from state_families import Batch, Family, Stream
 from vae_measures import POINT, held_out_measures, movement, sawtooth
 
-UPDATES = 900  # on each batch
 STATES_PER_UPDATE = 128
 START_EPISODES = 8  # in the replay buffer before the first update
 REGIMES = ("replay", "refresh")
@@ -31,6 +31,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
     # A plain autoencoder: the KL has weight 0 and the posterior's variance is nearly 0, so codes are not random.
     "ceiling": {"omg_vae_alpha": 0.0, "vae_log_var_bound": "none", "vae_log_var_init": -50.0},
 }
+
+NOT_FINITE = dict.fromkeys(
+    ("explained_variance", "group_accuracy", "bit_accuracy", "kl", "active_units", "kl_trained", "kl_drift",
+     "kl_oscillation", "recon_trained", "kl_sawtooth", "recon_sawtooth"), np.nan,
+)  # fmt: skip
 
 Curves = dict[str, NDArray[np.float64]]
 
@@ -81,10 +86,14 @@ def train(
     trainer = VAETrainer(family.spec.features, read(VAEConfig, SETTINGS[setting]))
     batches = stream.train[-n_batches:]
     begun = time.process_time()
-    if regime == "refresh":
-        rows = refresh(trainer, batches, updates)
-    else:
-        rows = replay(trainer, batches, updates, family.seed)
+    try:
+        if regime == "refresh":
+            rows = refresh(trainer, batches, updates)
+        else:
+            rows = replay(trainer, batches, updates, family.seed)
+    except DivergenceError:  # it has no measures, and the table counts it
+        spent = round(time.process_time() - begun, 2)
+        return {"updates": updates * len(batches), "batches": len(batches), "seconds": spent} | NOT_FINITE, []
     seconds = time.process_time() - begun
     kl, recon = (np.array([float(row[name]) for row in rows]) for name in ("vae_kl_loss", "vae_recon_loss"))
     row: dict[str, Any] = {"updates": len(rows), "batches": len(batches), "seconds": round(seconds, 2)}
