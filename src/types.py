@@ -68,13 +68,14 @@ class Block:
 class ActionKind:
     """The form of an action, the same for all agents. ``modules/action_distributions.py`` has the distributions.
 
-    ==============  ========================  =================  =======================================
-    name            an action                 arrays of actions  U
-    ==============  ========================  =================  =======================================
-    ``discrete``    one of U                  int64 [E, N]       number of actions
-    ``heads``       one choice for each head  int64 [E, N, K]    sum of the K heads' numbers of choices
-    ``continuous``  D numbers                 float32 [E, N, D]  D
-    ==============  ========================  =================  =======================================
+    ==============  ========================  =====================  =======================================
+    name            an action                 arrays of actions      U
+    ==============  ========================  =====================  =======================================
+    ``discrete``    one of U                  int64 [E, N]           number of actions
+    ``heads``       one choice for each head  int64 [E, N, K]        sum of the K heads' numbers of choices
+    ``continuous``  D numbers                 float32 [E, N, D]      D
+    ``mixed``       K choices and D numbers   float32 [E, N, K + D]  the sum of both
+    ==============  ========================  =====================  =======================================
 
     Attributes:
         heads: K numbers of choices.
@@ -95,7 +96,7 @@ class ActionKind:
     @property
     def dtype(self) -> type[np.int64] | type[np.float32]:
         """The type of actions in arrays."""
-        return np.float32 if self.name == "continuous" else np.int64
+        return np.float32 if self.limits else np.int64
 
 
 DISCRETE = ActionKind()

@@ -12,16 +12,16 @@ from pettingzoo import ParallelEnv
 class Aim(ParallelEnv):
     """Two archers observe their own target in [1, 3] and name a number in [0, 8]; 4 steps of new targets.
 
-    The reward is minus the squared distance from the target. With ``choices``, targets are integers from 0 to 4, and
-    the number is the sum of two choices from 0 to 2, MultiDiscrete([3, 3]).
+    The reward is minus the squared distance from the target. The first ``choosers`` of the archers have integers from
+    0 to 4 as targets, and their number is the sum of two choices from 0 to 2, MultiDiscrete([3, 3]).
     """
 
     metadata = {"name": "aim_v0"}  # noqa: RUF012
     max_cycles = 4
 
-    def __init__(self, choices: bool = False) -> None:
-        self.choices = choices
+    def __init__(self, choosers: int = 0) -> None:
         self.possible_agents = ["archer_0", "archer_1"]
+        self.choosers = self.possible_agents[:choosers]
 
     @functools.cache  # noqa: B019
     def observation_space(self, agent):
@@ -29,11 +29,13 @@ class Aim(ParallelEnv):
 
     @functools.cache  # noqa: B019
     def action_space(self, agent):
-        return spaces.MultiDiscrete([3, 3]) if self.choices else spaces.Box(0.0, 8.0, (1,), np.float32)
+        return spaces.MultiDiscrete([3, 3]) if agent in self.choosers else spaces.Box(0.0, 8.0, (1,), np.float32)
 
     def _observe(self):
-        draw = self.random.integers(5, size=2) if self.choices else self.random.uniform(1, 3, 2)
-        self.targets = dict(zip(self.possible_agents, draw, strict=True))
+        self.targets = {
+            agent: self.random.integers(5) if agent in self.choosers else self.random.uniform(1, 3)
+            for agent in self.possible_agents
+        }
         return {agent: np.array([target - 2], np.float32) for agent, target in self.targets.items()}
 
     def reset(self, seed=None, options=None):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..types import DISCRETE, ActionKind, ConfigError
 
 Convert = Callable[[Any], Any]
-HEADS = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+SUPPORTED = "Discrete, MultiDiscrete, MultiBinary and Box, and Tuple and Dict of these, are supported"
 
 
 class Actions(NamedTuple):
@@ -31,25 +31,74 @@ class Actions(NamedTuple):
     convert: list[Convert]
 
 
+class Parts(NamedTuple):
+    """One agent's action space.
+
+    Attributes:
+        choices: int64 [K], the number of choices of each head.
+        bounded: bool [D], which of its numbers have two finite bounds.
+        convert: from K choices and D numbers, as arrays, to an action of the space.
+    """
+
+    choices: NDArray[np.int64]
+    bounded: NDArray[np.bool_]
+    convert: Callable[[NDArray[np.int64], NDArray[np.float64]], Any]
+
+
 def actions_of(given: Sequence[spaces.Space], names: Sequence[str]) -> Actions:
     """The common form of the action spaces of the agents ``names``.
 
+    Heads are padded to the largest number of choices, and numbers to the largest number of them. Of a head that an
+    agent lacks, choice 0 is available. Numbers are scaled so that [-1, 1] is the range of the space, where it has two
+    finite bounds.
+
     Raises:
-        ConfigError: a space of another kind than Discrete, MultiDiscrete, MultiBinary and Box, or Box next to others.
+        ConfigError: a space of another kind than Discrete, MultiDiscrete, MultiBinary, Box, Tuple and Dict.
     """
-    for space, name in zip(given, names, strict=True):
-        if not isinstance(space, (*HEADS, spaces.Box)):
-            raise ConfigError(
-                f"agent {name} has actions {space}; Discrete, MultiDiscrete, MultiBinary and Box are supported"
-            )
     if all(isinstance(space, spaces.Discrete) for space in given):
         return _discrete(given)
-    if all(isinstance(space, spaces.Box) for space in given):
-        return _continuous(given)
-    if all(isinstance(space, HEADS) for space in given):
-        return _heads(given)
-    kinds = ", ".join(f"{name} {space}" for name, space in zip(names, given, strict=True))
-    raise ConfigError(f"continuous and discrete actions in one environment are not supported: {kinds}")
+    agents = []
+    for space, name in zip(given, names, strict=True):
+        try:
+            agents.append(_parts(space))
+        except TypeError:
+            raise ConfigError(f"agent {name} has actions {space}; {SUPPORTED}") from None
+    n_heads, n_numbers = max(len(agent.choices) for agent in agents), max(len(agent.bounded) for agent in agents)
+    padded = np.ones((len(agents), n_heads), np.int64)
+    limits = np.ones(n_numbers)
+    for row, agent in zip(padded, agents, strict=True):
+        row[: len(agent.choices)] = agent.choices
+        limits[: len(agent.bounded)][~agent.bounded] = np.inf
+    widths = padded.max(axis=0)
+    kind = ActionKind(_name(n_heads, n_numbers), tuple(map(int, widths)), tuple(map(float, limits)))
+    place = np.concatenate([*map(np.arange, widths), np.zeros(n_numbers, np.int64)])  # [U], the choice in its head
+    part = np.repeat(np.arange(n_heads + n_numbers), [*widths, *np.ones(n_numbers, np.int64)])  # [U], head or number
+    is_number = part >= n_heads
+    available = np.where(
+        is_number,
+        part - n_heads < np.array([len(agent.bounded) for agent in agents])[:, None],
+        place < np.concatenate([padded, np.ones((len(agents), n_numbers), np.int64)], axis=1)[:, part],
+    )
+    own = tuple(
+        np.flatnonzero(row & (is_number | (part < len(agent.choices))))
+        for row, agent in zip(available, agents, strict=True)
+    )
+    return Actions(kind, own, available, ~is_number & (place == 0), [_converter(agent, n_heads) for agent in agents])
+
+
+def _name(n_heads: int, n_numbers: int) -> str:
+    return "mixed" if n_heads and n_numbers else "heads" if n_heads else "continuous"
+
+
+def _converter(agent: Parts, n_heads: int) -> Convert:
+    """From an action [K + D] of all agents' form to the agent's own."""
+    n_own, n_numbers = len(agent.choices), len(agent.bounded)
+
+    def convert(action: Any) -> Any:
+        values = np.asarray(action, np.float64)
+        return agent.convert(values[:n_own].astype(np.int64), values[n_heads : n_heads + n_numbers])
+
+    return convert
 
 
 def _discrete(given: Sequence[Any]) -> Actions:
@@ -59,89 +108,79 @@ def _discrete(given: Sequence[Any]) -> Actions:
     return Actions(DISCRETE, own, most < np.array(sizes)[:, None], most == 0, [int(s.start).__add__ for s in given])
 
 
-def _heads(given: Sequence[spaces.Space]) -> Actions:
-    """Heads are padded to the largest number of choices. Of a head that an agent lacks, choice 0 is available."""
-    converts, sizes = [], []
-    for space in given:
-        choices, convert = _choices(space)
-        sizes.append(choices)
-        converts.append(convert)
-    n_heads = max(map(len, sizes))
-    padded = np.ones((len(given), n_heads), np.int64)
-    for row, choices in zip(padded, sizes, strict=True):
-        row[: len(choices)] = choices
-    widths = padded.max(axis=0)
-    place = np.concatenate([np.arange(width) for width in widths])  # [U], the choice within its head
-    head = np.repeat(np.arange(n_heads), widths)  # [U]
-    available = place < padded[:, head]
-    own = tuple(np.flatnonzero(row & (head < len(choices))) for row, choices in zip(available, sizes, strict=True))
-    kind = ActionKind("heads", heads=tuple(map(int, widths)))
-    return Actions(kind, own, available, place == 0, converts)
-
-
-def _choices(space: Any) -> tuple[NDArray[np.int64], Convert]:
-    """The number of choices of each head, and the conversion of choices."""
+def _parts(space: Any) -> Parts:
+    """Raises TypeError if the space is not supported."""
     if isinstance(space, spaces.Discrete):
-        return np.array([space.n]), lambda action: int(action[0]) + int(space.start)
+        return Parts(
+            np.array([space.n]), np.zeros(0, np.bool_), lambda choices, _: int(choices[0]) + int(space.start)
+        )
     if isinstance(space, spaces.MultiBinary):
-        start, sizes = np.zeros(space.shape, np.int64), np.full(int(np.prod(space.shape)), 2)
-    else:
-        start, sizes = space.start, space.nvec.reshape(-1)
-
-    def convert(action: Any) -> Any:
-        chosen = np.asarray(action, np.int64)[: len(sizes)].reshape(start.shape)
-        return (chosen + start).astype(space.dtype)
-
-    return sizes, convert
-
-
-def _continuous(given: Sequence[spaces.Space]) -> Actions:
-    """Numbers are scaled so that [-1, 1] is the range of the space, where it has two finite bounds."""
-    boxes = [_box(space) for space in given]
-    most = max(size for size, _, _ in boxes)
-    limits = np.ones(most)
-    for size, is_bounded, _ in boxes:
-        limits[:size][~is_bounded] = np.inf
-    sizes = np.array([size for size, _, _ in boxes])
-    kind = ActionKind("continuous", limits=tuple(map(float, limits)))
-    own = tuple(np.arange(size) for size in sizes)
-    available = np.arange(most) < sizes[:, None]
-    return Actions(kind, own, available, np.zeros(most, np.bool_), [convert for _, _, convert in boxes])
+        return _choices(space, np.zeros(space.shape, np.int64), np.full(int(np.prod(space.shape)), 2))
+    if isinstance(space, spaces.MultiDiscrete):
+        return _choices(space, space.start, space.nvec.reshape(-1))
+    if isinstance(space, spaces.Box):
+        return _box(space)
+    if isinstance(space, spaces.Dict):
+        return _joined(
+            [_parts(inner) for inner in space.values()], lambda values: dict(zip(space, values, strict=True))
+        )
+    if isinstance(space, spaces.Tuple):
+        return _joined([_parts(inner) for inner in space], tuple)
+    raise TypeError
 
 
-def _box(space: Any) -> tuple[int, NDArray[np.bool_], Convert]:
-    """The number of numbers, which of them have two finite bounds, and the conversion."""
+def _joined(parts: list[Parts], build: Callable[[list[Any]], Any]) -> Parts:
+    """The parts of a space of spaces, whose action ``build`` makes of theirs."""
+    of_choices = np.cumsum([len(part.choices) for part in parts])[:-1]
+    of_numbers = np.cumsum([len(part.bounded) for part in parts])[:-1]
+
+    def convert(choices: NDArray[np.int64], numbers: NDArray[np.float64]) -> Any:
+        shares = zip(parts, np.split(choices, of_choices), np.split(numbers, of_numbers), strict=True)
+        return build([part.convert(own, values) for part, own, values in shares])
+
+    return Parts(np.concatenate([p.choices for p in parts]), np.concatenate([p.bounded for p in parts]), convert)
+
+
+def _choices(space: Any, start: NDArray[np.int64], sizes: NDArray[np.int64]) -> Parts:
+    def convert(choices: NDArray[np.int64], _: Any) -> Any:
+        return (choices.reshape(start.shape) + start).astype(space.dtype)
+
+    return Parts(sizes, np.zeros(0, np.bool_), convert)
+
+
+def _box(space: Any) -> Parts:
     low, high = (np.asarray(bound, np.float64).reshape(-1) for bound in (space.low, space.high))
     is_bounded = high - low < np.finfo(np.float32).max  # bounds at the limits of float32 bound nothing
     lowest, highest = np.where(is_bounded, low, -1.0), np.where(is_bounded, high, 1.0)
     centre, half = (highest + lowest) / 2, (highest - lowest) / 2
     is_integer = space.dtype.kind in "iub"
 
-    def convert(action: Any) -> Any:
-        values = np.clip(centre + half * np.asarray(action, np.float64)[: len(low)], low, high)
+    def convert(_: Any, numbers: NDArray[np.float64]) -> Any:
+        values = np.clip(centre + half * numbers, low, high)
         return (np.rint(values) if is_integer else values).astype(space.dtype).reshape(space.shape)
 
-    return len(low), is_bounded, convert
+    return Parts(np.zeros(0, np.int64), is_bounded, convert)
 
 
 def permitted(kind: ActionKind, actions: NDArray[Any], avail: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Whether each agent's action is permitted, bool [E, N]: ``actions`` of ``kind`` under ``avail`` [E, N, U]."""
-    if kind.name == "continuous":
-        finite: NDArray[np.bool_] = np.isfinite(actions)
-        return np.logical_and.reduce(finite, axis=-1)
-    sizes = np.array(kind.heads or [avail.shape[-1]])
-    chosen = actions.reshape(*actions.shape[:2], -1)  # [E, N, heads]
-    in_range = (chosen >= 0) & (chosen < sizes)
+    sizes = np.array(kind.heads or ([] if kind.limits else [avail.shape[-1]]), np.int64)
+    values = actions.reshape(*actions.shape[:2], -1)
+    finite = np.isfinite(values).all(axis=-1)
+    chosen = np.where(finite[..., None], values, 0)[..., : len(sizes)].astype(np.int64)  # [E, N, heads]
+    in_range = (chosen >= 0) & (chosen < sizes) & (chosen == values[..., : len(sizes)])
     index = np.where(in_range, chosen, 0) + np.cumsum(sizes) - sizes
-    return np.logical_and.reduce(in_range & (np.take_along_axis(avail, index, axis=-1) > 0), axis=-1)
+    allowed: NDArray[np.bool_] = finite & (in_range & (np.take_along_axis(avail, index, axis=-1) > 0)).all(axis=-1)
+    return allowed
 
 
 def actions_by_score(kind: ActionKind, scores: NDArray[Any]) -> NDArray[Any]:
     """Actions from scores [E, N, U] in [0, 1], 0 where nothing is available.
 
-    The choice of highest score (of each head), or the scores scaled to [-1, 1] as numbers.
+    The choice of highest score (of each head), and the scores scaled to [-1, 1] as numbers.
     """
-    if kind.name == "continuous":
-        return (2.0 * scores - 1.0).astype(np.float32)
-    heads = np.split(scores, np.cumsum(kind.heads)[:-1], axis=-1) if kind.heads else [scores]
-    return np.stack([head.argmax(axis=-1) for head in heads], axis=-1).reshape(*scores.shape[:2], *kind.shape)
+    sizes = kind.heads or (() if kind.limits else (scores.shape[-1],))
+    heads = np.split(scores, np.cumsum(sizes), axis=-1)
+    columns = [head.argmax(axis=-1)[..., None] for head in heads[:-1]]
+    actions = np.concatenate([*columns, 2.0 * heads[-1] - 1.0], axis=-1).astype(kind.dtype)
+    return actions.reshape(*scores.shape[:2], *kind.shape)

@@ -1,8 +1,8 @@
 """Distributions of actions, one for each kind of action (``types.ActionKind``), from the agents' outputs.
 
 Outputs are [..., U] for discrete actions and heads (logits). For continuous actions they are [..., 2 U]: the means,
-and the logarithms of the standard deviations. Actions "as stored" have a last axis of 1, K or D; availability is
-[..., U].
+and the logarithms of the standard deviations. For mixed actions they are [..., U + D]: those of the heads, then those
+of the D numbers. Actions "as stored" have a last axis of 1, K, D or K + D; availability is [..., U].
 """
 
 import math
@@ -122,6 +122,47 @@ class Gaussian(ActionDistribution):
         return WithLogStd(network, self.n_actions)
 
 
+class Mixed(ActionDistribution):
+    """Choices and numbers, independent of each other: ``Heads`` and then ``Gaussian``."""
+
+    def __init__(self, kind: ActionKind, n_actions: int) -> None:
+        super().__init__(kind, n_actions)
+        n_choices = sum(kind.heads)
+        self.heads = Heads(ActionKind("heads", heads=kind.heads), n_choices)
+        self.numbers = Gaussian(ActionKind("continuous", limits=kind.limits), n_actions - n_choices)
+
+    def _split(self, tensor: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """The first ``size`` entries, of the heads, and the rest."""
+        return tensor[..., :size], tensor[..., size:]
+
+    def _actions(self, outputs: Tensor, avail: Tensor, how: str) -> Tensor:
+        size = self.heads.n_actions
+        parts = zip((self.heads, self.numbers), self._split(outputs, size), self._split(avail, size), strict=True)
+        return torch.cat([getattr(part, how)(*given).float() for part, *given in parts], dim=-1)
+
+    def sample(self, outputs: Tensor, avail: Tensor) -> Tensor:
+        return self._actions(outputs, avail, "sample")
+
+    def mode(self, outputs: Tensor, avail: Tensor) -> Tensor:
+        return self._actions(outputs, avail, "mode")
+
+    def log_prob_and_entropy(self, outputs: Tensor, actions: Tensor, avail: Tensor) -> tuple[Tensor, Tensor]:
+        size = self.heads.n_actions
+        logits, normals = self._split(outputs, size)
+        choices, numbers = self._split(actions, len(self.kind.heads))
+        of_heads, of_numbers = self._split(avail, size)
+        log_prob, entropy = self.heads.log_prob_and_entropy(logits, choices.long(), of_heads)
+        density, differential = self.numbers.log_prob_and_entropy(normals, numbers, of_numbers)
+        return log_prob + density, entropy + differential
+
+    def encode(self, actions: Tensor) -> Tensor:
+        choices, numbers = self._split(actions, len(self.kind.heads))
+        return torch.cat([self.heads.encode(choices.long()), self.numbers.encode(numbers)], dim=-1)
+
+    def policy(self, network: nn.Module) -> nn.Module:
+        return WithLogStd(network, self.numbers.n_actions)
+
+
 class WithLogStd(nn.Module):
     """An agent whose outputs are followed by trained log standard deviations, 0 at first."""
 
@@ -138,18 +179,21 @@ class WithLogStd(nn.Module):
         return self.agent.init_hidden()
 
     def forward(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs [M, I], hidden [M, H] -> means and log standard deviations [M, 2 U], hidden [M, H]."""
+        """Inputs [M, I], hidden [M, H] -> outputs followed by log standard deviations [M, U + D], hidden [M, H]."""
         return self._completed(*self.agent(inputs, hidden))
 
     def _unroll(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         return self._completed(*self.agent.unroll(inputs, hidden))
 
-    def _completed(self, mean: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.cat([mean, self.log_std.expand_as(mean)], dim=-1), hidden
+    def _completed(self, outputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        log_std = self.log_std.expand(*outputs.shape[:-1], -1)
+        return torch.cat([outputs, log_std], dim=-1), hidden
 
 
-SPACES = {"discrete": "Discrete", "heads": "MultiDiscrete", "continuous": "Box"}
-KINDS: dict[str, type[ActionDistribution]] = {"discrete": Categorical, "heads": Heads, "continuous": Gaussian}
+SPACES = {"discrete": "Discrete", "heads": "MultiDiscrete", "continuous": "Box", "mixed": "discrete and Box"}
+KINDS: dict[str, type[ActionDistribution]] = {
+    "discrete": Categorical, "heads": Heads, "continuous": Gaussian, "mixed": Mixed
+}  # fmt: skip
 
 
 def distribution(kind: ActionKind, n_actions: int) -> ActionDistribution:

@@ -18,8 +18,10 @@ from torch import distributions
 INFINITY = float("inf")
 NUMBERS = ActionKind("continuous", limits=(1.0, INFINITY, 1.0))
 HEADS = ActionKind("heads", heads=(3, 2))
+BOTH = ActionKind("mixed", heads=(3, 2), limits=(1.0, INFINITY))
 BOX = env_info(actions=NUMBERS, n_actions=3, action_sizes=(3, 3))
 SWITCHES = env_info(actions=HEADS, n_actions=5, action_sizes=(5, 5))
+MIXED = env_info(actions=BOTH, n_actions=7, action_sizes=(7, 7))
 
 
 def test_gaussian_log_density_and_entropy_equal_those_of_torch():
@@ -87,6 +89,26 @@ def test_features_of_heads_are_one_hot_in_each_head():
     ]
 
 
+def test_choices_and_numbers_are_independent():
+    torch.manual_seed(0)
+    outputs, avail = torch.randn(6, 9), torch.ones(6, 7)  # 5 logits, 2 means, 2 log standard deviations
+    avail[0, 6] = 0
+    mixed = distribution(BOTH, 7)
+    actions = mixed.sample(outputs, avail)
+    log_prob, entropy = mixed.log_prob_and_entropy(outputs, actions, avail)
+    heads = [distributions.Categorical(logits=part) for part in outputs[:, :5].split((3, 2), dim=-1)]
+    normal = distributions.Normal(outputs[:, 5:7], outputs[:, 7:].exp())
+    expected = sum(head.log_prob(actions[:, k]) for k, head in enumerate(heads))
+    expected += (normal.log_prob(actions[:, 2:]) * avail[:, 5:]).sum(dim=-1)
+    assert torch.allclose(log_prob, expected, atol=1e-5)
+    entropies = sum(head.entropy() for head in heads) + (normal.entropy() * avail[:, 5:]).sum(dim=-1)
+    assert torch.allclose(entropy, entropies, atol=1e-5)
+    best = mixed.mode(outputs, avail)
+    assert torch.equal(best[:, :2], torch.stack([head.logits.argmax(dim=-1) for head in heads], dim=1).float())
+    assert torch.equal(best[:, 2:], outputs[:, 5:7])
+    assert mixed.encode(torch.tensor([[2.0, 0.0, 7.0, -7.0]])).tolist() == [[0, 0, 1, 1, 0, 1, -7]]
+
+
 def made(info, lengths=([4], [3]), runner=RolloutRunner, **changes):
     env = ClockEnv(list(lengths), info=info)
     values = {"action_selector": "softmax", "duelling": False, "rollout_steps": 8, "lr_anneal": False,
@@ -98,7 +120,7 @@ def made(info, lengths=([4], [3]), runner=RolloutRunner, **changes):
     return runner(env, mac, scheme, groups, args), PPOLearner(mac, scheme, RecordingLogger(), args)
 
 
-@pytest.mark.parametrize("info", [BOX, SWITCHES], ids=["box", "switches"])
+@pytest.mark.parametrize("info", [BOX, SWITCHES, MIXED], ids=["box", "switches", "mixed"])
 @pytest.mark.parametrize("agent", ["rnn", "mingru"])
 def test_the_ratio_is_one_before_the_first_update(info, agent):
     """Acting step by step and unrolling give the same log-probabilities, over episode boundaries, too."""
@@ -116,7 +138,7 @@ def test_the_ratio_is_one_before_the_first_update(info, agent):
     assert torch.allclose(taken, torch.stack(logs, dim=1), atol=1e-5)
 
 
-@pytest.mark.parametrize("info", [BOX, SWITCHES], ids=["box", "switches"])
+@pytest.mark.parametrize("info", [BOX, SWITCHES, MIXED], ids=["box", "switches", "mixed"])
 def test_state_dict_restores_the_learner_with_the_deviations(info, tmp_path):
     runner, learner = made(info, lr=1e-2)
     learner.train(runner.run(), 8, 1)
@@ -126,18 +148,18 @@ def test_state_dict_restores_the_learner_with_the_deviations(info, tmp_path):
     for a, b in zip(learner.parameters, loaded.parameters, strict=True):
         assert torch.equal(a, b)
     names = [name for name in learner.mac.kept.state_dict() if name.endswith("log_std")]
-    assert len(names) == (info is BOX)
+    assert len(names) == (info is not SWITCHES)
     if names:
         assert learner.mac.kept.state_dict()[names[0]].abs().min() > 0  # it has been trained
 
 
-@pytest.mark.parametrize("info", [BOX, SWITCHES], ids=["box", "switches"])
+@pytest.mark.parametrize("info", [BOX, SWITCHES, MIXED], ids=["box", "switches", "mixed"])
 def test_episodes_store_actions_and_the_features_of_the_last_ones(info):
     runner, _ = made(info, lengths=[[3], [3]], runner=EpisodeRunner)
     batch = runner.run()
     features = distribution(info.actions, info.n_actions).encode(batch["actions"])
     assert torch.equal(batch["actions_onehot"], features * batch["filled"][..., None])
-    assert batch["actions"].dtype == (torch.float32 if info is BOX else torch.long)
+    assert batch["actions"].dtype == (torch.long if info is SWITCHES else torch.float32)
     assert not batch["actions_onehot"][batch["filled"].squeeze(-1) == 0].any()
 
 

@@ -75,6 +75,28 @@ def test_bits_are_heads_of_two_choices(make: Any) -> None:
     assert received(env) == {"ant_0": [0, 1], "ant_1": [1, 0], "bee": [1, 1]}
 
 
+def test_choices_and_numbers_in_one_environment(make: Any) -> None:
+    env = make("MixedActions")
+    assert env.info.actions == ActionKind("mixed", heads=(3,), limits=(1.0, 1.0))
+    assert (env.info.n_actions, env.info.action_sizes) == (5, (3, 3, 2))
+    assert env.reset().avail[0].tolist() == [[1, 1, 1, 0, 0]] * 2 + [[1, 0, 0, 1, 1]]
+    env.step(np.array([[[2, 9, 9], [0, 9, 9], [0, -1, 5]]], np.float32))
+    assert received(env) == {"ant_0": 2, "ant_1": 0, "bee": [0, 1]}
+    with pytest.raises(EnvError, match="is not available to bee"):
+        env.step(np.array([[[2, 0, 0], [0, 0, 0], [1, 0, 0]]], np.float32))
+
+
+def test_spaces_of_spaces_have_the_heads_and_numbers_of_all_parts() -> None:
+    move = spaces.Dict(turn=spaces.Box(-3, 3, (1,)), say=spaces.Discrete(4, start=1))
+    both = spaces.Tuple((move, spaces.MultiBinary(2), spaces.Box(0, 2, (2,))))
+    actions = actions_of([both, spaces.Discrete(3)], ["a", "b"])
+    assert actions.kind == ActionKind("mixed", heads=(4, 2, 2), limits=(1.0, 1.0, 1.0))
+    assert [size.tolist() for size in actions.own] == [list(range(11)), [0, 1, 2]]
+    said, bits, numbers = actions.convert[0]([3, 1, 0, 0.5, -1, 1])
+    assert said == {"turn": 1.5, "say": 4} and bits.tolist() == [1, 0] and numbers.tolist() == [0, 2]
+    assert both.contains((said, bits, numbers)) and actions.convert[1]([2, 0, 0, 0, 0, 0]) == 2
+
+
 def test_numbers_that_are_not_finite_are_refused(make: Any) -> None:
     env = make("Continuous")
     env.reset()
@@ -108,8 +130,7 @@ def test_waiting_agents_have_no_numbers(make: Any) -> None:
 
 
 @pytest.mark.parametrize("name, message", [
-    ("MixedActions", "continuous and discrete actions in one environment are not supported: ant_0 Discrete"),
-    ("Words", "agent ant_0 has actions Text"),
+    ("Words", "agent ant_0 has actions Text"), ("TupleOfWords", r"agent ant_0 has actions Tuple\(Text"),
 ])  # fmt: skip
 def test_other_spaces_are_refused_in_one_line(make: Any, name: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as error:
@@ -141,3 +162,7 @@ def test_the_first_available_choices_are_permitted() -> None:
     assert actions_by_score(kind, avail).tolist() == [[[1, 1]]]
     assert permitted(kind, actions_by_score(kind, avail), avail).all()
     assert not permitted(kind, np.array([[[1, 0]]]), avail).any()
+    mixed, scores = ActionKind("mixed", heads=(3,), limits=(1.0,)), np.array([[[0, 0.2, 0.1, 0.75]]])
+    assert actions_by_score(mixed, scores).tolist() == [[[1, 0.5]]]
+    for action, is_permitted in (([1, 7], True), ([0, 7], False), ([1.5, 0], False), ([1, np.inf], False)):
+        assert permitted(mixed, np.array([[action]], np.float32), np.array([[[0, 1, 1, 1]]])) == is_permitted

@@ -185,6 +185,11 @@ class Words(Toy):
         return spaces.Text(5)
 
 
+class TupleOfWords(Toy):
+    def action_space(self, agent: str) -> spaces.Space:
+        return spaces.Tuple((spaces.Text(5),))
+
+
 class ContinuousTurns(AECEnv):
     """``left`` and ``right`` give a number in [0, 1] in turn; the episode ends after three rounds."""
 
