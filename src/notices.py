@@ -17,7 +17,8 @@ def notices(config: RunConfig, info: EnvInfo) -> list[str]:
     if not config.pool:
         return lines if config.split == "train" else [*lines, f"split: without a pool there is no {config.split}"]
     pool = read_pool(config.pool)
-    other = {name for name in {*config.env_args, *pool.env_args} - {"backend"}
+    estimated = {"episode_limit"} - pool.env_args.keys()
+    other = {name for name in {*config.env_args, *pool.env_args} - {"backend"} - estimated
              if config.env_args.get(name) != pool.env_args.get(name)}  # fmt: skip
     if other:
         differing = {name: pool.env_args.get(name) for name in sorted(other)}

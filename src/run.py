@@ -46,12 +46,14 @@ class RunConfig(StepKeys, TestKeys):
     learner: str = key("q_learner", component="learner", help="trains the agents")
     env: str = key("pettingzoo", component="env", help="interface of the environment, or package.module:Class")
     env_args: dict[str, Any] = key({}, help="key, episode_limit, backend, and the environment's own arguments")
-    omg_learners: list[str] | str = key("*_0", help="names or patterns of the learning agents, with a pool")
+    omg_learners: list[str] | str = key(
+        "", help="names or patterns of the learning agents, with a pool; empty: the first agent"
+    )
     opponent_information: list[Literal["actions", "goal", "belief", "next_actions", "offsets"]] = key(
         ["actions"], help="what learners observe of opponents: their last actions, and more for oracles"
     )
     game: str = key("", help="foraging, tag, spread or package.module:Class; empty: inferred from the environment")
-    prior_t_max: int = key(200_000, low=1, help="environment steps of the run that trains a prior if none is given")
+    prior_t_max: int = key(200_000, low=1, help="most environment steps of the run that trains a missing prior")
     common_reward: bool = key(False, help="give all agents one common reward")
     reward_scalarisation: Literal["sum", "mean"] = key("sum", help="common reward: sum or mean of all rewards")
     reward_weights: list[float] = key([], help="weights of the numbers of a vector reward; their sum is the reward")

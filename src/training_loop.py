@@ -1,6 +1,8 @@
 """The training loop: collect, learn, test, log, save."""
 
 import json
+import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -202,21 +204,26 @@ class Training:
                     "starts alike at every reset (does it use the seed?), and the agents act greedily"
                 )
 
-    def run(self, requests: Requests | None = None) -> None:
+    def run(self, requests: Requests | None = None, seconds: float | None = None) -> None:
         """Trains until ``t_max``, with a test before the first step and after the last.
+
+        With ``seconds``, it ends so long after the first collection, whose time contains that of compilations.
 
         Raises:
             KeyboardInterrupt: ``requests`` asked to stop, after a checkpoint was saved.
         """
         runner, config, updates = self.parts.runner, self.config, self.updates
+        end = math.inf
         if not self.continues:
             self.test()
         options = {} if self.progress else {"disable": True}
         with ProgressBar(config.t_max, runner.t_env, self.parts.logger.latest, **options) as bar:
-            while runner.t_env < config.t_max:
+            while runner.t_env < config.t_max and time.monotonic() < end:
                 if requests is not None:
                     self._honour(requests)
                 self.collect_and_learn()
+                if seconds is not None and end == math.inf:
+                    end = time.monotonic() + seconds
                 self.log()
                 if self.tests.due(runner.t_env) and runner.t_env < config.t_max:
                     self.test()

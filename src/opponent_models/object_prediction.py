@@ -78,7 +78,7 @@ class ObjectModel(OpponentModel):
         try:
             food_slots(full)
         except ConfigError as error:
-            needs = "needs foraging whose players see everything: --env-config=foraging"
+            needs = "needs foraging whose players see everything (--env-config=foraging); elsewhere, place_prediction"
             raise ConfigError(f"opponent_model: object_prediction {needs}") from error
 
     @classmethod

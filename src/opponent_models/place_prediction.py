@@ -1,23 +1,24 @@
 """Place prediction: for each opponent, a probability for each of C places at which it may be within H steps.
 
 The target is the opponent's place at a uniformly drawn one of the next H steps, so the model learns how long the
-opponent will be at each place. Related: successor representations (Dayan 1993) and gamma-models (Janner, Mordatch
-and Levine 2020), which discount the future instead of cutting it off. Of OMG it has the horizon and the conditioning
-of the policy, but no subgoal prior, no selection by value and no mixture.
+opponent will be at each place. If no game states the opponents' positions, a place is a cluster of their
+observations, or of states that do not contain these. Related: successor representations (Dayan 1993) and gamma-models
+(Janner, Mordatch and Levine 2020), which discount the future instead of cutting it off. Of OMG it has the horizon and
+the conditioning of the policy, but no subgoal prior, no selection by value and no mixture.
 """
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..components.rollout import Rollout
 from ..config.schema import key
+from ..games.layout import observation_indices
 from ..modules.codebook import Codebook
 from ..modules.linear import Linear
-from ..types import ConfigError
 from .horizon import (
     check_horizon,
     horizon_is_complete,
@@ -30,6 +31,8 @@ from .horizon import (
 from .model import BaseLearner, HorizonKeys, ModelConfig, Targets
 from .places import PlaceInference
 
+LEAST_SPREAD = 1e-4  # standard deviation below which a feature is constant
+
 
 @dataclass(frozen=True)
 class PlaceConfig(ModelConfig, HorizonKeys):
@@ -40,8 +43,8 @@ class PlaceConfig(ModelConfig, HorizonKeys):
 class PlaceModel(PlaceInference):
     """Classifies each opponent's future place, by cross-entropy.
 
-    Raises:
-        ConfigError: the state does not contain the opponents' places.
+    A place is one of C clusters of what the state says about the opponent, D numbers: its position, or, if the layout
+    is unknown, its observation; if the state is not the concatenation of observations, the complete state.
     """
 
     Config = PlaceConfig
@@ -49,12 +52,15 @@ class PlaceModel(PlaceInference):
     def __init__(self, scheme: Any, args: Any) -> None:
         super().__init__(scheme, args)
         self.horizon, n_places = self.config.model_horizon, self.config.model_places
-        if not self.places:
-            raise ConfigError(
-                "opponent_model: place_prediction needs a state that contains the opponents' places; those of "
-                "foraging, simple_tag and simple_spread are known"
-            )
-        self.codebook = Codebook(self.n_subjects, n_places, 2)
+        each = [self.places[2 * m : 2 * m + 2] or observation_indices(self.info.full, [name])
+                for m, name in enumerate(self.subjects)]  # fmt: skip
+        size = max(map(len, each))
+        padded = [indices + indices[:1] * (size - len(indices)) for indices in each]
+        used = [[1.0] * len(indices) + [0.0] * (size - len(indices)) for indices in each]
+        self.columns = nn.Buffer(torch.tensor(padded), persistent=False)  # [M, D] indices in the state
+        # [M, D] factors: 1 for positions, else the inverse standard deviations in the first rollout; 0 for padding
+        self.scale = nn.Buffer(torch.tensor(used), persistent=not self.places)
+        self.codebook = Codebook(self.n_subjects, n_places, size)
         self.condition_dim = self.n_subjects * n_places
         self.fc = Linear(self.width, self.width)
         self.posterior = Linear(self.width, self.condition_dim)
@@ -72,13 +78,23 @@ class PlaceModel(PlaceInference):
         return self.logits(features).softmax(dim=-1).flatten(-2).detach()
 
     def places_in(self, states: Tensor) -> Tensor:
-        """The subjects' places in states [..., S]: [..., M, 2]."""
-        return states[..., self.places].unflatten(-1, (-1, 2))
+        """What is known of the subjects in states [..., S]: [..., M, D]."""
+        return states[..., self.columns] * self.scale
+
+    def true_places(self, states: Tensor) -> Tensor:
+        if self.places:
+            return super().true_places(states)
+        return self.codebook.codes(self.places_in(states)).float()
 
     def observe(self, batch: Rollout) -> None:
         """Fits the C places to the first rollout."""
-        if not self.codebook.is_fitted:
-            self.codebook.fit(self.places_in(batch["state"].flatten(2)).flatten(0, -3))
+        if self.codebook.is_fitted:
+            return
+        states = batch["state"].flatten(0, 1).flatten(1)  # [E * (T+1), S]
+        if not self.places:
+            spread = states[:, self.columns].std(dim=0)
+            self.scale.copy_(torch.where(spread > LEAST_SPREAD, self.scale / spread, 0.0))
+        self.codebook.fit(self.places_in(states))
 
     def targets(self, batch: Rollout, base: BaseLearner) -> Targets:
         """The code of each opponent's place at a random one of the next H steps, int64 [E, T, N, M].
@@ -100,8 +116,8 @@ class PlaceModel(PlaceInference):
         return loss / (codes >= 0).sum().clamp(min=1), {}
 
     def inferred_places(self, features: Tensor) -> Tensor:
-        probabilities = self.condition_of(features).unflatten(-1, (self.n_subjects, -1))
-        return self.codebook.vectors(probabilities.argmax(dim=-1)).flatten(-2)
+        likeliest = self.condition_of(features).unflatten(-1, (self.n_subjects, -1)).argmax(dim=-1)
+        return self.codebook.vectors(likeliest).flatten(-2) if self.places else likeliest.float()
 
     def odds(self, features: Tensor) -> Tensor:
         probabilities = self.condition_of(features)

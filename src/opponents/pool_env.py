@@ -23,8 +23,13 @@ CHANGING = ("lineup", "information", "log", "actions")  # attributes of ``PoolEn
 
 
 def learners_of(patterns: list[str], info: EnvInfo) -> list[int]:
-    """Indices of the agents that learn; raises ConfigError if no agent learns, or no opponent is left."""
-    learners = [i for i, name in enumerate(info.agents) if any(fnmatch(name, pattern) for pattern in patterns)]
+    """Indices of the agents that learn, without patterns the first.
+
+    Raises:
+        ConfigError: no agent learns, or no opponent is left.
+    """
+    named = [i for i, name in enumerate(info.agents) if any(fnmatch(name, pattern) for pattern in patterns)]
+    learners = named if any(patterns) else [0]
     if not learners or len(learners) == info.n_agents:
         count = "none" if not learners else "all"
         raise ConfigError(f"omg_learners: {', '.join(patterns)} names {count} of {', '.join(info.agents)}")

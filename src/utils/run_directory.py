@@ -1,6 +1,7 @@
 """The folder of a run, ``<local_results_path>/sacred/<name>/<env key>/<id>/`` as in EPyMARL, and its files."""
 
 import json
+import logging
 import shlex
 import sys
 import traceback
@@ -18,6 +19,8 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+
+log = logging.getLogger(__name__)
 
 
 def env_label(config: Mapping[str, Any]) -> str:
@@ -82,8 +85,11 @@ def status_of(folder: Path) -> str:
 
 
 @contextmanager
-def locked(folder: Path, key: str = "run") -> Iterator[None]:
-    """Keeps other processes from training in ``folder`` meanwhile; ConfigError if one does. POSIX only."""
+def locked(folder: Path, key: str = "run", waits: bool = False) -> Iterator[None]:
+    """Keeps other processes from training in ``folder`` meanwhile; POSIX only.
+
+    If one does, it ``waits`` for it, or raises ConfigError.
+    """
     if fcntl is None:
         yield
         return
@@ -92,11 +98,15 @@ def locked(folder: Path, key: str = "run") -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ConfigError(f"{key}: another process trains in {folder}; wait for it or stop it") from None
+            if not waits:
+                raise ConfigError(f"{key}: another process trains in {folder}; wait for it or stop it") from None
+            log.info("waiting for another process, which works in %s", folder)
+            fcntl.flock(file, fcntl.LOCK_EX)
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
+            if not waits:  # else others wait for this very file
+                path.unlink(missing_ok=True)
 
 
 def resume_command(folder: Path, config: Mapping[str, Any]) -> str:

@@ -166,8 +166,36 @@ def test_without_a_pool_the_base_learner_plays_against_scripts(tmp_path):
     assert done.code == 0, done.err
     assert "against 10 opponents" in done.out + done.err
     assert any("test_return_against/script" in line for line in done.lines())
-    (folder,) = (tmp_path / "pools").iterdir()
-    assert folder.name.endswith("_scripts") and not (folder / "prior.th").exists()
+    (manifest,) = (tmp_path / "pools").glob("*/pool.yaml")
+    assert not (manifest.parent / "prior.th").exists()
+
+
+def test_without_scripts_opponents_are_teams_of_short_runs(tmp_path):
+    """A run without a pool is tested against held-out teams, and the next run uses the same pool."""
+    spread = ["--env-config=simple_spread", "with", *TINY, "model_hidden_dim=16"]
+    first = main(["--config=omg_ppo", *spread], tmp_path)
+    assert first.code == 0, first.err
+    assert "making a small automatic pool" in first.out + first.err
+    assert "6 runs of 2,000 steps or 8 s each (ippo, iql, vdn); for results, make a larger" in first.out + first.err
+    (manifest,) = (tmp_path / "pools").glob("*/pool.yaml")
+    members = yaml.safe_load(manifest.read_text())["opponents"]
+    runs = {split: {m["made"].rpartition(",")[0] for m in members if m["split"] == split} for split in
+            ("train", "validation", "test")}  # fmt: skip
+    assert runs == {
+        "train": {"ippo, seed 1", "iql, seed 2", "vdn, seed 3"},
+        "validation": {"iql, seed 4"},
+        "test": {"iql, seed 5", "ippo, seed 6"},
+    }
+    assert len(members) == 12 and not list((tmp_path / "pools").glob(".*/"))
+    assert {"omg_kl_loss", "test_return_against/iql", "test_return_against/ippo"} <= {
+        name for line in first.lines() for name in line
+    }
+    tested = main(["evaluate", "with", f"checkpoint_path={first.run}", "test_nepisode=8"], tmp_path)
+    assert tested.code == 0 and "family    ippo" in tested.out, tested.err
+    words = ["--config=liam", *spread, "test_interval=0", f"local_results_path={tmp_path}"]
+    second = main(words, tmp_path / "then", results_key=False)
+    assert second.code == 0, second.err
+    assert f"using the small automatic pool in {manifest.parent}" in second.out + second.err
 
 
 def test_an_outside_environment_provides_scripts_and_a_layout(tmp_path):
@@ -223,7 +251,7 @@ def test_the_same_seed_gives_the_same_metrics(source, tmp_path, algorithm):
     "words, message",
     [
         (["--config=omg_ppo", "with", "pool=/nowhere"], "pool: /nowhere cannot be read (No such file"),
-        (["--config=omg_ppo", "--env-config=simple_spread"], "pool: no scripts known for mpe2.simple_spread_v3"),
+        (["--config=liam", "with", "env_args.key=mpe2.simple"], "pool: mpe2.simple_v3 has only one agent"),
         (
             ["--config=object_prediction"],
             "opponent_model: object_prediction needs foraging whose players see",

@@ -32,6 +32,7 @@ LAYERS = [
     ["configuration"],
     ["command_line", "training"],
     ["evaluation", "policy", "pooling"],
+    ["small_pool"],
     ["default_pool"],
     ["api"],
     ["ablation", "crossplay", "plugin", "replay", "sweep"],

@@ -1,9 +1,11 @@
 """Place prediction: a probability for each place of each opponent."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from model_parts import conditioned, parts, update
-from omarl.types import ConfigError
+from omarl.opponent_models.place_prediction import PlaceModel
 
 
 def places(prior, **values):
@@ -95,10 +97,64 @@ def test_masked_steps_do_not_count(prior):
     assert given == [24]
 
 
-def test_a_state_without_the_opponents_places_is_refused(prior, monkeypatch):
+def without_layout(prior, monkeypatch, **values):
     monkeypatch.setattr("omarl.opponent_models.places.place_indices", lambda info, names: ([], 0.0))
-    with pytest.raises(ConfigError, match="place_prediction needs a state that contains the opponents' places"):
-        places(prior)
+    return places(prior, **values)
+
+
+def test_without_a_layout_places_are_clusters_of_the_opponents_observations(prior, monkeypatch):
+    runner, learner = without_layout(prior, monkeypatch, copies=32)
+    learner.train(runner.run(), runner.t_env, 0)
+    model, states = learner.model, runner.run()["state"].flatten(2)
+    assert model.columns.tolist() == [list(range(15, 30))]  # of the second player, in a state of all observations
+    assert model.codebook.centres.shape == (1, 5, 15)
+    codes = model.codebook.codes(model.places_in(states))
+    changed = states.clone()
+    changed[..., :15] += 1.0  # the learner's own observation does not count
+    assert torch.equal(model.codebook.codes(model.places_in(changed)), codes) and len(codes.unique()) == 5
+
+
+def test_without_a_layout_features_are_scaled_by_their_spread_in_the_first_rollout(prior, monkeypatch):
+    runner, learner = without_layout(prior, monkeypatch, copies=32)
+    batch = runner.run()
+    batch["state"][..., 15] = 3.0
+    batch["state"][..., 16] *= 100.0
+    learner.model.observe(batch)
+    spread = learner.model.places_in(batch["state"].flatten(2)).flatten(0, 2).std(dim=0)
+    assert spread[0] == 0.0 and spread[1] == pytest.approx(1.0, abs=1e-4)
+    assert any(name == "model.scale" for name in learner.mac.kept.state_dict())  # stored in agent.th
+
+
+def test_without_a_layout_a_hit_is_the_likeliest_code_within_the_horizon(prior, monkeypatch):
+    runner, learner = without_layout(prior, monkeypatch, copies=4, model_horizon=2)
+    learner.train(runner.run(), runner.t_env, 0)
+    model, batch = learner.model, runner.run()
+    true = model.true_places(batch["state"].flatten(2))  # [E, T+1, 1]
+    monkeypatch.setattr(model, "inferred_places", lambda features: true.roll(-2, dims=1))  # two steps ahead
+    counts = model.hits(batch)
+    assert counts["hits"].sum() == counts["count"].sum() > 0
+    monkeypatch.setattr(model, "inferred_places", lambda features: 7.0 + 0 * features[..., :1])  # no code
+    assert model.hits(batch)["hits"].sum() == 0
+    drawing = model.draw(batch)
+    assert drawing.inferred is None and set(drawing.captions) == {"does not pass there"}
+
+
+def test_observations_of_different_sizes_are_padded_with_zeros(prior, monkeypatch):
+    _, learner = without_layout(prior, monkeypatch)
+    full = replace(learner.model.info.full, agents=("a", "b", "c"), obs_sizes=(15, 9, 6))
+    info = replace(learner.model.info, opponents=("b", "c"), full=full)
+    monkeypatch.setattr(PlaceModel.__base__, "__init__", lambda self, scheme, args: known(self, info, learner.model))
+    model = PlaceModel(None, None)
+    states = torch.arange(30.0)
+    assert model.places_in(states)[0].tolist() == list(range(15, 24))
+    assert model.places_in(states)[1].tolist() == [*range(24, 30), 0, 0, 0]
+
+
+def known(model, info, other):
+    """Sets what the constructor of ``PlaceInference`` does."""
+    torch.nn.Module.__init__(model)
+    model.info, model.config, model.width = info, other.config, other.width
+    model.subjects, model.n_subjects, model.places, model.near = info.opponents, 2, [], 0.0
 
 
 def test_drawing_shows_the_likeliest_place_and_all_probabilities(prior):
