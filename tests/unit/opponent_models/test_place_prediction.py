@@ -135,7 +135,7 @@ def test_without_a_layout_a_hit_is_the_likeliest_code_within_the_horizon(prior, 
     assert counts["hits"].sum() == counts["count"].sum() > 0
     monkeypatch.setattr(model, "inferred_places", lambda features: 7.0 + 0 * features[..., :1])  # no code
     assert model.hits(batch)["hits"].sum() == 0
-    drawing = model.draw(batch)
+    drawing = model.draw(batch[0])
     assert drawing.inferred is None and set(drawing.captions) == {"does not pass there"}
 
 
