@@ -77,9 +77,10 @@ def test_settings_that_the_scripts_do_not_know_are_played_by_trained_teams():
 
 
 def make_one(plan, common, folder, draft, logger):
-    folder.mkdir(parents=True)
     member = Member("x", "x", "scripted", "train", script="x")
-    write_pool(folder, plan.keys["env"], plan.keys["env_args"], [member], "")
+    (draft / "pool").mkdir()
+    write_pool(draft / "pool", plan.keys["env"], plan.keys["env_args"], [member], "")
+    (draft / "pool").rename(folder)  # at once, as ``make_pool`` does
 
 
 def test_runs_that_start_together_make_one_pool(tmp_path, monkeypatch):
