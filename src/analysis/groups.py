@@ -39,6 +39,7 @@ class Record(NamedTuple):
     metrics: Mapping[str, Series]  # by name; a joined run's metrics include those of its predecessors
     wall: Series  # seconds since the command's start, by environment step; empty if the run did not record them
     before: tuple[Path, ...] = ()  # the predecessors that it resumes, oldest first
+    version: str = ""  # of omarl or the fork, with its commit; empty if unknown
 
 
 class Group(NamedTuple):
@@ -106,9 +107,24 @@ def problems(groups: Sequence[Group]) -> list[str]:
                 lines.append(f"{name}: {record.run} is joined to {record.before[-1]}, which it resumes")
             elif source := record.config.get("checkpoint_path"):
                 lines.append(f"{name}: {record.run} resumes {source}, which was not found; its curve starts there")
+    lines += unequal(groups)
     few = [f"{group.label} on {group.task} ({len(group.curves)})" for group in groups if len(group.curves) < FEW]
     if few:
         lines.append(f"fewer than {FEW} seeds, so the interval is unreliable: {', '.join(few)}")
+    return lines
+
+
+def unequal(groups: Sequence[Group]) -> list[str]:
+    """Reasons why groups may not be comparable with each other: budgets and versions; a line each."""
+    lines = []
+    for task in dict.fromkeys(group.task for group in groups):
+        ends = {group.label: min(float(c.t[-1]) for c in group.curves) for group in groups if group.task == task}
+        if min(ends.values()) < SHORT * max(ends.values()):
+            steps = ", ".join(f"{label} {end:,.0f}" for label, end in ends.items())
+            lines.append(f"{task}: algorithms have unequal steps ({steps}); until=... compares equal ones")
+    versions = Counter(record.version for group in groups for record in group.records if record.version)
+    if len(versions) > 1:
+        lines.append(f"runs of different versions: {', '.join(f'{v} ({n} runs)' for v, n in versions.items())}")
     return lines
 
 
@@ -145,7 +161,22 @@ def on_grid(curve: Series, grid: Floats) -> Floats:
 def read_record(run: Path) -> Record:
     """Reads a run."""
     metrics = read_metrics(run)
-    return Record(run, read_config(run), metrics, metrics["wall_s"] if "wall_s" in metrics else sacred_clock(run))
+    wall = metrics["wall_s"] if "wall_s" in metrics else sacred_clock(run)
+    return Record(run, read_config(run), metrics, wall, version=version_of(run))
+
+
+def version_of(run: Path) -> str:
+    """The version and commit of the program in Sacred's run.json, ``omarl 0.2.0 (1a2b3c4)``; empty if unknown."""
+    try:
+        experiment = read_json(run / "run.json")["experiment"]
+        names = [str(text).split("==") for text in experiment["dependencies"] if str(text).startswith("omarl==")]
+        commits = [
+            str(each["commit"])[:7] + ("+" if each.get("dirty") else "") for each in experiment["repositories"]
+        ]
+    except (ConfigError, LookupError, TypeError, ValueError, AttributeError):
+        return ""
+    parts = [" ".join(name) for name in names[:1]] + [f"({commit})" for commit in commits[:1]]
+    return " ".join(parts)
 
 
 def sacred_clock(run: Path) -> Series:
