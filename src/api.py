@@ -275,7 +275,7 @@ def compare(
         metric: the compared metric; the test return by default.
         by: further keys that distinguish groups, such as ``["lr"]``.
         until: compare only up to this environment step; 0: all steps.
-        out: a folder for comparison.md, .csv and .png; by default nothing is written.
+        out: a folder for tables and pictures (docs/comparisons.md); by default nothing is written.
 
     Raises:
         ConfigError, OmarlError: no runs, none that logged the metric, or ``out`` cannot be written.

@@ -78,7 +78,8 @@ def test_compare_writes_a_table_and_a_picture(tmp_path):
         assert main(words, tmp_path / "runs").code == 0
     done = main(["compare", "with", f"runs={tmp_path}/runs", f"out={tmp_path}/out"], tmp_path, results_key=False)
     assert done.code == 0 and "pqn" in done.out, done.err
-    assert {f.name for f in (tmp_path / "out").iterdir()} == {"comparison.md", "comparison.csv", "comparison.png"}
+    names = {"comparison.md", "comparison.csv", "comparison.png", "marl_eval.json"}
+    assert {f.name for f in (tmp_path / "out").iterdir()} == names
     lost = main(["compare", "with", f"runs={tmp_path}/none"], tmp_path, results_key=False)
     assert "contains no run" in error_of(lost)
 

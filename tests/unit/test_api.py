@@ -324,7 +324,7 @@ def test_compare_writes_files_only_with_out(run, tmp_path, monkeypatch):
     assert table.markdown().startswith("| environment | algorithm |") and "iql" in str(table)
     assert list(tmp_path.iterdir()) == []
     assert {file.name for file in omarl.compare(run.path, out="out").files} == {
-        "comparison.md", "comparison.csv", "comparison.png"
+        "comparison.md", "comparison.csv", "comparison.png", "marl_eval.json"
     }  # fmt: skip
 
 
