@@ -1,20 +1,26 @@
 """``replay``: a test episode of a checkpoint as a film, with the opponent model's inference at each step."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .analysis.film import Film, write_film
+import numpy as np
+from numpy.typing import NDArray
+
+from .analysis.film import Board, Film, Pictures, write_film
 from .components.episode_batch import EpisodeBatch
 from .config.keys import OutputKeys
 from .config.schema import key, new_default, read
+from .envs.make import raw_env
 from .games.layout import Layout
 from .games.lookup import layout_of
 from .opponent_models.evaluation import Drawing
 from .opponent_models.model import OpponentModel
 from .opponents.information import full_info
 from .opponents.pool_env import PoolEnv
+from .pooling import info_of
 from .run import Parts, RunConfig, opened
 from .types import ConfigError
 from .utils.checkpoints import find_checkpoint, load_checkpoint
@@ -41,19 +47,53 @@ def replay(values: Mapping[str, Any], logger: Logger) -> list[Path]:
     if not config.out and not is_within(folder / "replay", Path(config.checkpoint_path)):
         raise ConfigError(f"out: {folder / 'replay'} is a link to another folder; give out=FOLDER")
     out = writable(Path(config.out) if config.out else folder / "replay", "out")
-    with opened({**values, "test_nepisode": 1}, logger) as parts:
+    layout, frames = layout_of(info_of(values)), Frames()
+    shown = {} if layout is not None else {"env_args": drawn_args(config), "env_workers": 0}
+    with opened({**values, **shown, "test_nepisode": 1}, logger) as parts:
         load_checkpoint(folder, parts.learner)
-        full = full_info(parts.info)
-        layout = layout_of(full)
-        if layout is None:
-            raise ConfigError(
-                f"game: the layout of the state of {full.key} is unknown, so it cannot be drawn; known are "
-                "foraging with players that see the complete board, simple_tag and simple_spread; game=CLASS adds one"
-            )
         turn, who = _turn(parts.test_env, config.opponent)
-        batch = parts.tester.collect(turn + 1)[-1].to(parts.args.device)
-        film = film_of(parts, batch, layout, f"{config.name} {who}".strip())
+        if layout is None:
+            watched: Any = getattr(parts.test_env, "env", parts.test_env)
+            watched.watch(frames.take)
+        *before, batch = parts.tester.collect(turn + 1)
+        drawing = drawing_of(parts, batch.to(parts.args.device))
+        first = sum(int(each["filled"].sum()) for each in before)
+        scene = Pictures(frames.taken[first:]) if layout is None else board_of(parts, batch, layout, drawing)
+        film = Film(f"{config.name} {who}".strip(), drawing.captions, scene)
     return write_film(film, out)
+
+
+class Frames:
+    """The pictures of an environment, one after each reset and each step."""
+
+    def __init__(self) -> None:
+        self.taken: list[NDArray[np.uint8]] = []
+
+    def take(self, env: Any) -> None:
+        """Adds the present picture."""
+        drawn = env if hasattr(env, "render") else env.unwrapped  # a faster form of it lacks ``render``
+        self.taken.append(np.asarray(drawn.render(), np.uint8)[..., :3])
+
+
+def drawn_args(config: RunConfig) -> dict[str, Any]:
+    """``env_args`` with which the environment's ``render`` returns pictures.
+
+    Raises:
+        ConfigError: it returns none.
+    """
+    for arguments in ({**config.env_args, "render_mode": "rgb_array"}, config.env_args):
+        with suppress(Exception):  # it may take no such argument, or lack a package that only drawing needs
+            env = raw_env(config.env, arguments)
+            try:
+                env.reset(seed=0)
+                if np.ndim(env.render()) == 3:
+                    return arguments
+            finally:
+                env.close()
+    raise ConfigError(
+        f"game: {config.env_args.get('key', config.env)} cannot be drawn: its render returns no picture (rgb_array), "
+        "and the layout of its state is unknown; game=CLASS adds one"
+    )
 
 
 def _turn(env: Any, wanted: str) -> tuple[int, str]:
@@ -68,19 +108,20 @@ def _turn(env: Any, wanted: str) -> tuple[int, str]:
     return (names.index(wanted) if wanted else 0), f"with {wanted or names[0]}"
 
 
-def film_of(parts: Parts, batch: EpisodeBatch, layout: Layout, title: str) -> Film:
-    """The film of the episode in ``batch`` [1, T+1]."""
-    info = parts.info
-    full = full_info(info)
-    names = getattr(info, "opponents", ())
-    opponents = tuple(full.agents.index(name) for name in names)
-    steps = int(batch["filled"].sum())
-    states = batch["state"].flatten(2)[0, :steps].cpu().numpy()
-    positions = states[:, layout.places]
+def drawing_of(parts: Parts, batch: EpisodeBatch) -> Drawing:
+    """What the opponent model, if any, says about the episode in ``batch`` [1, T+1]."""
     model: OpponentModel | None = getattr(parts.learner, "model", None)  # PyMARL's learners have none
-    drawing = Drawing([""] * steps) if model is None else model.draw(batch)
+    return Drawing([""] * int(batch["filled"].sum())) if model is None else model.draw(batch)
+
+
+def board_of(parts: Parts, batch: EpisodeBatch, layout: Layout, drawing: Drawing) -> Board:
+    """The board during the episode in ``batch`` [1, T+1]."""
+    full = full_info(parts.info)
+    opponents = tuple(full.agents.index(name) for name in getattr(parts.info, "opponents", ()))
+    states = batch["state"].flatten(2)[0, : int(batch["filled"].sum())].cpu().numpy()
+    positions = states[:, layout.places]
     high = max(float(positions.max()), layout.high or 0.0)
     low = min(float(positions.min()), layout.low)
     objects = [layout.objects(state) for state in states]
-    return Film(title, full.agents, opponents, positions, objects, drawing.inferred, drawing.odds, drawing.captions,
-                drawing.horizon, layout.is_grid, low, high)  # fmt: skip
+    return Board(full.agents, opponents, positions, objects, drawing.inferred, drawing.odds, drawing.horizon,
+                 layout.is_grid, low, high)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Draws an episode as a film: the board, the agents, and what an opponent model infers about opponents."""
+"""Draws an episode as a film: the board and the agents, or pictures, and what an opponent model infers."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -17,21 +17,55 @@ MILLISECONDS = 350  # of each frame
 UNLIKELY = 0.02  # places with a lower probability are not drawn
 
 
-class Film(NamedTuple):
-    """The data of a film. Positions are row and column on a grid, else x and y."""
+class Board(NamedTuple):
+    """What happens on a board. Positions are row and column on a grid, else x and y."""
 
-    title: str  # of every frame
     names: tuple[str, ...]  # of the N agents
     opponents: tuple[int, ...]  # indices of the M opponents
     positions: NDArray[Any]  # [T+1, N, 2]
     objects: Sequence[Sequence[tuple[float, float, str]]]  # at each step: coordinates and label of each object
     inferred: NDArray[Any] | None  # [T+1, M, 2], the place inferred for each opponent, NaN: none; None: no inference
     odds: NDArray[Any] | None  # [T+1, K, 3], places and the probability of each; None: the model has none
-    captions: Sequence[str]  # a line under each frame
     horizon: int  # H, the number of the opponents' next steps that are drawn
     is_grid: bool  # see ``games.layout.Layout``, also for ``low`` and ``high``
     low: float
     high: float
+
+    def legend(self) -> list[str]:
+        """The meaning of what is drawn, in lines."""
+        lines = [f"blue: learners, red: opponents; dotted: their next {self.horizon} steps"] if self.opponents else []
+        if self.inferred is not None:
+            lines.append(
+                "star: inferred place" + ("; discs: probabilities of places" if self.odds is not None else "")
+            )
+        return lines
+
+    def draw(self, ax: Any, t: int) -> None:
+        """The board at step ``t``."""
+        draw_board(ax, self, t)
+
+
+class Pictures(NamedTuple):
+    """Pictures that the environment made."""
+
+    frames: Sequence[NDArray[np.uint8]]  # T+1, [height, width, 3] each
+
+    def legend(self) -> list[str]:
+        """See ``Board``."""
+        return ["drawn by the environment itself"]
+
+    def draw(self, ax: Any, t: int) -> None:
+        """The picture at step ``t``."""
+        ax.imshow(self.frames[t])
+        ax.set_axis_off()
+
+
+class Film(NamedTuple):
+    """The T+1 frames of an episode."""
+
+    title: str  # of every frame
+    captions: Sequence[str]  # a line under each frame, T+1
+    scene: Board | Pictures
 
 
 def write_film(film: Film, folder: Path) -> list[Path]:
@@ -42,7 +76,7 @@ def write_film(film: Film, folder: Path) -> list[Path]:
     """
     from PIL import Image
 
-    last = len(film.positions) - 1
+    last = len(film.captions) - 1
     frames = [Image.fromarray(drawn(film, t)) for t in range(last + 1)]
     palette = [frame.convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
     moving = {"save_all": True, "append_images": palette[1:], "duration": MILLISECONDS, "loop": 0}
@@ -62,54 +96,51 @@ def drawn(film: Film, t: int) -> NDArray[np.uint8]:
     """Frame ``t`` as an image [height, width, 3]."""
     figure = new_figure(5.4, 5.9, dpi=90)
     ax = figure.add_axes((0.06, 0.14, 0.88, 0.78))
-    draw_board(ax, film, t)
+    film.scene.draw(ax, t)
     figure.text(0.06, 0.955, film.title, fontsize=9, fontweight="bold", color=INK, parse_math=False)
-    figure.text(0.94, 0.955, f"step {t} of {len(film.positions) - 1}", fontsize=8, color=MUTED, ha="right")
+    figure.text(0.94, 0.955, f"step {t} of {len(film.captions) - 1}", fontsize=8, color=MUTED, ha="right")
     figure.text(0.06, 0.075, film.captions[t], fontsize=8, color=INK)
-    legend = [f"blue: learners, red: opponents; dotted: their next {film.horizon} steps"] if film.opponents else []
-    if film.inferred is not None:
-        legend.append("star: inferred place" + ("; discs: probabilities of places" if film.odds is not None else ""))
-    figure.text(0.06, 0.02, "\n".join(legend), fontsize=7, color=MUTED)
+    figure.text(0.06, 0.02, "\n".join(film.scene.legend()), fontsize=7, color=MUTED)
     figure.canvas.draw()
     return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
 
 
-def draw_board(ax: Any, film: Film, t: int) -> None:
+def draw_board(ax: Any, board: Board, t: int) -> None:
     """The board at step ``t``, the opponents' next steps, and the places inferred for them."""
-    margin = 0.6 if film.is_grid else 0.15
-    limits = (film.low - margin, film.high + margin)
+    margin = 0.6 if board.is_grid else 0.15
+    limits = (board.low - margin, board.high + margin)
     ax.set_xlim(limits)
-    ax.set_ylim(limits[::-1] if film.is_grid else limits)  # a grid's rows are numbered from the top
+    ax.set_ylim(limits[::-1] if board.is_grid else limits)  # a grid's rows are numbered from the top
     ax.set_aspect("equal")
     ax.tick_params(left=False, bottom=False, labelleft=False, labelbottom=False)
     ax.spines[:].set_color(RULE)
-    if film.is_grid:
-        lines = np.arange(film.low - 0.5, film.high + 1)
+    if board.is_grid:
+        lines = np.arange(board.low - 0.5, board.high + 1)
         for draw_lines in (ax.hlines, ax.vlines):
-            draw_lines(lines, film.low - 0.5, film.high + 0.5, color=RULE, linewidth=0.8, zorder=0)
-    for first, second, label in film.objects[t]:
-        x, y = _xy(film, (first, second))
-        ax.scatter(x, y, s=150, color=GREEN if film.is_grid else RULE, zorder=1)
+            draw_lines(lines, board.low - 0.5, board.high + 0.5, color=RULE, linewidth=0.8, zorder=0)
+    for first, second, label in board.objects[t]:
+        x, y = _xy(board, (first, second))
+        ax.scatter(x, y, s=150, color=GREEN if board.is_grid else RULE, zorder=1)
         ax.text(x, y, label, ha="center", va="center", fontsize=8, color="white", zorder=2)
-    if film.odds is not None:
-        likely = film.odds[t][film.odds[t, :, 2] >= UNLIKELY]
-        x, y = _xy(film, likely[:, :2].T)
+    if board.odds is not None:
+        likely = board.odds[t][board.odds[t, :, 2] >= UNLIKELY]
+        x, y = _xy(board, likely[:, :2].T)
         ax.scatter(x, y, s=1500 * likely[:, 2], color=ORANGE, alpha=0.35, linewidth=0, zorder=1)
-    for i, name in enumerate(film.names):
-        x, y = _xy(film, film.positions[t, i])
-        colour = VERMILLION if i in film.opponents else BLUE
-        ax.scatter(x, y, s=210, marker="s" if film.is_grid else "o", color=colour, zorder=3)
+    for i, name in enumerate(board.names):
+        x, y = _xy(board, board.positions[t, i])
+        colour = VERMILLION if i in board.opponents else BLUE
+        ax.scatter(x, y, s=210, marker="s" if board.is_grid else "o", color=colour, zorder=3)
         ax.text(x, y, name.rsplit("_", 1)[-1], ha="center", va="center", fontsize=8, color="white", zorder=4)
-        if len({other.rsplit("_", 1)[0] for other in film.names}) > 1:
+        if len({other.rsplit("_", 1)[0] for other in board.names}) > 1:
             ax.annotate(name, (x, y), (0, -15), textcoords="offset points", ha="center", fontsize=6, color=MUTED)
-    for m, i in enumerate(film.opponents):
-        path = np.array([_xy(film, place) for place in film.positions[t : t + 1 + film.horizon, i]])
+    for m, i in enumerate(board.opponents):
+        path = np.array([_xy(board, place) for place in board.positions[t : t + 1 + board.horizon, i]])
         ax.plot(path[:, 0], path[:, 1], color=VERMILLION, linewidth=1.6, linestyle=":", zorder=2)
-        if film.inferred is not None:
-            x, y = _xy(film, film.inferred[t, m])
+        if board.inferred is not None:
+            x, y = _xy(board, board.inferred[t, m])
             ax.scatter(x, y, s=260, marker="*", facecolor="none", edgecolor=ORANGE, linewidth=1.8, zorder=5)
 
 
-def _xy(film: Film, place: Any) -> tuple[Any, Any]:
+def _xy(board: Board, place: Any) -> tuple[Any, Any]:
     first, second = place
-    return (second, first) if film.is_grid else (first, second)
+    return (second, first) if board.is_grid else (first, second)

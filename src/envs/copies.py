@@ -85,6 +85,10 @@ class Copies:
         if (arrays.terminated | arrays.truncated).any():
             self._check(arrays.first)
 
+    def watch(self, look: Callable[[Any], None]) -> None:
+        """Calls ``look`` with the first copy's environment after each of its resets and steps."""
+        self._copies[0].watch(look)
+
     def state(self) -> list[dict[str, Any]]:
         """For each copy, the number of its episode and the actions [steps, N] of the episode."""
         return [copy.state() for copy in self._copies]

@@ -72,6 +72,11 @@ class Copy:
         self.info = self._adapter.info
         calls = [Call(self.info.key, index, call, progress) for call in (RESET, STEP, CLOSE)]
         self._in_reset, self._in_step, self._in_close = calls
+        self._look: Callable[[Any], None] = lambda env: None
+
+    def watch(self, look: Callable[[Any], None]) -> None:
+        """Calls ``look`` with the environment after each reset and each step from now on."""
+        self._look = look
 
     def reset(self) -> None:
         """Begins the next episode, by its own seed."""
@@ -80,6 +85,7 @@ class Copy:
         with self._in_reset:
             self._adapter.seed_actions(seeds.actions)
             self._adapter.reset(seeds.env, self._row.first)
+            self._look(self._adapter.env)
         self._steps = 0
         del self._played[:]
 
@@ -97,6 +103,7 @@ class Copy:
         self._progress.begin(self.index, STEP)
         try:
             terminated, truncated = self._adapter.step(actions, row.final, row.reward)
+            self._look(self._adapter.env)
         except BaseException as error:
             self._in_step.blame(error)
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -123,6 +123,16 @@ class VectorEnv:
         first.copy_rows(current, same)
         self._current = first
         return same
+
+    def watch(self, look: Callable[[Any], None]) -> bool:
+        """Calls ``look`` with the first copy's environment after each of its resets and steps.
+
+        Returns False, and does not, where the copies are in other processes or are arrays.
+        """
+        if not isinstance(self._backend, Copies):
+            return False
+        self._backend.watch(look)
+        return True
 
     def close(self) -> None:
         """Frees processes and memory. Safe to call twice. Raises EnvError if an environment cannot be closed."""

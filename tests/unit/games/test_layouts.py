@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from omarl.analysis.film import Film, drawn
+from omarl.analysis.film import Board, Film, Pictures, drawn
 from omarl.envs.make import make_vec_env
 from omarl.games.layout import observation_indices
 from omarl.games.lookup import layout_of
@@ -63,8 +63,9 @@ def test_caption_states_whether_opponents_pass_the_inferred_place():
 
 def test_the_star_is_drawn_at_the_inferred_position():
     positions = np.array([[[0.0, 0.0], [3.0, 1.0]], [[0.0, 0.0], [3.0, 2.0]]])
-    film = Film("t", ("agent_0", "agent_1"), (1,), positions, [[], []], np.array([[[1.0, 6.0]]] * 2), None, ["", ""],
-                5, True, 0.0, 7.0)  # fmt: skip
+    board = Board(("agent_0", "agent_1"), (1,), positions, [[], []], np.array([[[1.0, 6.0]]] * 2), None, 5, True, 0.0,
+                  7.0)  # fmt: skip
+    film = Film("t", ["", ""], board)
     orange = [230, 159, 0]
     image = drawn(film, 0)
     rows, columns = np.nonzero((np.abs(image.astype(int) - orange) < 30).all(-1))
@@ -81,10 +82,17 @@ def test_areas_of_discs_are_proportional_to_probabilities():
     positions = np.zeros((1, 2, 2))
     odds = np.array([[[6.0, 1.0, 0.245], [6.0, 5.0, 0.735], [2.0, 6.0, 0.01]]])
     inferred = np.full((1, 1, 2), np.nan)
-    film = Film("t", ("agent_0", "agent_1"), (1,), positions, [[]], inferred, odds, [""], 5, True, 0.0, 7.0)
-    image, plain = drawn(film, 0).astype(int), drawn(film._replace(odds=None), 0).astype(int)
+    board = Board(("agent_0", "agent_1"), (1,), positions, [[]], inferred, odds, 5, True, 0.0, 7.0)
+    image, plain = (drawn(Film("t", [""], each), 0).astype(int) for each in (board, board._replace(odds=None)))
     changed = (np.abs(image - plain).sum(axis=-1) > 30)[: int(0.85 * len(image))]  # without the legend
     assert not changed[: len(changed) // 2].any()
     middle = changed.shape[1] // 2
     small, large = changed[:, :middle].sum(), changed[:, middle:].sum()
     assert 0.26 < small / large < 0.40
+
+
+def test_pictures_of_an_environment_are_shown_as_they_are():
+    frames = [np.full((40, 60, 3), shade, np.uint8) for shade in (90, 200)]
+    for t, shade in enumerate((90, 200)):
+        image = drawn(Film("t", ["", ""], Pictures(frames)), t)
+        assert image[image.shape[0] // 2, image.shape[1] // 2].tolist() == [shade] * 3
