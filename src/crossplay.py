@@ -144,6 +144,11 @@ def write(matrix: Matrix, config: CrossplayConfig) -> list[Path]:
     return [*files, draw_matrix(matrix.values, matrix.rows, matrix.columns, title, out / "crossplay.png")]
 
 
+def tabulated(config: CrossplayConfig, logger: Logger) -> str:
+    """The command ``crossplay``: see ``crossplay``; returns what the console shows."""
+    return format_matrix(*crossplay(config, logger))
+
+
 def format_matrix(matrix: Matrix, files: Sequence[Path]) -> str:
     """The column ``all`` and the paths of the files, for the console."""
     everyone = matrix.values[:, -1].tolist()

@@ -16,7 +16,7 @@ from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import get_terminal_size
-from typing import Any, NamedTuple
+from typing import Any
 
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a machine without git must still run
 # Sacred imports pkg_resources; pyproject.toml pins setuptools below 82, which removed it.
@@ -26,72 +26,21 @@ warnings.filterwarnings("ignore", message="overflow encountered in cast")
 
 from sacred import SETTINGS, Experiment
 
-from . import evaluation, run, training
-from .ablation.ablate import AblateConfig, ablate
-from .analysis.comparison import CompareConfig, compare
-from .analysis.doctor import DiagnoseConfig, diagnose
 from .command_line import OPTIONS, commands_in, options_help, take_option, updates_of, use_new_names
+from .commands import COMMANDS, RUN_KEYS, TOOLS, Tool, has_run_keys, keys_of
 from .config.schema import read
-from .configuration.actions import suited_to_actions
 from .configuration.layers import COMMAND_LINE, Layers, complete
-from .configuration.parts import reference
-from .configuration.request import configured
-from .configuration.resumed import ResumeConfig, is_complete, record_changes, resumed
-from .crossplay import CrossplayConfig, crossplay, format_matrix
-from .default_pool import with_pool
-from .plugin import PluginConfig, plugin
-from .pooling import PoolConfig, describe_pool, make_pool
-from .replay import ReplayConfig, replay
-from .sweep.keys import SweepConfig, gathered
-from .sweep.sweep import sweep
+from .registry import load
 from .types import ConfigError, OmarlError
 from .utils.allocator import keep_freed_memory
 from .utils.console import console_logger
 from .utils.files import writable
-from .utils.metrics import Logger
 from .utils.run_directory import base_directory
 from .utils.sacred_observer import OutputFilter, RunDirectory, discard, make_capture_safe
 from .utils.stop_signals import stop_as_ctrl_c
 
 SETTINGS["CAPTURE_MODE"] = "sys"  # keeps the terminal's own width and colours for the progress bar
 make_capture_safe()
-
-
-class Tool(NamedTuple):
-    """A command that makes no run.
-
-    ``output`` receives the command's configuration (all values if its keys are a run's) and a logger; its result is
-    printed.
-    """
-
-    keys: type
-    help: str
-    output: Callable[[Any, Logger], Any]
-
-
-def _crossplay(config: CrossplayConfig, logger: Logger) -> str:
-    return format_matrix(*crossplay(config, logger))
-
-
-def _replay(values: Mapping[str, Any], logger: Logger) -> str:
-    return "\n".join(map(str, replay(values, logger)))
-
-
-TOOLS = {
-    "evaluate": Tool(run.RunConfig, "Tests a checkpoint: with checkpoint_path=RUN_FOLDER.", evaluation.evaluate),
-    "ablate": Tool(AblateConfig, "Compares settings of the VAE on one recorded run.", ablate),
-    "replay": Tool(ReplayConfig, "Draws a test episode: with checkpoint_path=RUN_FOLDER.", _replay),
-    "crossplay": Tool(CrossplayConfig, "Tests runs against a pool: with runs=[FOLDER,...].", _crossplay),
-    "compare": Tool(CompareConfig, "Compares learning curves: with runs=[FOLDER,...].", lambda c, _: compare(c)),
-    "diagnose": Tool(DiagnoseConfig, "Finds faults of a run's VAE: with run=RUN_FOLDER.", lambda c, _: diagnose(c)),
-    "pool": Tool(
-        PoolConfig, "Makes a pool of opponents: with out=FOLDER runs=[...].", lambda v, _: describe_pool(make_pool(v))
-    ),
-    "sweep": Tool(SweepConfig, "Makes many runs: with configs=[NAME,...] envs=[NAME,...] seeds=5.", sweep),
-    "plugin": Tool(PluginConfig, "Adds the VAE learner to a PyMARL fork: with host=FOLDER.", lambda c, _: plugin(c)),
-}
-ROOTS = {"resume": ResumeConfig, **{name: tool.keys for name, tool in TOOLS.items()}}
-COMMANDS = ("train", "resume", *TOOLS)
 
 
 def configuration(argv: list[str]) -> Layers:
@@ -105,27 +54,44 @@ def configuration(argv: list[str]) -> Layers:
     config, env_config = (take_option(argv, option) for option in OPTIONS)
     updates = updates_of(argv)
     command, *asked = commands_in(argv, COMMANDS)
-    root = ROOTS.get(asked[0] if asked else command, run.RunConfig)
+    if [command, *asked] == ["help"]:  # it lists commands only
+        return Layers({}, {}, set())
+    root = keys_of(asked[0] if asked else command)
     if command == "resume":
+        from .configuration.resumed import resumed
+
         if config or env_config:
             raise ConfigError("--config: a run keeps its configuration; resume needs only `with run=FOLDER`")
         layers = resumed(updates)
-    elif root is SweepConfig:
+    elif command == "sweep":
         layers = many_runs(argv, updates, config, env_config)
-    elif not issubclass(root, run.RunConfig):  # a command without a run has only its own keys
+    elif not has_run_keys(root):
         layers = complete(Layers(updates, dict.fromkeys(updates, COMMAND_LINE), set(updates)), root)
     else:
-        layers = configured(updates, config, env_config, root, command)
+        layers = of_a_run(updates, config, env_config, root, command)
+    use_new_names(argv, layers)
+    return layers
+
+
+def of_a_run(
+    updates: Mapping[str, Any], config: str | None, env_config: str | None, root: type, command: str
+) -> Layers:
+    """The configuration of a command that has the keys of a run."""
+    from .configuration.actions import suited_to_actions
+    from .configuration.request import configured
+
+    layers = configured(updates, config, env_config, root, command)
     if command == "train":
         layers, line = suited_to_actions(layers)
         if line:
             console_logger().info(line)
-    use_new_names(argv, layers)
     return layers
 
 
 def many_runs(argv: list[str], updates: Mapping[str, Any], *options: str | None) -> Layers:
     """The configuration of ``sweep``, whose words after ``with``, many of them keys of its runs, leave ``argv``."""
+    from .sweep.keys import SweepConfig, gathered
+
     if any(options):
         raise ConfigError("--config: a sweep has several; give configs=[NAME,...] and envs=[NAME,...] after `with`")
     values = gathered(updates)
@@ -143,7 +109,7 @@ def errors_in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
         raise SystemExit(1) from error
 
 
-def typed(config: Any, layers: Layers, root: type = run.RunConfig) -> dict[str, Any]:
+def typed(config: Any, layers: Layers, root: type) -> dict[str, Any]:
     """Sacred's configuration in the declared types; its keys were checked before Sacred started."""
     sources = {**dict.fromkeys(config, COMMAND_LINE), **layers.source}
     configured_by_sacred = Layers(deepcopy(dict(config)), sources, named=layers.named)
@@ -173,8 +139,10 @@ def make_experiment(layers: Layers, started: float) -> Experiment:
 
 def explained(experiment: Experiment, command: str, layers: Layers) -> str:
     """The text that ``help COMMAND`` prints."""
+    from .configuration.parts import reference
+
     width = min(max(get_terminal_size().columns, 60), 118)
-    keys = reference(ROOTS.get(command, run.RunConfig), layers.values, run.RunConfig, width)
+    keys = reference(keys_of(command), layers.values, load(RUN_KEYS, command), width)
     return f"{command}: {experiment.commands[command].__doc__}\n\n{keys}"
 
 
@@ -184,6 +152,10 @@ def add_train(experiment: Experiment, layers: Layers, started: float) -> None:
     experiment.observers.append(directory)
 
     def trained(_run: Any, values: dict[str, Any], continues: bool) -> float | None:
+        from . import training
+        from .default_pool import with_pool
+        from .utils.metrics import Logger
+
         observed = any(observer is directory for observer in _run.observers)
         place = directory.path if observed else None
         logger = Logger(experiment.logger, place, _run, values["use_tensorboard"], started)
@@ -194,9 +166,9 @@ def add_train(experiment: Experiment, layers: Layers, started: float) -> None:
         """Trains agents; the default command."""
 
         def body() -> Any:
-            config = typed(_config, layers)
+            config = typed(_config, layers, keys_of("train"))
             if config["evaluate"]:
-                return evaluation.evaluate(config, Logger(experiment.logger, started=started)).as_dict()
+                return TOOLS["evaluate"].run(config, experiment.logger, started).as_dict()
             return trained(_run, config, continues=False)
 
         return errors_in_one_line(body)
@@ -204,9 +176,10 @@ def add_train(experiment: Experiment, layers: Layers, started: float) -> None:
     @experiment.command
     def resume(_run: Any, _config: Any) -> Any:
         """Continues a run: with run=RUN_FOLDER."""
+        from .configuration.resumed import record_changes
 
         def body() -> Any:
-            config = typed(_config, layers, ResumeConfig)
+            config = typed(_config, layers, keys_of("resume"))
             record_changes(layers)
             del config["run"]
             return trained(_run, config, continues=True)
@@ -219,9 +192,10 @@ def add_tool(experiment: Experiment, name: str, tool: Tool, layers: Layers, star
 
     def command(_config: Any) -> None:
         def body() -> Any:
-            values = typed(_config, layers, tool.keys)
-            config = values if issubclass(tool.keys, run.RunConfig) else read(tool.keys, values)
-            return tool.output(config, Logger(experiment.logger, started=started))
+            root = keys_of(name)
+            values = typed(_config, layers, root)
+            config = values if has_run_keys(root) else read(root, values)
+            return tool.run(config, experiment.logger, started)
 
         print(errors_in_one_line(body))
 
@@ -245,9 +219,14 @@ def main(argv: Sequence[str] | None = None, started: float | None = None) -> Non
         command, *asked = commands_in(words, COMMANDS)
         if command == "train" and not layers.values["evaluate"]:
             writable(base_directory(layers.values), "local_results_path")
-        if command == "resume" and is_complete(layers.values):
-            print(f"{layers.values['run']} has reached t_max={layers.values['t_max']}; a larger t_max continues it")
-            raise SystemExit
+        if command == "resume":
+            from .configuration.resumed import is_complete
+
+            if is_complete(layers.values):
+                print(
+                    f"{layers.values['run']} has reached t_max={layers.values['t_max']}; a larger t_max continues it"
+                )
+                raise SystemExit
         experiment = make_experiment(layers, time.time() if started is None else started)
         if asked and asked[0] in COMMANDS:
             print(explained(experiment, asked[0], layers))

@@ -173,6 +173,11 @@ def info_of(values: Mapping[str, Any]) -> EnvInfo:
     return replace(env.info, game=game_named(values["game"])) if values.get("game") else env.info
 
 
+def described(values: Mapping[str, Any]) -> str:
+    """The command ``pool``: makes a pool and describes it."""
+    return describe_pool(make_pool(values))
+
+
 def describe_pool(pool: Pool) -> str:
     """The manifest's path, and a line for each split."""
     lines = [f"{pool.folder / MANIFEST}"]

@@ -96,6 +96,11 @@ def drawn_args(config: RunConfig) -> dict[str, Any]:
     )
 
 
+def replayed(values: Mapping[str, Any], logger: Logger) -> str:
+    """The command ``replay``: see ``replay``; returns a line for each file."""
+    return "\n".join(map(str, replay(values, logger)))
+
+
 def _turn(env: Any, wanted: str) -> tuple[int, str]:
     """The index of the test episode against the wanted opponent, and its name; 0 and no name without a pool."""
     if not isinstance(env, PoolEnv):

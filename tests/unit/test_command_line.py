@@ -5,8 +5,9 @@ import re
 
 import pytest
 from omarl.command_line import commands_in
+from omarl.commands import COMMANDS, keys_of
 from omarl.configuration.parts import collect, reference
-from omarl.experiment import COMMANDS, ROOTS, configuration, make_experiment
+from omarl.experiment import configuration, make_experiment
 from omarl.run import RunConfig
 from omarl.types import ConfigError
 
@@ -58,9 +59,9 @@ def test_help_lists_every_key_that_a_configuration_reads(name):
     assert re.search(r"  discount \(a number from 0 to 1\)$", gamma)
 
 
-@pytest.mark.parametrize("command", ["train", *ROOTS])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_fits_a_terminal_of_80_columns(command):
-    root = ROOTS.get(command, RunConfig)
+    root = keys_of(command)
     for values in ({}, configuration(["main.py", "help", "train", "--config=liam"]).values):
         assert max(len(line) for line in reference(root, values, RunConfig, width=80).splitlines()) <= 80
 
@@ -73,12 +74,12 @@ def test_the_usage_fits_a_terminal_of_80_columns(monkeypatch):
 
 
 def test_help_of_a_command_lists_its_own_keys_first():
-    own, run_keys = reference(ROOTS["ablate"], {}, RunConfig).split("Keys of the run:")
+    own, run_keys = reference(keys_of("ablate"), {}, RunConfig).split("Keys of the run:")
     assert own.startswith("Keys of the command:") and "ablate_seeds = 10" in own and "t_max" not in own
     assert "  t_max = " in run_keys and "ablate_" not in run_keys
 
 
-@pytest.mark.parametrize("root", [RunConfig, *ROOTS.values()], ids=lambda root: root.__name__)
-def test_every_key_is_explained(root):
-    for name, found in collect(root, {}).declarations.items():
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_key_is_explained(command):
+    for name, found in collect(keys_of(command), {}).declarations.items():
         assert found.spec.metadata["help"], name

@@ -2,15 +2,14 @@
 
 from dataclasses import fields
 
+from omarl.commands import COMMANDS, keys_of
 from omarl.configuration.parts import KINDS_WITH_KEYS, Declaration, type_of
-from omarl.experiment import ROOTS
 from omarl.registry import REGISTRY, resolve
-from omarl.run import RunConfig
 
 
 def config_classes():
     registered = [resolve(kind, name) for kind in KINDS_WITH_KEYS for name in REGISTRY[kind]]
-    return {RunConfig, *ROOTS.values(), *(part.Config for part in registered if hasattr(part, "Config"))}
+    return {*map(keys_of, COMMANDS), *(part.Config for part in registered if hasattr(part, "Config"))}
 
 
 def declaring_classes():
