@@ -55,7 +55,7 @@ TOOLS = {
     "pool": Tool(".pooling:PoolConfig", ".pooling:described",
                  "Makes a pool of opponents: with out=FOLDER runs=[...].", is_logged=False),
     "sweep": Tool(".sweep.keys:SweepConfig", ".sweep.sweep:sweep",
-                  "Makes many runs: with configs=[NAME,...] envs=[NAME,...] seeds=5."),
+                  "Makes many runs: with sweep=FILE or configs=[NAME,...]."),
     "plugin": Tool(".plugin:PluginConfig", ".plugin:plugin",
                    "Adds the VAE learner to a PyMARL fork: with host=FOLDER.", is_logged=False),
 }  # fmt: skip
