@@ -29,6 +29,13 @@ class SweepConfig(OutputKeys):
     cells: list[dict[str, Any]] = key([], help="keys of single cells: - {where: {config: qmix}, lr: 0.001}")
     keys: dict[str, Any] = key({}, help="keys of all runs that read them; they may also stand without `keys.`")
     jobs: int | Literal["auto"] = key("auto", low=1, help="runs at a time; auto: one for each core")
+    engine: Literal["local", "ray"] = key("local", help="where runs are made; ray: as tasks of Ray")
+    address: str = key("", help="of a Ray cluster, or auto; empty: this machine")
+    search: dict[str, Any] = key({}, help="ranges: search.lr={'low': 1e-4, 'high': 1e-2, 'log': True}, or lists")
+    trials: int = key(16, low=1, help="how many settings a search tries")
+    objective: str = key("", help="the metric that a search improves, over its last tenth; empty: the test return")
+    direction: Literal["maximize", "minimize"] = key("maximize", help="of the objective")
+    prune: bool = key(False, help="stop trials whose return is below the median of the earlier ones")
     out: str = new_default(OutputKeys, "out", "", "folder of the runs; where empty, results/sweeps/NAME")
 
 

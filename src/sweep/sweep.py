@@ -10,11 +10,12 @@ from ..types import OmarlError, TrainingError
 from ..utils.files import writable
 from ..utils.metrics import Logger
 from ..utils.run_directory import locked
-from .engines import Engine, LocalEngine
+from .engines import ENGINES, INTERRUPTED, Engine, Result
 from .folder import Folder, Status
 from .keys import SweepConfig, default_folder
 from .plan import Job, jobs_of, settings_of
 from .process import is_finished, task_of, why
+from .search import Search
 from .table import Table, headline
 
 TICK = 0.2  # seconds between two looks at the processes
@@ -22,7 +23,7 @@ READ = 2.0  # seconds between two looks at the runs' metrics
 
 
 def sweep(config: SweepConfig, logger: Logger) -> str:
-    """Makes all runs and returns the commands that read them.
+    """Makes all runs and returns the command that reads them.
 
     Raises:
         ConfigError: anything that cannot run, before the first run starts.
@@ -32,50 +33,70 @@ def sweep(config: SweepConfig, logger: Logger) -> str:
     out = Path(config.out).expanduser() if config.out else default_folder(
         config, words(config.configs), words(config.envs))  # fmt: skip
     out = out.absolute()
-    jobs = jobs_of(config, settings_of(config), out)
+    search = Search(config, out) if config.search else None
+    jobs = [] if search else jobs_of(config, settings_of(config), out)
     writable(out, "out")
     with locked(out, "out"):
-        made = Sweep(config, jobs, Folder(out), logger)
-        made.run()
+        engine = ENGINES[config.engine](config.jobs, config.address)
+        try:
+            made = Sweep(jobs, engine, Folder(out), logger, search)
+            made.run()
+        finally:
+            engine.close()
     if made.failed:
-        raise TrainingError(f"{len(made.failed)} of {len(jobs)} runs failed; their output is in {made.folder.logs}")
+        raise TrainingError(f"{len(made.failed)} of {len(made.jobs)} runs failed; their output is in {out / 'logs'}")
     return f"python main.py compare with runs={shlex.quote(str(out))} out={shlex.quote(str(out / 'comparison'))}"
 
 
 class Sweep:
-    """A sweep in progress."""
+    """A sweep in progress: the runs of ``jobs``, or those that a search asks for."""
 
-    def __init__(self, config: SweepConfig, jobs: list[Job], folder: Folder, logger: Logger) -> None:
-        self.jobs, self.folder = jobs, folder
-        self.say = logger.console_logger.info
-        self.at_once = cores() if config.jobs == "auto" else config.jobs
-        self.one_core = 2 * self.at_once > cores()  # no core is left for worker processes of a run
-        self.statuses = [Status() for _ in jobs]
-        self.running: dict[int, Job] = {}
-        self.engine: Engine = LocalEngine()
-        self.table = Table(self.at_once, self.say)
+    def __init__(
+        self, jobs: list[Job], engine: Engine, folder: Folder, logger: Logger, search: Search | None = None
+    ) -> None:
+        self.jobs: list[Job] = []
+        self.statuses: list[Status] = []
+        self.waiting: list[int] = []
+        self.running: set[int] = set()
+        self.engine, self.folder, self.search = engine, folder, search
+        self.one_core = 2 * engine.slots > cores()  # no core is left for worker processes of a run
+        self.table = Table(engine.slots, logger.console_logger.info)
         self.read_at = 0.0
+        self.add(jobs)
 
     @property
     def failed(self) -> list[int]:
         """The runs that have failed."""
         return [i for i, status in enumerate(self.statuses) if status.state == "failed"]
 
-    def run(self) -> None:
-        """Makes all runs that are not finished."""
-        self.say(f"{len(self.jobs)} runs, {self.at_once} at a time, in {self.folder.path}")
-        for job, status in zip(self.jobs, self.statuses, strict=True):
+    def status_of(self, job: Job) -> Status:
+        """The status of a run."""
+        return self.statuses[next(i for i, each in enumerate(self.jobs) if each.run == job.run)]
+
+    def add(self, jobs: list[Job]) -> None:
+        """Adds runs, and notes which of them an earlier sweep has finished."""
+        known = {job.run for job in self.jobs}
+        for job in (job for job in jobs if job.run not in known):
+            status = Status()
             if is_finished(job):
                 status.state = "finished"
                 status.read(job)
-        waiting = [i for i, status in enumerate(self.statuses) if status.state == "waiting"]
-        if len(waiting) < len(self.jobs):
-            self.say(f"{len(self.jobs) - len(waiting)} of them are finished already")
+            else:
+                self.waiting.append(len(self.jobs))
+            self.jobs.append(job)
+            self.statuses.append(status)
+
+    def run(self) -> None:
+        """Makes all runs that are not finished."""
+        if self.search:
+            self.search.open(self.table.note)
+        count = len(self.jobs) or "as many as the search needs"
+        self.table.note(f"{count} runs, {self.engine.slots} at a time, in {self.folder.path}")
+        if len(self.waiting) < len(self.jobs):
+            self.table.note(f"{len(self.jobs) - len(self.waiting)} of them are finished already")
         self.changed()
         try:
-            while waiting or self.running:
-                while waiting and len(self.running) < self.at_once:
-                    self.start(waiting.pop(0))
+            while self.fill() or self.running:
                 self.look()
         except KeyboardInterrupt:
             self.stop()
@@ -83,13 +104,23 @@ class Sweep:
         finally:
             self.summarise()
 
-    def start(self, i: int) -> None:
-        """Begins or continues a run."""
-        job = self.jobs[i]
-        self.running[i] = job
-        self.statuses[i].state = "running"
-        self.engine.start(i, task_of(job, self.folder.log(job), self.one_core))
-        self.changed()
+    def fill(self) -> bool:
+        """Starts runs until every slot is taken; whether any run is left to make."""
+        while len(self.running) < self.engine.slots:
+            if not self.waiting and self.search:
+                more = self.search.more()
+                self.add(more)
+                if more and not self.waiting:  # an earlier sweep has made all of them
+                    self.changed()
+                    continue
+            if not self.waiting:
+                break
+            i = self.waiting.pop(0)
+            self.running.add(i)
+            self.statuses[i].state = "running"
+            self.engine.start(i, task_of(self.jobs[i], self.folder.log(self.jobs[i]), self.one_core))
+            self.changed()
+        return bool(self.waiting)
 
     def look(self) -> None:
         """Waits a moment; notes which runs have ended and how far the others are."""
@@ -97,48 +128,58 @@ class Sweep:
         ended = self.engine.ended()
         for i, result in ended.items():
             self.finish(i, result)
-        if ended:
-            self.changed()
-        elif time.monotonic() - self.read_at >= READ:
+        if ended or time.monotonic() - self.read_at >= READ:
             self.read_at = time.monotonic()
-            for i, job in self.running.items():
-                self.statuses[i].read(job)
-            self.table.show(self.jobs, self.statuses)
+            for i in self.running:
+                self.statuses[i].read(self.jobs[i])
+            self.changed(write=bool(ended))
 
-    def finish(self, i: int, result: int | OmarlError) -> None:
+    def finish(self, i: int, result: Result) -> None:
         """Notes how a run has ended."""
-        job, status = self.running.pop(i), self.statuses[i]
+        job, status = self.jobs[i], self.statuses[i]
+        self.running.discard(i)
         status.read(job)
         if isinstance(result, OmarlError):
             status.state, status.message = "failed", str(result)
         elif result == 0:
             status.state = "finished"
-        elif result == 130:
-            status.state = "stopped"
+        elif result == INTERRUPTED:
+            status.state = "pruned" if status.state == "pruned" else "stopped"
         else:
             status.state, status.message = "failed", why(self.folder.log(job), result)
 
-    def changed(self) -> None:
-        """Shows and stores the states of all runs."""
+    def changed(self, write: bool = True) -> None:
+        """Tells the search; shows, and stores if ``write``, the states of all runs."""
+        for job in self.search.update(self.status_of) if self.search else ():
+            i = next(i for i, each in enumerate(self.jobs) if each.run == job.run)
+            if i in self.waiting or i in self.running:
+                self.statuses[i].state = "pruned"
+                self.waiting = [each for each in self.waiting if each != i]
+                self.engine.stop(i)
         self.table.show(self.jobs, self.statuses)
-        self.folder.write(self.jobs, self.statuses)
+        if write:
+            self.folder.write(self.jobs, self.statuses)
 
     def stop(self) -> None:
         """Lets the running runs save a checkpoint and end; a second Ctrl-C ends them at once."""
-        self.say("stopping: the running runs save a checkpoint; Ctrl-C stops at once, without one")
+        self.table.note("stopping: the running runs save a checkpoint; Ctrl-C stops at once, without one")
         try:
-            self.engine.stop(list(self.running))
+            for i in self.running:
+                self.engine.stop(i)
             while self.running:
                 self.look()
         except KeyboardInterrupt:
             self.engine.kill()
 
     def summarise(self) -> None:
-        """Prints the counts, and the reason of each failure."""
+        """Prints the counts, the best trial, and the reason of each failure."""
         self.folder.write(self.jobs, self.statuses)
+        say = self.table.say
         if not self.table.live:
-            self.say(headline(self.jobs, self.statuses, self.at_once))
+            say(headline(self.jobs, self.statuses, self.engine.slots))
         for i in self.failed:
-            self.say(f"failed: {self.jobs[i].name}: {self.statuses[i].message}")
+            say(f"failed: {self.jobs[i].name}: {self.statuses[i].message}")
+        if self.search:
+            say(f"{self.search.best()}; all trials: {self.search.write()}")
         if any(status.state in ("stopped", "running", "waiting") for status in self.statuses):
-            self.say("to continue, give the same command again")
+            say("to continue, give the same command again")

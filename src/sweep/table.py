@@ -81,6 +81,14 @@ class Table:
         self.states: dict[str, str] = {}
         self.said = time.monotonic()
 
+    def note(self, line: str) -> None:
+        """Prints a line above the table."""
+        if self.height:
+            self.stream.write(f"\r\x1b[{self.height}A{CLEAR_TO_END}")
+            self.stream.flush()
+            self.height = 0
+        self.say(line)
+
     def show(self, jobs: Sequence[Job], statuses: Sequence[Status]) -> None:
         """Draws the table again, or prints the runs whose state has changed."""
         if self.live:

@@ -1,16 +1,20 @@
 """The plan of a sweep, its table, and how it reacts to the ends of its runs."""
 
+import csv
 import io
 import json
 import logging
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from omarl.sweep.engines import LocalEngine
+from omarl.sweep.engines import LocalEngine, RayEngine
 from omarl.sweep.folder import Folder, Status, last_rows
 from omarl.sweep.keys import SweepConfig, default_folder, flat, gathered, nested
 from omarl.sweep.plan import jobs_of, settings_of, word
 from omarl.sweep.process import start, task_of, wait_until_free, why
+from omarl.sweep.search import Search
 from omarl.sweep.sweep import Sweep
 from omarl.sweep.table import Table, lines_of, total_left
 from omarl.types import ConfigError
@@ -174,6 +178,7 @@ class Scripted:
 
     def __init__(self, results):
         self.results, self.started, self.waiting, self.most, self.stopped = results, [], [], 0, []
+        self.slots = 2
 
     def start(self, key, task):
         self.started.append(key)
@@ -189,19 +194,17 @@ class Scripted:
             raise KeyboardInterrupt
         return {key: 130 if self.stopped else self.results[key]}
 
-    def stop(self, keys):
-        self.stopped = keys
+    def stop(self, key):
+        self.stopped.append(key)
 
     def kill(self):
         self.waiting.clear()
 
 
-def swept(tmp_path, monkeypatch, results, **keys):
+def swept(tmp_path, monkeypatch, results):
     monkeypatch.setattr("omarl.sweep.sweep.TICK", 0)
-    keys = {"seeds": len(results), "keys": {"t_max": 100}, "jobs": 2, **keys}
-    made = Sweep(SweepConfig(**keys), plan(tmp_path, **keys), Folder(tmp_path), Logger(logging.getLogger("omarl")))
-    made.engine = Scripted(results)
-    return made
+    jobs = plan(tmp_path, seeds=len(results), keys={"t_max": 100})
+    return Sweep(jobs, Scripted(results), Folder(tmp_path), Logger(logging.getLogger("omarl")))
 
 
 def states(made):
@@ -222,9 +225,10 @@ def test_a_failed_run_stops_no_other_and_its_message_is_kept(tmp_path, monkeypat
 
 
 def test_finished_runs_are_skipped(tmp_path, monkeypatch):
+    job = plan(tmp_path, seeds=[2], keys={"t_max": 100})[0]
+    job.run.mkdir(parents=True)
+    (job.run / "run.json").write_text('{"status": "COMPLETED"}')
     made = swept(tmp_path, monkeypatch, [0, 0, 0])
-    made.jobs[1].run.mkdir(parents=True)
-    (made.jobs[1].run / "run.json").write_text('{"status": "COMPLETED"}')
     made.run()
     assert made.engine.started == [0, 2] and states(made) == ["finished"] * 3
 
@@ -275,7 +279,7 @@ def test_a_run_in_which_another_process_trains_is_refused(tmp_path, monkeypatch)
         wait_until_free(tmp_path)
     (job,) = plan(tmp_path)
     job.run.mkdir(parents=True)
-    engine = LocalEngine()
+    engine = LocalEngine(1)
     with locked(job.run):
         engine.start(0, task_of(job, tmp_path / "log.txt", one_core=False))
     assert "another process trains" in str(engine.ended()[0]) and engine.ended() == {}
@@ -290,3 +294,82 @@ def test_the_reason_of_a_failure_is_one_line(tmp_path, log, code, reason):
     (tmp_path / "log").write_text(log)
     assert why(tmp_path / "log", code) == reason
     assert why(tmp_path / "none", 3) == "ended with status 3"
+
+
+def test_a_missing_extra_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"engine: ray is missing; pip install 'omarl\[ray\]'"):
+        RayEngine(1)
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ConfigError, match=r"search: optuna is missing; pip install 'omarl\[search\]'"):
+        Search(SweepConfig(search={"lr": [0.1]}, configs=["iql"]), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"search": {"lr": {"low": 0.1}}}, "search: lr: give"),
+        ({"search": {"lr": {"low": 0.2, "high": 0.1}}}, "search: lr: give"),
+        ({"search": {"lr": {"low": 0.1, "high": 0.2, "lag": True}}}, "search: lr: give"),
+        ({"search": {"lr": {"low": -0.1, "high": 0.2}}}, "lr: -0.1 is out of range"),
+        ({"search": {"mixer": "[vdn,qmux]"}}, "mixer: no 'qmux'|qmux"),
+        ({"search": {"lr": [0.1]}, "grid": {"gamma": [0.9]}}, "search: give one of configs"),
+        ({"search": {"lr": [0.1]}, "configs": ["iql", "vdn"]}, "search: give one of configs"),
+    ],
+)
+def test_a_search_is_checked_before_its_first_run(tmp_path, keys, message):
+    with pytest.raises(ConfigError, match=message):
+        Search(SweepConfig(**{"configs": ["iql"], "envs": ["simple_spread"], **keys}), tmp_path)
+
+
+class Instant:
+    """An engine that makes runs whose return is highest for lr = 0.003."""
+
+    slots = 2
+
+    def __init__(self):
+        self.tasks, self.made, self.stopped = {}, [], False
+
+    def start(self, number, task):
+        self.tasks[number] = task
+
+    def ended(self):
+        if self.stopped:
+            done, self.tasks, self.stopped = dict.fromkeys(self.tasks, 130), {}, False
+            return done
+        for task in self.tasks.values():
+            lr = float(next(word for word in task.words if word.startswith("lr=")).partition("=")[2])
+            if len(self.made) == 5:
+                self.made.append(lr)
+                raise KeyboardInterrupt
+            logged(Path(task.run), {"t_env": 0, "test_return_mean": 0.0}, {"t_env": 100, "wall_s": 1.0,
+                   "test_return_mean": -abs(np.log10(lr / 0.003))})  # fmt: skip
+            (Path(task.run) / "run.json").write_text('{"status": "COMPLETED"}')
+            self.made.append(lr)
+        done, self.tasks = dict.fromkeys(self.tasks, 0), {}
+        return done
+
+    def stop(self, number):
+        self.stopped = True
+
+    def kill(self):
+        self.tasks.clear()
+
+
+def test_a_search_finds_a_better_value_and_continues_after_an_interrupt(tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    monkeypatch.setattr("omarl.sweep.sweep.TICK", 0)
+    ranges = {"lr": {"low": 1e-5, "high": 1e-1, "log": True}}
+    config = SweepConfig(configs=["iql"], envs=["simple_spread"], seeds=2, search=ranges, trials=12)
+    logger, engine = Logger(logging.getLogger("omarl")), Instant()
+    with pytest.raises(KeyboardInterrupt):
+        Sweep([], engine, Folder(tmp_path), logger, Search(config, tmp_path)).run()
+    made = Sweep([], engine, Folder(tmp_path), logger, Search(config, tmp_path))
+    made.run()
+    rows = list(csv.DictReader((tmp_path / "search.csv").open()))
+    assert [row["state"] for row in rows] == ["complete"] * 12
+    assert len({row["lr"] for row in rows}) == 12 and len(list(tmp_path.glob("sacred/*/*/*/run.json"))) == 24
+    best = max(rows, key=lambda row: float(row["objective"]))
+    assert 0.001 < float(best["lr"]) < 0.01 and float(best["objective"]) == pytest.approx(
+        -abs(np.log10(float(best["lr"]) / 0.003)))  # fmt: skip
+    assert "best" in made.search.best()
