@@ -12,21 +12,14 @@ from typing import Any, NamedTuple
 from .components.episode_batch import bytes_per_step, make_scheme
 from .components.replay_buffer import replay_bytes
 from .envs.arrays import n_bytes
-from .modules.vae import code_size
+from .network_memory import WORD, numbers_of_networks
 from .opponents.information import full_info
-from .registry import resolve
 from .types import ConfigError, EnvInfo
 from .utils.memory import available_memory, readable, resident_memory
 
 FILLED = 0.9  # share of the available memory that a run may fill
 SUGGESTED = 0.8  # the same for a size that is suggested: other processes may take memory in the meantime
 LIBRARIES = 450 << 20  # bytes of a process with all libraries and compiled functions
-WORD = 4  # bytes of a number
-COPIES = 5  # of a trained parameter: value, gradient, Adam's two moments, and a target network or a temporary copy
-# Numbers of each row of an update, fitted to measured peaks: of each input feature; of each unit of a recurrent
-# network and of a feed-forward one, with gradient and without
-PER_INPUT = 4
-PER_UNIT = {("recurrent", True): 14, ("recurrent", False): 6, ("feed-forward", True): 4, ("feed-forward", False): 3}
 # Keys of sizes, each with its least value: a number, or keys that it must not fall below
 SIZES: dict[str, tuple[int | str, ...]] = {
     "buffer_size": ("batch_size", "batch_size_run"),
@@ -61,7 +54,7 @@ ABSENT: dict[str, Any] = {
     )
 }
 ABSENT |= {"minibatches": 1, "model_minibatches": 1, "model_window": 1, "model_hidden_dim": 1, "vae_window": 1,
-           "share_parameters": "type"}  # fmt: skip
+           "share_parameters": "type", "encoder": "auto", "mac": "", "mixer": "", "critic": "own"}  # fmt: skip
 
 
 class Part(NamedTuple):
@@ -168,50 +161,11 @@ def _collected(c: Any, info: EnvInfo) -> Iterator[Part]:
 
 
 def _networks(c: Any, info: EnvInfo) -> Iterator[Part]:
-    """Estimates for networks, and for the intermediate results of an update: the sum of the networks' peaks."""
-    learner, n = "cuda" if c.use_cuda else "cpu", info.n_agents
-    parameters, peak = 0, 0
-    for width, inputs, is_recurrent, trained, all_rows in _layers(c, info):
-        parameters += inputs * width + (6 if is_recurrent else 2) * width**2
-        kind = "recurrent" if is_recurrent else "feed-forward"
-        numbers = [rows * (PER_INPUT * inputs + PER_UNIT[kind, grad] * width)
-                   for rows, grad in ((trained, True), (all_rows, False))]  # fmt: skip
-        peak += max(numbers)
-    if c.omg_horizon:  # the candidates of the subgoal, their codes and their values
-        candidates = c.batch_size_run * c.rollout_steps * c.omg_horizon
-        code = 2 * (info.state_shape + c.vae_hidden_dim)
-        latents = code_size(c.vae_latent_dim, info.state_shape)
-        value = n * (3 * c.hidden_dim + info.obs_shape + latents)
-        peak += candidates * (max(code, value) + n * latents)
-    groups = n if c.share_parameters == "none" else len({*info.agent_types})
-    yield Part("networks", WORD * COPIES * groups * parameters, learner)
-    yield Part("update", WORD * peak, learner)
-
-
-def _layers(c: Any, info: EnvInfo) -> Iterator[tuple[int, int, bool, int, int]]:
-    """For each network: width, inputs, whether it is recurrent, rows with gradient and rows without."""
-    n, obs, state = info.n_agents, info.obs_shape, info.state_shape
-    from_replay = c.runner == "episode"
-    steps = c.batch_size * (info.episode_limit + 1) if from_replay else c.batch_size_run * (c.rollout_steps + 1)
-    part = steps if from_replay else -(-steps // c.minibatches)
-    yield c.hidden_dim, obs + info.n_actions + n, bool(c.use_rnn), part * n, max(steps, c.batch_size_run) * n
-    if c.critic_hidden_dim:
-        yield c.critic_hidden_dim, obs + n + state, bool(c.critic_use_rnn), part * n, steps * n
-    if c.opponent_model:
-        model: Any = resolve("opponent_model", c.opponent_model)
-        streams = model.streams(info) if hasattr(model, "streams") else 1
-        rows = c.batch_size_run * (c.rollout_steps * c.model_window + 1) * n * streams
-        yield c.model_hidden_dim, obs if streams == 1 else 0, True, -(-rows // c.model_minibatches), rows
-    if "vae" in c.learner:
-        size, rows = (state, steps) if c.vae_input == "state" else (obs, steps * n)
-        stored, width = rows * c.vae_window, c.vae_hidden_dim  # the window has PER_INPUT numbers of each feature
-        yield (
-            c.vae_hidden_dim,
-            size,
-            False,
-            c.vae_batch_states or stored,
-            max(rows, stored * PER_INPUT * size // (PER_INPUT * size + PER_UNIT["feed-forward", False] * width)),
-        )
+    """Estimates for networks, and for the intermediate results of an update."""
+    learner = "cuda" if c.use_cuda else "cpu"
+    numbers = numbers_of_networks(c, info)
+    yield Part("networks", WORD * numbers.parameters, learner)
+    yield Part("update", WORD * numbers.update, learner)
 
 
 def check_memory(values: Mapping[str, Any], info: EnvInfo, trains: bool = True) -> Need:

@@ -10,7 +10,7 @@ from .types import EnvInfo
 
 def notices(config: RunConfig, info: EnvInfo) -> list[str]:
     """Notices to the user about rewards, opponents and tests, a line each."""
-    lines = []
+    lines = [*info.notes]
     if config.common_reward and len({*info.agent_types}) > 1:
         kinds = ", ".join(dict.fromkeys(info.agent_types))
         lines.append(f"common_reward: {kinds} share one reward, the {config.reward_scalarisation} of all")

@@ -13,8 +13,9 @@ from .config.schema import read
 from .configuration.request import from_keywords
 from .envs.arrays import lay_out
 from .envs.make import single_adapter
+from .envs.stacking import pushed, repeated
 from .modules.action_distributions import distribution
-from .opponents.information import full_info
+from .opponents.information import as_rows, full_info
 from .run import TEST_STREAM, Parts, RunConfig, assemble, make_env
 from .types import EnvError, Observation, PathLike
 from .utils.checkpoints import find_checkpoint, load_checkpoint
@@ -53,6 +54,7 @@ class Policy:
         self._carry: Tensor | None = None  # of E episodes, as ``_last`` and ``_begins``; None before an action
         self._last = torch.zeros(0)
         self._begins = np.zeros(0, bool)
+        self._stack: NDArray[Any] | None = None
 
     def reset(self, ended: Any = None) -> None:
         """Starts new episodes: resets the recurrent state and the last actions.
@@ -124,7 +126,9 @@ class Policy:
                 raise EnvError(f"policy: {self.info.key}: {error}") from error
             except (ValueError, TypeError, KeyError, IndexError) as error:
                 raise EnvError(f"policy: an observation does not fit {self.info.key} ({error})") from error
-        obs = np.concatenate([frame.obs[:, self._seats], self._of_opponents(opponent_actions, n_envs)], axis=2)
+        obs = self._stacked(frame.obs)[:, self._seats]
+        known = as_rows(self._of_opponents(opponent_actions, n_envs), self.info.obs_dtype)
+        obs = np.concatenate([as_rows(obs, self.info.obs_dtype), known], axis=2)
         parts = [array[:, self._seats] for array in (frame.avail, frame.agent_mask, frame.acting)]
         actions = self._act(Observation(obs, frame.state, parts[0], parts[1]), deterministic)
         convert = [adapter.convert[seat] for seat in self._seats]
@@ -132,19 +136,20 @@ class Policy:
                 for own, acts in zip(actions.tolist(), parts[2], strict=True)]  # fmt: skip
 
     def act_arrays(
-        self, obs: NDArray[np.float32], avail: NDArray[Any] | None = None, *, deterministic: bool = True
+        self, obs: NDArray[Any], avail: NDArray[Any] | None = None, *, deterministic: bool = True
     ) -> NDArray[Any]:
         """Actions (see ``types.ActionKind``), counted from 0, for arrays from a ``VecEnv`` of ``omarl.make_env``.
 
         Args:
-            obs: [E, N, O], zeros for dead agents.
+            obs: [E, N, O], zeros for dead agents; float32, or bytes if the environment has pixels.
             avail: [E, N, U], not 0 where an action is available; None: all actions that the agent has.
             deterministic: see ``act``.
 
         Raises:
             EnvError: a shape differs from these.
         """
-        info, obs = self.info, np.asarray(obs, np.float32)
+        info, obs = self.info, np.asarray(obs)
+        obs = obs if obs.dtype == np.uint8 else obs.astype(np.float32)
         if avail is None:
             every = np.arange(info.n_actions) < np.array(info.action_sizes)[:, None]  # [N, U]
             if self._adapter is not None:
@@ -179,6 +184,19 @@ class Policy:
             self._last = self._actions.encode(actions.reshape(n_envs, info.n_agents, -1))
         self._begins[:] = False
         return actions.cpu().numpy()
+
+    def _stacked(self, obs: NDArray[Any]) -> NDArray[Any]:
+        """The last observations of all agents, joined as in training (``env_args.frame_stack``)."""
+        frames = self.info.frames
+        if frames == 1:
+            return obs
+        first = repeated(obs, frames)
+        if self._carry is None or self._stack is None or len(self._stack) != len(obs):
+            self._stack = first
+        else:
+            begins = self._begins[:, None, None]
+            self._stack = np.where(begins, first, pushed(self._stack, obs))
+        return self._stack
 
     def _of_opponents(self, actions: Sequence[ByAgent | None] | None, n_envs: int) -> NDArray[np.float32]:
         """The features about opponents, [E, N, ...]: one-hot last actions, zeros at an episode's start."""

@@ -63,6 +63,18 @@ class Block:
     kind: str = "number"
     shape: tuple[int, ...] = ()
 
+    @property
+    def grid_axes(self) -> tuple[int, int, int] | None:
+        """The axes of channels, height and width of a grid or image that is at least 3 high and wide; else None.
+
+        The channels are the axis that differs from the other two, or the shorter one of the first and the last.
+        """
+        if len(self.shape) != 3:
+            return None
+        first, middle, last = self.shape
+        axes = (2, 0, 1) if first == middle or (middle != last and last <= first) else (0, 1, 2)
+        return axes if min(self.shape[axis] for axis in axes[1:]) >= 3 else None
+
 
 @dataclass(frozen=True)
 class ActionKind:
@@ -124,6 +136,11 @@ class EnvInfo:
         interface: how the environment is played: ``ParallelEnv``, ``AECEnv`` or ``Gymnasium``; empty if unknown.
         limit_source: the argument or attribute that states ``episode_limit``; empty if nothing states it.
         actions: the form of an action.
+        obs_dtype: the type of observations in arrays: float32, or uint8 if all features are pixels. Bytes are 255
+            times the features; ``modules.encoder.as_features`` converts them.
+        state_dtype: the same for states.
+        frames: the number of steps whose observations are joined in one, the newest last.
+        notes: lines about what was changed of the environment's observations.
     """
 
     key: str
@@ -142,27 +159,39 @@ class EnvInfo:
     interface: str = ""
     limit_source: str = field(default="", compare=False)
     actions: ActionKind = DISCRETE
+    obs_dtype: type[np.float32] | type[np.uint8] = np.float32
+    state_dtype: type[np.float32] | type[np.uint8] = np.float32
+    frames: int = 1
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def n_agents(self) -> int:
         """N."""
         return len(self.agents)
 
+    def blocks_of(self, what: str) -> tuple[Block, ...]:
+        """The blocks of the ``state``, or of an ``obs`` if they are the same for all agents; empty if unknown."""
+        if what == "state":
+            return self.state_blocks
+        first, *others = self.obs_blocks or ((),)
+        return first if all(other == first for other in others) else ()
+
 
 class Observation(NamedTuple):
     """Observations of E copies before the agents choose actions.
 
     Attributes:
-        obs: float32 [E, N, O]; zeros for dead agents.
-        state: float32 [E, S]; the environment's own state, or the concatenation of all observations if it has none.
+        obs: ``EnvInfo.obs_dtype`` [E, N, O]; zeros for dead agents.
+        state: ``EnvInfo.state_dtype`` [E, S]; the environment's own state, or the concatenation of all observations
+            if it has none.
         avail: uint8 [E, N, U]; 1 where the action is available. An agent that cannot act (dead, or out of
             turn) has only action 0 available, so every row has at least one. Of continuous actions, 1 for the
             numbers that the agent has, and 0 for an agent that cannot act.
         agent_mask: uint8 [E, N]; 1 where the agent is alive.
     """
 
-    obs: NDArray[np.float32]
-    state: NDArray[np.float32]
+    obs: NDArray[Any]
+    state: NDArray[Any]
     avail: NDArray[np.uint8]
     agent_mask: NDArray[np.uint8]
 
@@ -196,8 +225,8 @@ class Frame(NamedTuple):
     ``acting`` is uint8 [E, N], 1 where the agent's next action counts.
     """
 
-    obs: NDArray[np.float32]
-    state: NDArray[np.float32]
+    obs: NDArray[Any]
+    state: NDArray[Any]
     avail: NDArray[np.uint8]
     agent_mask: NDArray[np.uint8]
     acting: NDArray[np.uint8]

@@ -11,22 +11,26 @@ import torch
 from torch import Tensor
 
 from ..modules.action_distributions import distribution
+from ..modules.encoder import as_features
 from ..types import DISCRETE, EnvInfo, PathLike
 
 Scheme = dict[str, dict[str, Any]]
+TORCH_TYPES: dict[Any, torch.dtype] = {np.float32: torch.float32, np.uint8: torch.uint8}
 
 
 def make_scheme(info: EnvInfo, common_reward: bool) -> tuple[Scheme, dict[str, int]]:
     """PyMARL's scheme and groups for an environment.
 
-    ``terminated`` marks true terminations only; the separate key ``truncated`` marks truncations. ``actions_onehot``
-    are the features of actions: one-hot only if actions are discrete, see ``modules/action_distributions.py``.
+    ``obs`` and ``state`` are bytes if they are pixels (``EnvInfo.obs_dtype``); ``EpisodeBatch`` returns them as
+    features. ``terminated`` marks true terminations only; the separate key ``truncated`` marks truncations.
+    ``actions_onehot`` are the features of actions: one-hot only if actions are discrete, see
+    ``modules/action_distributions.py``.
     """
     kind = info.actions
     actions = {"vshape": kind.shape or (1,), "dtype": torch.float32 if kind.dtype is np.float32 else torch.long}
     scheme: Scheme = {
-        "state": {"vshape": (info.state_shape,), "dtype": torch.float32},
-        "obs": {"vshape": (info.obs_shape,), "group": "agents", "dtype": torch.float32},
+        "state": {"vshape": (info.state_shape,), "dtype": TORCH_TYPES[info.state_dtype]},
+        "obs": {"vshape": (info.obs_shape,), "group": "agents", "dtype": TORCH_TYPES[info.obs_dtype]},
         "actions": {**actions, "group": "agents", "kind": kind},
         "avail_actions": {"vshape": (info.n_actions,), "group": "agents", "dtype": torch.uint8},
         "agent_mask": {"vshape": (1,), "group": "agents", "dtype": torch.uint8, "squeeze": True},
@@ -87,13 +91,17 @@ class EpisodeBatch:
         if isinstance(item, str):
             if item == "actions_onehot" and item not in self.data:
                 self.data[item] = self._one_hot_actions()
-            return self.data[item]
+            return as_features(self.data[item]) if item in ("obs", "state") else self.data[item]
         episodes, steps = item if isinstance(item, tuple) else (item, slice(None))
         episodes, steps = (slice(i, i + 1) if isinstance(i, int) else i for i in (episodes, steps))
         if isinstance(episodes, np.ndarray):
             episodes = torch.from_numpy(episodes)
         data = {name: tensor[episodes][:, steps] for name, tensor in self.data.items()}
         return EpisodeBatch(self.scheme, self.groups, data)
+
+    def stored(self, name: str) -> Tensor:
+        """The tensor of a key as it is in memory: bytes if its features are pixels."""
+        return self.data[name]
 
     def _one_hot_actions(self) -> Tensor:
         """The features of actions; padding has zeros, not the one-hot vector of action 0."""

@@ -120,7 +120,7 @@ def infer(states: Tensor, blocks: Sequence[Block] = (), kinds: Iterable[int] = r
         kinds: the kinds to distinguish; a feature of another kind is Gaussian.
     """
     low, high = states.amin(dim=0).cpu(), states.amax(dim=0).cpu()
-    bits = ((states == 0) | (states == 1)).all(dim=0).cpu()
+    bits = ((states == 0) | (states == 1)).all(dim=0).cpu() & ~_pixels(blocks, states.shape[1])
     declared_bits, declared_groups = _declared(blocks, states.shape[1])
     binary = bits & ((low != high) | declared_bits)
     kind = torch.full((states.shape[1],), GAUSSIAN)
@@ -244,6 +244,15 @@ def changes(old: FeatureTypes, new: FeatureTypes, most: int = 4) -> str:
     freed = int((old.is_copy & ~new.is_copy).sum())
     parts += [f"{freed} do not equal another one"] if freed else []
     return ", ".join(parts)
+
+
+def _pixels(blocks: Sequence[Block], size: int) -> Tensor:
+    """The features that spaces declare as pixels, which are never bits: bool [S]."""
+    pixels, start = torch.zeros(size, dtype=torch.bool), 0
+    for block in blocks:
+        pixels[start : start + block.size] = block.kind == "image"
+        start += block.size
+    return pixels
 
 
 def _declared(blocks: Sequence[Block], size: int) -> tuple[Tensor, list[Tensor]]:

@@ -17,7 +17,8 @@ def one_hot_groups(is_one: Tensor, bits: Tensor, varies: Tensor, blocks: Sequenc
     """
     spans, start = [], 0
     for block in blocks or (Block(len(bits)),):
-        spans.append((torch.arange(start, start + block.size), block))
+        if block.kind != "image":
+            spans.append((torch.arange(start, start + block.size), block))
         start += block.size
     found: list[Tensor] = []
     for span, block in spans:

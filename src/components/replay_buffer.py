@@ -55,7 +55,7 @@ class ReplayBuffer:
         rows = torch.from_numpy(slots)
         length = batch.max_seq_length
         for name in self.keys:
-            self.data[name][rows, :length] = batch[name].to(self.data[name].device)
+            self.data[name][rows, :length] = batch.data[name].to(self.data[name].device)
             self.data[name][rows, length:] = 0
         self.steps[slots] = batch["filled"].sum(dim=(1, 2), dtype=torch.long).cpu().numpy()
         self.next_slot = int((self.next_slot + batch.batch_size) % self.capacity)

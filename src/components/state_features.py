@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..modules.encoder import as_features
 from ..types import Block, ConfigError
 from . import feature_types
 from .feature_types import BERNOULLI, CATEGORICAL, CONSTANT, GAUSSIAN, FeatureTypes
@@ -16,6 +17,7 @@ from .normalisers import RunningMeanStd
 log = logging.getLogger(__name__)
 
 CLIP = 10.0  # standard deviations: a feature that is nearly always constant must not dominate the loss
+MOST = 1 << 24  # numbers of the states that are observed at once
 EVIDENCE = 2048  # stored states from which types are inferred, without those that contradicted a type
 KINDS = {
     "auto": range(4),
@@ -48,7 +50,8 @@ class StateFeatures:
         self._likelihood: Likelihood | None = None
         if likelihood == "mixed":
             self._take(feature_types.parse(written, size))
-        elif not is_typed:
+        elif not is_typed or self._are_pixels():
+            self.is_typed = False
             self._take(FeatureTypes.all_of(GAUSSIAN, size))
 
     @property
@@ -58,18 +61,24 @@ class StateFeatures:
         return self._likelihood
 
     def observe(self, states: Tensor) -> None:
-        """Updates the statistics with raw states [M, S], and infers or checks the types.
+        """Updates the statistics with raw states [M, S], float32 or bytes, and infers or checks the types.
 
         Raises:
             ConfigError: the configured likelihood does not fit the states.
         """
-        if self.is_standardised:
-            self.normaliser.update(states)
-        if self.types is None:
-            self._find(states)
-        elif self.is_typed:
-            self._check(states)
+        for part in states.split(max(MOST // self.size, 1)):
+            rows = as_features(part)
+            if self.is_standardised:
+                self.normaliser.update(rows)
+            if self.types is None:
+                self._find(rows)
+            elif self.is_typed:
+                self._check(rows)
         self.likelihood.follow()
+
+    def _are_pixels(self) -> bool:
+        """Whether all features are pixels. They are Gaussian: the search for bits and groups takes too long."""
+        return self.wanted in ("auto", "gaussian") and {block.kind for block in self.blocks} == {"image"}
 
     def inputs(self, states: Tensor) -> Tensor:
         """The networks' inputs: states [..., S], standardised and clipped to 10 standard deviations."""

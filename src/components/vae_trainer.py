@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..config.schema import read
-from ..modules.grid_nets import Grid, grid_of
+from ..modules.encoder import Part, as_features, grids_of
 from ..modules.losses import kl_exp_clamped, kl_standard_normal, squared_error
-from ..modules.vae import StateVAE, at_bound, code_size
+from ..modules.vae import StateVAE, at_bound, code_size, latents_in
 from ..types import Block, ConfigError, PathLike, TrainingError
 from ..utils.tensor_files import load_tensors
 from .feature_types import CONSTANT
@@ -33,8 +33,9 @@ log = logging.getLogger(__name__)
 
 ACTIVE_VARIANCE = 0.01  # a latent unit is active if Var_x(E q(z|x)) is at least this (Burda et al. 2015)
 LARGE_GRID = 16  # cells of the shorter side from which vae_encoder=auto selects convolutions
+MOST = 1 << 23  # numbers of the states that ``describe`` measures
 
-States = Tensor | NDArray[np.floating[Any]]
+States = Tensor | NDArray[np.floating[Any]] | NDArray[np.uint8]  # bytes are 255 times the features
 
 
 class VAETrainer(VAEOptimiser):
@@ -69,7 +70,7 @@ class VAETrainer(VAEOptimiser):
         self.config: VAEConfig = replace(config, vae_latent_dim=latent_dim, vae_linear_path=linear_path)
         c = self.config
         bound = c.vae_log_var_bound, c.vae_log_var_limit, c.vae_log_var_init
-        self.vae = StateVAE(self.state_dim, latent_dim, c.vae_hidden_dim, *bound, self._grid(), linear_path)
+        self.vae = StateVAE(self.state_dim, latent_dim, c.vae_hidden_dim, *bound, self._groups(), linear_path)
         self._kl = kl_exp_clamped if c.vae_log_var_bound == "exp_clamp" else kl_standard_normal
         super().__init__(self.vae, c)
 
@@ -83,19 +84,22 @@ class VAETrainer(VAEOptimiser):
             self.state_dim, self.blocks, likelihood, c.vae_feature_types, formula == "nats", formula != "raw_mean"
         )
 
-    def _grid(self) -> Grid | None:
-        """The planes in the state if the encoder is convolutional."""
+    def _groups(self) -> list[list[Part]]:
+        """The images and grids in the state if the networks are convolutional."""
         if self.config.vae_encoder == "mlp":
-            return None
-        grid = grid_of(self.blocks)
-        if self.config.vae_encoder == "cnn" and grid is None:
+            return []
+        groups = grids_of(self.blocks)
+        if self.config.vae_encoder == "cnn" and not groups:
             raise ConfigError("vae_encoder: cnn needs a state or observation with three axes; use mlp")
-        is_large = grid is not None and min(grid.planes.shape[1:]) >= LARGE_GRID
-        return grid if self.config.vae_encoder == "cnn" or is_large else None
+        is_large = bool(groups) and min(groups[0][0].planes[1:]) >= LARGE_GRID
+        return groups if self.config.vae_encoder == "cnn" or is_large else []
 
     def collect(self, states: States) -> None:
-        """Stores a batch of raw states [M, S] for ``update()``, unless it equals the batch stored last."""
-        rows = self._rows(states)
+        """Stores a batch of raw states [M, S] for ``update()``, unless it equals the batch stored last.
+
+        States as bytes are stored as bytes.
+        """
+        rows = self._on_device(states)
         if len(rows) and not (self.window and torch.equal(self.window[-1], rows)):
             self._store([*self.window, rows.clone()], rows.device)
             self.features.observe(rows)
@@ -108,7 +112,9 @@ class VAETrainer(VAEOptimiser):
     def draw(self) -> Tensor:
         """``vae_batch_states`` of the collected states without replacement; all of them if there are no more."""
         rows, count = self.collected, self.config.vae_batch_states
-        return rows[torch.randperm(len(rows))[:count].to(rows.device)] if 0 < count < len(rows) else rows
+        if 0 < count < len(rows):
+            rows = rows[torch.randperm(len(rows))[:count].to(rows.device)]
+        return as_features(rows)
 
     def update(self, states: States | None = None) -> dict[str, Tensor | float]:
         """One update; returns its metrics (docs/metrics.md).
@@ -141,13 +147,17 @@ class VAETrainer(VAEOptimiser):
 
     def _rows(self, states: States) -> Tensor:
         """States of any leading shape as float32 rows on the VAE's device."""
-        rows = torch.as_tensor(states, dtype=torch.float32, device=self.parameters[0].device)
-        return rows.reshape(-1, self.state_dim)
+        return as_features(self._on_device(states))
+
+    def _on_device(self, states: States) -> Tensor:
+        """States of any leading shape as rows on the VAE's device, bytes or float32."""
+        rows = torch.as_tensor(states, device=self.parameters[0].device)
+        return (rows if rows.dtype == torch.uint8 else rows.float()).reshape(-1, self.state_dim)
 
     @torch.no_grad()
     def encode(self, states: States) -> tuple[Tensor, Tensor]:
         """Raw states [..., S] to the posterior's mean and log-variance [..., Z]."""
-        rows = torch.as_tensor(states, dtype=torch.float32, device=self.parameters[0].device)
+        rows = self._rows(states).reshape(*states.shape[:-1], self.state_dim)
         return self.vae.encode(self.features.inputs(rows))
 
     @torch.no_grad()
@@ -159,6 +169,8 @@ class VAETrainer(VAEOptimiser):
     def describe(self, states: States) -> dict[str, float]:
         """Metrics of coding raw states [M, S] by the posterior's mean; docs/metrics.md has the others.
 
+        Of many images, a part is measured: every second, every third, ... state, ``MOST`` numbers.
+
         Returns:
             ``vae_explained_variance``: 1 - squared error / variance of the decoded state, both summed over
             standardised features that are not constant; ``vae_accuracy``: see ``Likelihood.accuracy``, if there are
@@ -166,7 +178,8 @@ class VAETrainer(VAEOptimiser):
             ``vae_recon_loss`` and ``vae_kl_loss`` as in training, but from the mean code; ``vae_recon_null``: nats
             of a decoder that knows only the marginals.
         """
-        c, rows = self.config, self._rows(states)
+        c, every = self.config, self._on_device(states)
+        rows = as_features(every[:: max(-(-every.numel() // MOST), 1)])
         if self.features.types is None:
             self.features.observe(rows)
         likelihood, inputs = self.features.likelihood, self.features.inputs(rows)
@@ -273,18 +286,6 @@ class VAETrainer(VAEOptimiser):
         except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"{path}: is damaged, or was not written by VAETrainer.save") from error
         return trainer
-
-
-def latents_in(weights: Mapping[str, Tensor]) -> int:
-    """Z of a state VAE's weights: the number of inputs of the decoder's first linear layer.
-
-    Raises:
-        ValueError: they have no such layer.
-    """
-    for name, weight in weights.items():
-        if name.startswith("decoder.") and weight.dim() == 2:
-            return weight.shape[1]
-    raise ValueError("the weights are not those of a state VAE")
 
 
 def blocks_of(features: int | Sequence[Block] | Any) -> tuple[Block, ...]:

@@ -59,6 +59,16 @@ class CellKeys:
 
 
 @dataclass(frozen=True)
+class EncoderKeys:
+    """Of every network that reads observations or states."""
+
+    encoder: Literal["auto", "mlp", "cnn"] = key(
+        "auto",
+        help="first layers of agents, critics, mixers and opponent models; auto: cnn for images and grids",
+    )
+
+
+@dataclass(frozen=True)
 class MixerKeys:
     """Of a learner that may learn one value for a team."""
 

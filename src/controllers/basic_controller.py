@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from ..components.rollout import Rollout
 from ..config.schema import key, read
 from ..modules.action_distributions import distribution, kind_of
+from ..modules.encoder import as_features
 from ..modules.unrolling import as_rows, from_rows, unroll_rows
 from ..registry import resolve
 from ..types import ConfigError, Observation, PathLike, feature_size
@@ -42,6 +44,16 @@ def _as_slice(indices: list[int]) -> slice | list[int]:
     """The same selection as a slice, which copies nothing, where indices follow each other."""
     first, last = indices[0], indices[-1]
     return slice(first, last + 1) if indices == list(range(first, last + 1)) else indices
+
+
+def _for_agents(args: Any, group: list[int]) -> Any:
+    """The arguments with the observation blocks of some of the agents."""
+    info: Any = getattr(args, "env_info", None)
+    blocks = getattr(info, "obs_blocks", ())
+    if not blocks:
+        return args
+    own = replace(info, obs_blocks=tuple(blocks[i] for i in group))
+    return SimpleNamespace(**{**vars(args), "env_info": own})
 
 
 class BasicMAC(nn.Module):
@@ -74,7 +86,7 @@ class BasicMAC(nn.Module):
         self.positions = None if order == sorted(order) else [order.index(i) for i in range(self.n_agents)]
         agent = resolve("agent", self.config.agent)
         input_shape = self._input_shape(scheme) + more_inputs
-        self.agents = nn.ModuleList(agent(input_shape, args) for _ in self.members)
+        self.agents = nn.ModuleList(agent(input_shape, _for_agents(args, group)) for group in groups)
         first: Any = self.agents[0]
         self.width = int(first.init_hidden().shape[-1])
         self._check_outputs(first, input_shape)
@@ -154,7 +166,7 @@ class BasicMAC(nn.Module):
         Schedules depend on ``t_env``; ``test_mode`` does not explore. ``last_actions`` are one-hot [E, N, U], zeros
         where an episode begins.
         """
-        obs = torch.as_tensor(observation.obs, device=carry.device)
+        obs = as_features(torch.as_tensor(observation.obs, device=carry.device))
         avail = torch.as_tensor(observation.avail, device=carry.device)
         outputs, carry = self._decide(obs, last_actions, carry)
         return self.action_selector.select_action(outputs, avail, t_env, test_mode=test_mode), carry

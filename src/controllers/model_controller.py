@@ -51,7 +51,7 @@ class ModelMAC(BasicMAC):
         self.conditions_input = conditions_input  # whether the agents' input contains the condition
         self.condition_dim = 0 if self.model is None else self.model.condition_dim
         self.head = ConditionedHead(
-            self._feature_dim, feature_size(scheme, "obs"), self.condition_dim, self.n_actions
+            self._feature_dim, feature_size(scheme, "obs"), self.condition_dim, self.n_actions, args
         )
 
     def _outputs_wanted(self) -> tuple[int, str]:
@@ -74,11 +74,11 @@ class ModelMAC(BasicMAC):
         if self.model is not None:
             condition, models = self.model.step(obs, models)
         features, mine = self._step(self.inputs(obs, last_actions, self._at_input(condition)), mine)
-        return self.head(features, obs, condition), torch.cat([mine, models], dim=-1)
+        return self.head(features, self.head.encoder(obs), condition), torch.cat([mine, models], dim=-1)
 
     def features(self, batch: Rollout) -> Tensor:
-        """The agents' features along a rollout, and their observations: [E, T+1, N, H + O]."""
-        return torch.cat([super().unroll(batch), batch["obs"]], dim=-1)
+        """The agents' features along a rollout, and their encoded observations: [E, T+1, N, H + O]."""
+        return torch.cat([super().unroll(batch), self.head.encoder(batch["obs"])], dim=-1)
 
     def unroll(self, batch: Any) -> Tensor:
         """Outputs [E, T+1, N, U] under the batch's condition."""
@@ -92,7 +92,7 @@ class ModelMAC(BasicMAC):
         """Outputs [K, N, U] for observations [K, N, O], last actions [K, N, U], carry and conditions [K, N, D]."""
         obs = torch.as_tensor(obs)
         inputs = self.inputs(obs, last_actions, self._at_input(condition))
-        return self.head(self._step(inputs, self.split_carry(carry)[0])[0], obs, condition)
+        return self.head(self._step(inputs, self.split_carry(carry)[0])[0], self.head.encoder(obs), condition)
 
     def _at_input(self, condition: Tensor | None) -> Tensor | None:
         """The condition [..., N, D] where the agents' input contains it."""

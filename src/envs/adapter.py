@@ -3,7 +3,7 @@
 import re
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,18 +11,20 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ..types import EnvError, EnvInfo
-from ..utils.space_blocks import blocks_of_space, padded
+from ..types import Block, ConfigError, EnvError, EnvInfo
+from ..utils.space_blocks import are_pixels, blocks_of_space, padded
 from .actions import actions_of
 from .arrays import Frame
-from .spaces import MASK_KEY, Flattener, flattener, has_mask, without_mask
+from .images import Images
+from .spaces import MASK_KEY, Flattener, Writer, flattener, has_mask, without_mask
 from .values import checked_mask, numbers, observation_fault
 
 
 class Adapter(ABC):
     """Writes one environment's episodes into rows of arrays.
 
-    ``key`` names the environment in messages; ``agents`` are the N agents as the environment calls them.
+    ``key`` names the environment in messages; ``agents`` are the N agents as the environment calls them; ``images``
+    states how images are prepared.
 
     Raises:
         ConfigError: a space that cannot be handled.
@@ -36,8 +38,9 @@ class Adapter(ABC):
         agents: Sequence[Any],
         observation_spaces: Sequence[spaces.Space],
         action_spaces: Sequence[spaces.Space],
+        images: Images,
     ) -> None:
-        self.env = env
+        self.env, self._images = env, images
         self.agents = list(agents)
         self.index = {agent: i for i, agent in enumerate(self.agents)}
         names = [str(agent) for agent in self.agents]
@@ -46,16 +49,18 @@ class Adapter(ABC):
         self.convert = actions.convert  # for each agent, from its action in arrays to the environment's
         self.masked = [has_mask(space) for space in observation_spaces]
         observed = list(map(without_mask, observation_spaces))
-        self.flatteners = [flattener(s, f"observation of {name}") for s, name in zip(observed, names, strict=True)]
+        named = zip(observed, names, strict=True)
+        self.flatteners = [flattener(space, f"observation of {name}", images) for space, name in named]
         obs_sizes = tuple(part.size for part in self.flatteners)
-        self._observed = observed
-        self._own_actions = actions.own
+        self._observed, self._own_actions = observed, actions.own
         action_sizes = tuple(map(len, actions.own))
         self._read_state: Callable[[], Any] | None = None
+        self._write_pixels: Writer | None = None  # writes a state that is an image
         self._weights: NDArray[np.float64] | None = None
         self.no_reward: Any = 0.0  # of an agent that does not play
         self.latest: Frame | None = None  # that was written
-        blocks = tuple(padded(blocks_of_space(space), max(obs_sizes)) for space in observed)
+        blocks = tuple(padded(blocks_of_space(space, images.shape), max(obs_sizes)) for space in observed)
+        dtype = np.uint8 if all(map(are_pixels, blocks)) else np.float32
         self.info = EnvInfo(
             key=key,
             agents=tuple(names),
@@ -69,6 +74,9 @@ class Adapter(ABC):
             obs_blocks=blocks,
             state_blocks=tuple(block for own in blocks for block in own),
             actions=actions.kind,
+            obs_dtype=dtype,
+            state_dtype=dtype,
+            notes=_notes(observed, images),
         )
         self.every_action, self._no_action = actions.available, actions.none  # [N, U] and [U]
         self._action_states = [_generator_state(i, space) for i, space in enumerate(self.action_spaces)]
@@ -84,8 +92,8 @@ class Adapter(ABC):
         Returns terminated and truncated.
         """
 
-    def find_state(self) -> int:
-        """The size of the environment's own state; 0 if it has none that is an array of numbers.
+    def find_state(self) -> Block | None:
+        """The environment's own state, one block; None if it has none that is an array of numbers.
 
         ``state`` may be missing, unwritten, hidden by a wrapper, or not a method, so it is tried after a reset.
         Discard the copy afterwards: some environments (lbforaging) carry state over into the next episode.
@@ -94,16 +102,25 @@ class Adapter(ABC):
         try:
             state = np.asarray(self._state_method()())
         except Exception:
-            return 0
-        return state.size if state.dtype.kind in "biuf" else 0
+            return None
+        if state.dtype.kind not in "biuf" or not state.size:
+            return None
+        return Block(state.size, "image" if state.dtype == _PIXELS and state.ndim > 1 else "number", state.shape)
 
-    def use_state(self, size: int) -> None:
-        """Uses the environment's own state of this size; with size 0, the concatenation of all observations."""
-        if size:
-            self._read_state = self._state_method()
-            space = getattr(self.env, "state_space", None)
-            blocks = blocks_of_space(space) if isinstance(space, spaces.Space) else ()
-            self.info = replace(self.info, state_shape=size, state_blocks=blocks)
+    def use_state(self, state: Block | None) -> None:
+        """Uses the environment's own state (``find_state``); None: the concatenation of all observations."""
+        if state is None:
+            return
+        size: int = state.size
+        dtype: Any = np.float32
+        self._read_state = self._state_method()
+        space = getattr(self.env, "state_space", None)
+        blocks = blocks_of_space(space, self._images.shape) if isinstance(space, spaces.Space) else ()
+        if state.kind == "image":
+            space = spaces.Box(0, 255, state.shape, np.uint8)
+            blocks = blocks_of_space(space, self._images.shape)
+            (size, self._write_pixels), dtype = flattener(space, "state", self._images), np.uint8
+        self.info = replace(self.info, state_shape=size, state_blocks=blocks, state_dtype=dtype)
 
     def close(self) -> None:
         """Closes the environment."""
@@ -171,6 +188,9 @@ class Adapter(ABC):
                 raise
             frame.state[:] = self.latest.state  # multiwalker, for example, removes walkers that fall
             return
+        if self._write_pixels is not None:
+            self._write_pixels(values, frame.state)
+            return
         if len(values) != len(frame.state):
             raise EnvError(f"the state has {len(values)} values, and had {len(frame.state)} in the first reset")
         frame.state[:] = values / 255 if values.dtype == _PIXELS else values
@@ -217,6 +237,24 @@ class Adapter(ABC):
 
     def _state_method(self) -> Callable[[], Any]:
         return getattr(self.env, "state", None) or self.env.unwrapped.state
+
+
+def _notes(observed: Iterable[spaces.Space], images: Images) -> tuple[str, ...]:
+    """A line about images that are made smaller because they are large, not because the user wants it.
+
+    Raises:
+        ConfigError: the user has chosen a preparation of images, and there are none.
+    """
+    shapes = dict.fromkeys(block.shape for space in observed for block in blocks_of_space(space)
+                           if block.kind == "image" and block.grid_axes)  # fmt: skip
+    if images.is_set and not shapes:
+        key = "env_args.grayscale" if images.grayscale else "env_args.resize"
+        raise ConfigError(f"{key}: the observations have no images (Boxes of bytes with two or three axes)")
+    resized = [(shape, images.shape(shape)) for shape in shapes if not images.keeps(shape)]
+    if images.resize is not None or not resized:
+        return ()
+    sizes = ", ".join(f"{'x'.join(map(str, old))} become {'x'.join(map(str, new))}" for old, new in resized)
+    return (f"env_args.resize: images of {sizes}; set resize=[height,width], or False to keep them",)
 
 
 _NO_INFO: dict[str, Any] = {}

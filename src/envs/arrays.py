@@ -16,27 +16,32 @@ def n_bytes(info: EnvInfo, n_envs: int) -> int:
 def lay_out(info: EnvInfo, n_envs: int, memory: Any = None) -> Arrays:
     """The arrays of ``n_envs`` copies, as views of ``memory``, a buffer of ``n_bytes``, or of new memory."""
     memory = bytearray(n_bytes(info, n_envs)) if memory is None else memory
-    views: list[NDArray[Any]] = []
+    specs = _specs(info, n_envs)
+    views: dict[int, NDArray[Any]] = {}
     offset = 0
-    for shape, dtype in _specs(info, n_envs):
-        view: NDArray[Any] = np.ndarray(shape, dtype, memory, offset)
-        views.append(view)
-        offset += view.nbytes
-    actions, obs, state, obs_0, state_0, reward, *rest = views
-    avail, mask, acting, avail_0, mask_0, acting_0, terminated, truncated = rest
-    final, first = Frame(obs, state, avail, mask, acting), Frame(obs_0, state_0, avail_0, mask_0, acting_0)
-    return Arrays(actions, final, first, reward, terminated, truncated)
+    for place in sorted(range(len(specs)), key=lambda place: -np.dtype(specs[place][1]).itemsize):
+        shape, dtype = specs[place]  # wide types first, so that each array is aligned
+        views[place] = np.ndarray(shape, dtype, memory, offset)
+        offset += views[place].nbytes
+    actions, reward, terminated, truncated, *frames = (views[place] for place in range(len(specs)))
+    return Arrays(actions, Frame._make(frames[:5]), Frame._make(frames[5:]), reward, terminated, truncated)
 
 
 def _specs(info: EnvInfo, n_envs: int) -> list[tuple[tuple[int, ...], type]]:
-    """Shapes and types in memory: wide types first, so that each array is aligned."""
+    """Shapes and types: actions, rewards, terminated, truncated, and the arrays of two frames."""
     agents = (n_envs, info.n_agents)
-    floats: list[tuple[int, ...]] = [(*agents, info.obs_shape), (n_envs, info.state_shape)]
-    flags: list[tuple[int, ...]] = [(*agents, info.n_actions), agents, agents]
+    frame: list[tuple[tuple[int, ...], type]] = [
+        ((*agents, info.obs_shape), info.obs_dtype),
+        ((n_envs, info.state_shape), info.state_dtype),
+        ((*agents, info.n_actions), np.uint8),
+        (agents, np.uint8),
+        (agents, np.uint8),
+    ]
     return [
         ((*agents, *info.actions.shape), info.actions.dtype),
-        *((shape, np.float32) for shape in (*floats, *floats, agents)),
-        *((shape, np.uint8) for shape in (*flags, *flags)),
+        (agents, np.float32),
         ((n_envs,), np.bool_),
         ((n_envs,), np.bool_),
+        *frame,
+        *frame,
     ]

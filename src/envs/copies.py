@@ -122,8 +122,8 @@ class Copies:
             row, agent = np.argwhere(~frame.avail.any(-1))[0]
             raise EnvError(f"{self._where(row)}: no action is available to {self._info.agents[agent]}")
 
-    def _check_size(self, values: NDArray[np.float32], what: str) -> None:
-        if np.abs(values).max(initial=0) <= LARGEST:  # false for NaN
+    def _check_size(self, values: NDArray[Any], what: str) -> None:
+        if values.dtype == np.uint8 or np.abs(values).max(initial=0) <= LARGEST:  # false for NaN
             return
         place = np.argwhere(~(np.abs(values) <= LARGEST))[0]
         value = values[tuple(place)]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..types import ConfigError, EnvError
 from .adapter import Adapter
 from .arrays import Frame
+from .images import AS_THEY_ARE, Images
 from .spaces import MASK_KEY, check_spaces
 from .turns import remove_dead
 from .values import RESET, STEP, check_dictionaries, for_each, reward_fault, unpacked
@@ -26,13 +27,13 @@ Flags = Mapping[Any, Any]  # agent -> flag; agents may be missing
 class PettingZooAdapter(Adapter):
     """The part that both PettingZoo interfaces share: agents may die; rewards and flags are by agent."""
 
-    def __init__(self, env: Any, key: str, episode_limit: int) -> None:
+    def __init__(self, env: Any, key: str, episode_limit: int, images: Images = AS_THEY_ARE) -> None:
         agents = env.possible_agents
         if isinstance(agents, set | frozenset):  # whose order differs between processes
             agents = sorted(agents, key=str)
         observed, acted = [env.observation_space(a) for a in agents], [env.action_space(a) for a in agents]
         check_spaces(key, [*observed, *acted])
-        super().__init__(env, key, episode_limit, agents, observed, acted)
+        super().__init__(env, key, episode_limit, agents, observed, acted, images)
         self._known = frozenset(self.agents)
 
     def _first_living(self, terminated: Flags, truncated: Flags) -> list[bool]:
@@ -172,7 +173,7 @@ class GymAdapter(Adapter):
     each agent.
     """
 
-    def __init__(self, env: Any, key: str, episode_limit: int) -> None:
+    def __init__(self, env: Any, key: str, episode_limit: int, images: Images = AS_THEY_ARE) -> None:
         obs, act = env.observation_space, env.action_space
         check_spaces(key, [obs, act])
         if not (isinstance(obs, spaces.Tuple) and isinstance(act, spaces.Tuple) and len(obs) == len(act)):
@@ -182,7 +183,7 @@ class GymAdapter(Adapter):
             )
         names = [f"agent_{i}" for i in range(len(act))]
         check_spaces(key, [*obs.spaces, *act.spaces])
-        super().__init__(env, key, episode_limit, names, obs.spaces, act.spaces)
+        super().__init__(env, key, episode_limit, names, obs.spaces, act.spaces, images)
         self._everyone = [True] * len(names)
         self._players = env.unwrapped.players if hasattr(env.unwrapped, "field") else ()
 

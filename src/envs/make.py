@@ -13,20 +13,23 @@ import numpy as np
 
 from ..games.lookup import batched_rules
 from ..registry import resolve
-from ..types import DISCRETE, ActionKind, ConfigError, EnvInfo, VecEnv
+from ..types import DISCRETE, ActionKind, Block, ConfigError, EnvInfo, VecEnv
 from .actions import actions_by_score
 from .adapter import Adapter
 from .arrays import lay_out
 from .copies import Copies, generators_kept
 from .episode_limits import estimated_limit
 from .factories import construct
+from .images import KEYS
 from .single import look_at, make_single
+from .stacking import stacked
 from .vector import VectorEnv
 from .watch import DEFAULT_LIMITS, Limits, Progress, TimeLimit
 from .workers import Workers
 
 PACKAGED = ("pettingzoo", "gymnasium")  # interfaces whose environments are named by ``env_args.key``
-OWN = ("backend", "episode_limit", "reward_weights")  # arguments that no constructor gets
+OWN = ("backend", "episode_limit", "reward_weights", "frame_stack", *KEYS)  # arguments that no constructor gets
+OF_ALL_COPIES = ("backend", "frame_stack")  # arguments that no single copy gets
 BACKENDS = ("auto", "batched", "pettingzoo")
 WORTH_WORKERS = 1e-3  # least seconds for a step of all copies in one process at which workers are faster
 TRIED_STEPS, TRIED_SECONDS = 7, 0.1
@@ -54,8 +57,9 @@ def make_vec_env(
             environment with Tuple spaces, or a function that makes one. A class that is a VecEnv itself
             (``vectorised = True``) is made with ``n_envs``, ``seed`` and ``env_args``.
         env_args: the constructor's arguments (``key`` names the environment of a backend), and ``episode_limit``:
-            the most steps of an episode, estimated if neither it nor the environment states one; and
-            ``reward_weights`` of vector rewards.
+            the most steps of an episode, estimated if neither it nor the environment states one;
+            ``reward_weights`` of vector rewards; ``resize`` and ``grayscale`` of images (``images.Images``); and
+            ``frame_stack``, the number of observations that are joined in one.
         n_envs: E.
         n_workers: worker processes, 0 for none; at most E. None times one copy and chooses the faster number.
         seed: of all copies and episodes; each derives its own.
@@ -68,12 +72,20 @@ def make_vec_env(
     for name, value, least in (("n_envs", n_envs, 1), ("n_workers", n_workers or 0, 0), ("seed", seed, 0)):
         if value < least:
             raise ConfigError(f"{name}: {value} is less than {least}")
+    arguments = dict(env_args)
+    frames = arguments.pop("frame_stack", 1)
+    return stacked(_vec_env(env, arguments, n_envs, n_workers, seed, limits), frames)
+
+
+def _vec_env(
+    env: str, arguments: dict[str, Any], n_envs: int, n_workers: int | None, seed: int, limits: Limits
+) -> VecEnv:
+    """``make_vec_env`` without frame stacking; changes ``arguments``."""
     target = resolve("env", env)
     if getattr(target, "vectorised", False):
-        return target(n_envs=n_envs, seed=seed, **_of_arrays(env, env_args))
-    arguments = dict(env_args)
+        return target(n_envs=n_envs, seed=seed, **_of_arrays(env, arguments))
     wanted = _take_backend(env, arguments)
-    info, state_size, original = _first_look(target, env, arguments, seed, limits.timeout)
+    info, state, original = _first_look(target, env, arguments, seed, limits.timeout)
     arguments["episode_limit"] = info.episode_limit  # of all copies
     if wanted != "pettingzoo":
         rules, why_not = batched_rules(original)
@@ -82,7 +94,7 @@ def make_vec_env(
             return VectorEnv(info, n_envs, arrays, rules(original, info, arrays, seed), "as arrays")
         if wanted == "batched":
             raise ConfigError(f"env_args.backend: {info.key} cannot be batched: {why_not}; use backend=pettingzoo")
-    make = partial(make_single, target, env, arguments, state_size)
+    make = partial(make_single, target, env, arguments, state)
     return _one_by_one(make, info, n_envs, n_workers, seed, limits)
 
 
@@ -109,13 +121,13 @@ def action_kind(env: str, env_args: Mapping[str, Any], timeout: float) -> Action
     target = resolve("env", env)
     if getattr(target, "vectorised", False):
         return DISCRETE  # if not, the run's learner refuses them
-    arguments = {name: value for name, value in {"episode_limit": 1, **env_args}.items() if name != "backend"}
+    arguments = {name: value for name, value in {"episode_limit": 1, **env_args}.items() if name not in OF_ALL_COPIES}
     return _first_look(target, env, arguments, 0, timeout)[0].actions
 
 
 def _first_look(
     target: Any, env: str, arguments: Mapping[str, Any], seed: int, timeout: float
-) -> tuple[EnvInfo, int, Any]:
+) -> tuple[EnvInfo, Block | None, Any]:
     """``look_at``: reports errors before any process starts, and determines the sizes of the arrays.
 
     An episode limit that nothing states is estimated.
@@ -124,15 +136,15 @@ def _first_look(
     limit = TimeLimit(str(arguments.get("key", env)), timeout, progress)
     try:
         with generators_kept(np.random.MT19937(seed)), limit:
-            info, state_size, original = look_at(target, env, arguments, progress)
+            info, state, original = look_at(target, env, arguments, progress)
     finally:
         limit.release()
     if not info.limit_source:
-        make = partial(make_single, target, env, arguments, state_size)
+        make = partial(make_single, target, env, arguments, state)
         steps, how = estimated_limit(make, info, seed, timeout)
         log.warning(ESTIMATED, info.key, steps, how)
         info = replace(info, episode_limit=steps)
-    return info, state_size, original
+    return info, state, original
 
 
 def _one_by_one(
@@ -162,7 +174,9 @@ def single_adapter(env: str, env_args: Mapping[str, Any]) -> Adapter | None:
     target = resolve("env", env)
     if getattr(target, "vectorised", False):
         return None
-    return make_single(target, env, {name: value for name, value in env_args.items() if name != "backend"}, 0)
+    return make_single(
+        target, env, {name: value for name, value in env_args.items() if name not in OF_ALL_COPIES}, None
+    )
 
 
 def cores() -> int:

@@ -5,10 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 from ..games.game import Game, declares_game
-from ..types import ConfigError, EnvError, EnvInfo, OmarlError
+from ..types import Block, ConfigError, EnvError, EnvInfo, OmarlError
 from .adapter import Adapter
 from .episode_limits import TRIED_STEPS, stated_limit
 from .factories import construct, with_version
+from .images import images_from
 from .interfaces import AECAdapter, GymAdapter, ParallelAdapter
 from .messages import describe
 from .turns import lean
@@ -21,8 +22,8 @@ INTERFACES: dict[type[Adapter], str] = {
 }
 
 
-def make_single(target: Any, name: str, env_args: Mapping[str, Any], state_size: int) -> Adapter:
-    """Makes one copy by the class or factory ``target``; ``state_size``: see ``look_at``.
+def make_single(target: Any, name: str, env_args: Mapping[str, Any], state: Block | None) -> Adapter:
+    """Makes one copy by the class or factory ``target``; ``state``: see ``look_at``.
 
     If neither ``env_args`` nor the environment states the length of its episodes, they have ``TRIED_STEPS`` at most.
 
@@ -31,7 +32,7 @@ def make_single(target: Any, name: str, env_args: Mapping[str, Any], state_size:
         EnvError: the environment cannot be made.
     """
     arguments = dict(env_args)
-    weights = arguments.pop("reward_weights", None)
+    weights, images = arguments.pop("reward_weights", None), images_from(arguments)
     limit = _steps("episode_limit", arguments.pop("episode_limit", None))
     _steps("max_cycles", arguments.get("max_cycles"))
     if not isinstance(arguments.get("key", ""), str):
@@ -45,7 +46,7 @@ def make_single(target: Any, name: str, env_args: Mapping[str, Any], state_size:
     if limit and not (stated and stated < limit):
         stated, source = limit, "episode_limit"
     try:
-        adapter = kind(env, key, stated or TRIED_STEPS)
+        adapter = kind(env, key, stated or TRIED_STEPS, images)
     except OmarlError:
         raise
     except Exception as error:
@@ -58,34 +59,36 @@ def make_single(target: Any, name: str, env_args: Mapping[str, Any], state_size:
         interface=INTERFACES[kind],
         limit_source=source,
     )
-    adapter.use_state(state_size)
+    adapter.use_state(state)
     if weights:
         adapter.use_reward_weights(weights)
     return adapter
 
 
-def look_at(target: Any, name: str, env_args: Mapping[str, Any], progress: Progress) -> tuple[EnvInfo, int, Any]:
+def look_at(
+    target: Any, name: str, env_args: Mapping[str, Any], progress: Progress
+) -> tuple[EnvInfo, Block | None, Any]:
     """Makes a copy to read what all copies have in common. Arguments and errors: see ``make_single``.
 
     ``progress`` records its calls.
 
     Returns:
-        Names and sizes; the size of the environment's own state, 0 for none; and the copy, unwrapped and closed: its
+        Names and sizes; the environment's own state, None for none; and the copy, unwrapped and closed: its
         settings can be read.
     """
     progress.begin(0, MAKE)
-    adapter = make_single(target, name, env_args, 0)
+    adapter = make_single(target, name, env_args, None)
     progress.begin(0, RESET)
     try:
-        state_size = adapter.find_state()
+        state = adapter.find_state()
     except INTERRUPTS:
         raise
     except BaseException as error:
         raise EnvError(f"environment {adapter.info.key} raised in its first reset: {describe(error)}") from error
     with Call(adapter.info.key, 0, CLOSE, progress):
         adapter.close()
-    adapter.use_state(state_size)
-    return adapter.info, state_size, getattr(adapter.env, "unwrapped", adapter.env)
+    adapter.use_state(state)
+    return adapter.info, state, getattr(adapter.env, "unwrapped", adapter.env)
 
 
 def _kind(env: Any, key: str) -> type[ParallelAdapter] | type[AECAdapter] | type[GymAdapter]:

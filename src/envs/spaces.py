@@ -1,4 +1,4 @@
-"""Gymnasium spaces as flat float32 rows."""
+"""Gymnasium spaces as flat rows: float32, or bytes if all their values are pixels."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -8,35 +8,36 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ..types import ConfigError
+from ..utils.space_blocks import is_image
+from .images import AS_THEY_ARE, Images
 from .messages import one_line
 
-Row = NDArray[np.float32]
+Row = NDArray[Any]
 Writer = Callable[[Any, Row], None]
 
 MASK_KEY = "action_mask"
 
 
 class Flattener(NamedTuple):
-    """Converts observations of one space to a row: ``write(observation, row)`` fills ``row``, float32 [size]."""
+    """Converts observations of one space to a row: ``write(observation, row)`` fills ``row`` [size]."""
 
     size: int
     write: Writer
 
 
-def flattener(space: spaces.Space, what: str = "observation") -> Flattener:
+def flattener(space: spaces.Space, what: str = "observation", images: Images = AS_THEY_ARE) -> Flattener:
     """The flattener of ``space``.
 
-    Numbers are cast to float32, but images (uint8 up to 255) are divided by 255. Discrete and MultiDiscrete become
-    one-hot; Dict and Tuple are concatenated.
+    Numbers are cast to float32. Images (uint8 up to 255) are prepared by ``images``, and divided by 255 in float32
+    rows. Discrete and MultiDiscrete become one-hot; Dict and Tuple are concatenated.
 
     Raises:
         ConfigError: the space, which the message calls ``what``, has no fixed size (Sequence, Graph, Text, ...).
     """
+    if is_image(space):
+        return _image(tuple(space.shape or ()), images)
     if isinstance(space, spaces.Box):
-        size = int(np.prod(space.shape))
-        is_image = space.dtype == np.uint8 and size and np.max(space.high) == 255
-        numbers = _write_vector if len(space.shape) == 1 else _write_ravelled
-        return Flattener(size, _write_image if is_image else numbers)
+        return Flattener(int(np.prod(space.shape)), _write_vector if len(space.shape) == 1 else _write_ravelled)
     if isinstance(space, spaces.Discrete):
         return Flattener(int(space.n), _one_hot(int(space.start)))
     if isinstance(space, spaces.MultiBinary):
@@ -44,9 +45,9 @@ def flattener(space: spaces.Space, what: str = "observation") -> Flattener:
     if isinstance(space, spaces.MultiDiscrete):
         return _multi_discrete(space)
     if isinstance(space, spaces.Dict):
-        return _in_a_row({key: flattener(part, f"{what}[{key!r}]") for key, part in space.spaces.items()})
+        return _in_a_row({key: flattener(part, f"{what}[{key!r}]", images) for key, part in space.spaces.items()})
     if isinstance(space, spaces.Tuple):
-        return _in_a_row({i: flattener(part, f"{what}[{i}]") for i, part in enumerate(space.spaces)})
+        return _in_a_row({i: flattener(part, f"{what}[{i}]", images) for i, part in enumerate(space.spaces)})
     raise ConfigError(f"{what}: the space {space} has no fixed size and cannot be flattened")
 
 
@@ -88,9 +89,23 @@ def _write_ravelled(value: Any, row: Row) -> None:
     _write_vector(np.reshape(value, -1), row)
 
 
-def _write_image(value: Any, row: Row) -> None:
-    _write_vector(np.reshape(value, -1), row)
-    row /= 255
+def _image(shape: tuple[int, ...], images: Images) -> Flattener:
+    prepare, size = images.preparation(shape), int(np.prod(shape))
+
+    def write(value: Any, row: Row) -> None:
+        pixels = np.reshape(value, -1)
+        if len(pixels) != size:
+            raise ValueError(f"{len(pixels)} numbers instead of {size}")
+        if pixels.dtype != np.uint8 and (prepare is not None or row.dtype == np.uint8):
+            as_bytes = pixels.astype(np.uint8)
+            if not (as_bytes == pixels).all():
+                raise ValueError("its numbers are no bytes")
+            pixels = as_bytes
+        row[:] = pixels if prepare is None else prepare(pixels).reshape(-1)
+        if row.dtype != np.uint8:
+            row /= 255
+
+    return Flattener(int(np.prod(images.shape(shape))), write)
 
 
 def _one_hot(start: int) -> Writer:

@@ -36,9 +36,13 @@ def game_named(game: Any) -> type[Game]:
 def game_of(info: EnvInfo) -> type[Game] | None:
     """The game that ``info.game`` names, else the packaged game that declares ``info.key``; None: unknown.
 
+    Joined observations of several steps are not laid out as games declare it.
+
     Raises:
         ConfigError: ``info.game`` names no game.
     """
+    if info.frames > 1:
+        return None
     if info.game:
         return game_named(info.game)
     declared = (game for game in packaged().values() if any(fnmatchcase(info.key, p) for p in game.environments))

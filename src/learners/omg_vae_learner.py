@@ -18,6 +18,7 @@ from ..components.vae_config import VAEConfig
 from ..components.vae_trainer import VAETrainer
 from ..config.keys import BaseLearnerKeys
 from ..config.schema import key, read, user_keys
+from ..modules.encoder import as_stored
 from ..types import Batch, Block, Controller, MetricLogger, PathLike, feature_size
 from ..utils.metrics import Grid, IntervalStats
 from ..utils.tensor_files import load_tensors
@@ -72,20 +73,23 @@ class OMGVAELearner:
             self._log(states, t_env)
 
     def real_states(self, batch: Batch) -> Tensor:
-        """The VAE's data in a batch: with final steps, without padding and dead agents, [M, S].
+        """The VAE's data in a batch: with final steps, without padding and dead agents, [M, S]; pixels as bytes.
 
         In a rollout, the last observations of episodes that ended are not among its steps, and are added.
         """
         filled = batch["filled"].squeeze(-1) > 0  # [B, T+1]
         ends = getattr(batch, "ends", None)
+        stored = getattr(batch, "stored", batch.__getitem__)  # a host's batch has no bytes
         if self.config.vae_input == "state":
-            states = batch["state"].flatten(2)[filled]
-            return states if ends is None else torch.cat([states, ends.state.flatten(1)])
-        obs = batch["obs"].flatten(3)  # [B, T+1, N, O]
+            states = stored("state").flatten(2)[filled]
+            return states if ends is None else torch.cat([states, as_stored(ends.state.flatten(1), states.dtype)])
+        obs = stored("obs").flatten(3)  # [B, T+1, N, O]
         alive = filled[..., None].expand(obs.shape[:3])
         with suppress(KeyError):  # a host's batch has no agent_mask
             alive = alive & (batch["agent_mask"].reshape(alive.shape) > 0)
-        return obs[alive] if ends is None else torch.cat([obs[alive], ends.obs.flatten(2)[ends.agent_mask > 0]])
+        if ends is None:
+            return obs[alive]
+        return torch.cat([obs[alive], as_stored(ends.obs.flatten(2)[ends.agent_mask > 0], obs.dtype)])
 
     def evaluate(self, batches: list[Batch]) -> dict[str, float]:
         """Metrics of coding held-out episodes: see ``VAETrainer.describe``."""
@@ -135,12 +139,7 @@ class OMGVAELearner:
 def features_of(scheme: Any, what: str, args: Any) -> int | Sequence[Block]:
     """The blocks of the ``state`` or ``obs`` that the VAE models, or the number of features if none are known."""
     info = getattr(args, "env_info", None)  # a host's arguments lack it
-    blocks: Sequence[Block] = ()
-    if info is not None and what == "state":
-        blocks = info.state_blocks
-    elif info is not None:  # those that all agents share
-        first, *others = info.obs_blocks or [()]
-        blocks = first if all(other == first for other in others) else ()
+    blocks: Sequence[Block] = () if info is None else info.blocks_of(what)
     size, vshape = feature_size(scheme, what), scheme[what]["vshape"]
     if sum(block.size for block in blocks) == size:
         return blocks

@@ -101,7 +101,8 @@ class PPOLearner(RolloutLearner):
 
     def _values(self, batch: Rollout) -> tuple[Tensor, Tensor | None]:
         """The critic's output [E, T+1, N], in normalised units, and its recurrent state after each step, if any."""
-        inputs = batch["obs"], batch["state"].flatten(2), batch.condition.critic
+        state = batch["state"].flatten(2) if self.critic.is_central else None
+        inputs = batch["obs"], state, batch.condition.critic
         if batch.critic_memory is None:
             return self.critic(*inputs), None
         return self.critic.along(*inputs, batch["begins"], batch.critic_memory)
@@ -152,7 +153,8 @@ class PPOLearner(RolloutLearner):
 
     def goal_values(self, batch: Rollout, goals: Tensor) -> Tensor:
         """The critic's: see ``BaseLearner``."""
-        obs, state = batch["obs"][:, :-1], batch["state"][:, :-1].flatten(2)
+        obs = batch["obs"][:, :-1]
+        state = batch["state"][:, :-1].flatten(2) if self.critic.is_central else None
         return torch.stack([self.critic(obs, state, goal) for goal in goals.unbind(dim=3)], dim=-1)
 
     def cuda(self) -> None:

@@ -1,12 +1,14 @@
 """The state VAE: q_psi(g|s) and its decoder p_omega(s|g) (OMG, Yu, Jiang and Lu, NeurIPS 2024, section 4.1)."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from .grid_nets import Grid, GridDecoder, GridEncoder
+from .encoder import Part
+from .grid_nets import GridDecoder, GridEncoder
 from .linear import Linear
 from .losses import EXP_CLAMP, clamp_bound, sample_gaussian, softplus_bound, tanh_bound
 
@@ -14,6 +16,18 @@ from .losses import EXP_CLAMP, clamp_bound, sample_gaussian, softplus_bound, tan
 def code_size(wanted: int, state_dim: int) -> int:
     """Z: ``wanted``; if that is 0, one latent for every two features, but 16 to 64."""
     return wanted or min(max(state_dim // 2, 16), 64)
+
+
+def latents_in(weights: Mapping[str, Tensor]) -> int:
+    """Z of a state VAE's weights: the number of inputs of the decoder's first linear layer.
+
+    Raises:
+        ValueError: they have no such layer.
+    """
+    for name, weight in weights.items():
+        if name.startswith("decoder.") and weight.dim() == 2:
+            return weight.shape[1]
+    raise ValueError("the weights are not those of a state VAE")
 
 
 class VAEOutput(NamedTuple):
@@ -62,7 +76,8 @@ class StateVAE(nn.Module):
             ``exp_clamp`` does not bound it either, but its KL clamps. See ``losses``.
         limit: bound of |log_var|.
         log_var_init: the posterior's approximate initial log_var, before its bound.
-        grid: the planes in the state, for convolutional networks; None: multi-layer perceptrons.
+        groups: the images and grids in the state (``encoder.grids_of``), for convolutional networks; none:
+            multi-layer perceptrons.
         linear_path: adds a linear map to each perceptron, from its inputs to its outputs. The perceptrons' last
             layers start at 0, so that the VAE is linear at first. Rare bits, and values that occur together for the
             first time, pass through the linear maps; perceptrons only memorise combinations.
@@ -79,22 +94,22 @@ class StateVAE(nn.Module):
         bound: str,
         limit: float,
         log_var_init: float = 0.0,
-        grid: Grid | None = None,
+        groups: Sequence[Sequence[Part]] = (),
         linear_path: bool = False,
     ) -> None:
         super().__init__()
         self.bound, self.limit = bound, limit
-        if grid is None:
+        if not groups:
             self.encoder = mlp([state_dim, hidden_dim, hidden_dim, 2 * latent_dim])
             self.decoder = mlp([latent_dim, hidden_dim, hidden_dim, state_dim])
         else:
-            self.encoder = GridEncoder(grid, hidden_dim, 2 * latent_dim)
-            self.decoder = GridDecoder(grid, latent_dim, hidden_dim)
+            self.encoder = GridEncoder(groups, state_dim, hidden_dim, 2 * latent_dim)
+            self.decoder = GridDecoder(groups, state_dim, latent_dim, hidden_dim)
         head, last = (
             [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
             for network in (self.encoder, self.decoder)
         )
-        has_lines = linear_path and grid is None
+        has_lines = linear_path and not groups
         self.encoder_line = Linear(state_dim, 2 * latent_dim) if has_lines else None
         self.decoder_line = Linear(latent_dim, state_dim) if has_lines else None
         if has_lines:

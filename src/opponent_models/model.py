@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..components.episode_batch import EpisodeBatch
 from ..components.optimisers import SkippedUpdates, load_optimiser, make_optimiser, optimiser_step
 from ..components.rollout import Condition, Rollout
-from ..config.keys import CellKeys, OptimiserKeys
+from ..config.keys import CellKeys, EncoderKeys, OptimiserKeys
 from ..config.schema import key, read
 from ..modules.agents.feature_agent import FeatureAgent
 from ..modules.unrolling import as_rows, from_rows, unroll_rows
@@ -28,13 +28,13 @@ from .evaluation import Counts, Drawing, rates
 
 
 @dataclass(frozen=True)
-class EncoderKeys(CellKeys):
+class ModelKeys(CellKeys, EncoderKeys):
     model_hidden_dim: int = key(128, low=1, help="width of the opponent model's layers")
     model_subjects: list[str] | str = key("*", help="names or patterns of the opponents that are modelled")
 
 
 @dataclass(frozen=True)
-class ModelConfig(EncoderKeys, OptimiserKeys):
+class ModelConfig(ModelKeys, OptimiserKeys):
     """Keys of an opponent model whose optimiser is no ``VAEOptimiser``."""
 
     renamed: ClassVar[dict[str, str]] = {"vae_lr": "model_lr"}
@@ -106,6 +106,8 @@ class OpponentModel(nn.Module):
         self.last_actions = self.info.information_slice("actions")
         self.n_subjects, self.n_actions = len(self.subjects), self.info.n_actions
         settings = {"hidden_dim": self.width, "cell": config.cell, "n_actions": 1, "duelling": False}
+        if self.input_size(scheme) == feature_size(scheme, "obs"):
+            settings |= {"encoder": config.encoder, "env_info": self.info}
         self.encoder = self.encoder_type(self.input_size(scheme), SimpleNamespace(**settings))
 
     def input_size(self, scheme: Any) -> int:

@@ -16,6 +16,7 @@ from ..components.episode_batch import make_scheme
 from ..config.files import read_json
 from ..config.provenance import Foreign
 from ..games.game import Floats, Ints, Players
+from ..modules.encoder import as_features
 from ..registry import resolve
 from ..types import ConfigError, EnvInfo
 from .pool import AGENTS, CONFIG, inside
@@ -42,6 +43,7 @@ def load_controller(folder: Path, info: EnvInfo, trust: bool | Collection[str] =
             n_actions=info.n_actions,
             agent_types=info.agent_types,
             agent_names=info.agents,
+            env_info=info,
         )
         scheme, groups = make_scheme(info, bool(config["common_reward"]))
         mac = resolve("mac", config["mac"])(scheme, groups, args)
@@ -90,7 +92,7 @@ class FrozenNetworks(Players):
     def act(self, rows: Ints, which: Ints, obs: Floats, avail: NDArray[np.uint8]) -> Ints:
         """See ``Players``."""
         at = torch.from_numpy(rows)
-        inputs = self.mac.inputs(torch.from_numpy(obs[rows]), self.last_actions[at])
+        inputs = self.mac.inputs(as_features(torch.from_numpy(obs[rows])), self.last_actions[at])
         outputs, carry = self._outputs(inputs, self.carry[at], which)
         self.carry[at] = carry
         if self.samples:

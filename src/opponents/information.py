@@ -37,6 +37,13 @@ class PoolInfo(EnvInfo):
         raise ConfigError(f"opponent_information: {name} is needed; learners observe {present}")
 
 
+def as_rows(values: NDArray[Any], dtype: type) -> NDArray[Any]:
+    """Features as ``EnvInfo.obs_dtype``, from float32 or from bytes, which are 255 times the features."""
+    if values.dtype == dtype:
+        return values
+    return (values * 255).astype(np.uint8) if dtype is np.uint8 else values.astype(np.float32) / np.float32(255)
+
+
 def can_act(observation: Observation) -> NDArray[np.bool_]:
     """Which agents act, [E, N]: living ones with another action than 0, the only one of agents that wait."""
     return (observation.agent_mask > 0) & observation.avail[..., 1:].any(axis=-1)
@@ -80,6 +87,7 @@ class Information(Stateful):
     def __init__(self, info: PoolInfo, learners: list[int], seats: list[int], pool: Pool, n_envs: int) -> None:
         assert info.full is not None
         self.learners, self.seats, sizes = learners, seats, dict(info.information)
+        self.dtype = info.obs_dtype
         self.observer: Observer | None = None
         if "belief" in sizes:
             scripts = [m.script for m in pool.members if m.split == "train" and m.kind == "scripted"]
@@ -136,5 +144,6 @@ class Information(Stateful):
         if self.offsets is not None:
             parts.append(self.offsets(observation.obs))
         parts += [values[:, None].repeat(len(self.learners), axis=1) for values in self.values.values()]
+        parts = [as_rows(part, self.dtype) for part in parts]
         avail, alive = observation.avail[:, self.learners], observation.agent_mask[:, self.learners]
         return Observation(np.concatenate(parts, axis=2), observation.state, avail, alive)

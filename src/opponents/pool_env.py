@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..games.game import Floats, Ints
-from ..types import DISCRETE, ConfigError, EnvInfo, Observation, Step, VecEnv
+from ..types import DISCRETE, Block, ConfigError, EnvInfo, Observation, Step, VecEnv
 from ..utils.stateful import packed, restored
 from .information import Information, PoolInfo, can_act, information_sizes
 from .lineup import Lineup
@@ -167,9 +167,16 @@ class PoolEnv:
         self.information.before_step(observation, self.actions, self.lineup)
 
 
+def _with_grids(blocks: tuple[Block, ...], *more: Block) -> tuple[Block, ...]:
+    """The blocks and ``more`` if an image or a grid is among them; else the VAE infers the types of features."""
+    return (*blocks, *more) if any(block.grid_axes for block in blocks) else ()
+
+
 def _info(full: EnvInfo, learners: list[int], seats: list[int], information: list[str]) -> PoolInfo:
     sizes = information_sizes(full, len(seats), information)
-    obs_shape = full.obs_shape + sum(size for _, size in sizes)
+    appended = Block(sum(size for _, size in sizes))
+    obs_shape = full.obs_shape + appended.size
+    only_bits = all(name.endswith("actions") for name, _ in sizes)  # which bytes hold
     return PoolInfo(
         key=full.key,
         agents=tuple(full.agents[i] for i in learners),
@@ -179,6 +186,12 @@ def _info(full: EnvInfo, learners: list[int], seats: list[int], information: lis
         n_actions=full.n_actions,
         action_sizes=tuple(full.action_sizes[i] for i in learners),
         state_shape=full.state_shape,
+        obs_blocks=tuple(_with_grids(full.obs_blocks[i], appended) for i in learners if full.obs_blocks),
+        state_blocks=_with_grids(full.state_blocks),
+        obs_dtype=full.obs_dtype if only_bits else np.float32,
+        state_dtype=full.state_dtype,
+        frames=full.frames,
+        notes=full.notes,
         episode_limit=full.episode_limit,
         game=full.game,
         interface=full.interface,

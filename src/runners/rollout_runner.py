@@ -11,6 +11,7 @@ from ..components.episode_batch import stored_keys
 from ..components.rollout import Ends, Rollout
 from ..config.keys import RolloutKeys
 from ..config.schema import read
+from ..modules.encoder import as_features
 from ..types import Observation
 from .player import OBSERVATION_KEYS, Player
 
@@ -78,9 +79,10 @@ class RolloutRunner(Player):
             if over.any():
                 ended = np.flatnonzero(over)
                 rows = torch.from_numpy(ended)
-                final = [torch.from_numpy(array[ended]) for array in step.final]
+                obs, state, *masks = (torch.from_numpy(array[ended]) for array in step.final)
                 memory = self.last_actions[rows], self.carry[rows]
-                ends.append(Ends._make([rows, torch.full_like(rows, t), *final, *memory]))
+                features = as_features(obs), as_features(state)
+                ends.append(Ends._make([rows, torch.full_like(rows, t), *features, *masks, *memory]))
                 lost = np.zeros_like(over) if step.lost is None else step.lost
                 self.restart(ended[~lost[ended]])
                 self.drop(ended[lost[ended]])

@@ -242,7 +242,7 @@ def test_blocks_of_observations_are_used_only_if_all_agents_share_them():
     one_hot, unknown = [Block(4, "one_hot")], [Block(4)]
 
     def features(*obs_blocks):
-        args = SimpleNamespace(env_info=SimpleNamespace(obs_blocks=obs_blocks))
+        args = SimpleNamespace(env_info=env_info(obs_blocks=obs_blocks))
         return features_of({"obs": {"vshape": 4}}, "obs", args)
 
     assert features(one_hot, one_hot, one_hot) == one_hot

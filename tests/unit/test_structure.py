@@ -25,6 +25,7 @@ LAYERS = [
     ["controllers"],
     ["opponents"],
     ["runners", "learners"],
+    ["network_memory"],
     ["budget"],
     ["run"],
     ["fitting", "notices", "resuming", "testing"],

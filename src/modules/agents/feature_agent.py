@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..encoder import encoder_for
 from ..linear import Linear
 from .rnn_agent import RNNAgent
 
@@ -34,15 +35,17 @@ class ConditionedHead(nn.Module):
         obs_dim: O.
         condition_dim: D, 0 for none.
         n_actions: U.
+        args: see ``modules.encoder.encoder_for``; the observations that the head reads are encoded ones.
     """
 
-    def __init__(self, hidden_dim: int, obs_dim: int, condition_dim: int, n_actions: int) -> None:
+    def __init__(self, hidden_dim: int, obs_dim: int, condition_dim: int, n_actions: int, args: Any) -> None:
         super().__init__()
+        self.encoder, obs_dim = encoder_for(args, "obs", obs_dim)
         self.fc1 = Linear(hidden_dim + obs_dim + condition_dim, hidden_dim)
         self.fc2 = Linear(hidden_dim, n_actions)
 
     def forward(self, *parts: Tensor | None) -> Tensor:
-        """Features [..., H], observations [..., O] and conditions [..., D] -> [..., U].
+        """Features [..., H], observations that ``encoder`` has encoded, and conditions [..., D] -> [..., U].
 
         The parts may already be concatenated into one tensor. A part that is None is left out.
         """

@@ -6,14 +6,15 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...config.keys import CellKeys
+from ...config.keys import CellKeys, EncoderKeys
 from ...config.schema import key, read
 from ..cell import make_cell
+from ..encoder import encoder_for
 from ..linear import Linear, linear
 
 
 @dataclass(frozen=True)
-class RNNAgentConfig(CellKeys):
+class RNNAgentConfig(CellKeys, EncoderKeys):
     """Keys of ``agent: rnn`` and ``agent: mingru``."""
 
     hidden_dim: int = key(64, low=1, help="H, the width of the agent's layers")
@@ -29,8 +30,8 @@ class RNNAgent(nn.Module):
     weights and the same result. A subclass may fix the ``cell``, which is otherwise a key.
 
     Args:
-        input_shape: size of the agent's input.
-        args: namespace or mapping with ``n_actions`` and the keys of ``RNNAgentConfig``.
+        input_shape: size of the agent's input, which begins with its observation.
+        args: namespace or mapping with ``n_actions``, the keys of ``RNNAgentConfig`` and, for images, ``env_info``.
     """
 
     Config = RNNAgentConfig
@@ -42,7 +43,8 @@ class RNNAgent(nn.Module):
         n_actions = args["n_actions"] if isinstance(args, dict) else args.n_actions
         self.hidden_dim = config.hidden_dim
         self.is_recurrent = config.use_rnn
-        self.fc1 = Linear(input_shape, config.hidden_dim)
+        self.encoder, encoded = encoder_for(args, "obs", input_shape)
+        self.fc1 = Linear(encoded, config.hidden_dim)
         self.norm1 = nn.LayerNorm(config.hidden_dim) if config.layer_norm else nn.Identity()
         self.norm2 = nn.LayerNorm(config.hidden_dim) if config.layer_norm else nn.Identity()
         sizes = config.hidden_dim, config.hidden_dim
@@ -57,7 +59,7 @@ class RNNAgent(nn.Module):
 
     def forward(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """One step: inputs [M, I], hidden reshapeable to [M, S] -> Q [M, U], hidden [M, S]."""
-        features = F.relu(self.norm1(self.fc1(inputs)))
+        features = F.relu(self.norm1(self.fc1(self.encoder(inputs))))
         hidden = hidden.reshape(-1, self.state_size)
         if self.is_recurrent:
             hidden = self.rnn.step(features, hidden)
@@ -66,7 +68,7 @@ class RNNAgent(nn.Module):
 
     def unroll(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """A sequence: inputs [M, T, I], hidden [M, S] -> Q [M, T, U], the last hidden [M, S]."""
-        features = F.relu(self.norm1(self.fc1(inputs)))
+        features = F.relu(self.norm1(self.fc1(self.encoder(inputs))))
         if self.is_recurrent:
             states, last = self.rnn(features, hidden.unsqueeze(0).contiguous())
             features, hidden = self.norm2(self.rnn.output(states)), last.squeeze(0)

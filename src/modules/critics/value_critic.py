@@ -7,16 +7,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...config.keys import CellKeys
+from ...config.keys import CellKeys, EncoderKeys
 from ...config.schema import key, read
 from ...types import feature_size
 from ..cell import make_cell
+from ..encoder import encoder_for
 from ..linear import Linear
 from ..unrolling import as_rows, from_rows, unroll_rows
 
 
 @dataclass(frozen=True)
-class ValueCriticConfig(CellKeys):
+class ValueCriticConfig(CellKeys, EncoderKeys):
     """Keys of the critic."""
 
     critic: Literal["own", "central"] = key("own", help="own: reads the agent's observation; central: and the state")
@@ -43,8 +44,11 @@ class ValueCritic(nn.Module):
         n_agents = args["n_agents"] if isinstance(args, dict) else args.n_agents
         self.is_central, width = config.critic == "central", config.critic_hidden_dim
         self.is_recurrent = config.critic_use_rnn
-        size = feature_size(scheme, "obs") + (feature_size(scheme, "state") if self.is_central else 0) + n_agents
-        size += condition_dim
+        self.obs_encoder, obs_size = encoder_for(args, "obs", feature_size(scheme, "obs"))
+        size = obs_size + n_agents + condition_dim
+        if self.is_central:
+            self.state_encoder, state_size = encoder_for(args, "state", feature_size(scheme, "state"))
+            size += state_size
         self.identity = nn.Buffer(torch.eye(n_agents), persistent=False)
         self.fc1, self.out = Linear(size, width), Linear(width, 1)
         self.fc2: Any = make_cell(config.cell, width, width) if self.is_recurrent else Linear(width, width)
@@ -57,11 +61,11 @@ class ValueCritic(nn.Module):
         return self.out.weight.new_zeros(1, self.state_size)
 
     def forward(
-        self, obs: Tensor, state: Tensor, condition: Tensor | None = None, memory: Tensor | None = None
+        self, obs: Tensor, state: Tensor | None, condition: Tensor | None = None, memory: Tensor | None = None
     ) -> Tensor:
         """Observations [..., N, O], states [..., S] and conditions [..., N, D] -> values [..., N].
 
-        A recurrent critic needs its recurrent state ``memory`` [..., N, S].
+        Only a central critic reads states. A recurrent critic needs its recurrent state ``memory`` [..., N, S].
         """
         hidden = self._first_layer(obs, state, condition)
         if self.is_recurrent:
@@ -71,7 +75,7 @@ class ValueCritic(nn.Module):
         return self.out(F.relu(self.norm2(self.fc2(hidden)))).squeeze(-1)
 
     def along(
-        self, obs: Tensor, state: Tensor, condition: Tensor | None, begins: Tensor, memory: Tensor
+        self, obs: Tensor, state: Tensor | None, condition: Tensor | None, begins: Tensor, memory: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Values of a recurrent critic along rows of steps; its state is reset where an episode begins.
 
@@ -93,11 +97,12 @@ class ValueCritic(nn.Module):
         memories, last = self.fc2(rows, hidden.unsqueeze(0).contiguous())
         return memories, last.squeeze(0)
 
-    def _first_layer(self, obs: Tensor, state: Tensor, condition: Tensor | None) -> Tensor:
+    def _first_layer(self, obs: Tensor, state: Tensor | None, condition: Tensor | None) -> Tensor:
         """The first hidden layer, [..., N, H]."""
-        parts = [obs, self.identity.expand(*obs.shape[:-1], -1)]
+        parts = [self.obs_encoder(obs), self.identity.expand(*obs.shape[:-1], -1)]
         if self.is_central:
-            parts.append(state.unsqueeze(-2).expand(*obs.shape[:-1], -1))
+            assert state is not None
+            parts.append(self.state_encoder(state).unsqueeze(-2).expand(*obs.shape[:-1], -1))
         if condition is not None:
             parts.append(condition)
         return F.relu(self.norm1(self.fc1(torch.cat(parts, dim=-1))))

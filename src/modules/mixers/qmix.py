@@ -6,12 +6,14 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...config.keys import EncoderKeys
 from ...config.schema import key, read
+from ..encoder import encoder_for
 from ..linear import Linear
 
 
 @dataclass(frozen=True)
-class QMixConfig:
+class QMixConfig(EncoderKeys):
     """Keys of ``mixer: qmix``."""
 
     mixing_embed_dim: int = key(32, low=1, help="width of the mixing network's hidden layer")
@@ -37,18 +39,19 @@ class QMixer(nn.Module):
         config = read(QMixConfig, args)
         self.n_agents = args["n_agents"] if isinstance(args, dict) else args.n_agents
         self.embed = embed = config.mixing_embed_dim
+        self.encoder, size = encoder_for(args, "state", state_shape)
 
         def hypernet(outputs: int, width: int) -> nn.Sequential:
-            return nn.Sequential(Linear(state_shape, width), nn.ReLU(), Linear(width, outputs))
+            return nn.Sequential(Linear(size, width), nn.ReLU(), Linear(width, outputs))
 
         self.weight1 = hypernet(self.n_agents * embed, config.hypernet_embed)
         self.weight2 = hypernet(embed, config.hypernet_embed)
-        self.bias1 = Linear(state_shape, embed)
+        self.bias1 = Linear(size, embed)
         self.bias2 = hypernet(1, embed)
 
     def forward(self, values: Tensor, state: Tensor) -> Tensor:
         """Values [..., N] and states [..., S] -> the team's value [..., 1]."""
-        lead = values.shape[:-1]
+        lead, state = values.shape[:-1], self.encoder(state)
         w1 = self.weight1(state).abs().view(*lead, self.n_agents, self.embed)
         hidden = F.elu((values.unsqueeze(-2) @ w1).squeeze(-2) + self.bias1(state))
         w2 = self.weight2(state).abs()

@@ -19,13 +19,13 @@ from ...config.schema import key
 from ...modules.linear import Linear
 from ...modules.losses import calibrated_nll, kl_gaussians, sample_gaussian, squared_error
 from ...modules.vae import bounded, code_size, mlp
-from ..model import EncoderKeys
+from ..model import ModelKeys
 from ..places import PlaceInference
 from .prior import SubgoalPrior
 
 
 @dataclass(frozen=True)
-class InferenceConfig(EncoderKeys, VAEOptimiserConfig, VAEShapeKeys):
+class InferenceConfig(ModelKeys, VAEOptimiserConfig, VAEShapeKeys):
     # ``omg_inference: mlp`` reads only vae_lr, optim_eps and grad_norm_clip of the optimiser's keys
     omg_inference: Literal["cvae", "mlp"] = key("cvae", help="mlp: regress on the mean of the selected subgoal")
 

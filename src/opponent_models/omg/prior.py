@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ...components.vae_config import VAEConfig
-from ...components.vae_trainer import VAETrainer, latents_in
+from ...components.vae_trainer import VAETrainer
 from ...config.schema import read
+from ...modules.vae import latents_in
 from ...types import ConfigError
 from ...utils.checkpoints import reason_of
 from ...utils.tensor_files import load_tensors
