@@ -58,6 +58,7 @@ REGISTRY: dict[str, dict[str, Any]] = {
     "env": {
         "pettingzoo": ".envs.factories:make_pettingzoo",
         "gymnasium": ".envs.factories:make_gymnasium",
+        "jaxmarl": ".envs.jaxmarl:JaxMARLEnv",
     },
 }
 
@@ -71,6 +72,8 @@ only_in_files: set[str] = set()
 
 EXTRA = "omarl[envs]"  # the optional packages, as pyproject.toml lists them
 EXTRA_MODULES = ("lbforaging", "llvmlite", "mpe2", "numba", "pygame", "pymunk")
+JAX_EXTRA = "omarl[jax]"  # those that only env=jaxmarl needs
+JAX_MODULES = ("flax", "gymnax", "jax", "jaxlib", "jaxmarl", "jaxtyping")
 
 
 def install_hint(module: str, package: str = "") -> str:
@@ -81,6 +84,8 @@ def install_hint(module: str, package: str = "") -> str:
         package: its name for pip, if that differs.
     """
     root = module.partition(".")[0]
+    if root in JAX_MODULES:
+        return f"pip install '{JAX_EXTRA}'"
     extra = f", or pip install '{EXTRA}' for all optional packages" if root in EXTRA_MODULES else ""
     return f"pip install {package or root}{extra}"
 
@@ -149,7 +154,7 @@ def load(target: str, what: str) -> Any:
         module = import_module(module_name)
     except ImportError as error:
         missing = error.name or ""
-        hint = f"; {install_hint(missing)}" if missing.partition(".")[0] in EXTRA_MODULES else ""
+        hint = f"; {install_hint(missing)}" if missing.partition(".")[0] in (*EXTRA_MODULES, *JAX_MODULES) else ""
         if module_name in only_in_files:
             hint = "; a name in a file is not imported from the working directory unless you name it too"
         raise ConfigError(f"{what}: cannot import {module_name!r} ({error}){hint}") from error

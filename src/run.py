@@ -11,7 +11,7 @@ import torch
 
 from . import budget
 from .components.episode_batch import Scheme, make_scheme
-from .config.keys import StepKeys, TestKeys
+from .config.keys import RewardKeys, StepKeys, TestKeys
 from .config.schema import key, read
 from .controllers.pymarl_controller import PyMARLController
 from .envs.make import PACKAGED, make_vec_env
@@ -34,7 +34,7 @@ TRAIN_STREAM, TEST_STREAM, REPLAY_STREAM, OPPONENTS_STREAM = range(4)
 
 
 @dataclass(frozen=True)
-class RunConfig(StepKeys, TestKeys):
+class RunConfig(StepKeys, RewardKeys, TestKeys):
     """Keys of the run itself; each part named here declares its own."""
 
     renamed: ClassVar[dict[str, str]] = {"opponents_told": "opponent_information"}
@@ -54,8 +54,6 @@ class RunConfig(StepKeys, TestKeys):
     )
     game: str = key("", help="foraging, tag, spread or package.module:Class; empty: inferred from the environment")
     prior_t_max: int = key(200_000, low=1, help="most environment steps of the run that trains a missing prior")
-    common_reward: bool = key(False, help="give all agents one common reward")
-    reward_scalarisation: Literal["sum", "mean"] = key("sum", help="common reward: sum or mean of all rewards")
     reward_weights: list[float] = key([], help="weights of the numbers of a vector reward; their sum is the reward")
     batch_size_run: int = key(8, low=1, help="number of copies of the environment, stepped together")
     env_workers: int | Literal["auto"] = key(

@@ -209,6 +209,9 @@ class Step(NamedTuple):
         truncated: bool [E]; a time limit ended the episode: bootstrap from ``final``. Never both.
         lost: bool [E]; the environment failed, so the episode is dropped: ``truncated`` is true, the reward 0, and
             ``final`` the observation before the step. None: no copy failed.
+        won: bool [E]; the agents have won the episode that ended. None: the environment does not say.
+        shaped_reward: float32 [E, N]; the environment's own aid to exploration, which ``reward`` does not include.
+            None: it has none.
     """
 
     final: Observation
@@ -217,6 +220,8 @@ class Step(NamedTuple):
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
     lost: NDArray[np.bool_] | None = None
+    won: NDArray[np.bool_] | None = None
+    shaped_reward: NDArray[np.float32] | None = None
 
 
 class Frame(NamedTuple):

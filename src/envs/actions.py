@@ -149,10 +149,7 @@ def _choices(space: Any, start: NDArray[np.int64], sizes: NDArray[np.int64]) -> 
 
 
 def _box(space: Any) -> Parts:
-    low, high = (np.asarray(bound, np.float64).reshape(-1) for bound in (space.low, space.high))
-    is_bounded = high - low < np.finfo(np.float32).max  # bounds at the limits of float32 bound nothing
-    lowest, highest = np.where(is_bounded, low, -1.0), np.where(is_bounded, high, 1.0)
-    centre, half = (highest + lowest) / 2, (highest - lowest) / 2
+    low, high, centre, half, is_bounded = bounds(space)
     is_integer = space.dtype.kind in "iub"
 
     def convert(_: Any, numbers: NDArray[np.float64]) -> Any:
@@ -160,6 +157,17 @@ def _box(space: Any) -> Parts:
         return (np.rint(values) if is_integer else values).astype(space.dtype).reshape(space.shape)
 
     return Parts(np.zeros(0, np.int64), is_bounded, convert)
+
+
+def bounds(space: Any) -> tuple[NDArray[Any], ...]:
+    """Low, high, centre and half range of the numbers of a Box, and which of them have two finite bounds.
+
+    The range of a number without two bounds is scaled by 1.
+    """
+    low, high = (np.asarray(bound, np.float64).reshape(-1) for bound in (space.low, space.high))
+    is_bounded = high - low < np.finfo(np.float32).max  # bounds at the limits of float32 bound nothing
+    lowest, highest = np.where(is_bounded, low, -1.0), np.where(is_bounded, high, 1.0)
+    return low, high, (highest + lowest) / 2, (highest - lowest) / 2, is_bounded
 
 
 def permitted(kind: ActionKind, actions: NDArray[Any], avail: NDArray[np.uint8]) -> NDArray[np.bool_]:

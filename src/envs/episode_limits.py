@@ -29,6 +29,7 @@ TRIED_EPISODES, TRIED_STEPS, TRIED_SECONDS = 5, 2000, 3.0
 SHORT, LONG = 4, 2  # times the longest random episode: agents that learn may play longer
 ENOUGH = 500  # steps of an episode that counts as long
 FALLBACK = 1000  # if no random episode ends
+ESTIMATED = "environment %s states no limit on its episodes: they end after %d steps (%s); set env_args.episode_limit"
 
 
 def stated_limit(env: Any) -> tuple[int, str]:

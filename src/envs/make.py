@@ -18,7 +18,7 @@ from .actions import actions_by_score
 from .adapter import Adapter
 from .arrays import lay_out
 from .copies import Copies, generators_kept
-from .episode_limits import estimated_limit
+from .episode_limits import ESTIMATED, estimated_limit
 from .factories import construct
 from .images import KEYS
 from .single import look_at, make_single
@@ -33,7 +33,6 @@ OF_ALL_COPIES = ("backend", "frame_stack")  # arguments that no single copy gets
 BACKENDS = ("auto", "batched", "pettingzoo")
 WORTH_WORKERS = 1e-3  # least seconds for a step of all copies in one process at which workers are faster
 TRIED_STEPS, TRIED_SECONDS = 7, 0.1
-ESTIMATED = "environment %s states no limit on its episodes: they end after %d steps (%s); set env_args.episode_limit"
 
 log = logging.getLogger(__name__)
 

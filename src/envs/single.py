@@ -33,8 +33,8 @@ def make_single(target: Any, name: str, env_args: Mapping[str, Any], state: Bloc
     """
     arguments = dict(env_args)
     weights, images = arguments.pop("reward_weights", None), images_from(arguments)
-    limit = _steps("episode_limit", arguments.pop("episode_limit", None))
-    _steps("max_cycles", arguments.get("max_cycles"))
+    limit = positive_steps("episode_limit", arguments.pop("episode_limit", None))
+    positive_steps("max_cycles", arguments.get("max_cycles"))
     if not isinstance(arguments.get("key", ""), str):
         raise ConfigError(f"env_args.key: {arguments['key']!r} is not a text")
     key = with_version(str(arguments.get("key", name)))
@@ -109,7 +109,8 @@ def declared_game(env: Any) -> type[Game] | None:
     return next((game for game in declared if declares_game(game)), None)
 
 
-def _steps(name: str, value: Any) -> int | None:
+def positive_steps(name: str, value: Any) -> int | None:
+    """``value`` of the argument ``name``; ConfigError if it is no positive number of steps."""
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
         return value
     raise ConfigError(f"env_args.{name}: {value!r} is not a positive number of steps")

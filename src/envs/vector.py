@@ -68,12 +68,11 @@ class VectorEnv:
             EnvError: an action is not available, an environment fails or returns numbers that are not finite, or a
                 worker has died.
         """
-        arrays = self._arrays
-        arrays.actions[...] = self._checked(actions)
+        self._arrays.actions[...] = self._checked(actions)
         assert self._current is not None
         before = None if self._lost is None else Frame._make(array.copy() for array in self._current)
         self._run("step")
-        lost = None
+        arrays, lost = self._arrays, None
         if before is not None and self._lost is not None and self._lost.any():
             lost = self._lost
             arrays.final.copy_rows(before, lost)

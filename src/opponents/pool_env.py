@@ -110,7 +110,8 @@ class PoolEnv:
             final.obs[ongoing] = observation.obs[ongoing]
         else:
             final = observation
-        return Step(final, observation, reward, step.terminated, step.truncated, step.lost)
+        shaped = None if step.shaped_reward is None else step.shaped_reward[:, self.learners]
+        return step._replace(final=final, observation=observation, reward=reward, shaped_reward=shaped)
 
     def observation(self) -> Observation:
         """The current observation of the learners."""

@@ -120,8 +120,7 @@ class EpisodeRunner(Player):
             batch = self._finish(ended)
             if wanted.any():
                 batches.append(batch[np.flatnonzero(wanted)])
-                kept.returns.extend(r for r, w in zip(self.stats.returns, wanted, strict=True) if w)
-                kept.lengths.extend(n for n, w in zip(self.stats.lengths, wanted, strict=True) if w)
+                kept.add(self.stats, wanted)
             self.stats = EpisodeStats()
         self.stats = kept
         return batches

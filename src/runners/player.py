@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from ..components.episode_batch import Scheme, step_shape
+from ..components.schedules import linear
+from ..config.keys import RewardKeys
+from ..config.schema import read
 from ..modules.action_distributions import distribution
-from ..types import Actor, MetricLogger, Observation, Step, VecEnv
+from ..types import Actor, ConfigError, MetricLogger, Observation, Step, VecEnv
 from ..utils.stateful import Stateful, UnsavedError
 
 NUMPY_TYPES = {torch.float32: np.float32, torch.long: np.int64, torch.uint8: np.uint8}
@@ -25,11 +29,12 @@ class EpisodeStats:
 
     returns: list[NDArray[np.float64]] = field(default_factory=list)  # [N] for each episode: undiscounted returns
     lengths: list[int] = field(default_factory=list)  # transitions of each episode
+    wins: list[bool] = field(default_factory=list)  # of each episode, if the environment says who wins
 
     def log(self, logger: MetricLogger, agents: tuple[str, ...], t_env: int, prefix: str = "") -> None:
         """Logs means over the episodes and clears them; without episodes it logs nothing.
 
-        ``return_mean`` is the mean over episodes of the sum over agents.
+        ``return_mean`` is the mean over episodes of the sum over agents, ``win_rate`` the share of won episodes.
         """
         if not self.lengths:
             return
@@ -37,18 +42,26 @@ class EpisodeStats:
         joint = returns.sum(axis=1)
         numbers = {f"return_{name}": getattr(joint, name)() for name in ("mean", "std", "min", "max")}
         numbers |= {f"return_mean/{agent}": column.mean() for agent, column in zip(agents, returns.T, strict=True)}
+        numbers |= {"win_rate": np.mean(self.wins)} if self.wins else {}
         for name, number in (numbers | {"ep_length_mean": np.mean(self.lengths)}).items():
             logger.log_stat(prefix + name, float(number), t_env)
-        self.returns.clear()
-        self.lengths.clear()
+        for values in (self.returns, self.lengths, self.wins):
+            values.clear()
 
     def state_dict(self) -> dict[str, Any]:
         """The episodes since the last log."""
-        return {"returns": torch.tensor(np.array(self.returns)), "lengths": list(self.lengths)}
+        returns = torch.tensor(np.array(self.returns))
+        return {"returns": returns, "lengths": list(self.lengths), "wins": list(self.wins)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores ``state_dict``."""
         self.returns, self.lengths = list(state["returns"].numpy()), list(state["lengths"])
+        self.wins = list(state.get("wins", ()))  # checkpoints of older versions have none
+
+    def add(self, other: "EpisodeStats", which: NDArray[np.bool_]) -> None:
+        """Adds those episodes of ``other`` that ``which`` selects."""
+        for name in ("returns", "lengths", "wins"):
+            getattr(self, name).extend(compress(getattr(other, name), which))
 
 
 class Player(Stateful):
@@ -58,7 +71,7 @@ class Player(Stateful):
         env: E copies of the environment.
         mac: the controller, with ``initial_carry`` and ``act``.
         scheme, groups: see ``components.episode_batch.make_scheme``.
-        args: namespace with ``common_reward``, ``reward_scalarisation``, ``device``.
+        args: namespace with the keys of ``RewardKeys``, and ``device``.
         test_mode: no exploration, and steps are not counted in ``t_env``.
     """
 
@@ -69,8 +82,8 @@ class Player(Stateful):
     ) -> None:
         self.env, self.mac, self.scheme, self.groups = env, mac, scheme, groups
         self.actions = distribution(env.info.actions, env.info.n_actions)
-        self.common_reward, self.device = args.common_reward, args.device
-        self.scalarise: Any = np.mean if args.reward_scalarisation == "mean" else np.sum
+        self.reward_keys, self.device = read(RewardKeys, args), args.device
+        self.scalarise: Any = np.mean if self.reward_keys.reward_scalarisation == "mean" else np.sum
         self.test_mode = test_mode
         self.uses_last_actions = getattr(mac, "sees_last_actions", True)
         self.t_env = self.episodes = 0  # environment steps taken in all copies together; finished episodes
@@ -83,6 +96,7 @@ class Player(Stateful):
         self.last_actions = torch.zeros(0)
         self.t = np.zeros(env.n_envs, dtype=np.int64)  # steps of each copy's episode
         self.returns = np.zeros((env.n_envs, env.info.n_agents))
+        self.won: NDArray[np.bool_] | None = None  # of the last step, see ``Step``
         self.prepare(args)
 
     def prepare(self, args: Any) -> None:
@@ -119,6 +133,7 @@ class Player(Stateful):
         chosen = actions.cpu().numpy()
         step = self.env.step(chosen)
         self.returns += step.reward
+        self.won = step.won
         self.t += 1
         if self.uses_last_actions:
             self.last_actions = self.actions.encode(actions.reshape(*actions.shape[:2], -1))
@@ -155,13 +170,23 @@ class Player(Stateful):
             self._clear(np.flatnonzero(~continued))
 
     def learners_reward(self, step: Step) -> NDArray[np.float32]:
-        """The learner's reward: [E, N], or [E, 1] if the agents share one reward."""
-        return self.scalarise(step.reward, axis=1, keepdims=True) if self.common_reward else step.reward
+        """The learner's reward: [E, N], or [E, 1] if the agents share one reward. Tests have no shaped reward.
+
+        Raises:
+            ConfigError: ``shaped_reward_steps`` is set, and the environment has no shaped reward.
+        """
+        keys, reward = self.reward_keys, step.reward
+        if keys.shaped_reward_steps and not self.test_mode:
+            if step.shaped_reward is None:
+                raise ConfigError(f"shaped_reward_steps: {self.env.info.key} has no shaped reward; leave the key out")
+            reward = reward + linear(1.0, 0.0, keys.shaped_reward_steps, self.t_env) * step.shaped_reward
+        return self.scalarise(reward, axis=1, keepdims=True) if keys.common_reward else reward
 
     def restart(self, ended: NDArray[np.int64]) -> None:
         """Records the finished episodes of the copies ``ended`` and resets their recurrent state and last actions."""
         self.stats.returns.extend(self.returns[ended].copy())
         self.stats.lengths.extend(int(length) for length in self.t[ended])
+        self.stats.wins.extend([] if self.won is None else self.won[ended].tolist())
         self.episodes += len(ended)
         self._clear(ended)
 

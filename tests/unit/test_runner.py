@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from fakes import ClockEnv, args_for
+from fakes import ClockEnv, RecordingLogger, args_for
 from omarl.components.episode_batch import make_scheme
 from omarl.components.masks import transition_mask
 from omarl.runners.episode_runner import EpisodeRunner
+from omarl.types import ConfigError
 
 
 class CarryCounter:
@@ -117,3 +118,43 @@ def test_a_test_without_its_failed_episodes_is_complete():
     batches = runner.collect(4)
     assert sum(batch.batch_size for batch in batches) == 4
     assert sorted(runner.stats.lengths) == [2, 2, 3, 3] and runner.dropped == 1
+
+
+class ShapedEnv(ClockEnv):
+    """Wins every second episode, with a shaped reward of 10 for each agent."""
+
+    def step(self, actions):
+        step = super().step(actions)
+        won = step.terminated & (self.episode % 2 == 1)  # ``episode`` is that of the next one
+        return step._replace(won=won, shaped_reward=np.full_like(step.reward, 10.0))
+
+
+def test_the_win_rate_counts_the_episodes_that_were_won():
+    runner, _ = runner_of(ShapedEnv([[2], [2]]))
+    for _ in range(3):
+        runner.run()
+    assert runner.stats.wins == [True, True, False, False, True, True]
+    saved = runner.stats.state_dict()
+    runner.stats.load_state_dict(saved)
+    logger = RecordingLogger()
+    runner.stats.log(logger, runner.env.info.agents, 0, prefix="test_")
+    assert logger.series("test_win_rate") == [(0, pytest.approx(4 / 6))] and not runner.stats.wins
+    runner.collect(2)
+    assert len(runner.stats.wins) == len(runner.stats.lengths) == 2
+
+
+def test_shaped_rewards_fall_to_zero_and_are_no_part_of_returns():
+    runner, _ = runner_of(ShapedEnv([[4]]), shaped_reward_steps=2)
+    assert runner.run()["reward"][0, :4].tolist() == [[5, 6], [1, 2], [2, 3], [3, 4]]
+    assert runner.stats.returns[0].tolist() == [6, 10]
+
+
+def test_tests_have_no_shaped_reward():
+    runner, _ = runner_of(ShapedEnv([[2]]), shaped_reward_steps=100, test_mode=True)
+    assert runner.run()["reward"][0, :2].tolist() == [[0, 1], [1, 2]]
+
+
+def test_an_environment_without_shaped_reward_refuses_the_key():
+    runner, _ = runner_of(ClockEnv([[2]]), shaped_reward_steps=100)
+    with pytest.raises(ConfigError, match="shaped_reward_steps: .* has no shaped reward"):
+        runner.run()
