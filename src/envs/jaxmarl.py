@@ -64,9 +64,7 @@ class JaxMARLEnv(VectorEnv):
         env = make_jaxmarl(key, **arguments)
         own = positive_steps("episode_limit", episode_limit)
         unlimited, stated = without_limit(env)
-        # SMAX compares the number of steps before it counts a step, so that its episodes have one step more.
-        longest = stated + 1 if hasattr(env, "world_steps_per_env_step") else stated
-        limit = min(own or NEVER, longest)
+        limit = min(own or NEVER, stated + counts_late(env))
         try:
             game = Interface(env, unlimited, stated, key, FALLBACK if limit == NEVER else limit, arguments)
         except OmarlError:
@@ -119,7 +117,7 @@ def without_limit(env: Any) -> tuple[Any, int]:
     """
     inner = env
     while "max_steps" not in vars(inner) and "_env" in vars(inner):
-        inner = inner._env
+        inner = vars(inner)["_env"]
     if "max_steps" in vars(inner):
         return _with_max_steps(env, NEVER), int(inner.max_steps)
     if hasattr(env, "num_inner_steps"):
@@ -133,8 +131,13 @@ def _with_max_steps(env: Any, steps: int) -> Any:
     if "max_steps" in vars(env):
         twin.max_steps = steps
     else:
-        twin._env = _with_max_steps(env._env, steps)
+        vars(twin)["_env"] = _with_max_steps(vars(env)["_env"], steps)
     return twin
+
+
+def counts_late(env: Any) -> bool:
+    """Whether it compares the number of steps with its limit before it counts a step: it plays one step more."""
+    return hasattr(env, "world_steps_per_env_step") or ".mpe." in type(env).__module__  # SMAX and MPE
 
 
 def make_jaxmarl(key: Any, **arguments: Any) -> Any:

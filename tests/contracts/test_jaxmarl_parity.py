@@ -15,7 +15,7 @@ pytest.importorskip("jaxmarl")
 GAMES = {
     "smax": ({"key": "HeuristicEnemySMAX", "map": "3m", "max_steps": 12}, 14),
     "overcooked": ({"key": "overcooked", "layout": "cramped_room", "max_steps": 12}, 14),
-    "tag": ({"key": "MPE_simple_tag_v3"}, 27),
+    "tag": ({"key": "MPE_simple_tag_v3"}, 28),
 }
 
 

@@ -156,5 +156,5 @@ def test_tests_have_no_shaped_reward():
 
 def test_an_environment_without_shaped_reward_refuses_the_key():
     runner, _ = runner_of(ClockEnv([[2]]), shaped_reward_steps=100)
-    with pytest.raises(ConfigError, match="shaped_reward_steps: .* has no shaped reward"):
+    with pytest.raises(ConfigError, match=r"shaped_reward_steps: .* has no shaped reward"):
         runner.run()
