@@ -15,6 +15,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from ..modules.encoder import grids_of
 from ..types import Block, ConfigError
 from .one_hot_groups import one_hot_groups
 
@@ -112,7 +113,8 @@ def infer(states: Tensor, blocks: Sequence[Block] = (), kinds: Iterable[int] = r
     """Types of the features of observed states [M, S], which must be finite.
 
     A feature is constant if it does not vary, and binary if it is always 0 or 1. Binary features form a one-hot group
-    if exactly one of them is 1 in every state. A feature that a space declares as binary is binary even if it has not
+    if exactly one of them is 1 in every state. The cells of a declared grid's plane hold the same quantity: if one of
+    them is no bit, none is, although most have not had other values yet. A feature that a space declares as binary is binary even if it has not
     varied yet. Few states give types that are too special, never too general; ``corrected`` generalises them.
 
     Args:
@@ -121,6 +123,9 @@ def infer(states: Tensor, blocks: Sequence[Block] = (), kinds: Iterable[int] = r
     """
     low, high = states.amin(dim=0).cpu(), states.amax(dim=0).cpu()
     bits = ((states == 0) | (states == 1)).all(dim=0).cpu() & ~_pixels(blocks, states.shape[1])
+    for part in (part for parts in grids_of(blocks) for part in parts):
+        planes = torch.arange(part.start, part.end).reshape(part.shape).permute(part.axes).flatten(1)  # [C, H * W]
+        bits[planes] &= bits[planes].all(dim=1, keepdim=True)
     declared_bits, declared_groups = _declared(blocks, states.shape[1])
     binary = bits & ((low != high) | declared_bits)
     kind = torch.full((states.shape[1],), GAUSSIAN)

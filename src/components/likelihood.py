@@ -9,7 +9,7 @@ from .feature_types import BERNOULLI, CATEGORICAL, GAUSSIAN, FeatureTypes
 from .normalisers import RunningMeanStd
 
 RARE = 1e-4  # the smallest frequency of a bit that counts
-MOST_GAIN = 10.0  # of a logit over a decoder's output, for bits that are rarely 1
+GAIN_LIMIT = 30.0  # of a logit over a decoder's output, for bits that are rarely 1: a frequency of 1/900
 NO_LOGIT = -1e9  # pads one-hot groups of unequal sizes
 
 
@@ -19,11 +19,11 @@ class Likelihood:
     A decoder's output [..., S] contains the standardised means of Gaussian features. For bits and one-hot groups it
     shifts the logits of the marginal frequencies p: ``logit(p) + output / sqrt(p (1 - p))``. So an output of 0 is the
     marginal for every type, and rare bits are learned as fast as Gaussian features. ``normaliser`` has the running
-    mean and standard deviation of the raw features.
+    mean and standard deviation of the raw features; the factor of an output is at most ``gain_limit``.
     """
 
-    def __init__(self, types: FeatureTypes, normaliser: RunningMeanStd) -> None:
-        self.types, self.normaliser = types, normaliser
+    def __init__(self, types: FeatureTypes, normaliser: RunningMeanStd, gain_limit: float = GAIN_LIMIT) -> None:
+        self.types, self.normaliser, self.gain_limit = types, normaliser, gain_limit
         device = normaliser.mean.device
         self.gaussian = types.where(GAUSSIAN).to(device)
         self.bits = types.where(BERNOULLI).to(device)
@@ -41,7 +41,7 @@ class Likelihood:
     def follow(self) -> None:
         """Adopts the normaliser's present mean: the marginals, which correspond to an output of 0."""
         self.frequency = p = self.normaliser.mean.float().clamp(RARE, 1 - RARE)  # so that logits are finite
-        gain = (p * (1 - p)).rsqrt().clamp(max=MOST_GAIN)  # shift of a logit for one unit of output
+        gain = (p * (1 - p)).rsqrt().clamp(max=self.gain_limit)  # shift of a logit for one unit of output
         self.bit_base, self.bit_gain = (p / (1 - p)).log()[self.bits], gain[self.bits]
         self.group_base, self.group_gain = self._grouped(p.log(), NO_LOGIT), self._grouped(gain, 0.0)
 

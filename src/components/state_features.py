@@ -11,12 +11,13 @@ from ..modules.encoder import as_features
 from ..types import Block, ConfigError
 from . import feature_types
 from .feature_types import BERNOULLI, CATEGORICAL, CONSTANT, GAUSSIAN, FeatureTypes
-from .likelihood import Likelihood
+from .likelihood import GAIN_LIMIT, Likelihood
 from .normalisers import RunningMeanStd
 
 log = logging.getLogger(__name__)
 
-CLIP = 10.0  # standard deviations: a feature that is nearly always constant must not dominate the loss
+CLIP = 10.0  # standard deviations: a real number that is nearly always constant must not dominate the loss
+OLD_GAIN_LIMIT = 10.0  # of checkpoints that have none
 MOST = 1 << 24  # numbers of the states that are observed at once
 EVIDENCE = 2048  # stored states from which types are inferred, without those that contradicted a type
 KINDS = {
@@ -45,6 +46,8 @@ class StateFeatures:
         self.size, self.blocks, self.wanted = size, blocks, likelihood
         self.is_typed, self.is_standardised = is_typed, is_standardised
         self.normaliser = RunningMeanStd(size)
+        self.gain_limit = GAIN_LIMIT
+        self.clip = torch.full((size,), CLIP)
         self.evidence = torch.empty(0, size)
         self.types: FeatureTypes | None = None
         self._likelihood: Likelihood | None = None
@@ -81,15 +84,20 @@ class StateFeatures:
         return self.wanted in ("auto", "gaussian") and {block.kind for block in self.blocks} == {"image"}
 
     def inputs(self, states: Tensor) -> Tensor:
-        """The networks' inputs: states [..., S], standardised and clipped to 10 standard deviations."""
-        return self.normaliser.normalise(states, CLIP) if self.is_standardised else states
+        """The networks' inputs: states [..., S], standardised and clipped.
+
+        Real numbers are clipped to 10 standard deviations, and bits to the factor of the decoder's outputs.
+        """
+        return self.normaliser.normalise(states, self.clip) if self.is_standardised else states
 
     def mean(self, outputs: Tensor) -> Tensor:
         """The expected raw state of a decoder's outputs [..., S]."""
         return self.likelihood.mean(outputs) if self.is_standardised and self.types is not None else outputs
 
     def _take(self, types: FeatureTypes) -> None:
-        self.types, self._likelihood = types, Likelihood(types, self.normaliser)
+        self.types, self._likelihood = types, Likelihood(types, self.normaliser, self.gain_limit)
+        is_bit = (types.kind == BERNOULLI) | (types.kind == CATEGORICAL)
+        self.clip = torch.where(is_bit, self.gain_limit, CLIP).to(self.normaliser.mean.device)
 
     def _find(self, states: Tensor) -> None:
         few = states[:: -(-len(states) // EVIDENCE)]
@@ -142,12 +150,14 @@ class StateFeatures:
             "normaliser": self.normaliser.state_dict(),
             "types": None if self.types is None else self.types.state_dict(),
             "evidence": self.evidence.clone(),
+            "gain_limit": self.gain_limit,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores ``state_dict``. In files of omarl 0.1, which have no types, all features are Gaussian."""
         self.normaliser.load_state_dict(state["normaliser"])
         self.evidence = state.get("evidence", self.evidence)
+        self.gain_limit = float(state.get("gain_limit", OLD_GAIN_LIMIT))
         if state.get("types") is not None:
             self._take(FeatureTypes.from_state_dict(state["types"]))
         elif not self.is_typed:

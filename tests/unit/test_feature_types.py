@@ -1,5 +1,7 @@
 """Types of features: inferred from states and spaces, corrected by later states, written by the user."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from omarl.components.feature_types import (
     parse,
     regrouped,
 )
+from omarl.components.likelihood import GAIN_LIMIT
 from omarl.components.state_features import StateFeatures
 from omarl.types import Block, ConfigError
 from omarl.utils.space_blocks import blocks_of_space, padded
@@ -180,3 +183,44 @@ def test_spaces_declare_their_features(space, kinds, size):
     assert [block.kind for block in blocks] == kinds
     assert sum(block.size for block in blocks) == size
     assert sum(block.size for block in padded(blocks, size + 2)) == size + 2
+
+
+def test_a_plane_with_one_count_has_no_bits():
+    """Counts of a grid's cells: most cells have never held two. A plane of walls beside them consists of bits."""
+    states = (torch.rand(300, 2, 3, 3, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+    states[0, 1, 0, 2] = 2.0
+    blocks = [Block(2), Block(18, "number", (2, 3, 3))]
+    rows = torch.cat([states[:, 0, 0, :2], states.flatten(1)], dim=1)
+    assert infer(rows, blocks).kind.tolist() == [BERNOULLI] * 11 + [GAUSSIAN] * 9
+    assert infer(rows).kind.tolist().count(GAUSSIAN) == 1
+    last = torch.cat([rows[:, :2], states.permute(0, 2, 3, 1).flatten(1)], dim=1)  # channels on the last axis
+    kinds = infer(last, [Block(2), Block(18, "number", (3, 3, 2))]).kind
+    assert kinds[2:].reshape(9, 2).unique(dim=0).tolist() == [[BERNOULLI, GAUSSIAN]]
+
+
+def test_a_rare_bit_is_scaled_as_much_in_the_inputs_as_in_the_outputs():
+    """A bit of frequency 1/400 is 20 standard deviations away; a real number is clipped at 10."""
+    states = torch.zeros(1600, 2)
+    states[:4, 0], states[:4, 1] = 1.0, 1.5
+    features = StateFeatures(2, (), "auto", "", is_typed=True, is_standardised=True)
+    features.observe(states)
+    bit, number = features.inputs(states)[0].tolist()
+    assert bit == pytest.approx(math.sqrt(399), rel=1e-3) and number == 10.0
+    assert float(features.likelihood.bit_gain) == pytest.approx(20.0, rel=0.01)
+    rarer = StateFeatures(1, (), "auto", "", is_typed=True, is_standardised=True)
+    rarer.observe(states[3:, :1])  # a frequency of 1/1597
+    assert float(rarer.inputs(torch.ones(1, 1))) == float(rarer.likelihood.bit_gain) == GAIN_LIMIT
+
+
+def test_a_checkpoint_keeps_its_scale_of_rare_bits():
+    states = torch.zeros(1600, 1)
+    states[:4] = 1.0
+    features, again = (StateFeatures(1, (), "auto", "", is_typed=True, is_standardised=True) for _ in range(2))
+    features.observe(states)
+    saved = features.state_dict()
+    again.load_state_dict(saved)
+    assert torch.equal(again.inputs(states), features.inputs(states))
+    old = {name: value for name, value in saved.items() if name != "gain_limit"}  # made when all were clipped at 10
+    again.load_state_dict(old)
+    assert float(again.inputs(states).max()) == float(again.likelihood.bit_gain) == 10.0
+    assert again.state_dict()["gain_limit"] == 10.0

@@ -13,7 +13,7 @@ from .sawtooth import Teeth
 from .shapes import OUTLIER_SHARE, Excursion, count_turns, excursions, spikes
 
 BATCH_SCATTER = 0.15  # standard deviation of single updates over the mean; 0.03 with batches of 32 episodes
-NEW_WINDOW = 4  # suggested number of batches to keep
+NEW_WINDOW = 8  # suggested number of batches to keep: the default of vae_window
 # Minimum jump of the reconstruction at a new batch, relative to its level, if the KL does not jump: with one batch
 # kept, with several, and with an unknown number.
 ONE_KEPT, MORE_KEPT, UNKNOWN = 0.1, 0.2, 0.15
