@@ -113,9 +113,9 @@ def infer(states: Tensor, blocks: Sequence[Block] = (), kinds: Iterable[int] = r
     """Types of the features of observed states [M, S], which must be finite.
 
     A feature is constant if it does not vary, and binary if it is always 0 or 1. Binary features form a one-hot group
-    if exactly one of them is 1 in every state. The cells of a declared grid's plane hold the same quantity: if one of
-    them is no bit, none is, although most have not had other values yet. A feature that a space declares as binary is binary even if it has not
-    varied yet. Few states give types that are too special, never too general; ``corrected`` generalises them.
+    if exactly one of them is 1 in every state. The cells of one plane of a declared grid have the same quantity: if
+    one of them has another value, none is binary. A feature that a space declares as binary is binary even if it has
+    not varied yet. Few states give types that are too special, never too general; ``corrected`` generalises them.
 
     Args:
         blocks: declarations of the observation space, in order; empty if unknown.

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from omarl.analysis.doctor import SYMPTOMS, Diagnosis, examine
 from omarl.analysis.runs import Series
+from omarl.components.vae_config import VAEConfig
 from omarl.config.files import CONFIG_DIR, read_yaml
 from omarl.config.schema import check
 from omarl.configuration.parts import collect
@@ -364,4 +365,4 @@ def test_a_very_low_learning_rate_is_not_called_a_collapse():
     crawl = run(vae_kl_loss=0.15 - 0.1 * X, vae_recon_loss=1.2 - 0.2 * X, vae_explained_variance=-0.03,
                 vae_active_units=0.0)  # fmt: skip
     finding = examine(crawl, CONFIG | {"vae_lr": 1e-6}).findings[0]
-    assert (finding.symptom, finding.remedy) == ("reconstruction_plateau", {"vae_lr": 3e-4})
+    assert (finding.symptom, finding.remedy) == ("reconstruction_plateau", {"vae_lr": VAEConfig().vae_lr})

@@ -13,6 +13,7 @@ from omarl.analysis.doctor.sawtooth import find_teeth
 from omarl.analysis.doctor.shapes import count_turns, excursions, level_shifts, without_outliers
 from omarl.analysis.runs import Series
 from omarl.analysis.symptoms import longest_memory
+from omarl.components.vae_config import VAEConfig
 from test_doctor import CONFIG, TEETH, X, examine, run
 
 N = 400
@@ -126,8 +127,13 @@ def test_waves_steps_and_noise_are_not_a_sawtooth(seed):
 
 def test_the_remedy_of_refreshed_data_is_a_larger_window():
     series = run(vae_kl_loss=17 * TEETH, vae_recon_loss=0.15 / TEETH)
+    default = VAEConfig().vae_window
+    for kept, suggested in ((1, default), (4, default), (default, 2 * default)):
+        finding = examine(series, CONFIG | {"vae_window": kept}).findings[0]
+        assert finding.symptom == "data_refresh" and finding.remedy == {"vae_window": suggested}
+    many = examine(series, CONFIG | {"vae_window": default, "vae_updates": 700}).findings[0]
+    assert many.remedy == {"vae_window": 2 * default, "vae_updates": 233}
     finding = examine(series, CONFIG | {"vae_window": 1}).findings[0]
-    assert finding.symptom == "data_refresh" and finding.remedy == {"vae_window": 4}
     assert finding.evidence["period_steps"] == pytest.approx(100_000 / 7, rel=0.1)
     assert finding.evidence["period_updates"] == pytest.approx(2000 / 7, rel=0.1)
 
@@ -211,7 +217,7 @@ def test_the_suggested_configuration_contains_all_remedies(tmp_path):
     diagnosis = diagnose(DiagnoseConfig(run=str(tmp_path)))
     assert symptoms(diagnosis)[:2] == ["data_refresh", "gradient_clipping"]
     suggested = yaml.safe_load((tmp_path / "suggested.yaml").read_text())
-    assert suggested["vae_window"] == 4 and suggested["grad_norm_clip"] >= 1
+    assert suggested["vae_window"] == VAEConfig().vae_window and suggested["grad_norm_clip"] >= 1
     assert suggested["vae_formula"] == "mean"  # the loss used before this key existed
 
 

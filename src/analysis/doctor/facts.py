@@ -23,6 +23,7 @@ DEAD_NATS = 0.5  # a KL below this transmits no information
 NO_NATS = 0.05  # the same for a KL in unknown units, unless the curves show that the code is used
 MEAN_DECODER_NATS = 2.0  # if nothing is explained and the KL is below this, the decoder outputs the mean
 SLOW_LR = 1e-5  # learning rates up to this are too low
+GOOD_LR = 2e-4  # the default of vae_lr, which worked for all states that were tried
 VERY_HIGH_LR = 1e-2  # losses jump without other causes from this learning rate on
 REGULAR = 0.05  # batches that a host collects have a smaller irregularity of their intervals
 NARROW = 32  # fewer hidden units may be too few

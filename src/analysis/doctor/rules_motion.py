@@ -7,7 +7,7 @@ import numpy as np
 
 from ..runs import Series
 from ..symptoms import DRIFT, OSCILLATION, motion, peak_of
-from .facts import MIN_POINTS, NARROW, SLOW_LR, Facts, round_to, rounded
+from .facts import GOOD_LR, MIN_POINTS, NARROW, SLOW_LR, Facts, round_to, rounded
 from .findings import Finding
 from .shapes import count_turns, end_change, level_shifts, smooth, step_noise
 
@@ -187,14 +187,14 @@ def reconstruction_plateau(f: Facts) -> Finding | None:
                        vae_lr=lr, vae_hidden_dim=hidden, grad_norm=f.mean("vae_grad_norm"))  # fmt: skip
     is_narrow = hidden < NARROW and not lr <= SLOW_LR
     if not is_narrow and lr <= SLOW_LR:
-        remedy: dict[str, Any] = {"vae_lr": 3e-4}
+        remedy: dict[str, Any] = {"vae_lr": GOOD_LR}
         cause = "nothing was learned: the learning rate is too low for this number of updates"
     elif is_narrow:
         remedy, cause = {"vae_hidden_dim": 128}, "the networks are too narrow for the state"
     elif z > 0 and f.kl.mean > 2 * z:
         remedy, cause = {"vae_latent_dim": int(2 * z)}, "all latents are used fully: there are too few for the state"
     else:
-        remedy = {"vae_lr": round_to(3 * lr) if lr < 1e-3 else 3e-4}
+        remedy = {"vae_lr": round_to(3 * lr) if lr < 1e-3 else GOOD_LR}
         cause = "the reconstruction stopped improving early; change the learning rate first"
     return Finding("reconstruction_plateau", evidence, cause, remedy, 0.9 if f.learns_too_slowly else 0.7)
 

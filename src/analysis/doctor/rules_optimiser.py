@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 
 from ..symptoms import OSCILLATION, largest_rise, lowest_of, mean_of, peak_of, reduced, units_in_use
-from .facts import DEAD_NATS, MIN_POINTS, Facts, round_to, rounded
+from .facts import DEAD_NATS, GOOD_LR, MIN_POINTS, Facts, round_to, rounded
 from .findings import Finding
 from .shapes import end_change, excursions, step_noise
 
 FAST_LR = 2e-3  # a learning rate above this may be too high, for Adam and RMSprop alike
-GOOD_LR = 3e-4  # the default, which worked for all states that were tried
 TIGHT_CLIP = 0.5  # a lower clip also cuts healthy gradients
 HUGE_NORM = 1e4  # no VAE with losses of usual size has this gradient norm
 EXPLOSION = 10.0  # a KL this many times its usual level explodes
@@ -45,7 +44,7 @@ def non_finite(f: Facts) -> Finding | None:
         cause = "log_var has no bound, so exp(log_var) overflows; one such update makes all weights non-finite"
         return Finding("non_finite", evidence, cause, log_var_bounds(f), 0.9)
     cause = "an update was too large and made the weights non-finite, which they remain"
-    lr = f.number("vae_lr", 3e-4)
+    lr = f.number("vae_lr", GOOD_LR)
     return Finding("non_finite", evidence, cause, {"vae_lr": round_to(lr / 10), "grad_norm_clip": 1.0}, 0.9)
 
 
