@@ -57,7 +57,7 @@ class RunningMeanStd:
         std = self.var.sqrt()
         return torch.where(std < self.epsilon, torch.ones_like(std), std)
 
-    def normalise(self, rows: Tensor, clip: float | Tensor = torch.inf) -> Tensor:
+    def normalise(self, rows: Tensor, clip: float = torch.inf) -> Tensor:
         """(rows - mean) / std, clipped to [-clip, clip]."""
         return ((rows - self.mean) / self.std).clamp(-clip, clip).float()
 

@@ -88,7 +88,7 @@ class StateFeatures:
 
         Real numbers are clipped to 10 standard deviations, and bits to the factor of the decoder's outputs.
         """
-        return self.normaliser.normalise(states, self.clip) if self.is_standardised else states
+        return self.normaliser.normalise(states).clamp(-self.clip, self.clip) if self.is_standardised else states
 
     def mean(self, outputs: Tensor) -> Tensor:
         """The expected raw state of a decoder's outputs [..., S]."""
