@@ -56,6 +56,8 @@ TOOLS = {
                  "Makes a pool of opponents: with out=FOLDER runs=[...].", is_logged=False),
     "sweep": Tool(".sweep.keys:SweepConfig", ".sweep.sweep:sweep",
                   "Makes many runs: with sweep=FILE or configs=[NAME,...]."),
+    "report": Tool(".report.report:ReportConfig", ".report.report:report",
+                   "Writes a study as one page: with runs=[FOLDER,...].", is_logged=False),
     "plugin": Tool(".plugin:PluginConfig", ".plugin:plugin",
                    "Adds the VAE learner to a PyMARL fork: with host=FOLDER.", is_logged=False),
 }  # fmt: skip

@@ -125,13 +125,13 @@ class OmarlExperiment(Experiment):
         return short, printed.replace("Options:\n", f"Options:\n{options_help()}", 1), parsed
 
 
-def make_experiment(layers: Layers, started: float) -> Experiment:
-    """Sacred's experiment with omarl's commands, configured with ``layers``."""
+def make_experiment(layers: Layers, started: float, words: Sequence[str]) -> Experiment:
+    """Sacred's experiment with omarl's commands, configured with ``layers``; ``words`` are those of the user."""
     experiment = OmarlExperiment("omarl", base_dir=str(Path.cwd()), save_git_info=Path(".git").exists())
     experiment.captured_out_filter = OutputFilter()
     experiment.add_config(layers.values)
     experiment.logger = console_logger()
-    add_train(experiment, layers, started)
+    add_train(experiment, layers, started, words)
     for name, tool in TOOLS.items():
         add_tool(experiment, name, tool, layers, started)
     return experiment
@@ -146,9 +146,9 @@ def explained(experiment: Experiment, command: str, layers: Layers) -> str:
     return f"{command}: {experiment.commands[command].__doc__}\n\n{keys}"
 
 
-def add_train(experiment: Experiment, layers: Layers, started: float) -> None:
+def add_train(experiment: Experiment, layers: Layers, started: float, words: Sequence[str]) -> None:
     """Adds the commands ``train``, which makes a run, and ``resume``, which continues one."""
-    directory = RunDirectory(layers.values.get("run"))
+    directory = RunDirectory(layers.values.get("run"), words)
     experiment.observers.append(directory)
 
     def trained(_run: Any, values: dict[str, Any], continues: bool) -> float | None:
@@ -215,6 +215,7 @@ def main(argv: Sequence[str] | None = None, started: float | None = None) -> Non
     def body() -> Experiment:
         if any(word == "-m" or word.startswith("--mongo_db") for word in words) and not find_spec("pymongo"):
             raise ConfigError("-m: Sacred's MongoDB observer needs a package that is missing; pip install pymongo")
+        given = words[1:]  # before omarl's own options are taken out
         layers = configuration(words)
         command, *asked = commands_in(words, COMMANDS)
         if command == "train" and not layers.values["evaluate"]:
@@ -227,7 +228,7 @@ def main(argv: Sequence[str] | None = None, started: float | None = None) -> Non
                     f"{layers.values['run']} has reached t_max={layers.values['t_max']}; a larger t_max continues it"
                 )
                 raise SystemExit
-        experiment = make_experiment(layers, time.time() if started is None else started)
+        experiment = make_experiment(layers, time.time() if started is None else started, given)
         if asked and asked[0] in COMMANDS:
             print(explained(experiment, asked[0], layers))
             raise SystemExit

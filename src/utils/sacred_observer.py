@@ -4,7 +4,7 @@ import json
 import os
 import time
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -57,18 +57,22 @@ class Curve:
 class RunDirectory(FileStorageObserver):
     """Sacred's file observer with the folder that the configuration determines.
 
-    There are four differences. Files are replaced atomically. A failed write gives a message and is repeated at the
-    next heartbeat, where Sacred would drop the observer for the rest of the run. metrics.json, which must be
-    rewritten completely, is kept in memory between heartbeats and written less often as it grows. It has at most
-    ``MOST_POINTS`` points of each metric, spread over the run, so that the memory of long runs does not grow;
-    metrics.jsonl has all of them.
+    There are five differences. ``run.json`` has the words of the command line in ``meta.words``. Files are replaced
+    atomically. A failed write gives a message and is repeated at the next heartbeat, where Sacred would drop the
+    observer for the rest of the run. metrics.json, which must be rewritten completely, is kept in memory between
+    heartbeats and written less often as it grows. It has at most ``MOST_POINTS`` points of each metric, spread over
+    the run, so that the memory of long runs does not grow; metrics.jsonl has all of them.
     """
 
-    def __init__(self, folder: str | None = None) -> None:
-        """``folder`` is that of a run which continues; None: the next number in its configuration's folder."""
+    def __init__(self, folder: str | None = None, words: Sequence[str] = ()) -> None:
+        """``folder`` is that of a run which continues; None: the next number in its configuration's folder.
+
+        ``words`` are those of the command line, after the program's name; a run that continues keeps its first ones.
+        """
         super().__init__(basedir=".")
         self.curves: dict[str, Curve] = {}
         self.continued = None if folder is None else Path(folder)
+        self.words = list(words)
         self.written_at = self.write_seconds = 0.0
 
     @property
@@ -80,7 +84,14 @@ class RunDirectory(FileStorageObserver):
                       meta_info: Any, _id: Any) -> Any:  # fmt: skip
         """Sets the folder, then calls Sacred's method."""
         self._set_folder(config)
-        return super().started_event(ex_info, command, host_info, start_time, config, meta_info, _id)
+        meta = {**meta_info, "words": self._first_words()}
+        return super().started_event(ex_info, command, host_info, start_time, config, meta, _id)
+
+    def _first_words(self) -> list[str]:
+        if self.continued is not None:
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                return list(json.loads((self.continued / "run.json").read_text(encoding="utf-8"))["meta"]["words"])
+        return self.words
 
     def queued_event(self, ex_info: Any, command: Any, host_info: Any, queue_time: Any, config: Any,
                      meta_info: Any, _id: Any) -> Any:  # fmt: skip

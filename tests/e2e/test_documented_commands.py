@@ -13,7 +13,8 @@ from e2e.command import ROOT
 from omarl.experiment import main
 
 PAGES = ["docs/opponents.md", "README.md", "CONTRIBUTING.md", "docs/comparisons.md", "docs/kl-curves.md",
-         "docs/opponents-results.md", "docs/plugin.md", "docs/reliability.md", "docs/speed.md", "docs/sweep.md",
+         "docs/opponents-results.md", "docs/plugin.md", "docs/reliability.md", "docs/report.md", "docs/speed.md",
+         "docs/sweep.md",
          "docs/vae-stability.md"]  # fmt: skip
 TAG, FORAGING = "mpe2.simple_tag_v3", "lbforaging:Foraging-8x8-2p-3f-v3"
 NEEDED = [  # runs that the pages' commands read
@@ -81,7 +82,7 @@ def shortened(words):
     name = next((word for word in words if not word.startswith("-") and word != "with" and "=" not in word), "train")
     if name == "sweep":
         more = [*SMALL, "configs=[iql]", "seeds=1", "t_max=600"]
-    elif name in ("help", "diagnose", "compare", "plugin", "pool", "crossplay", "evaluate", "replay"):
+    elif name in ("help", "diagnose", "compare", "report", "plugin", "pool", "crossplay", "evaluate", "replay"):
         more = {"crossplay": ["episodes=2"], "evaluate": ["test_nepisode=2"]}.get(name, [])
     else:
         algorithm = next((word.partition("=")[2] for word in words if word.startswith("--config=")), "omg_vae")

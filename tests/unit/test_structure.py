@@ -36,7 +36,7 @@ LAYERS = [
     ["small_pool"],
     ["default_pool"],
     ["api"],
-    ["ablation", "crossplay", "plugin", "replay", "sweep"],
+    ["ablation", "crossplay", "plugin", "replay", "report", "sweep"],
     ["commands"],
     ["experiment"],
     ["__main__"],

@@ -1,0 +1,1 @@
+"""A study as one HTML file: summary, tables, interactive curves, health of the VAEs, commands."""
