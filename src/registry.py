@@ -94,7 +94,7 @@ def suggest(name: str, known: list[str]) -> str:
     """Help for a misspelt name: the nearest known name, and the list of names if it is short."""
     near = get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    listing = f" (known: {', '.join(sorted(known))})" if len(known) <= 16 else ""
+    listing = f" (known: {', '.join(sorted(known))})" if len(known) <= 20 else ""
     return hint + listing
 
 
