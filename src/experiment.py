@@ -125,7 +125,7 @@ class OmarlExperiment(Experiment):
         return short, printed.replace("Options:\n", f"Options:\n{options_help()}", 1), parsed
 
 
-def make_experiment(layers: Layers, started: float, words: Sequence[str]) -> Experiment:
+def make_experiment(layers: Layers, started: float, words: Sequence[str] = ()) -> Experiment:
     """Sacred's experiment with omarl's commands, configured with ``layers``; ``words`` are those of the user."""
     experiment = OmarlExperiment("omarl", base_dir=str(Path.cwd()), save_git_info=Path(".git").exists())
     experiment.captured_out_filter = OutputFilter()

@@ -23,7 +23,7 @@ READ = 2.0  # seconds between two looks at the runs' metrics
 
 
 def sweep(config: SweepConfig, logger: Logger) -> str:
-    """Makes all runs and returns the command that reads them.
+    """Makes all runs and returns the command that reports them.
 
     Raises:
         ConfigError: anything that cannot run, before the first run starts.
@@ -45,7 +45,8 @@ def sweep(config: SweepConfig, logger: Logger) -> str:
             engine.close()
     if made.failed:
         raise TrainingError(f"{len(made.failed)} of {len(made.jobs)} runs failed; their output is in {out / 'logs'}")
-    return f"python main.py compare with runs={shlex.quote(str(out))} out={shlex.quote(str(out / 'comparison'))}"
+    page = shlex.quote(str(out / "report.html"))
+    return f"next, show the study: python main.py report with runs={shlex.quote(str(out))} out={page}"
 
 
 class Sweep:

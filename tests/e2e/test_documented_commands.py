@@ -14,8 +14,7 @@ from omarl.experiment import main
 
 PAGES = ["docs/opponents.md", "README.md", "CONTRIBUTING.md", "docs/comparisons.md", "docs/kl-curves.md",
          "docs/opponents-results.md", "docs/plugin.md", "docs/reliability.md", "docs/report.md", "docs/speed.md",
-         "docs/sweep.md",
-         "docs/vae-stability.md"]  # fmt: skip
+         "docs/sweep.md", "docs/vae-stability.md"]  # fmt: skip
 TAG, FORAGING = "mpe2.simple_tag_v3", "lbforaging:Foraging-8x8-2p-3f-v3"
 NEEDED = [  # runs that the pages' commands read
     "--config=omg_vae",
