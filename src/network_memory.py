@@ -16,8 +16,9 @@ COPIES = 5  # of a trained parameter: value, gradient, Adam's two moments, and a
 # network and of a feed-forward one, with gradient and without
 PER_INPUT = 4
 PER_UNIT = {("recurrent", True): 14, ("recurrent", False): 6, ("feed-forward", True): 4, ("feed-forward", False): 3}
-# With an encoder: of each pixel and each number of its layers, with gradient
-PER_PIXEL = 1.3
+# With an encoder: of each pixel and each number of its layers, with gradient; and of each pixel that a target network
+# reads
+PER_PIXEL, PER_TARGET = 1.3, 3
 DECODED = 32  # numbers of the VAE's decoder for each pixel, at most
 
 
@@ -42,8 +43,8 @@ class Numbers(NamedTuple):
 def numbers_of_networks(c: Any, info: EnvInfo) -> Numbers:
     """The estimate for the configuration ``c``.
 
-    The peak is the sum of the peaks of networks without images. With images, it is the larger one of all passes with
-    gradient together and the largest pass without. There, pixels are held as inputs, but layers only in parts.
+    The peak is the sum of the peaks of networks without images. With images, it is the largest of all passes with
+    gradient together, of a pass without, which holds pixels but only parts of the layers, and of the VAE's update.
     """
     layers = [*_layers(c, info)]
     parameters = 0
@@ -51,15 +52,15 @@ def numbers_of_networks(c: Any, info: EnvInfo) -> Numbers:
         recurrent = 6 if of.is_recurrent else 2
         parameters += of.encoded.parameters + of.encoded.outputs * of.width + recurrent * of.width**2
     groups = info.n_agents if c.share_parameters == "none" else len({*info.agent_types})
-    peak = _subgoals(c, info) + _images_of_vae(c, info)
-    graphs, largest = 0, 0
+    window, largest = _images_of_vae(c, info)
+    peak, graphs = _subgoals(c, info) + window, 0
     for layer in layers:
         with_gradient, without = _rows(layer, True), _rows(layer, False)
         if not layer.encoded.numbers:
             peak += max(with_gradient, without)
             continue
         # the target network of a learner from replay runs while the graph is kept
-        targets = layer.trained * PER_INPUT * layer.inputs if c.runner == "episode" else 0
+        targets = layer.trained * PER_TARGET * layer.inputs if c.runner == "episode" else 0
         graphs += layer.trained * int(PER_PIXEL * layer.encoded.numbers) + targets
         largest = max(largest, layer.all_rows * PER_INPUT * layer.inputs)
     images = max(graphs, largest)
@@ -106,7 +107,8 @@ def _layers(c: Any, info: EnvInfo) -> Iterator[Layer]:
         read = encoded_sizes(c.encoder, info, "obs", obs) if inputs else Sizes(0)
         yield Layer(c.model_hidden_dim, inputs, read, True, -(-rows // c.model_minibatches), rows)
     if "vae" in c.learner:
-        yield _of_vae(c, info, steps)
+        vae = _of_vae(c, info, steps)
+        yield vae._replace(trained=0, all_rows=0) if _are_bytes(c, info) else vae  # see ``_images_of_vae``
 
 
 def _steps(c: Any, info: EnvInfo) -> int:
@@ -134,8 +136,6 @@ def _of_vae(c: Any, info: EnvInfo, steps: int) -> Layer:
     trained, encoded = c.vae_batch_states or stored, encoded_sizes(c.vae_encoder, info, c.vae_input, size)
     if encoded.numbers:
         encoded = encoded._replace(numbers=encoded.numbers + DECODED * size)
-    if _are_bytes(c, info):
-        return Layer(width, size, encoded, False, trained, 0)
     unit = PER_UNIT["feed-forward", False]  # the window has PER_INPUT numbers of each feature
     window = stored * PER_INPUT * size // (PER_INPUT * size + unit * width)
     return Layer(width, size, encoded, False, trained, max(rows, window))
@@ -145,9 +145,11 @@ def _are_bytes(c: Any, info: EnvInfo) -> bool:
     return (info.state_dtype if c.vae_input == "state" else info.obs_dtype) is np.uint8
 
 
-def _images_of_vae(c: Any, info: EnvInfo) -> int:
-    """The VAE's last batches of pixels, three times while a new one is added, and what is measured of them."""
+def _images_of_vae(c: Any, info: EnvInfo) -> tuple[int, int]:
+    """The VAE's last batches of pixels, three times while a new one is added; and its update, or what it measures."""
     if "vae" not in c.learner or not _are_bytes(c, info):
-        return 0
+        return 0, 0
+    layer = _of_vae(c, info, _steps(c, info))
     size = info.state_shape if c.vae_input == "state" else info.obs_shape * info.n_agents
-    return 3 * (c.vae_window + 1) * _steps(c, info) * size // WORD + 4 * MOST
+    window = 3 * (c.vae_window + 1) * _steps(c, info) * size // WORD
+    return window, layer.trained * int(PER_PIXEL * layer.encoded.numbers) + 4 * MOST

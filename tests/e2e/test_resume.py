@@ -75,6 +75,15 @@ def test_a_killed_run_equals_the_uninterrupted_one(complete, tmp_path):
     assert json.loads((killed / "config.json").read_text()) == complete.config
 
 
+def test_a_killed_run_on_stacked_images_equals_the_uninterrupted_one(tmp_path):
+    env, arguments = "tests.lights:Lights", {"side": 4, "frame_stack": 2}
+    keys = {**SMALL, "t_max": 900, "test_interval": 400, "save_model_interval": 300, "batch_size": 8}
+    run = omarl.train("omg_vae", env, path=tmp_path / "run", env_args=arguments, **keys)
+    killed = copy_killed_after(run, tmp_path / "killed", 1)
+    omarl.resume(killed, env=env)
+    assert metrics(killed) == metrics(run) and steps(killed) == steps(run)
+
+
 @pytest.fixture(scope="module")
 def short(tmp_path_factory):
     folder = tmp_path_factory.mktemp("short")

@@ -241,3 +241,67 @@ def test_failed_allocations_become_one_line():
 def test_sizes_are_readable():
     assert readable(3 << 20) == "3 MiB" and readable(5 * GIB // 2) == "2.50 GiB"
     assert memory.resident_memory() > 1 << 20
+
+
+@pytest.mark.parametrize("algorithm", ["iql", "qmix"])
+def test_pixels_are_counted_as_bytes(algorithm):
+    keys = {
+        "env": "tests.lights:Lights",
+        "buffer_size": 50,
+        "batch_size": 8,
+        "env_args": {"scale": 2, "frame_stack": 2},
+    }
+    values = dict(from_keywords({"seed": 1, "env_workers": 0, **keys}, algorithm).values)
+    parts = run.build(values, LOGGER, trains=True)
+    try:
+        stated = {part.name: part.n_bytes for part in budget.need(values, parts.info).parts}
+        training = Training(parts, values, None)
+        assert training.buffer.data["obs"].dtype == training.buffer.data["state"].dtype == torch.uint8
+        assert training.buffer.data["obs"][0, 0].numel() == 2 * 2 * 16 * 16 * 3
+        assert stated["replay buffer"] == sum(tensor.nbytes for tensor in training.buffer.data.values())
+    finally:
+        parts.close()
+
+
+OF_IMAGES = """
+import logging, threading, time
+from omarl import budget, run
+from omarl.configuration.request import from_keywords
+from omarl.training import Training
+from omarl.utils.memory import resident_memory
+from omarl.utils.metrics import Logger
+
+values = from_keywords({"seed": 1, "env_workers": 0, "test_interval": 0, "env": "tests.lights:Lights",
+                        "env_args": {"scale": 10}, "batch_size_run": 64, "rollout_steps": 16, "minibatches": 1,
+                        "epochs": 1}, "ippo").values
+parts = run.build(values, Logger(logging.getLogger("test")), trains=True)
+stated = resident_memory() + budget.need(values, parts.info).total()
+training, peaks = Training(parts, values, None), [0]
+rollout = parts.runner.run()
+
+
+def watch():
+    while training.updates == 0:
+        peaks.append(resident_memory())
+        time.sleep(0.005)
+
+
+thread = threading.Thread(target=watch)
+thread.start()
+training._learn(rollout)
+thread.join()
+print(stated, max(peaks))
+parts.close()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+def test_the_stated_total_is_the_resident_memory_of_an_update_on_images():
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    root = Path(__file__).parents[2]
+    result = subprocess.run(
+        [sys.executable, "-c", OF_IMAGES], capture_output=True, text=True, check=True, env=env, cwd=root
+    )
+    stated, peak = map(int, result.stdout.split()[-2:])
+    assert peak > 1 * GIB
+    assert stated == pytest.approx(peak, rel=0.1)

@@ -1,0 +1,31 @@
+"""Short trainings on images, in which only agents that see where they are, and where their lamp is, come near it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import omarl
+import pytest
+
+KEYS: dict[str, Any] = {"seed": 1, "env_workers": 0, "use_tensorboard": False, "save_model": False, "t_max": 9000,
+                        "env_args": {"side": 5}, "test_interval": 9000, "test_nepisode": 64, "gamma": 0.8,
+                        "batch_size_run": 32, "rollout_steps": 12, "epochs": 4, "lr": 5e-3, "hidden_dim": 32,
+                        "critic_hidden_dim": 32}  # fmt: skip
+
+
+def test_agents_learn_to_fly_to_the_lamp_that_they_see(tmp_path):
+    """Two moths are 3.2 cells away from their lamps on average, so 6.4 is the best return. Random moths gain nothing.
+    Moths that do not see their lamp gain 1.6 at most: they fly to the middle, which is 2.4 cells away from lamps."""
+    run = omarl.train("mappo", "tests.lights:Lights", path=tmp_path / "run", **KEYS)
+    tests = np.array(run.metrics["test_return_mean"].values, dtype=float)
+    assert tests[0] < 1.7 and tests[-1] > 3.5
+
+
+@pytest.mark.parametrize("encoder", ["cnn", "mlp"])
+def test_the_key_encoder_chooses_the_first_layers(tmp_path, encoder):
+    keys = {**KEYS, "t_max": 400, "test_interval": 0, "save_model": True}
+    run = omarl.train("ippo", "tests.lights:Lights", path=tmp_path / "run", encoder=encoder, **keys)
+    policy = omarl.load(run, trust=True)
+    has_convolutions = any("convolutions" in name for name in policy._actor.agents.state_dict())
+    assert has_convolutions == (encoder == "cnn")
