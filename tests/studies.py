@@ -24,7 +24,7 @@ def write_run(folder: Path, name: str, task: str, seed: int, points: int = 60, v
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     config = {"name": name, "seed": seed, "t_max": 100_000, "env_args": {"key": f"mpe2.{task}_v3"}}
     (folder / "config.json").write_text(json.dumps(config))
-    words = [f"--config={name}", f"--env-config={task}", "with", f"seed={seed}"]
+    words = [f"--config={name}", "--id=x", f"--env-config={task}", "with", f"seed={seed}"]
     run = {"status": "COMPLETED", "meta": {"words": words},
            "host": {"cpu": "A processor", "os": ["Linux", "Linux 6"], "python_version": "3.11.7"},
            "experiment": {"dependencies": ["numpy==2.4.6", "omarl==0.2.0"],

@@ -118,7 +118,8 @@ def origin_of(record: Record) -> Origin:
         stored = {}
     host, meta, experiment = (_mapping(stored.get(name)) for name in ("host", "meta", "experiment"))
     words = meta.get("words") or _words_in_sweep(record.run)
-    command = shlex.join(["python", "main.py", *map(str, words)]) if words else ""
+    words = [str(word) for word in words if not str(word).startswith("--id=")]  # it names this run's own folder
+    command = shlex.join(["python", "main.py", *words]) if words else ""
     system = host.get("os")
     parts = [host.get("cpu"), system[-1] if isinstance(system, list) and system else None,
              f"Python {host['python_version']}" if "python_version" in host else None]  # fmt: skip

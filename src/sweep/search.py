@@ -73,6 +73,7 @@ class Search:
         self.optuna: Any = optuna
         self.trials: dict[int, list[Job]] = {}  # those in progress
         self.asked: dict[int, Any] = {}  # Optuna's objects of those that this process has begun
+        self.reported: dict[int, int] = {}  # the step of each trial's last report for pruning
         self.begun = 0
 
     def open(self, say: Callable[[str], None]) -> None:
@@ -137,8 +138,12 @@ class Search:
         trial = self.asked.get(number)
         if trial is None or len(scores) < len(statuses):
             return False
-        trial.report(float(np.mean(scores)), min(status.t_env for status in statuses))
-        return trial.should_prune()
+        step = min(status.t_env for status in statuses)
+        if step <= self.reported.get(number, -1):
+            return False
+        self.reported[number] = step
+        trial.report(float(np.mean(scores)), step)
+        return bool(trial.should_prune())
 
     def objective(self, jobs: Sequence[Job]) -> float | None:
         """The mean over seeds of the final score (``comparison.finals_of``); None if it was not logged."""

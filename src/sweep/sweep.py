@@ -91,8 +91,8 @@ class Sweep:
         """Makes all runs that are not finished."""
         if self.search:
             self.search.open(self.table.note)
-        count = len(self.jobs) or "as many as the search needs"
-        self.table.note(f"{count} runs, {self.engine.slots} at a time, in {self.folder.path}")
+        what = f"{len(self.jobs)} runs" if self.jobs else "a search"
+        self.table.note(f"{what}, {self.engine.slots} runs at a time, in {self.folder.path}")
         if len(self.waiting) < len(self.jobs):
             self.table.note(f"{len(self.jobs) - len(self.waiting)} of them are finished already")
         self.changed()

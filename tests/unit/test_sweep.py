@@ -373,3 +373,20 @@ def test_a_search_finds_a_better_value_and_continues_after_an_interrupt(tmp_path
     assert 0.001 < float(best["lr"]) < 0.01 and float(best["objective"]) == pytest.approx(
         -abs(np.log10(float(best["lr"]) / 0.003)))  # fmt: skip
     assert "best" in made.search.best()
+
+
+def test_trials_below_the_median_of_the_earlier_ones_are_given_up(tmp_path):
+    pytest.importorskip("optuna")
+    config = SweepConfig(configs=["iql"], envs=["simple_spread"], seeds=1, search={"lr": [0.1, 0.01]}, trials=6,
+                         prune=True)  # fmt: skip
+    search = Search(config, tmp_path)
+    search.open(lambda line: None)
+    for i in range(6):
+        (job,) = search.more()
+        score = -1.0 if i < 5 else -2.0
+        assert search.update(lambda _, s=score: Status("running", "", 100, s)) == ([] if i < 5 else [job])
+        assert search.update(lambda _, s=score: Status("running", "", 100, s)) == []  # nothing new
+        if i < 5:
+            logged(job.run, {"t_env": 100, "test_return_mean": score})
+            search.update(lambda _, s=score: Status("finished", "", 100, s))
+    assert [row["state"] for row in csv.DictReader(search.write().open())] == ["complete"] * 5 + ["pruned"]
