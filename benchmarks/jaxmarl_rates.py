@@ -2,8 +2,8 @@
 
     python benchmarks/jaxmarl_rates.py
 
-Needs the extra `jax`. Both sides step the same number of copies with the same table of random actions, in turn; a row
-has the median of the rates and the median of their quotients.
+Needs the extra `jax`. Both sides step the same number of copies with the same table of random actions, in turn. A row
+has the median rates, and the median quotient of the seconds and of the CPU seconds, which depend less on other load.
 """
 
 import argparse
@@ -26,22 +26,20 @@ GAMES: dict[str, dict[str, Any]] = {
 ALWAYS_AVAILABLE = 5  # the first actions of all these games
 
 
-def ours(arguments: dict[str, Any], actions: Any) -> Callable[[], float]:
-    """Steps per second of all copies in one call of the result."""
+def ours(arguments: dict[str, Any], actions: Any) -> Callable[[], None]:
+    """Plays the actions [steps, E, N]."""
     env = make_vec_env("jaxmarl", arguments, actions.shape[1], 0, 0)
     env.reset()
 
-    def rate() -> float:
-        begun = time.perf_counter()
+    def play() -> None:
         for each in actions:
             env.step(each)
-        return actions.shape[0] * actions.shape[1] / (time.perf_counter() - begun)
 
-    return rate
+    return play
 
 
-def theirs(arguments: dict[str, Any], actions: Any) -> Callable[[], float]:
-    """The same for JaxMARL's `step`, which resets copies itself."""
+def theirs(arguments: dict[str, Any], actions: Any) -> Callable[[], None]:
+    """The same with JaxMARL's `step`, which resets copies itself."""
     env = make_jaxmarl(**arguments)
     n_envs = actions.shape[1]
 
@@ -54,14 +52,19 @@ def theirs(arguments: dict[str, Any], actions: Any) -> Callable[[], float]:
     key = jax.random.PRNGKey(0)
     carry = [key, jax.jit(jax.vmap(env.reset))(jax.random.split(key, n_envs))[1]]
 
-    def rate() -> float:
-        begun = time.perf_counter()
+    def play() -> None:
         for each in actions:
             carry[0], result = step(*carry, each)
             carry[1] = jax.block_until_ready(result)[1]
-        return actions.shape[0] * actions.shape[1] / (time.perf_counter() - begun)
 
-    return rate
+    return play
+
+
+def seconds(play: Callable[[], None]) -> tuple[float, float]:
+    """Seconds and CPU seconds of a call."""
+    begun, used = time.perf_counter(), time.process_time()
+    play()
+    return time.perf_counter() - begun, time.process_time() - used
 
 
 def main() -> None:
@@ -72,19 +75,19 @@ def main() -> None:
     parser.add_argument("games", nargs="*", default=list(GAMES), choices=[*GAMES, []])
     options = parser.parse_args()
     print(f"{options.copies} copies, {options.repeats} times {options.steps} calls; environment steps/s")
-    print("| game | ours | JaxMARL's step | ours / JaxMARL's |\n|---|---|---|---|")
+    print("| game | ours | JaxMARL's step | rate, ours / JaxMARL's | by CPU seconds |\n|---|---|---|---|---|")
     for name in options.games:
         arguments = GAMES[name]
-        agents = len(make_jaxmarl(**arguments).agents)
-        shape = options.steps, options.copies, agents
+        shape = options.steps, options.copies, len(make_jaxmarl(**arguments).agents)
         actions = np.random.default_rng(0).integers(0, ALWAYS_AVAILABLE, shape)
-        rates = [ours(arguments, actions), theirs(arguments, actions)]
-        for rate in rates:
-            rate()  # compiles
-        pairs = [[rate() for rate in rates] for _ in range(options.repeats)]
-        own, other = (statistics.median(column) for column in zip(*pairs, strict=True))
-        quotient = statistics.median(a / b for a, b in pairs)
-        print(f"| {name} | {own:,.0f} | {other:,.0f} | {quotient:.2f} |", flush=True)
+        sides = [ours(arguments, actions), theirs(arguments, actions)]
+        for play in sides:
+            play()  # compiles
+        pairs = [[seconds(play) for play in sides] for _ in range(options.repeats)]
+        steps = options.steps * options.copies
+        rates = [f"{statistics.median(steps / pair[side][0] for pair in pairs):,.0f}" for side in (0, 1)]
+        quotients = [f"{statistics.median(b[i] / a[i] for a, b in pairs):.2f}" for i in (0, 1)]
+        print(f"| {name} | {' | '.join(rates + quotients)} |", flush=True)
 
 
 if __name__ == "__main__":

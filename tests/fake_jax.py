@@ -62,9 +62,8 @@ def modules() -> dict[str, types.ModuleType]:
         map=_map, leaves=lambda tree: _flatten(tree)[0], flatten=_flatten,
         unflatten=lambda build, leaves: build(iter(leaves)),
     )  # fmt: skip
-    lax = types.SimpleNamespace(cond=lambda is_true, one, other: one() if is_true else other())
     vars(jax).update(
-        numpy=jnp, random=random, tree=tree, lax=lax, jit=lambda function: function, vmap=_vmap,
+        numpy=jnp, random=random, tree=tree, jit=lambda function, static_argnums=(): function, vmap=_vmap,
         eval_shape=_eval_shape,
     )  # fmt: skip
     return {"jax": jax, "jax.numpy": jnp}

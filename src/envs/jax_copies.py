@@ -1,6 +1,6 @@
 """E copies of a JaxMARL environment (Rutherford et al. 2024), stepped by one compiled call."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -12,8 +12,6 @@ from ..types import EnvInfo, Frame
 from ..utils.stateful import packed
 from .arrays import lay_out
 from .jax_interface import Interface
-
-TOGETHER = 8  # episodes that begin in one call: few end in one step, and a reset can cost more than a step
 
 
 class Carry(NamedTuple):
@@ -50,7 +48,7 @@ class JaxCopies(Batched):
 
     JaxMARL's ``done`` says that an episode has ended, by its rules or by a time limit. A step that reaches the limit
     is computed once more in an environment without it: this tells whether the rules ended the episode. JaxMARL's
-    ``step`` computes a reset in every step; here a reset is computed when an episode has ended.
+    ``step`` computes resets in every step; here they are computed, by a second call, when an episode has ended.
 
     Episode k of copy e has the key ``fold_in(fold_in(seed, e), k)``. Its reset has the key ``fold_in(key, 0)``, its
     step t = 1, 2, ... the key ``fold_in(key, t)``, with which JaxMARL's ``step`` draws the same numbers.
@@ -64,26 +62,26 @@ class JaxCopies(Batched):
         self.game, self.info = game, game.info
         self.limit = game.info.episode_limit  # steps after which an episode is truncated
         self._seed = jnp.asarray(np.random.SeedSequence(seed).generate_state(2))
-        self._start = jax.jit(jax.vmap(self._first))
-        self._advance = jax.jit(self._next)
-        self._replace = jax.jit(_replaced)
+        self._advance = jax.jit(self._next, static_argnums=3)
+        self._restart = jax.jit(self._renewed)
         self.episode = np.full(n_envs, -1, np.int32)  # numbers of the running episodes, [E]
         self.won = self.shaped_reward = None  # see ``types.Step``
-        blank = jax.eval_shape(self._start, np.arange(n_envs), self.episode)[0]
+        blank = jax.eval_shape(jax.vmap(self._first), np.arange(n_envs), self.episode)[0]
         self.carry = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), blank)  # of all copies
         super().__init__(game, game.info, lay_out(game.info, n_envs), seed)
 
     def reset(self) -> None:
         """Begins an episode in every copy."""
-        self._begin(np.arange(len(self.episode)))
+        self._begin(np.ones(len(self.episode), np.bool_))
 
     def step(self) -> None:
         """Steps every copy with ``arrays.actions``."""
-        self.carry, result = self._advance(self.carry, self.arrays.actions, self.limit)
+        at_limit = bool((np.asarray(self.carry.t) + 1 >= self.game.limit).any())
+        self.carry, result = self._advance(self.carry, self.arrays.actions, self.limit, at_limit)
         frame, reward, over, cut, self.won, self.shaped_reward = jax.tree.map(np.asarray, result)
         self.arrays = self.arrays._replace(final=_complete(frame), reward=reward, terminated=over, truncated=cut)
-        ended = np.flatnonzero(over | cut)
-        if len(ended):
+        ended = over | cut
+        if ended.any():
             self._begin(ended)
 
     def restart(self, info: EnvInfo) -> None:
@@ -103,19 +101,24 @@ class JaxCopies(Batched):
             raise ValueError(f"the state is not one of {len(self.episode)} copies of {self.info.key}")
         self.carry = jax.tree.unflatten(tree, [jnp.asarray(array) for array in saved])
         self.episode[:] = state["episode"].numpy()
+        self.arrays = lay_out(self.info, len(self.episode))  # arrays that can be written to
 
-    def _begin(self, rows: Any) -> None:
-        """Begins the next episodes of the copies ``rows``, ``TOGETHER`` of them in one call."""
-        self.episode[rows] += 1
-        for some in np.array_split(rows, range(TOGETHER, len(rows), TOGETHER)):
-            chosen = np.resize(some, TOGETHER)  # repeated, so that all calls have one shape
-            fresh, frame = self._start(chosen, self.episode[chosen])
-            pairs: Iterable[Any] = zip(self.arrays.first, _complete(jax.tree.map(np.asarray, frame)), strict=True)
-            for own, new in pairs:
-                own[some] = new[: len(some)]
-            source = np.full(len(self.episode), -1, np.int32)
-            source[some] = np.arange(len(some))
-            self.carry = self._replace(self.carry, fresh, source)
+    def _begin(self, ended: Any) -> None:
+        """Begins the next episodes of the copies ``ended`` [E]. The first frames of the others are their last."""
+        self.episode += ended
+        self.carry, frame = self._restart(self.carry, self.arrays.final, ended, self.episode)
+        self.arrays = self.arrays._replace(first=_complete(jax.tree.map(np.asarray, frame)))
+
+    def _renewed(self, carry: Carry, frame: Frame, ended: Any, episode: Any) -> tuple[Carry, Frame]:
+        """``carry`` and ``frame`` with those of new episodes in the copies ``ended``."""
+        fresh, first = jax.vmap(self._first)(jnp.arange(len(ended)), episode)
+        own_state: Any = None if first.state is None else frame.state
+        frame = frame._replace(state=own_state)
+
+        def chosen(new: Any, own: Any) -> Any:
+            return jnp.where(ended.reshape(-1, *[1] * (own.ndim - 1)), new, own)
+
+        return jax.tree.map(chosen, (fresh, first), (carry, frame))
 
     def _first(self, copy: Any, episode: Any) -> tuple[Carry, Frame]:
         """Begins an episode of one copy."""
@@ -125,13 +128,13 @@ class JaxCopies(Batched):
         frame, forced = self.game.frame(observed, state, alive)
         return _typed(Carry(state, key, jnp.int32(0), alive, forced)), frame
 
-    def _next(self, carry: Carry, actions: Any, limit: Any) -> tuple[Carry, Result]:
-        """Takes one step in all copies."""
+    def _next(self, carry: Carry, actions: Any, limit: Any, at_limit: bool) -> tuple[Carry, Result]:
+        """Takes one step in all copies. ``at_limit``: a copy reaches the environment's time limit."""
         game, t = self.game, carry.t + 1
         given = jax.vmap(self._given)(carry, actions)
         observed, state, rewards, flags, info = jax.vmap(game.env.step_env)(*given)
         done = jax.vmap(game.done)(flags)  # [E, 1 + N]
-        own = jnp.where((t < game.limit)[:, None], done, self._done_by_rules(given, done[:, 0] & (t >= game.limit)))
+        own = jnp.where((t < game.limit)[:, None], done, self._done_by_rules(given)) if at_limit else done
         over = own[:, 0]
         cut = ~over & (done[:, 0] | (t >= limit))
         alive = carry.alive & (over[:, None] | ~own[:, 1:])  # all that played have a last observation
@@ -147,28 +150,17 @@ class JaxCopies(Batched):
         key, _ = jax.random.split(jax.random.fold_in(carry.key, carry.t + 1))
         return key, carry.state, self.game.joint_action(actions, carry.forced)
 
-    def _done_by_rules(self, given: Any, at_limit: Any) -> Any:
-        """``done`` [E, 1 + N] in the environment without a time limit; computed only if a copy is ``at_limit``."""
-        unlimited, none = self.game.unlimited, jnp.zeros((len(at_limit), 1 + self.info.n_agents), bool)
+    def _done_by_rules(self, given: Any) -> Any:
+        """``done`` [E, 1 + N] in the environment without a time limit; False if the limit cannot be lifted."""
+        unlimited = self.game.unlimited
         if unlimited is None:
-            return none
-        own = lambda: jax.vmap(self.game.done)(jax.vmap(unlimited.step_env)(*given)[3])  # noqa: E731
-        return jax.lax.cond(at_limit.any(), own, lambda: none)
+            return jnp.zeros((len(self.episode), 1 + self.info.n_agents), bool)
+        return jax.vmap(self.game.done)(jax.vmap(unlimited.step_env)(*given)[3])
 
 
 def _typed(tree: Any) -> Any:
     """The tree as arrays without weak types, with which the next call would be compiled once more."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.asarray(leaf).dtype), tree)
-
-
-def _replaced(tree: Any, fresh: Any, source: Any) -> Any:
-    """``tree`` [E, ...] with the rows ``source`` [E] of ``fresh``; -1 keeps the own row."""
-
-    def replaced(own: Any, new: Any) -> Any:
-        is_kept = (source < 0).reshape(-1, *[1] * (own.ndim - 1))
-        return jnp.where(is_kept, own, new[source])
-
-    return jax.tree.map(replaced, tree, fresh)
 
 
 def _complete(frame: Frame) -> Frame:

@@ -81,6 +81,9 @@ class JaxMARLEnv(VectorEnv):
         step = super().step(actions)
         return step._replace(won=self._copies.won, shaped_reward=self._copies.shaped_reward)
 
+    def _complete_first(self, ongoing: NDArray[np.bool_]) -> None:
+        """Does nothing: they are complete."""
+
     def _run(self, call: str, *arguments: Any) -> Any:
         try:
             return super()._run(call, *arguments)

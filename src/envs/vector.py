@@ -80,10 +80,14 @@ class VectorEnv:
         final = observation = arrays.final.observation()
         self._current = arrays.final
         if ended.any():
-            arrays.first.copy_rows(arrays.final, ~ended)
+            self._complete_first(~ended)
             self._current = arrays.first
             observation = arrays.first.observation()
         return Step(final, observation, arrays.reward, arrays.terminated, arrays.truncated, lost)
+
+    def _complete_first(self, ongoing: NDArray[np.bool_]) -> None:
+        """Writes the last frames of copies whose episode goes on, ``ongoing`` [E], beside the first of the others."""
+        self._arrays.first.copy_rows(self._arrays.final, ongoing)
 
     def observation(self) -> Observation:
         """The current observation; EnvError before the first ``reset``."""
@@ -108,17 +112,17 @@ class VectorEnv:
             bool [E]: True for copies that continue exactly; in the others, which a warning names, a new episode
             began.
         """
-        first = self._arrays.first
         current = Frame._make(array.numpy() for array in state["current"])
         if isinstance(self._backend, Batched):
             self._run("load_state_dict", state["backend"])
             same = np.ones(self.n_envs, np.bool_)
         else:
             copies = [{**copy, "actions": copy["actions"].numpy()} for copy in state["backend"]]
-            same = np.array(self._run("replay", copies)) & _equal_rows(first, current)
+            same = np.array(self._run("replay", copies)) & _equal_rows(self._arrays.first, current)
             if not same.all():
                 self._run("reset", (~same).tolist())
                 log.warning(NOT_REPEATED, self.info.key, ", ".join(map(str, np.flatnonzero(~same))))
+        first = self._arrays.first
         first.copy_rows(current, same)
         self._current = first
         return same
