@@ -54,7 +54,7 @@ ABSENT: dict[str, Any] = {
     )
 }
 ABSENT |= {"minibatches": 1, "model_minibatches": 1, "model_window": 1, "model_hidden_dim": 1, "vae_window": 1,
-           "share_parameters": "type", "encoder": "auto", "mac": "", "mixer": "", "critic": "own"}  # fmt: skip
+           "share_parameters": "type", "encoder": "auto", "mac": "", "mixer": "", "critic": "own", "teams": {}}  # fmt: skip
 
 
 class Part(NamedTuple):
@@ -152,6 +152,10 @@ def _collected(c: Any, info: EnvInfo) -> Iterator[Part]:
         yield Part("replay buffer", replay_bytes(scheme, groups, c.buffer_size, info.episode_limit), device)
         yield Part("batch", c.batch_size * episode * (step + one_hot), learner)
         return
+    for team in c.teams.values():
+        if team["config"]["runner"] == "episode" and not team["frozen"]:  # an upper bound: of all agents
+            size = replay_bytes(scheme, groups, team["config"]["buffer_size"], info.episode_limit)
+            yield Part("a team's replay buffer", size)
     rollout = c.batch_size_run * (c.rollout_steps + 1) * (step + one_hot + 1)  # with ``begins``
     yield Part("rollout", rollout)
     if c.use_cuda:

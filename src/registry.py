@@ -28,10 +28,12 @@ REGISTRY: dict[str, dict[str, Any]] = {
         **BASE_LEARNERS,
         "omg_vae_learner": ".learners.omg_vae_learner:OMGVAELearner",
         "opponent_model_learner": ".learners.opponent_model_learner:OpponentModelLearner",
+        "team_learner": ".learners.team_learner:TeamLearner",
     },
     "mac": {
         "basic_mac": ".controllers.basic_controller:BasicMAC",
         "model_mac": ".controllers.model_controller:ModelMAC",
+        "team_mac": ".controllers.team_controller:TeamMAC",
     },
     "opponent_model": {
         "liam": ".opponent_models.liam:LIAMModel",

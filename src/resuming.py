@@ -21,10 +21,11 @@ def resume_state(
     """The state, and what it leaves out, with the reason."""
     state: dict[str, Any] = {}
     left_out = []
-    if buffer is not None:
-        size = f"{buffer.bytes / 2**20:.0f} MiB"
-        if save_buffer is True or (save_buffer == "auto" and buffer.bytes <= AUTO_LIMIT):
-            state["buffer"] = buffer.state_dict()
+    replay = replay_of(parts, buffer)
+    if replay is not None:
+        size = f"{replay.bytes / 2**20:.0f} MiB"
+        if save_buffer is True or (save_buffer == "auto" and replay.bytes <= AUTO_LIMIT):
+            state["buffer"] = replay.state_dict()
         else:
             left_out.append(f"the replay buffer, at most {size} (save_buffer=True stores it)")
     try:
@@ -40,12 +41,18 @@ def resume_state(
     return state, left_out
 
 
+def replay_of(parts: Parts, buffer: ReplayBuffer | None) -> Any:
+    """The run's replay buffer, or those that the learner keeps itself (for its teams); None: there is none."""
+    return buffer if buffer is not None else getattr(parts.learner, "replay", None) or None
+
+
 def restore(parts: Parts, buffer: ReplayBuffer | None, folder: Path) -> list[str]:
     """Restores what ``resume_state`` saved in a checkpoint, if it fits. Returns what does not, a phrase each."""
     state, missing = load_resume_state(folder), []
-    if buffer is not None and state.get("buffer") is not None:
-        buffer.load_state_dict(state["buffer"])
-    elif buffer is not None:
+    replay = replay_of(parts, buffer)
+    if replay is not None and state.get("buffer") is not None:
+        replay.load_state_dict(state["buffer"])
+    elif replay is not None:
         missing.append("the checkpoint has no replay buffer: learning continues when it is filled again")
     reason = why_new_episodes(folder, vars(parts.config))
     if reason or "runner" not in state:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .analysis.plots import draw_curves
+from .configuration.teams import with_teams
 from .fitting import fitted
 from .notices import describe, notices
 from .run import opened
@@ -51,6 +52,7 @@ def train(
         KeyboardInterrupt, EnvError: after a checkpoint was saved.
     """
     say = logger.console_logger.info
+    values = with_teams(values)
     built = dict(values)
     if continues and directory is not None:
         remove_leftovers(directory)

@@ -151,13 +151,12 @@ class MismatchError(ValueError):
 def _convert(value: Any, hint: Any) -> Any:
     """``value`` in the type ``hint``, or MismatchError."""
     kind = get_origin(hint) or hint
+    value = _unquoted(value, kind)
     if kind in (Union, types.UnionType):
         for option in get_args(hint):
             with suppress(MismatchError):
                 return _convert(value, option)
     elif kind is list:
-        if isinstance(value, str) and value[:1] + value[-1:] == "[]":  # [a, b] without quotes in a shell
-            value = [word.strip() for word in value[1:-1].split(",") if word.strip()]
         if isinstance(value, list | tuple):
             return [_convert(item, get_args(hint)[0]) for item in value]
     elif kind in (int, float):
@@ -167,6 +166,18 @@ def _convert(value: Any, hint: Any) -> Any:
     elif kind is Any or (value in get_args(hint) if kind is Literal else isinstance(value, kind)):
         return value
     raise MismatchError(value, hint)
+
+
+def _unquoted(value: Any, kind: Any) -> Any:
+    """[a, b] and {a: b, c: d}, as a shell passes them on without quotes, as a list and a mapping of texts."""
+    if not isinstance(value, str) or (kind, value[:1] + value[-1:]) not in ((list, "[]"), (dict, "{}")):
+        return value
+    words = [word.strip() for word in value[1:-1].split(",") if word.strip()]
+    if kind is list:
+        return words
+    pairs = [word.partition(":") for word in words]
+    complete = all(colon for _, colon, _ in pairs)
+    return {name.strip(): item.strip() for name, _, item in pairs} if complete else value
 
 
 def _number(value: float | str, kind: type) -> float:

@@ -63,7 +63,8 @@ def save_checkpoint(
         torch.save(saved, draft / RUN_FILE)
         torch.save(dict(resume_state or {}), draft / RESUME_FILE)
         write_json(draft / "config.json", dict(config))
-        files = {file.name: {"bytes": file.stat().st_size, "sha256": digest(file)} for file in draft.iterdir()}
+        files = {str(file.relative_to(draft)): {"bytes": file.stat().st_size, "sha256": digest(file)}
+                 for file in draft.rglob("*") if file.is_file()}  # fmt: skip
         write_json(draft / MANIFEST, {"t_env": t_env, "files": files, "left_out": list(left_out), "score": score})
         shutil.rmtree(folder, ignore_errors=True)
         draft.rename(folder)
@@ -114,7 +115,8 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 def damage(folder: Path) -> str:
     """The first difference of a checkpoint's files from its manifest, in a few words; empty if there is none."""
-    stats = tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(folder.glob("*")))
+    stats = tuple((str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns)
+                  for file in sorted(folder.rglob("*")))  # fmt: skip
     return _damage(folder, stats)
 
 
