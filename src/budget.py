@@ -54,7 +54,8 @@ ABSENT: dict[str, Any] = {
     )
 }
 ABSENT |= {"minibatches": 1, "model_minibatches": 1, "model_window": 1, "model_hidden_dim": 1, "vae_window": 1,
-           "share_parameters": "type", "encoder": "auto", "mac": "", "mixer": "", "critic": "own", "teams": {}}  # fmt: skip
+           "share_parameters": "type", "encoder": "auto", "mac": "", "mixer": "", "critic": "own",
+           "teams": {}}  # fmt: skip
 
 
 class Part(NamedTuple):
