@@ -53,7 +53,9 @@ def replay(values: Mapping[str, Any], logger: Logger) -> list[Path]:
         load_checkpoint(folder, parts.learner)
         turn, who = _turn(parts.test_env, config.opponent)
         if layout is None:
-            watched: Any = getattr(parts.test_env, "env", parts.test_env)
+            watched: Any = parts.test_env
+            while not hasattr(watched, "watch"):  # with opponents inside, or with stacked observations
+                watched = watched.env
             watched.watch(frames.take)
         *before, batch = parts.tester.collect(turn + 1)
         drawing = drawing_of(parts, batch.to(parts.args.device))
