@@ -22,16 +22,20 @@ BASE_LEARNERS = {
     "pqn_learner": ".learners.pqn_learner:PQNLearner",
     "ppo_learner": ".learners.ppo_learner:PPOLearner",
 }
+BASE_MACS = {"basic_mac": ".controllers.basic_controller:BasicMAC"}
+OMG_VAE_LEARNER = {"omg_vae_learner": ".learners.omg_vae_learner:OMGVAELearner"}
 REGISTRY: dict[str, dict[str, Any]] = {
     "base_learner": BASE_LEARNERS,
+    "learner of a team": {**BASE_LEARNERS, **OMG_VAE_LEARNER},
+    "mac of a team": BASE_MACS,
     "learner": {
         **BASE_LEARNERS,
-        "omg_vae_learner": ".learners.omg_vae_learner:OMGVAELearner",
+        **OMG_VAE_LEARNER,
         "opponent_model_learner": ".learners.opponent_model_learner:OpponentModelLearner",
         "team_learner": ".learners.team_learner:TeamLearner",
     },
     "mac": {
-        "basic_mac": ".controllers.basic_controller:BasicMAC",
+        **BASE_MACS,
         "model_mac": ".controllers.model_controller:ModelMAC",
         "team_mac": ".controllers.team_controller:TeamMAC",
     },

@@ -72,7 +72,7 @@ class Team:
         common = bool(config.get("common_reward"))
         self.scheme, self.groups = make_scheme(own, common)
         self.view = View(self.agents, self.scheme, self.groups, self.args.reward_scalarisation if common else "")
-        self.mac: Any = resolve("mac", config["mac"])(self.scheme, self.groups, self.args)
+        self.mac: Any = resolve("mac of a team", config["mac"])(self.scheme, self.groups, self.args)
         has_act = hasattr(self.mac, "act")
         self.actor = self.mac if has_act else PyMARLController(self.mac, self.scheme, self.groups, args.device)
         self.is_greedy = self.is_frozen and config.get("action_selector") != "softmax"

@@ -119,7 +119,7 @@ class TeamLearner:
             if team.is_frozen:
                 logger.console_logger.info(f"{label}, frozen")
                 continue
-            create = resolve("learner", team.args.learner)
+            create = resolve("learner of a team", team.args.learner)
             learner = create(team.mac, team.scheme, Prefixed(logger, team.name), team.args)
             self.learners[team.name] = learner
             if not getattr(learner, "on_policy", False):

@@ -9,8 +9,9 @@ import numpy as np
 import omarl
 import pytest
 import torch
-from fakes import RecordingLogger, args_for
+from fakes import RecordingLogger, args_for, env_info
 from omarl.components.episode_batch import make_scheme
+from omarl.components.rollout import Ends, Rollout
 from omarl.components.team_views import EpisodesOfRollouts, View
 from omarl.configuration.request import from_keywords
 from omarl.configuration.teams import with_teams
@@ -80,6 +81,34 @@ def test_episodes_in_progress_are_saved_and_begin_anew_where_the_environment_doe
     runner.observation = None
     (again,) = [batch for _ in range(2) for batch in one.add(runner.run())]
     assert again["filled"].sum(dim=1).flatten().tolist() == [8, 8, 8]
+
+
+def test_a_short_episode_is_padded_with_zeros_to_a_longer_one_that_ends_with_it():
+    """Copy 0 has episodes of 2 and 1 steps, copy 1 one of 3; the short one comes after a longer one in its row."""
+    scheme, groups = make_scheme(env_info(), False)
+    full = {
+        "state": (4,),
+        "obs": (2, 3),
+        "actions": (2, 1),
+        "avail_actions": (2, 2),
+        "agent_mask": (2,),
+        "reward": (2,),
+    }
+    data = {name: torch.ones(2, 4, *shape, dtype=scheme[name]["dtype"]) for name, shape in full.items()}
+    flags = {name: torch.zeros(2, 4, 1, dtype=torch.uint8) for name in ("terminated", "truncated", "begins")}
+    flags["terminated"][0, [1, 2]] = flags["terminated"][1, 2] = 1
+    flags["begins"][:, 0] = flags["begins"][0, 2] = 1
+    copy, step = torch.tensor([0, 0, 1]), torch.tensor([1, 2, 2])
+    last = [torch.full((3, *full[name]), 5.0) for name in ("obs", "state", "avail_actions", "agent_mask")]
+    ends = Ends(copy, step, *last, torch.zeros(3, 2, 2), torch.zeros(3, 1))
+    rollout = Rollout(scheme, groups, {**data, **flags}, torch.zeros(2, 1), torch.zeros(2, 2, 2), ends)
+    first, second = EpisodesOfRollouts(scheme, groups, 2, 5).add(rollout)
+    assert first["filled"].flatten().tolist() == [1, 1, 1]
+    assert second["filled"].squeeze(-1).tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
+    assert second["obs"][:, :, 0, 0].tolist() == [[1, 5, 0, 0], [1, 1, 1, 5]]
+    assert second["actions"][:, :, 0, 0].tolist() == [[1, 0, 0, 0], [1, 1, 1, 0]]
+    assert second["reward"][:, :, 0].tolist() == [[1, 0, 0, 0], [1, 1, 1, 0]]
+    assert second["terminated"].squeeze(-1).tolist() == [[1, 0, 0, 0], [0, 0, 1, 0]]
 
 
 def test_a_view_has_the_teams_agents_and_their_rewards():
@@ -173,6 +202,11 @@ def test_a_resumed_run_of_teams_is_the_uninterrupted_one(run, tmp_path):
 
 def weights(run, team, step="800"):
     return load_tensors(run.path / "checkpoints" / step / team / "agent.th")
+
+
+def test_an_opponent_model_cannot_train_a_team(tmp_path):
+    with pytest.raises(ConfigError, match="mac of a team: unknown name 'model_mac'"):
+        trained(tmp_path / "run", {PREDATORS: "liam", PREY: "iql"})
 
 
 def test_a_team_can_be_frozen_from_a_checkpoint_of_teams(run, tmp_path):
