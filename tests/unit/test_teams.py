@@ -97,9 +97,11 @@ def test_a_short_episode_is_padded_with_zeros_to_a_longer_one_that_ends_with_it(
     data = {name: torch.ones(2, 4, *shape, dtype=scheme[name]["dtype"]) for name, shape in full.items()}
     flags = {name: torch.zeros(2, 4, 1, dtype=torch.uint8) for name in ("terminated", "truncated", "begins")}
     flags["terminated"][0, [1, 2]] = flags["terminated"][1, 2] = 1
+    flags["filled"] = torch.ones(2, 4, 1, dtype=torch.uint8)
     flags["begins"][:, 0] = flags["begins"][0, 2] = 1
     copy, step = torch.tensor([0, 0, 1]), torch.tensor([1, 2, 2])
-    last = [torch.full((3, *full[name]), 5.0) for name in ("obs", "state", "avail_actions", "agent_mask")]
+    observed = ("obs", "state", "avail_actions", "agent_mask")
+    last = [torch.full((3, *full[name]), 5, dtype=scheme[name]["dtype"]) for name in observed]
     ends = Ends(copy, step, *last, torch.zeros(3, 2, 2), torch.zeros(3, 1))
     rollout = Rollout(scheme, groups, {**data, **flags}, torch.zeros(2, 1), torch.zeros(2, 2, 2), ends)
     first, second = EpisodesOfRollouts(scheme, groups, 2, 5).add(rollout)
