@@ -51,8 +51,7 @@ def train(
     Raises:
         KeyboardInterrupt, EnvError: after a checkpoint was saved.
     """
-    say = logger.console_logger.info
-    values = with_teams(values)
+    say, values = logger.console_logger.info, with_teams(values)
     built = dict(values)
     if continues and directory is not None:
         remove_leftovers(directory)
