@@ -53,7 +53,8 @@ def actions_of(given: Sequence[spaces.Space], names: Sequence[str]) -> Actions:
     finite bounds.
 
     Raises:
-        ConfigError: a space of another kind than Discrete, MultiDiscrete, MultiBinary, Box, Tuple and Dict.
+        ConfigError: a space of another kind than Discrete, MultiDiscrete, MultiBinary, Box, Tuple and Dict, or no agent
+            has an action.
     """
     if all(isinstance(space, spaces.Discrete) for space in given):
         return _discrete(given)
@@ -64,6 +65,8 @@ def actions_of(given: Sequence[spaces.Space], names: Sequence[str]) -> Actions:
         except TypeError:
             raise ConfigError(f"agent {name} has actions {space}; {SUPPORTED}") from None
     n_heads, n_numbers = max(len(agent.choices) for agent in agents), max(len(agent.bounded) for agent in agents)
+    if not n_heads + n_numbers:
+        raise ConfigError(f"agent {names[0]} has no actions: {given[0]}")
     padded = np.ones((len(agents), n_heads), np.int64)
     limits = np.ones(n_numbers)
     for row, agent in zip(padded, agents, strict=True):
@@ -138,7 +141,9 @@ def _joined(parts: list[Parts], build: Callable[[list[Any]], Any]) -> Parts:
         shares = zip(parts, np.split(choices, of_choices), np.split(numbers, of_numbers), strict=True)
         return build([part.convert(own, values) for part, own, values in shares])
 
-    return Parts(np.concatenate([p.choices for p in parts]), np.concatenate([p.bounded for p in parts]), convert)
+    choices = np.concatenate([np.zeros(0, np.int64), *(part.choices for part in parts)])
+    bounded = np.concatenate([np.zeros(0, np.bool_), *(part.bounded for part in parts)])
+    return Parts(choices, bounded, convert)
 
 
 def _choices(space: Any, start: NDArray[np.int64], sizes: NDArray[np.int64]) -> Parts:

@@ -42,6 +42,12 @@ def test_limits_are_one_where_the_space_is_bounded_for_all_agents() -> None:
     assert actions_of([bounded, half_bounded], ["a", "b"]).kind.limits == (1, np.inf)
 
 
+@pytest.mark.parametrize("space", [spaces.Box(0, 1, (0,)), spaces.Tuple(())])
+def test_agents_without_any_action_are_refused_in_one_line(space: Any) -> None:
+    with pytest.raises(ConfigError, match="agent a has no actions"):
+        actions_of([space], ["a"])
+
+
 def test_integer_boxes_receive_rounded_integers() -> None:
     (convert,) = actions_of([spaces.Box(0, 10, (2,), np.int32)], ["a"]).convert
     action = convert([-0.5, 0.98])
