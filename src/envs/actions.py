@@ -53,8 +53,8 @@ def actions_of(given: Sequence[spaces.Space], names: Sequence[str]) -> Actions:
     finite bounds.
 
     Raises:
-        ConfigError: a space of another kind than Discrete, MultiDiscrete, MultiBinary, Box, Tuple and Dict, or no agent
-            has an action.
+        ConfigError: a space of another kind than Discrete, MultiDiscrete, MultiBinary, Box, Tuple and Dict, or agents
+            without any action.
     """
     if all(isinstance(space, spaces.Discrete) for space in given):
         return _discrete(given)
