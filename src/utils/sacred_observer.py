@@ -15,6 +15,7 @@ from sacred.observers import FileStorageObserver
 from sacred.serializer import flatten
 from sacred.utils import apply_backspaces_and_linefeeds
 
+from .files import write_atomically
 from .run_directory import base_directory, write_json
 
 MOST_POINTS = 500  # of each metric in metrics.json; even
@@ -144,9 +145,12 @@ class RunDirectory(FileStorageObserver):
             self._write_metrics()
 
     def _write_metrics(self) -> None:
+        """Writes metrics.json, a line for each metric: as one object it takes four times as much memory."""
+        assert self.path is not None
         begin = time.monotonic()
+        lines = (f"{json.dumps(name)}: {json.dumps(curve.as_dict())}" for name, curve in sorted(self.curves.items()))
         try:
-            self.save_json({name: curve.as_dict() for name, curve in self.curves.items()}, "metrics.json")
+            write_atomically(self.path / "metrics.json", "{" + ",\n".join(lines) + "}\n")
         except OSError as error:
             print(f"metrics.json not written ({error.strerror}); metrics.jsonl holds the same numbers")
         self.written_at = time.monotonic()
