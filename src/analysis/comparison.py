@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..config.keys import RunsKeys
+from ..config.keys import CurvesKeys
 from ..config.schema import key, new_default
 from ..types import ConfigError
 from ..utils.files import write_files
@@ -29,14 +29,11 @@ LAST = 0.1  # the final return is the mean over this last share of a run
 
 
 @dataclass(frozen=True)
-class CompareConfig(RunsKeys):
+class CompareConfig(CurvesKeys):
     """Keys of the command ``compare``."""
 
-    metric: str = key("", help="the metric to compare; empty: the test return")
-    by: list[str] | str = key("", help="keys that also separate groups of runs, such as lr")
     x: Literal["steps", "seconds"] = key("steps", help="the axis of the curves that are drawn")
-    until: int = key(0, low=0, help="use the curves up to this step only; 0: all of them")
-    out: str = new_default(RunsKeys, "out", "comparison")
+    out: str = new_default(CurvesKeys, "out", "comparison")
 
 
 def compare(config: CompareConfig, write: bool = True) -> Comparison:

@@ -50,12 +50,18 @@ class RMSpropKeys(OptimiserKeys):
 
 
 @dataclass(frozen=True)
-class AgentLearnerKeys(StepKeys, LogKeys, OptimiserKeys):
+class DiscountKeys:
+    """Of every part that discounts rewards."""
+
+    gamma: float = key(0.99, low=0, high=1, help="discount")
+
+
+@dataclass(frozen=True)
+class AgentLearnerKeys(StepKeys, LogKeys, OptimiserKeys, DiscountKeys):
     """Those of every learner that trains the agents."""
 
     lr: float = key(5e-4, above=0, help="learning rate of the agents")
     lr_anneal: bool = key(False, help="let the learning rate fall linearly, to 0 at t_max")
-    gamma: float = key(0.99, low=0, high=1, help="discount")
 
 
 @dataclass(frozen=True)
@@ -145,3 +151,12 @@ class RunsKeys(OutputKeys):
     """Of a command that reads runs."""
 
     runs: list[str] | str = key("", help="[folders of runs, or patterns with * and **]")
+
+
+@dataclass(frozen=True)
+class CurvesKeys(RunsKeys):
+    """Of a command that compares the learning curves of runs."""
+
+    metric: str = key("", help="the metric to compare; empty: the test return")
+    by: list[str] | str = key("", help="keys that also separate groups of runs, such as lr")
+    until: int = key(0, low=0, help="use the curves up to this step only; 0: all of them")

@@ -13,8 +13,8 @@ from ..components.episode_batch import EpisodeBatch
 from ..components.replay_buffer import ReplayBuffer
 from ..components.rollout import Rollout
 from ..components.team_views import EpisodesOfRollouts
-from ..config.keys import LogKeys, StepKeys
-from ..config.schema import key, read
+from ..config.keys import DiscountKeys, LogKeys, StepKeys
+from ..config.schema import read
 from ..controllers.team_controller import Team, TeamMAC
 from ..registry import resolve
 from ..types import ConfigError, MetricLogger, PathLike
@@ -25,10 +25,8 @@ REPLAY_STREAM = 7  # of the seeds of the teams' buffers
 
 
 @dataclass(frozen=True)
-class TeamLearnerKeys(StepKeys, LogKeys):
+class TeamLearnerKeys(StepKeys, LogKeys, DiscountKeys):
     """Keys that the learners of all teams share; the others are in the teams' own configurations."""
-
-    gamma: float = key(0.99, low=0, high=1, help="discount of all teams")
 
 
 class Prefixed:

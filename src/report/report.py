@@ -15,7 +15,7 @@ from ..analysis.comparison_table import Row, format_interval, format_seconds
 from ..analysis.groups import Group, problems
 from ..analysis.improvement import Floats, Improvement, improvements, interval_over_tasks, normalised
 from ..analysis.statistics import Interval
-from ..config.keys import RunsKeys
+from ..config.keys import CurvesKeys
 from ..config.schema import key, new_default
 from ..utils.files import write_files
 from .curves import charts_of, profiles_of
@@ -29,14 +29,11 @@ CLEAR = 0.05  # corrected p-values below it count as clear
 
 
 @dataclass(frozen=True)
-class ReportConfig(RunsKeys):
+class ReportConfig(CurvesKeys):
     """Keys of the command ``report``."""
 
-    metric: str = key("", help="the metric to report; empty: the test return")
-    by: list[str] | str = key("", help="keys that also separate groups of runs, such as lr")
-    until: int = key(0, low=0, help="use the curves up to this step only; 0: all of them")
     title: str = key("", help="heading of the report")
-    out: str = new_default(RunsKeys, "out", "report.html", "the file; where empty, report.html")
+    out: str = new_default(CurvesKeys, "out", "report.html", "the file; where empty, report.html")
 
 
 @dataclass(frozen=True)
