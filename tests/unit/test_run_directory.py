@@ -104,6 +104,22 @@ def test_the_memory_of_metrics_does_not_grow_with_the_run(tmp_path):
         tracemalloc.stop()
 
 
+def test_writing_metrics_takes_little_more_memory_than_the_text(tmp_path):
+    observer = started(tmp_path)
+    points = {"steps": list(range(MOST_POINTS - 1)), "values": [1 / 3] * 499, "timestamps": [NOW] * 499}
+    observer.written_at, observer.write_seconds = time.monotonic(), 1e9
+    observer.log_metrics({f"m{i}": points for i in range(40)}, {})
+    tracemalloc.start()
+    try:
+        observer.completed_event(NOW, None)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    text = (observer.path / "metrics.json").stat().st_size
+    assert len(json.loads((observer.path / "metrics.json").read_text())) == 40
+    assert peak < 3.5 * text  # one object of all metrics, serialised with indentation: 8 times
+
+
 def test_filtering_output_in_pieces_equals_filtering_it_at_once():
     pieces = ["a\rb", "c\nd", "e\b\bfgh\n", "10%\r20%", "\r30", "%\rdone\n", "end\r"]
     output_filter, text = OutputFilter(), ""
