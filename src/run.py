@@ -224,14 +224,7 @@ def assemble(
         scheme, groups = make_scheme(info, config.common_reward)
         args = SimpleNamespace(
             **values,
-            n_agents=info.n_agents,
-            n_actions=info.n_actions,
-            state_shape=info.state_shape,
-            obs_shape=info.obs_shape,
-            episode_limit=info.episode_limit,
-            agent_names=info.agents,
-            agent_types=info.agent_types,
-            env_info=info,
+            **info.arguments_of_parts(),
             device=device,
             user_keys=frozenset(user_keys),
         )

@@ -169,6 +169,14 @@ class EnvInfo:
         """N."""
         return len(self.agents)
 
+    def arguments_of_parts(self) -> dict[str, Any]:
+        """The entries that every controller and learner finds in its ``args``, as in PyMARL."""
+        return {
+            "n_agents": self.n_agents, "n_actions": self.n_actions, "state_shape": self.state_shape,
+            "obs_shape": self.obs_shape, "episode_limit": self.episode_limit, "agent_names": self.agents,
+            "agent_types": self.agent_types, "env_info": self,
+        }  # fmt: skip
+
     def blocks_of(self, what: str) -> tuple[Block, ...]:
         """The blocks of the ``state``, or of an ``obs`` if they are the same for all agents; empty if unknown."""
         if what == "state":

@@ -58,14 +58,7 @@ class Team:
         shared = {name: getattr(args, name) for name in OF_RUN if hasattr(args, name)}
         self.args = SimpleNamespace(
             **{**config, **shared},
-            n_agents=own.n_agents,
-            n_actions=own.n_actions,
-            state_shape=own.state_shape,
-            obs_shape=own.obs_shape,
-            episode_limit=own.episode_limit,
-            agent_names=own.agents,
-            agent_types=own.agent_types,
-            env_info=own,
+            **own.arguments_of_parts(),
             device=args.device,
             user_keys=frozenset(),
         )

@@ -39,11 +39,7 @@ def load_controller(folder: Path, info: EnvInfo, trust: bool | Collection[str] =
             foreign.check(name, config.get(name))
         args = SimpleNamespace(
             **{**config, "device": "cpu"},
-            n_agents=info.n_agents,
-            n_actions=info.n_actions,
-            agent_types=info.agent_types,
-            agent_names=info.agents,
-            env_info=info,
+            **info.arguments_of_parts(),
         )
         scheme, groups = make_scheme(info, bool(config["common_reward"]))
         mac = resolve("mac", config["mac"])(scheme, groups, args)
