@@ -3,8 +3,11 @@
 import json
 from collections.abc import Iterable, Sequence
 from html import escape
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from ..types import ConfigError
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -16,8 +19,13 @@ def page(title: str, sections: Sequence[tuple[str, str]], data: Any) -> str:
         title: the heading.
         sections: heading and HTML of each part.
         data: what the script reads, written as JSON.
+
+    Raises:
+        ConfigError: the charting library is not installed.
     """
-    style, script = _assets("uPlot.min.css", "page.css"), _assets("uPlot.iife.min.js", "page.js")
+    library = _charting_library()
+    style = _joined(library / "uPlot.min.css", ASSETS / "page.css")
+    script = _joined(library / "uPlot.iife.js", ASSETS / "page.js")
     ids = [f"part-{i}" for i in range(len(sections))]
     links = "".join(f'<li><a href="#{i}">{escape(name)}</a></li>' for i, (name, _) in zip(ids, sections, strict=True))
     body = "".join(
@@ -35,8 +43,16 @@ def page(title: str, sections: Sequence[tuple[str, str]], data: Any) -> str:
     )
 
 
-def _assets(*names: str) -> str:
-    return "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in names)
+def _joined(*files: Path) -> str:
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
+
+
+def _charting_library() -> Path:
+    """The folder of uPlot's script and style in the package uplot-python, which need not be imported."""
+    found = find_spec("uplot")
+    if found is None or found.origin is None:
+        raise ConfigError("report: its charts need uPlot; pip install uplot-python")
+    return Path(found.origin).parent / "static"
 
 
 def paragraph(text: str, kind: str = "") -> str:

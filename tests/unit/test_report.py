@@ -71,6 +71,13 @@ def test_the_page_is_one_file_that_loads_nothing(text):
     assert {link[1:] for link in links if link.startswith("#")} <= targets
 
 
+def test_a_missing_charting_library_is_named_in_one_line(study, monkeypatch):
+    monkeypatch.setattr("omarl.report.page.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"^report: its charts need uPlot; pip install uplot-python$"):
+        report(ReportConfig(runs=str(study), out=str(study / "none.html")))
+    assert not (study / "none.html").exists()
+
+
 def test_the_page_can_be_read_on_a_phone_by_keyboard_and_by_a_screen_reader(text):
     page = Page(text)
     assert page.all("html") == [{"lang": "en"}]
