@@ -16,6 +16,7 @@ from pathlib import Path
 
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]*)\)")
+IMAGE = re.compile(r"<img [^>]*?src=\"([^\"]+)\"[^>]*>")
 NUMBER = re.compile(r"(?<![A-Za-z0-9_.])-?\d+(?:,\d{3})*(?:\.\d+)*(?:e-?\d+)?%?")
 NAME = re.compile(r"(?<![A-Za-z0-9_])[A-Za-z]+[0-9_][A-Za-z0-9_]*")  # simple_tag, beta1
 CELL_END = re.compile(r"(?<!\\)\|")
@@ -63,15 +64,21 @@ class Pages:
         return normpath(Path(page).parent / path) if path else page, anchor
 
     def english_target(self, page: str, link: str) -> str:
-        """The place on the English pages that a link corresponds to: translated pages have other anchors."""
+        """The place on the English pages that a link corresponds to: translated pages have other anchors.
+
+        The anchor is left out while the two pages differ in the number of headings, which is another message.
+        """
         if "://" in link:
             return link
         file, anchor = self.target(page, link)
-        if file in self.english:
-            anchors, english = anchors_of(self.text(file)), anchors_of(self.text(self.english[file]))
-            if anchor in anchors and anchors.index(anchor) < len(english):
-                anchor = english[anchors.index(anchor)]
-            file = self.english[file]
+        translated = {english: name for name, english in self.english.items()}.get(file, file)
+        if anchor and translated in self.english:
+            own, english = (anchors_of(self.text(name)) for name in (file, self.english[translated]))
+            if len(own) != len(anchors_of(self.text(translated))) or len(own) != len(english):
+                anchor = ""
+            elif anchor in own:
+                anchor = english[own.index(anchor)]
+        file = self.english.get(file, file)
         return f"{file}#{anchor}" if anchor else file
 
     def lines(self, page: str) -> list[Line]:
@@ -93,7 +100,8 @@ class Pages:
             text = text[len(code) :]
         for picture, _, link in LINK.findall(text):
             things[f"the {'picture' if picture else 'link to'} {self.english_target(page, link)}"] += 1
-        text = LINK.sub(r"\2", text)
+        things.update(f"the picture {self.english_target(page, link)}" for link in IMAGE.findall(text))
+        text = IMAGE.sub("", LINK.sub(r"\2", text))
         things.update(f"`{words}`" for words in re.findall(r"`([^`]+)`", text))
         text = re.sub(r"`[^`]+`", "` `", text)
         things.update(f"the number {number}" for number in NUMBER.findall(text))

@@ -27,6 +27,8 @@ python main.py --config=iql  # trains for 10 steps
 ```
 
 ## The end
+
+[<img src="b.png" alt="another picture" width="760">](other.md)
 """
 TRANSLATION = """# 标题
 
@@ -44,6 +46,8 @@ python main.py --config=iql  # 训练 10 步
 ```
 
 ## 结尾
+
+[<img src="../b.png" alt="另一张图" width="760">](../other.md)
 """
 
 
@@ -93,10 +97,15 @@ def test_a_faithful_translation_has_no_differences(tmp_path):
         ("1,000", "1,200", "page.md, line 3: add the number 1,000; remove the number 1,200"),
         ("2 个", "3 个", "line 3: remove the number 3"),
         ("#标题", "#结尾", "line 3: add the link to page.md#a-title; remove the link to page.md#the-end"),
-        ("../other.md", "../others.md", "line 3: add the link to other.md; remove the link to others.md"),
+        (
+            "[更多](../other.md",
+            "[更多](../others.md",
+            "line 3: add the link to other.md; remove the link to others.md",
+        ),
         ("`lr`", "`rl`", "line 7: add `lr`; remove `rl`"),
         ("**0.5**", "0.5", "line 7: add a bold passage"),
         ("../a.png", "../b.png", "line 10: add the picture a.png; remove the picture b.png"),
+        ("../b.png", "../c.png", "line 18: add the picture b.png; remove the picture c.png"),
         ("=iql", "=vdn", "line 13: add the code python main.py --config=iql; remove the code python main.py --conf"),
         ("10 步", "20 步", "line 13: add the number 10; remove the number 20"),
         ("| `alpha` | 3 或 4 |\n", "", "after line 7: translate these English lines\n    English, line 8"),
