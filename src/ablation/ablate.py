@@ -6,6 +6,7 @@ while the policies learn. Then it trains the VAE alone on this stream, with each
 and makes many updates on each batch in turn, as hosts do that discard a batch after training on it.
 """
 
+import math
 import multiprocessing
 import time
 from collections.abc import Iterator, Mapping
@@ -36,6 +37,7 @@ from ..utils.metrics import Logger
 from ..utils.run_directory import write_json
 from .settings import Trial, settings
 
+EXPLAINED = "vae_explained_variance"
 POINT = 20  # updates behind each point of a curve
 FEWEST_BATCHES = 4  # of regime=refresh
 
@@ -140,8 +142,8 @@ def train_on(stream: np.ndarray, held_out: np.ndarray, trial: Trial, seed: int) 
     described = trainer.describe(last)
     result = {
         "curves": {name: curve.tolist() for name, curve in curves.items()},
-        "held_out_explained_variance": trainer.describe(torch.from_numpy(held_out))["vae_explained_variance"],
-        "explained_variance": described["vae_explained_variance"],
+        "held_out_explained_variance": trainer.describe(torch.from_numpy(held_out)).get(EXPLAINED, math.nan),
+        "explained_variance": described.get(EXPLAINED, math.nan),
         "active_units": described["vae_active_units"],
         **movement(curves, table[:, :, 0].std(axis=1)),
     }

@@ -173,8 +173,9 @@ class VAETrainer(VAEOptimiser):
 
         Returns:
             ``vae_explained_variance``: 1 - squared error / variance of the decoded state, both summed over
-            standardised features that are not constant; ``vae_accuracy``: see ``Likelihood.accuracy``, if there are
-            bits or one-hot groups; ``vae_active_units``: latents with Var_x(mu) >= 0.01 (Burda et al. 2015);
+            standardised features that are not constant, if the states differ;
+            ``vae_accuracy``: see ``Likelihood.accuracy``, if there are bits or one-hot groups;
+            ``vae_active_units``: latents with Var_x(mu) >= 0.01 (Burda et al. 2015);
             ``vae_recon_loss`` and ``vae_kl_loss`` as in training, but from the mean code; ``vae_recon_null``: nats
             of a decoder that knows only the marginals.
         """
@@ -189,7 +190,6 @@ class VAETrainer(VAEOptimiser):
         by_latent = kl.mean(dim=0).sort(descending=True).values
         top = by_latent[: math.ceil(len(by_latent) / 4)].sum() / by_latent.sum().clamp(min=1e-12)
         values: dict[str, Tensor | float] = {
-            "vae_explained_variance": self._explained(outputs, inputs),
             "vae_active_units": (mu.var(dim=0, unbiased=False) >= ACTIVE_VARIANCE).sum(),
             "vae_recon_loss": self._recon(outputs, rows, inputs),
             "vae_kl_loss": kl.sum(dim=-1).mean(),
@@ -201,19 +201,20 @@ class VAETrainer(VAEOptimiser):
         }
         if self.formula == "nats":
             values["vae_recon_null"] = likelihood.null_nats()
-        accuracy = likelihood.accuracy(outputs, rows)
-        if not math.isnan(accuracy):
-            values["vae_accuracy"] = accuracy
-        return {name: float(value) for name, value in values.items()}
+        values["vae_explained_variance"] = self._explained(outputs, inputs)
+        values["vae_accuracy"] = likelihood.accuracy(outputs, rows)
+        described = {name: float(value) for name, value in values.items()}
+        undefined = {"vae_explained_variance", "vae_accuracy"} & {n for n, v in described.items() if math.isnan(v)}
+        return {name: value for name, value in described.items() if name not in undefined}
 
     def _explained(self, outputs: Tensor, inputs: Tensor) -> Tensor:
-        """1 - squared error / variance, in standardised units, of the features that are not constant."""
+        """See ``describe``; NaN if the states do not differ."""
         assert self.features.types is not None
         decoded = self.features.inputs(self.features.mean(outputs))
         free = (self.features.types.kind != CONSTANT).to(inputs.device)
         error = (decoded - inputs).square().mean(dim=0)[free].sum()
         variance = inputs.var(dim=0, unbiased=False)[free].sum()
-        return 1.0 - error / variance.clamp(min=1e-12)
+        return torch.where(variance > 0, 1.0 - error / variance, torch.nan)
 
     def to(self, device: str) -> None:
         """Moves the VAE, its statistics and the collected states."""

@@ -36,6 +36,9 @@ _PIP_NAMES = {
     "yaml": "pyyaml",
 }
 
+# Environments that draw what they observe only if they are rendered (PettingZoo 1.27): else no pixel ever changes
+_DRAWN = {name: {"render_mode": "rgb_array"} for name in ("butterfly/cooperative_pong-v6", "butterfly/pistonball-v6")}
+
 
 def is_gymnasium_id(key: str) -> bool:
     """Whether ``env_args.key`` names a Gymnasium environment: ``module:id``, or an id that Gymnasium knows.
@@ -95,7 +98,7 @@ def make_pettingzoo(key: str = "", **kwargs: Any) -> Any:
     for kind, registry in (("parallel", pettingzoo.parallel_registry), ("aec", pettingzoo.aec_registry)):
         if spec := registry.get(name):
             module = _import(spec.entry_point.partition(":")[0])
-            make = partial(pettingzoo.make, kind, spec.id)
+            make = partial(pettingzoo.make, kind, spec.id, **_DRAWN.get(spec.id, {}))
             return construct(make, spec.id, kwargs, signature_of=getattr(module, "raw_env", None))
     if "/" in key or key.startswith("pettingzoo."):
         near = get_close_matches(name, pettingzoo.aec_registry, n=1)

@@ -238,3 +238,10 @@ def test_the_vae_of_the_package_trains_on_arrays_of_a_space():
     trainer = omarl.VAETrainer(spaces.MultiBinary(6), omarl.VAEConfig(vae_latent_dim=2))
     numbers = trainer.update(np.eye(6, dtype=np.float32))
     assert set(numbers) >= {"vae_loss", "vae_recon_loss", "vae_kl_loss", "vae_alpha", "vae_beta", "vae_grad_norm"}
+
+
+def test_equal_states_have_no_explained_variance():
+    trainer = VAETrainer(4)
+    trainer.update(torch.randn(64, 4))
+    described = trainer.describe(torch.ones(20, 4))
+    assert "vae_explained_variance" not in described and described["vae_recon_loss"] > 0

@@ -129,6 +129,16 @@ def test_a_wrong_preparation_is_named(env: str, arguments: dict[str, Any], messa
         make_vec_env(env, arguments, 1, 0, 0)
 
 
+@pytest.mark.parametrize("key", ["butterfly/cooperative_pong", "butterfly/pistonball"])
+def test_what_moves_is_drawn_without_a_render_mode(make: Any, key: str) -> None:
+    env = make("pettingzoo", key=key)
+    first, kind = env.reset(), env.info.actions
+    before = first.state.copy()
+    for _ in range(5):
+        step = env.step(np.zeros((1, env.info.n_agents, *kind.shape), kind.dtype))
+    assert (step.observation.state != before).any()
+
+
 def test_an_image_that_is_none_ends_in_one_line() -> None:
     env = lights(side=4)
     env.reset()
