@@ -129,13 +129,15 @@ def train(
         values = {"seed": secrets.randbelow(2**31), **layers.values}
         if values["evaluate"]:
             raise ConfigError("evaluate: call omarl.evaluate(path)")
+        if values["observers"]:
+            raise ConfigError("observers: the command line has them (Sacred calls them); read run.metrics here")
         folder = new_directory(values, path)
         console = console_logger() if progress else logging.getLogger("omarl")
         if line:
             console.info(line)
         with status_recorded(folder):
             write_json(folder / "config.json", values)
-            logger = Logger(console, folder, tensorboard=values["use_tensorboard"])
+            logger = Logger(console, folder, config=values)
             with closing(logger):
                 training.train(with_pool(values, logger), logger, folder, layers.by_user, progress)
     return Run(folder)
@@ -164,7 +166,7 @@ def resume(run: PathLike, *, progress: bool = False, **keys: Any) -> Run:
         folder = Path(layers.values.pop("run"))
         console = console_logger() if progress else logging.getLogger("omarl")
         with status_recorded(folder):
-            logger = Logger(console, folder, tensorboard=layers.values["use_tensorboard"])
+            logger = Logger(console, folder, config=layers.values)
             with closing(logger):
                 training.train(
                     with_pool(layers.values, logger), logger, folder, layers.by_user, progress, continues=True

@@ -125,13 +125,27 @@ class OmarlExperiment(Experiment):
         return short, printed.replace("Options:\n", f"Options:\n{options_help()}", 1), parsed
 
 
-def make_experiment(layers: Layers, started: float, words: Sequence[str] = ()) -> Experiment:
-    """Sacred's experiment with omarl's commands, configured with ``layers``; ``words`` are those of the user."""
+def loggers_of(layers: Layers, command: str) -> list[Any]:
+    """The further observers that a run asks for by the key ``observers``."""
+    if command not in ("train", "resume") or not layers.values["observers"]:
+        return []
+    from .observers.guard import observers_named
+
+    return observers_named(layers.values["observers"])
+
+
+def make_experiment(
+    layers: Layers, started: float, words: Sequence[str] = (), loggers: Sequence[Any] = ()
+) -> Experiment:
+    """Sacred's experiment with omarl's commands, configured with ``layers``.
+
+    ``words`` are those of the user, ``loggers`` observers besides the run's folder.
+    """
     experiment = OmarlExperiment("omarl", base_dir=str(Path.cwd()), save_git_info=Path(".git").exists())
     experiment.captured_out_filter = OutputFilter()
     experiment.add_config(layers.values)
     experiment.logger = console_logger()
-    add_train(experiment, layers, started, words)
+    add_train(experiment, layers, started, words, loggers)
     for name, tool in TOOLS.items():
         add_tool(experiment, name, tool, layers, started)
     return experiment
@@ -146,20 +160,28 @@ def explained(experiment: Experiment, command: str, layers: Layers) -> str:
     return f"{command}: {experiment.commands[command].__doc__}\n\n{keys}"
 
 
-def add_train(experiment: Experiment, layers: Layers, started: float, words: Sequence[str]) -> None:
+def add_train(
+    experiment: Experiment, layers: Layers, started: float, words: Sequence[str], loggers: Sequence[Any]
+) -> None:
     """Adds the commands ``train``, which makes a run, and ``resume``, which continues one."""
     directory = RunDirectory(layers.values.get("run"), words)
-    experiment.observers.append(directory)
+    experiment.observers += [directory, *loggers]
 
     def trained(_run: Any, values: dict[str, Any], continues: bool) -> float | None:
         from . import training
         from .default_pool import with_pool
         from .utils.metrics import Logger
 
-        observed = any(observer is directory for observer in _run.observers)
-        place = directory.path if observed else None
-        logger = Logger(experiment.logger, place, _run, values["use_tensorboard"], started)
-        return training.train(with_pool(values, logger), logger, place, layers.by_user, continues=continues)
+        place = directory.path if directory in _run.observers else None
+        begun = [each for each in loggers if place is not None]
+        for each in begun:
+            experiment.logger.info(each.begin(place))
+        logger = Logger(experiment.logger, place, _run, values, started)
+        try:
+            return training.train(with_pool(values, logger), logger, place, layers.by_user, continues=continues)
+        finally:
+            for each in begun:
+                each.send_picture(place)
 
     @experiment.main
     def train(_run: Any, _config: Any) -> Any:
@@ -228,7 +250,8 @@ def main(argv: Sequence[str] | None = None, started: float | None = None) -> Non
                     f"{layers.values['run']} has reached t_max={layers.values['t_max']}; a larger t_max continues it"
                 )
                 raise SystemExit
-        experiment = make_experiment(layers, time.time() if started is None else started, given)
+        began = time.time() if started is None else started
+        experiment = make_experiment(layers, began, given, loggers_of(layers, command))
         if asked and asked[0] in COMMANDS:
             print(explained(experiment, asked[0], layers))
             raise SystemExit

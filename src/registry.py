@@ -52,6 +52,11 @@ REGISTRY: dict[str, dict[str, Any]] = {
         "mingru": ".modules.agents.rnn_agent:MinGRUAgent",
     },
     "cell": {"gru": ".modules.gru:GRU", "mingru": ".modules.min_gru:MinGRU"},
+    "observer": {
+        "wandb": ".observers.wandb:WandbObserver",
+        "mlflow": ".observers.mlflow:MLflowObserver",
+        "mongo": ".observers.mongo:MongoURLObserver",
+    },
     "runner": {
         "episode": ".runners.episode_runner:EpisodeRunner",
         "rollout": ".runners.rollout_runner:RolloutRunner",

@@ -69,6 +69,9 @@ class RunConfig(StepKeys, RewardKeys, TestKeys):
     log_interval: int = key(10_000, low=0, help="environment steps between lines on the console")
     runner_log_interval: int = key(1000, low=1, help="environment steps between logs of returns")
     use_tensorboard: bool = key(True, help="write TensorBoard events into the run's folder")
+    observers: list[str] | str = key(
+        [], help="further loggers: wandb, mlflow, mongo, or package.module:Class of a Sacred observer"
+    )
     save_model: bool = key(True, help="write checkpoints into the run's folder")
     save_model_interval: int = key(50_000, low=1, help="environment steps between checkpoints")
     save_buffer: Literal["auto"] | bool = key(

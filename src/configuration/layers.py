@@ -27,7 +27,7 @@ STORED = "config.json"  # the configuration of a checkpoint
 KEYWORD = "keyword argument"
 SACRED_KEYS = {"__doc__", "seed"}
 # keys of a checkpoint that are not used: how that run began, where it wrote, and what its user trusted
-OF_THAT_RUN = ("checkpoint_path", "load_step", "evaluate", "local_results_path", "out", "trust")
+OF_THAT_RUN = ("checkpoint_path", "load_step", "evaluate", "local_results_path", "observers", "out", "trust")
 HOSTS_KEYS = {"optim_alpha"}  # of PyMARL's users; accepted in every run, whatever its optimisers read
 
 
@@ -159,7 +159,8 @@ def _import_check(layers: Layers) -> Callable[[str, Any], None] | None:
     def check(key: str, name: Any) -> None:  # a command with keys of its own, such as crossplay, has only trust
         foreign.check(key, name, key if layers.by_user else "trust", env)
 
-    for key, name in (("game", layers.values.get("game")), ("env", env)):
+    parts = [("game", layers.values.get("game")), ("env", env)]
+    for key, name in [*parts, *(("observers", name) for name in texts_in(layers.values.get("observers")))]:
         check(key, name)
     if str(env) in REGISTRY["env"]:
         check(ENV_KEY, _arguments(layers.values).get("key"))

@@ -16,7 +16,7 @@ from .layers import COMMAND_LINE, STORED, Layers, complete, from_checkpoint
 
 # keys that change no number of the run
 MAY_CHANGE = {"t_max", "trust", "torch_threads", "env_workers", "env_timeout", "env_restarts", "log_interval",
-              "use_tensorboard", "save_model_interval", "save_buffer", "keep_checkpoints"}  # fmt: skip
+              "use_tensorboard", "observers", "save_model_interval", "save_buffer", "keep_checkpoints"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,11 @@ def resumed(updates: Mapping[str, Any], source: str = COMMAND_LINE) -> Layers:
 
 
 def _stored(folder: Path) -> Layers:
-    """The configuration in ``folder``, with the checkpoint from which that run itself began."""
+    """The configuration in ``folder``, with its loggers and the checkpoint from which that run itself began."""
     layers = from_checkpoint(folder)
     stored = json.loads((folder / STORED).read_text(encoding="utf-8"))
-    layers.add({name: stored[name] for name in ("checkpoint_path", "load_step") if name in stored}, STORED)
+    kept = ("checkpoint_path", "load_step", "observers")
+    layers.add({name: stored[name] for name in kept if name in stored}, STORED)
     return layers
 
 

@@ -98,7 +98,7 @@ class Logger:
         console_logger: a ``logging.Logger``.
         directory: the run's folder; None writes no file.
         sacred_run: a Sacred run that receives the scalars, or None.
-        tensorboard: write TensorBoard events into ``directory``/tb.
+        config: of the run. With ``use_tensorboard``, TensorBoard receives it and the metrics in ``directory``/tb.
         started: ``time.time()`` at the start of the command.
     """
 
@@ -107,7 +107,7 @@ class Logger:
         console_logger: Any,
         directory: Path | None = None,
         sacred_run: Any = None,
-        tensorboard: bool = False,
+        config: Mapping[str, Any] | None = None,
         started: float | None = None,
     ) -> None:
         self.console_logger = console_logger
@@ -120,10 +120,10 @@ class Logger:
         self._tensorboard: Any = None
         if directory is not None:
             self._file = (directory / "metrics.jsonl").open("a", encoding="utf-8")
-            if tensorboard:
-                from torch.utils.tensorboard import SummaryWriter
+            if config and config.get("use_tensorboard"):
+                from .tensorboard import Board
 
-                self._tensorboard = SummaryWriter(directory / "tb")
+                self._tensorboard = Board(directory / "tb", config)
 
     def log_stat(self, key: str, value: Any, t: int, to_sacred: bool = True) -> None:
         """Records ``value`` (a number or a tensor of one number) for ``key`` at environment step ``t``.
@@ -156,7 +156,7 @@ class Logger:
         for key, value in self._pending.items():
             if self.sacred_run is not None and math.isfinite(value):
                 self.sacred_run.log_scalar(key, value, self._t_env)
-        self._to_tensorboard(lambda board: [board.add_scalar(k, v, self._t_env) for k, v in self._pending.items()])
+        self._to_tensorboard(lambda board: board.write(self._pending, self._t_env))
         self._pending = {}
 
     def _to_tensorboard(self, write: Callable[[Any], Any]) -> None:

@@ -87,8 +87,33 @@ def test_a_full_disk_gives_a_one_line_error(tmp_path):
     logger.close()  # does not raise again
 
 
-def test_tensorboard_events_are_written_on_request(tmp_path):
-    logger = Logger(logging.getLogger(), tmp_path, tensorboard=True)
-    logger.log_stat("a", 1, 1)
+def test_tensorboard_receives_metrics_and_the_configuration_with_the_test_return(tmp_path):
+    """The tab HPARAMS reads the configuration and the last value of the metric, also of a run that was killed."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams import metadata
+
+    config = {"lr": 0.1, "env_args": {"key": "a"}, "double_q": True, "label": "", "pool": None, "by": ["x"]}
+    logger = Logger(logging.getLogger(), tmp_path, config={**config, "use_tensorboard": True})
+    for t, value in ((1, 2.0), (5, 3.0)):
+        logger.log_stat("test_return_mean", value, t)
+    logger.write()
+    logger._tensorboard.writer.flush()
+
+    def read():
+        return EventAccumulator(str(tmp_path / "tb")).Reload()
+
+    tags = read().summary_metadata
+    start = metadata.parse_session_start_info_plugin_data(tags[metadata.SESSION_START_INFO_TAG].plugin_data.content)
+    values = {name: value.number_value or value.string_value for name, value in start.hparams.items()}
+    assert values == {"lr": 0.1, "env_args.key": "a", "double_q": "True", "by": "['x']", "use_tensorboard": "True"}
+    experiment = metadata.parse_experiment_plugin_data(tags[metadata.EXPERIMENT_TAG].plugin_data.content)
+    assert [metric.name.tag for metric in experiment.metric_infos] == ["test_return_mean"]
+    assert metadata.SESSION_END_INFO_TAG not in tags
     logger.close()
-    assert list((tmp_path / "tb").glob("events*"))
+    assert metadata.SESSION_END_INFO_TAG in read().summary_metadata
+    assert [point.value for point in read().Scalars("test_return_mean")] == [2.0, 3.0]
+
+
+def test_tensorboard_is_written_on_request(tmp_path):
+    Logger(logging.getLogger(), tmp_path, config={"use_tensorboard": False}).close()
+    assert not (tmp_path / "tb").exists()

@@ -21,7 +21,7 @@ LAYERS = [
     ["config"],
     ["utils", "modules"],
     ["games", "components"],
-    ["envs", "analysis", "opponent_models"],
+    ["envs", "analysis", "opponent_models", "observers"],
     ["controllers"],
     ["opponents"],
     ["runners", "learners"],
