@@ -1,19 +1,20 @@
 """``replay``: a test episode of a checkpoint as a film, with the opponent model's inference at each step."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .analysis.film import Board, Film, Pictures, write_film
+from .analysis.video import ENCODERS, check_encoders
 from .components.episode_batch import EpisodeBatch
 from .config.keys import OutputKeys
 from .config.schema import key, new_default, read
-from .envs.make import raw_env
+from .envs.make import PACKAGED, raw_env
 from .games.layout import Layout
 from .games.lookup import layout_of
 from .opponent_models.evaluation import Drawing
@@ -27,42 +28,100 @@ from .utils.checkpoints import find_checkpoint, load_checkpoint
 from .utils.files import is_within, writable
 from .utils.metrics import Logger
 
+OTHER_FORMATS = ("avi", "mkv", "mov", "webm", "png", "jpg", "apng", "webp")
+
 
 @dataclass(frozen=True)
 class ReplayConfig(RunConfig, OutputKeys):
     """Keys of ``replay``."""
 
-    out: str = new_default(OutputKeys, "out", "", "folder of the film; empty: the folder replay in the checkpoint")
+    out: str = new_default(
+        OutputKeys,
+        "out",
+        "",
+        "folder of the film, or a file .gif or .mp4; empty: the folder replay in the checkpoint",
+    )
+    formats: list[Literal["gif", "mp4"]] = key(["gif"], help="[gif,mp4]: files of the film in a folder")
+    fps: float = key(3.0, above=0, high=60, help="steps per second of the film")
+    drawing: Literal["auto", "board", "env"] = key(
+        "auto",
+        help="board: drawn from the layout of the state; env: the environment's own render; auto: board if known",
+    )
     opponent: str = key("", help="name of the opponent to play against; empty: the first of the split")
 
 
-def replay(values: Mapping[str, Any], logger: Logger) -> list[Path]:
-    """Plays an episode and writes ``episode.gif`` and a few frames; returns their paths.
+class Target(NamedTuple):
+    """The files to write."""
+
+    folder: Path
+    name: str  # without its ending
+    formats: Sequence[str]
+    stills: bool  # a few frames as pictures, too
+
+
+def target_of(config: ReplayConfig, checkpoint: Path) -> Target:
+    """The files that a configuration asks for.
 
     Raises:
-        ConfigError: no such checkpoint or opponent, or an environment whose state cannot be drawn.
+        ConfigError: the folder cannot be written, or the ending is that of another format.
+    """
+    if not config.out and not is_within(checkpoint / "replay", Path(config.checkpoint_path)):
+        raise ConfigError(f"out: {checkpoint / 'replay'} is a link to another folder; give out=FOLDER")
+    path = Path(config.out) if config.out else checkpoint / "replay"
+    ending = path.suffix.lower().removeprefix(".")
+    if ending in OTHER_FORMATS:
+        raise ConfigError(f"out: {path.name} has an unknown format; give a folder or a file .gif or .mp4")
+    is_file = ending in ENCODERS
+    formats = [ending] if is_file else list(dict.fromkeys(config.formats))
+    check_encoders(formats)
+    folder = writable(path.parent if is_file else path, "out")
+    return Target(folder, path.stem if is_file else "episode", formats, not is_file)
+
+
+def replay(values: Mapping[str, Any], logger: Logger) -> list[Path]:
+    """Plays an episode and writes ``episode.gif`` and a few frames, or what ``out`` and ``formats`` ask for.
+
+    Returns:
+        The paths of the files.
+
+    Raises:
+        ConfigError: no such checkpoint or opponent, or an environment that cannot be drawn.
     """
     config = read(ReplayConfig, values)
     folder = find_checkpoint(config.checkpoint_path, config.load_step)
-    if not config.out and not is_within(folder / "replay", Path(config.checkpoint_path)):
-        raise ConfigError(f"out: {folder / 'replay'} is a link to another folder; give out=FOLDER")
-    out = writable(Path(config.out) if config.out else folder / "replay", "out")
-    layout, frames = layout_of(info_of(values)), Frames()
+    target = target_of(config, folder)
+    layout, frames = layout_for(config, values), Frames()
     shown = {} if layout is not None else {"env_args": drawn_args(config), "env_workers": 0}
     with opened({**values, **shown, "test_nepisode": 1}, logger) as parts:
         load_checkpoint(folder, parts.learner)
         turn, who = _turn(parts.test_env, config.opponent)
         if layout is None:
-            watched: Any = parts.test_env
-            while not hasattr(watched, "watch"):  # with opponents inside, or with stacked observations
-                watched = watched.env
-            watched.watch(frames.take)
+            watch(parts.test_env, frames)
         *before, batch = parts.tester.collect(turn + 1)
         drawing = drawing_of(parts, batch.to(parts.args.device))
         first = sum(int(each["filled"].sum()) for each in before)
         scene = Pictures(frames.taken[first:]) if layout is None else board_of(parts, batch, layout, drawing)
         film = Film(f"{config.name} {who}".strip(), drawing.captions, scene)
-    return write_film(film, out)
+    return write_film(film, *target[:3], config.fps, target.stills)
+
+
+def layout_for(config: ReplayConfig, values: Mapping[str, Any]) -> Layout | None:
+    """The layout from which the board is drawn; None where the environment draws itself.
+
+    Raises:
+        ConfigError: ``drawing=board`` without a known layout.
+    """
+    layout = None if config.drawing == "env" else layout_of(info_of(values))
+    if layout is None and config.drawing == "board":
+        raise ConfigError("drawing: board needs the layout of the state, which is unknown; game=CLASS adds one")
+    return layout
+
+
+def watch(env: Any, frames: "Frames") -> None:
+    """Takes the pictures of the environment below opponents or stacked observations."""
+    while not hasattr(env, "watch"):
+        env = env.env
+    env.watch(frames.take)
 
 
 class Frames:
@@ -77,13 +136,14 @@ class Frames:
         self.taken.append(np.asarray(drawn.render(), np.uint8)[..., :3])
 
 
-def drawn_args(config: RunConfig) -> dict[str, Any]:
+def drawn_args(config: ReplayConfig) -> dict[str, Any]:
     """``env_args`` with which the environment's ``render`` returns pictures.
 
     Raises:
         ConfigError: it returns none.
     """
-    for arguments in ({**config.env_args, "render_mode": "rgb_array"}, config.env_args):
+    own = {"backend": "pettingzoo"} if config.env in PACKAGED else {}  # arrays are not drawn
+    for arguments in ({**config.env_args, **own, "render_mode": "rgb_array"}, {**config.env_args, **own}):
         with suppress(Exception):  # it may take no such argument, or lack a package that only drawing needs
             env = raw_env(config.env, arguments)
             try:
@@ -92,9 +152,12 @@ def drawn_args(config: RunConfig) -> dict[str, Any]:
                     return arguments
             finally:
                 env.close()
+    name = config.env_args.get("key", config.env)
+    if config.drawing == "env":
+        raise ConfigError(f"drawing: the render of {name} returns no picture (rgb_array)")
     raise ConfigError(
-        f"game: {config.env_args.get('key', config.env)} cannot be drawn: its render returns no picture (rgb_array), "
-        "and the layout of its state is unknown; game=CLASS adds one"
+        f"game: {name} cannot be drawn: its render returns no picture (rgb_array), and the layout of its state is "
+        "unknown; game=CLASS adds one"
     )
 
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from ..utils.files import write_files
 from .figures import INK, MUTED, RULE, new_figure
 from .panels import BLUE, GREEN, ORANGE, VERMILLION
+from .video import ENCODERS
 
 STILLS = 4  # frames that are written as pictures
-MILLISECONDS = 350  # of each frame
 UNLIKELY = 0.02  # places with a lower probability are not drawn
 
 
@@ -68,8 +68,12 @@ class Film(NamedTuple):
     scene: Board | Pictures
 
 
-def write_film(film: Film, folder: Path) -> list[Path]:
-    """Writes ``episode.gif`` and a few of its frames, ``step_<t>.png``; returns their paths.
+def write_film(film: Film, folder: Path, name: str, formats: Sequence[str], fps: float, stills: bool) -> list[Path]:
+    """Writes ``<name>.<format>`` and, if ``stills``, a few frames ``step_<t>.png``; returns their paths.
+
+    Args:
+        formats: names of ``video.ENCODERS``.
+        fps: frames, which are steps, per second.
 
     Raises:
         OmarlError: the folder takes no files.
@@ -77,19 +81,12 @@ def write_film(film: Film, folder: Path) -> list[Path]:
     from PIL import Image
 
     last = len(film.captions) - 1
-    frames = [Image.fromarray(drawn(film, t)) for t in range(last + 1)]
-    palette = [frame.convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
-    moving = {"save_all": True, "append_images": palette[1:], "duration": MILLISECONDS, "loop": 0}
-    stills = sorted({round(i * last / (STILLS - 1)) for i in range(STILLS)})
-    pictures = {f"step_{t:02d}.png": encoded(frames[t], "PNG") for t in stills}
-    return write_files(folder, {"episode.gif": encoded(palette[0], "GIF", **moving), **pictures})
-
-
-def encoded(image: Any, kind: str, **options: Any) -> bytes:
-    """The content of a picture's file."""
-    file = BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
+    files = {f"{name}.{each}": ENCODERS[each]((drawn(film, t) for t in range(last + 1)), fps) for each in formats}
+    for t in sorted({round(i * last / (STILLS - 1)) for i in range(STILLS)}) if stills else ():
+        picture = BytesIO()
+        Image.fromarray(drawn(film, t)).save(picture, "PNG")
+        files[f"step_{t:02d}.png"] = picture.getvalue()
+    return write_files(folder, files)
 
 
 def drawn(film: Film, t: int) -> NDArray[np.uint8]:
