@@ -1,10 +1,10 @@
-# make run · make test · make lint · make bench    (each installs what it needs first)
+# make run · make test · make lint · make docs · make bench    (each installs what it needs first)
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: run test lint bench clean
+.PHONY: run test lint docs bench clean
 
 run: $(VENV)/.run
 	$(BIN)/python main.py --config=omg_vae $(ARGS)
@@ -17,6 +17,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.dev
+	$(BIN)/mkdocs build
+	@echo "the site: site/index.html"
 
 bench: $(VENV)/.run
 	$(BIN)/python benchmarks/speed.py $(ARGS)
@@ -35,4 +39,4 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

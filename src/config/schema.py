@@ -47,7 +47,8 @@ def key(
 
     Args:
         default: the value when the configuration does not set the key.
-        low, high: closed range of a number, or of each number of a list.
+        low: least value of a number, or of each number of a list.
+        high: largest value, in the same way.
         above: open lower bound.
         length: number of values of a list.
         pattern: regular expression that the whole string matches.
