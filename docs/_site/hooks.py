@@ -19,7 +19,7 @@ from mkdocs.structure.files import File, InclusionLevel
 
 ROOT = Path(__file__).parents[2]
 # pages from outside docs/: path in the repository -> path in the site
-OUTSIDE = {"README.md": "index.md", 
+OUTSIDE = {"README.md": "index.md",
            "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGELOG.md": "CHANGELOG.md"}  # fmt: skip
 GENERATED = {"reference/configuration.md": keys_page, "reference/files.md": files_page}
 FOLDERS = {"src/config/algs": "reference/files.md", "src/config/envs": "reference/files.md"}
