@@ -17,7 +17,10 @@ PAGES = ["docs/opponents.md", "README.md", "CONTRIBUTING.md", "docs/clusters.md"
          "docs/configuration.md", "docs/first-curve.md", "docs/kl-curves.md", "docs/opponents-results.md",
          "docs/plugin.md", "docs/reliability.md", "docs/report.md", "docs/runs.md", "docs/speed.md", "docs/sweep.md",
          "docs/vae-stability.md", "docs/your-environment.md", "docs/your-method.md"]  # fmt: skip
-OF_EXTRAS = {"docs/jaxmarl.md": "jaxmarl"}  # pages whose commands need a package that is not installed by default
+OF_EXTRAS = {
+    "docs/jaxmarl.md": "jaxmarl",
+    "docs/loggers.md": "wandb",
+}  # pages whose commands need a package that is not installed by default
 TAG, FORAGING = "mpe2.simple_tag_v3", "lbforaging:Foraging-8x8-2p-3f-v3"
 NEEDED = [  # runs that the pages' commands read
     "--config=omg_vae",
@@ -78,6 +81,7 @@ def run_forked(words, folder):
 
     def child():
         os.chdir(folder)
+        os.environ["WANDB_MODE"] = "offline"
         target = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(target, 1)
         os.dup2(target, 2)
