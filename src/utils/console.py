@@ -120,6 +120,9 @@ def summary(latest: Mapping[str, float], agents: Sequence[str], t_env: int, epis
     if losses:
         held_out = {name: f" (held-out {value(f'test_{name}')})" for name in losses if f"test_{name}" in latest}
         lines.append("learner: " + ", ".join(f"{name} {value(name)}{held_out.get(name, '')}" for name in losses))
+    lines += [
+        f"{name}: {value(name)} (not finite)" for name in latest if name.endswith("skipped_updates") and latest[name]
+    ]
     return lines
 
 

@@ -93,6 +93,12 @@ def test_learner_specific_metrics_are_shown():
     )
 
 
+def test_skipped_updates_are_reported_if_there_were_any():
+    latest = {"loss": 1.5, "skipped_updates": 0.0, "vae_skipped_updates": 2.0}
+    assert own_numbers(latest) == [] and live(latest) == ["loss 1.5"]
+    assert summary(latest, ["a"], 1, 1, 1)[2:] == ["learner: loss 1.5", "vae_skipped_updates: 2 (not finite)"]
+
+
 def test_the_summary_states_the_units_of_the_vae_losses():
     latest = {**VAE, "vae_active_units": 16.0, "vae_recon_null": 25.6, "test_vae_accuracy": 0.987}
     (line,) = [line for line in summary(latest, [], 1, 1, 1) if line.startswith("VAE: ")]
