@@ -19,12 +19,13 @@ from mkdocs.structure.files import File, InclusionLevel
 
 ROOT = Path(__file__).parents[2]
 # pages from outside docs/: path in the repository -> path in the site
-OUTSIDE = {"README.md": "index.md",
+OUTSIDE = {"README.md": "index.md", "README.zh-CN.md": "zh/index.md",
            "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGELOG.md": "CHANGELOG.md"}  # fmt: skip
 GENERATED = {"reference/configuration.md": keys_page, "reference/files.md": files_page}
 FOLDERS = {"src/config/algs": "reference/files.md", "src/config/envs": "reference/files.md"}
 LINK = re.compile(r'(\]\(|(?:src|href)=")(?![a-z]+:)([^)"\s#]+)')
 SOURCE = re.compile(r"```source\n(.*?)```", re.S)
+CELL = re.compile(r"<td.*?</td>", re.S)
 FORMULA = re.compile(r'<(span|div) class="arithmatex">(.*?)</\1>', re.S)
 
 in_repository: dict[str, str] = {}  # path in the site -> path in the repository
@@ -107,14 +108,20 @@ def _code(match):
 
 
 def on_page_content(content, **_):
-    """Formulas as MathML, which browsers draw without a script."""
+    """Formulas as MathML, which browsers draw without a script; ``\\|`` in cells as GitHub shows it, also in code."""
 
     def drawn(match):
         formula = html.unescape(match[2]).strip()
         kind = "block" if formula.startswith(r"\[") else "inline"
         return convert(formula[2:-2], display=kind)
 
+    content = CELL.sub(lambda cell: cell[0].replace("\\|", "|"), content)
     return FORMULA.sub(drawn, content)
+
+
+def on_post_page(output, page, **_):
+    """States the language of the Chinese pages."""
+    return output.replace('lang="en"', 'lang="zh-CN"', 1) if page.file.src_uri.startswith("zh/") else output
 
 
 def _notebook(name):

@@ -69,3 +69,11 @@ def test_equations_are_drawn_without_a_script_and_stand_beside_the_code(site):
     page = read(site / "equations.html")
     assert page.count("<math") > 15 and "arithmatex" not in page and "$" not in re.sub(r"<[^>]*>", "", page)
     assert page.count('class="filename">src/') == 15 and "```" not in page
+
+
+def test_alternatives_in_code_cells_are_shown_without_backslashes(site):
+    assert "constant|linear|sigmoid|cyclical" in read(site / "vae-stability.html")
+
+
+def test_chinese_pages_state_their_language(site):
+    assert 'lang="zh-CN"' in read(site / "zh" / "index.html") and 'lang="en"' in read(site / "index.html")
