@@ -1,4 +1,4 @@
-"""Fits the default sizes of a run to the available memory, and stores an estimated episode limit."""
+"""Fits the default sizes of a run to the available memory and to its length, and stores an estimated limit."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -15,6 +15,8 @@ from .utils.memory import readable
 SHRINKING = {"buffer_size": 1, "test_nepisode": 1, "batch_size_run": 1, "rollout_steps": 5, "batch_size": 4,
              "model_memory": 2, "vae_window": 1}  # fmt: skip
 SHORTEST = 25  # steps of an episode that is cut off because of memory
+ROUNDS = 4  # a run collects at least so many episodes from each copy, and has so many times its batch of episodes
+FEWEST_TESTED = 4  # episodes of a test that is shortened because they are long
 
 
 def fitted(values: Mapping[str, Any], user_keys: Collection[str], say: Callable[[str], None]) -> dict[str, Any]:
@@ -34,17 +36,48 @@ def fitted(values: Mapping[str, Any], user_keys: Collection[str], say: Callable[
         return {}
     env = make_env(replace(read(RunConfig, values), env_workers=0), 1, TRAIN_STREAM)
     env.close()
-    sizes, info = shrunk({**vars(read(RunConfig, values)), **values}, env.info, user_keys)
-    before = {**values, "env_args.episode_limit": env.info.episode_limit}
+    complete = {**vars(read(RunConfig, values)), **values}
+    lengths = by_length(complete, env.info, user_keys)
+    if lengths:
+        changes = _changes(lengths, complete)
+        say(f"length: episodes have up to {env.info.episode_limit} steps, so {changes}; a value that you set is kept")
+    complete |= lengths
+    sizes, info = shrunk(complete, env.info, user_keys)
+    before = {**complete, "env_args.episode_limit": env.info.episode_limit}
     after = {**sizes, "env_args.episode_limit": info.episode_limit}
-    changes = [f"{name}={size} (instead of {before[name]})" for name, size in after.items() if size != before[name]]
-    if changes:
+    if changes := _changes(after, before):
         free = readable(budget.available_memory("cpu"))
-        say(f"memory: {free} are available, so {', '.join(changes)}; a value that you set is kept")
-    result: dict[str, Any] = {name: size for name, size in sizes.items() if size != values[name]}
+        say(f"memory: {free} are available, so {changes}; a value that you set is kept")
+    result: dict[str, Any] = {name: size for name, size in (lengths | sizes).items() if size != values.get(name)}
     if info.interface and (not info.limit_source or info.episode_limit != env.info.episode_limit):
         result["env_args"] = {**values["env_args"], "episode_limit": info.episode_limit}
     return result
+
+
+def _changes(after: Mapping[str, Any], before: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={size} (instead of {before[name]})" for name, size in after.items()
+                     if size != before[name])  # fmt: skip
+
+
+def by_length(values: Mapping[str, Any], info: EnvInfo, fixed: Collection[str]) -> dict[str, int]:
+    """The sizes that long episodes change, so that a short run makes updates and does not mostly test.
+
+    A run from replay collects whole episodes: with episodes of 500 steps, 8 copies and batches of 32, its first
+    update would come after 16,000 steps. Each copy plays ``ROUNDS`` episodes at least, a batch has at most that part
+    of the run's episodes, and a test takes at most half the steps between two tests. Tests against a pool are not
+    shortened: each of its opponents is to be met.
+    """
+    wanted: dict[str, int] = {}
+    steps = info.episode_limit
+    if values["runner"] == "episode":
+        copies = values["batch_size_run"]
+        if "batch_size_run" not in fixed:
+            copies = wanted["batch_size_run"] = min(copies, max(values["t_max"] // (ROUNDS * steps), 1))
+        episodes = copies * -(-values["t_max"] // (copies * steps))
+        wanted["batch_size"] = max(episodes // ROUNDS, 1)
+    if values["test_interval"] and not values["pool"]:
+        wanted["test_nepisode"] = max(values["test_interval"] // (2 * steps), FEWEST_TESTED)
+    return {name: size for name, size in wanted.items() if name not in fixed and size < values[name]}
 
 
 def shrunk(values: Mapping[str, Any], info: EnvInfo, fixed: Collection[str]) -> tuple[dict[str, int], EnvInfo]:

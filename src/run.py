@@ -55,6 +55,9 @@ class RunConfig(StepKeys, RewardKeys, TestKeys):
     game: str = key("", help="foraging, tag, spread or package.module:Class; empty: inferred from the environment")
     prior_t_max: int = key(200_000, low=1, help="most environment steps of the run that trains a missing prior")
     reward_weights: list[float] = key([], help="weights of the numbers of a vector reward; their sum is the reward")
+    max_seconds: float = key(
+        0.0, low=0, help="end the run so many seconds after its first test, with a last test; 0: at t_max only"
+    )
     batch_size_run: int = key(8, low=1, help="number of copies of the environment, stepped together")
     env_workers: int | Literal["auto"] = key(
         "auto", low=0, help="worker processes that step copies; 0: none; auto: chosen by speed"

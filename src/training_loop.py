@@ -70,6 +70,7 @@ class Training:
         self.saved_at = self.tested_at = -1
         self.left_out: list[str] = []  # of the last checkpoint
         self.warned = False  # about tests of one episode
+        self.end = math.inf  # the time at which the run ends; see ``run``
         self._resume()
         t_env = parts.runner.t_env
         self.tests = Grid(c.test_interval, t_env)
@@ -160,7 +161,7 @@ class Training:
             return
         if self.next_update is None:
             self.next_update = t_env
-        while t_env >= self.next_update:
+        while t_env >= self.next_update and time.monotonic() < self.end:
             self.next_update += self.config.env_steps_per_update
             batch = buffer.sample(self.config.batch_size)
             if str(batch.device) != self.parts.args.device:
@@ -207,31 +208,34 @@ class Training:
     def run(self, requests: Requests | None = None, seconds: float | None = None) -> None:
         """Trains until ``t_max``, with a test before the first step and after the last.
 
+        ``max_seconds`` after the first test, no further update or collection begins, and the last test follows.
         With ``seconds``, it ends so long after the first collection, whose time contains that of compilations.
 
         Raises:
             KeyboardInterrupt: ``requests`` asked to stop, after a checkpoint was saved.
         """
         runner, config, updates = self.parts.runner, self.config, self.updates
-        end = math.inf
         if not self.continues:
             self.test()
+        self.end = time.monotonic() + config.max_seconds if config.max_seconds else math.inf
         options = {} if self.progress else {"disable": True}
         with ProgressBar(config.t_max, runner.t_env, self.parts.logger.latest, **options) as bar:
-            while runner.t_env < config.t_max and time.monotonic() < end:
+            while runner.t_env < config.t_max and time.monotonic() < self.end:
                 if requests is not None:
                     self._honour(requests)
                 self.collect_and_learn()
-                if seconds is not None and end == math.inf:
-                    end = time.monotonic() + seconds
+                if seconds is not None and self.end == math.inf:
+                    self.end = time.monotonic() + seconds
                 self.log()
-                if self.tests.due(runner.t_env) and runner.t_env < config.t_max:
+                if self.tests.due(runner.t_env) and runner.t_env < config.t_max and time.monotonic() < self.end:
                     self.test()
                 if self.saves.due(runner.t_env) and runner.t_env < config.t_max:  # the last one is saved at the end
                     self.save()
                 if self.console_logs.due(runner.t_env) and bar.disable:
                     self.parts.logger.console_logger.info(headline(self.parts.logger.latest, runner.t_env))
                 bar.advance(runner.t_env, learning=self.updates > updates)
+        if config.max_seconds and runner.t_env < config.t_max:
+            self.parts.logger.console_logger.info(f"max_seconds: the time is over at step {runner.t_env}")
         self.log(last=True)
         self.test()
 

@@ -97,3 +97,41 @@ def test_the_announced_number_of_steps_is_the_least_with_an_update(tmp_path, t_m
     lines = budget.notices(values, parts.info)
     assert (one.updates > 0) == (not lines)
     assert bool(lines) == (t_max == 75)
+
+
+@pytest.mark.parametrize(
+    ("t_max", "steps", "expected"),
+    [
+        (150_000, 25, {}),
+        (10_000, 500, {"batch_size_run": 5, "batch_size": 5, "test_nepisode": 10}),
+        (1000, 900, {"batch_size_run": 1, "batch_size": 1, "test_nepisode": 5}),
+    ],
+)
+def test_long_episodes_have_fewer_copies_smaller_batches_and_shorter_tests(t_max, steps, expected):
+    values, info = values_of("iql", t_max=t_max), env_info(episode_limit=steps)
+    assert fitting.by_length(values, info, ()) == expected
+    sizes = fitting.by_length(values, info, {"batch_size_run", "test_nepisode"})
+    assert sizes.keys() <= {"batch_size"}  # the user has set the others
+    assert "test_nepisode" not in fitting.by_length({**values, "pool": "x"}, info, ())
+
+
+def test_a_short_run_in_long_episodes_makes_updates_and_a_line_says_why(caplog):
+    values = values_of("iql", **SMALL, t_max=200)  # 8 episodes of 25 steps, where a batch has 32 by default
+    counts = []
+    end = Training.summary
+    with caplog.at_level(logging.INFO, "test"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.Training, "summary", lambda self: counts.append(self.updates) or end(self))
+        training.train(values, LOGGER, None)
+    assert counts[0] > 0
+    assert any("so batch_size_run=2 (instead of 8), batch_size=2 (instead of 32)" in m for m in caplog.messages)
+
+
+def test_max_seconds_ends_a_run_with_its_last_test(caplog):
+    keys = {**SMALL, "test_interval": 10_000, "test_nepisode": 2, "t_max": 10**6, "max_seconds": 0.5}
+    parts = build(values_of("iql", **keys), LOGGER, trains=True)
+    one = Training(parts, {}, None, progress=False)
+    with caplog.at_level(logging.INFO, "test"):
+        one.run()
+    parts.close()
+    assert 0 < parts.runner.t_env == one.tested_at < 10**6
+    assert f"max_seconds: the time is over at step {one.tested_at}" in caplog.messages
