@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 OPPONENTS = {"runner": "script", "hunter": "script", "ippo_1": "ippo"}
 
@@ -54,3 +55,29 @@ def write_study(root: Path, names: list[str], tasks: list[str], seeds: int) -> P
                 run = write_run(root / "sacred" / name / task / str(seed), name, task, seed, vae="vae" in name)
                 write_evaluation(run, np.random.default_rng([seed, len(name)]))
     return root
+
+
+def write_film(run: Path, ending: str = ".gif", steps: int = 12, words: bool = True) -> Path:
+    """A film that ``replay`` has drawn of the run: a square that moves."""
+    from omarl.analysis.video import ENCODERS
+
+    frames = np.full((steps, 120, 100, 3), 245, np.uint8)
+    for t, frame in enumerate(frames):
+        frame[40:60, 4 * t : 4 * t + 20] = (11, 92, 173)
+    folder = run / "checkpoints" / "100000" / "replay"
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"episode{ending}"
+    file.write_bytes(ENCODERS[ending[1:]](iter(frames), 3.0))
+    for t in (0, steps // 2, steps - 1):
+        Image.fromarray(frames[t]).save(folder / f"step_{t:02d}.png")
+    if words:
+        (folder / "episode.txt").write_text("iql with runner, 11 steps\nstep 0: passes 3 | 4\n")
+    return file
+
+
+def write_crossplay(folder: Path, names: list[str], opponents: list[str]) -> None:
+    """The matrix of ``crossplay``."""
+    rng = np.random.default_rng(0)
+    rows = [",".join([name, "5", *(f"{value:.3f}" for value in rng.normal(size=len(opponents)))]) for name in names]
+    folder.mkdir(parents=True)
+    (folder / "crossplay.csv").write_text("\n".join([",".join(["", "runs", *opponents]), *rows]) + "\n")

@@ -69,7 +69,10 @@ class Film(NamedTuple):
 
 
 def write_film(film: Film, folder: Path, name: str, formats: Sequence[str], fps: float, stills: bool) -> list[Path]:
-    """Writes ``<name>.<format>`` and, if ``stills``, a few frames ``step_<t>.png``; returns their paths.
+    """Writes ``<name>.<format>`` and, if ``stills``, ``<name>.txt`` and a few frames ``step_<t>.png``.
+
+    Returns:
+        The paths.
 
     Args:
         formats: names of ``video.ENCODERS``.
@@ -81,12 +84,22 @@ def write_film(film: Film, folder: Path, name: str, formats: Sequence[str], fps:
     from PIL import Image
 
     last = len(film.captions) - 1
-    files = {f"{name}.{each}": ENCODERS[each]((drawn(film, t) for t in range(last + 1)), fps) for each in formats}
+    files: dict[str, str | bytes] = {
+        f"{name}.{each}": ENCODERS[each]((drawn(film, t) for t in range(last + 1)), fps) for each in formats
+    }
+    if stills:
+        files[f"{name}.txt"] = in_words(film)
     for t in sorted({round(i * last / (STILLS - 1)) for i in range(STILLS)}) if stills else ():
         picture = BytesIO()
         Image.fromarray(drawn(film, t)).save(picture, "PNG")
         files[f"step_{t:02d}.png"] = picture.getvalue()
     return write_files(folder, files)
+
+
+def in_words(film: Film) -> str:
+    """The film for people who do not see it: what is drawn, and the text under each frame."""
+    steps = [f"step {t}: {caption}" for t, caption in enumerate(film.captions) if caption]
+    return "\n".join([f"{film.title}, {len(film.captions) - 1} steps", *film.scene.legend(), *steps]) + "\n"
 
 
 def drawn(film: Film, t: int) -> NDArray[np.uint8]:

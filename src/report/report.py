@@ -20,6 +20,7 @@ from ..config.schema import key, new_default
 from ..utils.files import write_files
 from .curves import charts_of, profiles_of
 from .facts import Health, against_opponents, health_of, matrices, origin_of
+from .films import films
 from .page import bullets, chart, code, details, page, paragraph, shaded, table
 
 log = logging.getLogger(__name__)
@@ -136,16 +137,16 @@ def parts(study: Study, config: ReportConfig) -> list[tuple[str, str]]:
     """The sections after the summary; those without content are left out."""
     found = [("Results", results(study)), ("Curves", curves(study)), ("Differences", differences(study)),
              ("Health of the VAEs", vae_health(study)), ("Held-out opponents", held_out(study)),
-             ("Cross-play", crossplay(config)), ("Runs", runs(study))]  # fmt: skip
+             ("Cross-play", crossplay(config)), ("Replays", films(study.groups)), ("Runs", runs(study))]  # fmt: skip
     return [(name, html) for name, html in found if html]
 
 
 def results(study: Study) -> str:
     """The main table."""
-    header = ["Environment", "Algorithm", "Seeds", "Steps", "Seconds", "Final", "Mean of the curve"]
+    header = ["Environment", "Algorithm", "Final", "Mean of the curve", "Seeds", "Steps", "Seconds"]
     rows = [
-        (row.task, row.label, str(row.seeds), f"{row.steps:,.0f}", format_seconds(row), format_interval(row.final),
-         format_interval(row.area))
+        (row.task, row.label, format_interval(row.final), format_interval(row.area), str(row.seeds),
+         f"{row.steps:,.0f}", format_seconds(row))
         for row in study.rows
     ]  # fmt: skip
     caption = (f"{study.metric}: interquartile mean over seeds with a 95% interval (stratified bootstrap). Final: "
@@ -209,8 +210,11 @@ def _cell(interval: Interval | None) -> str:
 
 def crossplay(config: ReportConfig) -> str:
     """The matrices of crossplay below the folders of the runs."""
-    return "".join(shaded(f"{folder}: mean over runs; columns are shaded from lowest to highest", header, rows, 2)
-                   for folder, (header, *rows) in matrices(words(config.runs)))  # fmt: skip
+    return "".join(
+        shaded(f"{folder}: mean over runs; columns are shaded from lowest to highest",
+               [first or "Algorithm", *opponents], rows, 2)
+        for folder, ((first, *opponents), *rows) in matrices(words(config.runs))
+    )  # fmt: skip
 
 
 def runs(study: Study) -> str:

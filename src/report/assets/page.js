@@ -63,13 +63,13 @@
     return plot;
   }
 
-  function numbersOf(axis, xLabel) {
+  function numbersOf(axis, xLabel, caption) {
     const picked = axis.x.map((_, i) => i).filter((i) => i % 8 === 0 || i === axis.x.length - 1);
     const head = element("tr", {}, element("th", { scope: "col" }, xLabel),
       ...axis.lines.map((line) => element("th", { scope: "col" }, line.label)));
     const rows = picked.map((i) => element("tr", {}, element("th", { scope: "row" }, format(axis.x[i])),
       ...axis.lines.map((line) => element("td", {}, format(line.mid[i])))));
-    return element("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": "Numbers of the chart" },
+    return element("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": `Numbers of the chart ${caption}` },
       element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows)));
   }
 
@@ -91,7 +91,7 @@
       if (plot) plot.destroy();
       plot = draw(figure, axes[shown], metric, hidden, shown);
       if (details.children[1]) details.children[1].remove();
-      details.append(numbersOf(axes[shown], shown));
+      details.append(numbersOf(axes[shown], shown, figure.querySelector("figcaption").textContent));
     };
     if (names.length > 1) controls.append(choice("Metric", names, (value) => { metric = value; redraw(); }));
     const axes = [...new Set(names.flatMap((name) => Object.keys(metrics[name])))];
