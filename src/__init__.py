@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .types import ConfigError, EnvError, OmarlError, TrainingError
     from .utils.allocator import keep_freed_memory
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
 
 __all__ = ["Comparison", "ConfigError", "Diagnosis", "EnvError", "Evaluation", "Metric", "OmarlError", "Policy",
            "Run", "TrainingError", "VAEConfig", "VAETrainer", "compare", "diagnose", "evaluate", "keep_freed_memory",
