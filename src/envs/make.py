@@ -5,8 +5,10 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -118,10 +120,13 @@ def _take_backend(env: str, arguments: dict[str, Any]) -> str:
 def action_kind(env: str, env_args: Mapping[str, Any], timeout: float) -> ActionKind:
     """The form of the agents' actions. Arguments and errors: see ``make_vec_env``."""
     target = resolve("env", env)
-    if getattr(target, "vectorised", False):
-        return DISCRETE  # if not, the run's learner refuses them
     arguments = {name: value for name, value in {"episode_limit": 1, **env_args}.items() if name not in OF_ALL_COPIES}
-    return _first_look(target, env, arguments, 0, timeout)[0].actions
+    if not getattr(target, "vectorised", False):
+        return _first_look(target, env, arguments, 0, timeout)[0].actions
+    if "episode_limit" not in signature(target).parameters:
+        arguments = {name: value for name, value in env_args.items() if name != "frame_stack"}
+    with closing(target(n_envs=1, seed=0, **_of_arrays(env, arguments))) as made:
+        return getattr(made.info, "actions", DISCRETE)
 
 
 def _first_look(
