@@ -38,7 +38,7 @@ def resume_state(
         left_out.append(f"the episodes in progress ({error})")
     if not hasattr(parts.learner, "state_dict"):
         left_out.append(f"the learner's state ({type(parts.learner).__name__} has no state_dict)")
-    return state, left_out
+    return state, left_out + getattr(parts.learner, "left_out", [])  # of learners of teams
 
 
 def replay_of(parts: Parts, buffer: ReplayBuffer | None) -> Any:

@@ -111,6 +111,7 @@ class TeamLearner:
         self.mac = mac
         self.learners: dict[str, Any] = {}
         self.replay = Replays()  # saved with the large part of a checkpoint
+        self.left_out: list[str] = []  # what checkpoints lack for an exactly resumed run
         for number, team in enumerate(mac.teams):
             agents = ", ".join(args.env_info.agents[i] for i in team.agents)
             label = f"team {team.name} ({agents}): {team.args.name}"
@@ -120,11 +121,15 @@ class TeamLearner:
             create = resolve("learner of a team", team.args.learner)
             learner = create(team.mac, team.scheme, Prefixed(logger, team.name), team.args)
             self.learners[team.name] = learner
+            if not hasattr(learner, "state_dict"):
+                self.left_out.append(f"the learner's state of team {team.name} ({create.__name__} has no state_dict)")
             if not getattr(learner, "on_policy", False):
                 self.replay[team.name] = Replay(team, stream_seed(args.seed, REPLAY_STREAM + number))
                 size = readable(self.replay[team.name].buffer.bytes)
                 label += f", replay buffer {size} when full"
             logger.console_logger.info(label)
+        if self.left_out:
+            logger.console_logger.info(f"a resumed run will not continue exactly: without {', '.join(self.left_out)}")
 
     def train(self, batch: Rollout, t_env: int, episode_num: int) -> None:
         """The updates of every team that are due after a rollout of all agents."""

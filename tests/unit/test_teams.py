@@ -211,13 +211,14 @@ def test_an_opponent_model_cannot_train_a_team(tmp_path):
         trained(tmp_path / "run", {PREDATORS: "liam", PREY: "iql"})
 
 
-def test_a_team_can_be_frozen_from_a_checkpoint_of_teams(run, tmp_path):
-    frozen = trained(tmp_path / "frozen", {PREDATORS: run[1][PREDATORS], PREY: str(run[0].path)})
-    before, after = weights(run[0], "agent"), weights(frozen, "agent")
+@pytest.mark.parametrize("pattern, learns", [(PREY, PREDATORS), (PREDATORS, PREY)])
+def test_a_team_can_be_frozen_from_a_checkpoint_of_teams(run, tmp_path, pattern, learns):
+    frozen = trained(tmp_path / "frozen", {learns: run[1][learns], pattern: str(run[0].path)})
+    before, after = weights(run[0], team_name(pattern)), weights(frozen, team_name(pattern))
     assert all(torch.equal(before[name], after[name]) for name in before)
-    changed = weights(run[0], "adversary"), weights(frozen, "adversary")
+    changed = weights(run[0], team_name(learns)), weights(frozen, team_name(learns))
     assert not all(torch.equal(changed[0][name], changed[1][name]) for name in changed[0])
-    assert not [name for name in frozen.metrics if name.startswith("agent/")]
+    assert not [name for name in frozen.metrics if name.startswith(f"{team_name(pattern)}/")]
     shutil.copytree(frozen.path, tmp_path / "moved")  # a checkpoint contains its frozen team
     shutil.rmtree(frozen.path)
     assert omarl.evaluate(tmp_path / "moved", episodes=4).values
@@ -243,14 +244,22 @@ def test_a_team_can_be_frozen_from_a_run_that_trained_all_agents(run, tmp_path):
     assert all(torch.equal(value, stored[name]) for name, value in mac.teams[1].mac.kept.state_dict().items())
 
 
-def test_a_hosts_learner_trains_one_team(tmp_path):
+@pytest.mark.parametrize("pattern, other", [(PREY, PREDATORS), (PREDATORS, PREY)])
+def test_a_hosts_learner_trains_one_team(tmp_path, caplog, pattern, other):
+    caplog.set_level(logging.INFO, "omarl")
     (tmp_path / "host.yaml").write_text(
         "extends: iql\nname: host\nlearner: tests.outside:CountingLearner\nmac: tests.outside:MemoryMAC\n"
         "my_scale: 2.0\nbatch_size: 4\n"
     )
-    teams = {PREDATORS: "ippo", PREY: str(tmp_path / "host.yaml")}
+    teams = {other: "ippo", pattern: str(tmp_path / "host.yaml")}
     found = trained(tmp_path / "run", teams, test_interval=0)
-    assert "agent/counted_reward" in found.metrics and "adversary/entropy" in found.metrics
+    name = team_name(pattern)
+    assert f"{name}/counted_reward" in found.metrics and f"{team_name(other)}/entropy" in found.metrics
+    unsaved = f"the learner's state of team {name} (CountingLearner has no state_dict)"
+    lines = [record.getMessage() for record in caplog.records]
+    assert f"a resumed run will not continue exactly: without {unsaved}" in lines
+    manifest = json.loads((found.path / "checkpoints" / "800" / "checkpoint.json").read_text())
+    assert unsaved in manifest["left_out"]
 
 
 @pytest.mark.parametrize("given, message", [
