@@ -17,7 +17,7 @@ from .envs.stacking import pushed, repeated
 from .modules.action_distributions import distribution
 from .opponents.information import as_rows, full_info
 from .run import TEST_STREAM, Parts, RunConfig, assemble, make_env
-from .types import EnvError, Observation, PathLike
+from .types import DISCRETE, EnvError, Observation, PathLike
 from .utils.checkpoints import find_checkpoint, load_checkpoint
 from .utils.isolation import process_state_kept
 from .utils.metrics import Logger
@@ -203,6 +203,8 @@ class Policy:
         kinds = [name for name, _ in getattr(self.info, "information", ())]
         if others := [name for name in kinds if name != "actions"]:
             raise EnvError(f"policy: observations lack the opponents' {others[0]}; use act_arrays")
+        if kinds and self.info.actions != DISCRETE:
+            raise EnvError("policy: it observes opponents' actions that are not Discrete; use act_arrays")
         table = np.zeros((n_envs, len(self.opponents), self.info.n_actions), np.float32)
         for e, known in enumerate(actions or [None] * n_envs) if kinds else ():
             if known is None and self._carry is not None and not self._begins[e]:

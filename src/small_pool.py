@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from .configuration.layers import complete, from_files
 from .fitting import fitted
 from .games.lookup import part_of
+from .modules.action_distributions import no_discrete
 from .opponents.pool import Pool, read_pool
 from .pooling import info_of, make_pool
 from .registry import resolve
@@ -33,6 +34,10 @@ PRIOR = {"learner": "omg_vae_learner", "base_learner": "ppo_learner", "vae_updat
 # The short runs: split and algorithm. The first one also trains the prior.
 TEAMS = (("train", "ippo"), ("train", "iql"), ("train", "vdn"), ("validation", "iql"), ("test", "iql"),
          ("test", "ippo"))  # fmt: skip
+# The same where actions are not Discrete. Q-learning does not train them.
+TEAMS_OF_POLICIES = (("train", "ippo"), ("train", "mappo"), ("train", "ippo"), ("validation", "mappo"),
+                     ("test", "ippo"), ("test", "mappo"))  # fmt: skip
+ON_POLICY = ("ippo", "mappo")
 LEAST_STEPS, MOST_STEPS = 2_000, 20_000  # of one of them
 SHARE = 5  # this part of the run's t_max, between these bounds
 SECONDS = 8.0  # the most for the training of one of them
@@ -80,8 +85,10 @@ def small_pool(values: Mapping[str, Any], logger: Logger) -> Pool:
     with environments_quiet():
         info = info_of(values)
     model: Any = resolve("opponent_model", values["opponent_model"]) if values.get("opponent_model") else None
-    if info.actions != DISCRETE:
-        raise ConfigError(f"mac: {NEEDS_POOL}, for opponents, needs Discrete actions; use --config=ippo or mappo")
+    for name in ("learner", "base_learner") if info.actions != DISCRETE else ():  # before a pool is made in vain
+        learner: Any = resolve(name, values[name]) if values.get(name) else None
+        if getattr(learner, "needs_discrete", False):
+            raise ConfigError(no_discrete(values[name], info.actions, model is not None))
     if info.n_agents < 2:
         raise ConfigError(f"pool: {info.key} has only one agent, so it has no opponents; use --config=iql or ippo")
     if model is not None:
@@ -122,9 +129,9 @@ def planned(values: Mapping[str, Any], info: EnvInfo, needs_prior: bool) -> Plan
         return Plan(keys, [run], run.name, f"scripted opponents, and a prior of {steps:,} steps")
     steps = min(max(values["t_max"] // SHARE, LEAST_STEPS), MOST_STEPS)
     runs = []
-    for seed, (split, algorithm) in enumerate(TEAMS, 1):
+    for seed, (split, algorithm) in enumerate(TEAMS if info.actions == DISCRETE else TEAMS_OF_POLICIES, 1):
         keys = of_run | {"seed": seed, "t_max": steps, "save_model_interval": steps // 2}
-        keys |= {"batch_size_run": 16} if algorithm == "ippo" else of_replay(steps, info.episode_limit)
+        keys |= {"batch_size_run": 16} if algorithm in ON_POLICY else of_replay(steps, info.episode_limit)
         runs.append(ShortRun(split, algorithm, keys | (prior if seed == 1 else {})))
     names = ", ".join(dict.fromkeys(run.config for run in runs))
     text = f"{len(runs)} runs of {steps:,} steps or {SECONDS:.0f} s each ({names})"

@@ -110,6 +110,18 @@ class ActionKind:
         """The type of actions in arrays."""
         return np.float32 if self.limits else np.int64
 
+    @property
+    def has_choices(self) -> bool:
+        """Whether a choice is among the parts of an action."""
+        return bool(self.heads) or not self.limits
+
+    def of_idle(self, n_actions: int) -> NDArray[np.bool_]:
+        """The availability [U] for an agent that cannot act: the first choice of each head, and no number."""
+        available = np.zeros(n_actions, np.bool_)
+        if self.has_choices:
+            available[np.cumsum([0, *self.heads[:-1]])] = True
+        return available
+
 
 DISCRETE = ActionKind()
 
@@ -136,6 +148,7 @@ class EnvInfo:
         interface: how the environment is played: ``ParallelEnv``, ``AECEnv`` or ``Gymnasium``; empty if unknown.
         limit_source: the argument or attribute that states ``episode_limit``; empty if nothing states it.
         actions: the form of an action.
+        action_numbers: how many of the D numbers of an action each agent has, N values: the first ones. Empty: all.
         obs_dtype: the type of observations in arrays: float32, or uint8 if all features are pixels. Bytes are 255
             times the features; ``modules.encoder.as_features`` converts them.
         state_dtype: the same for states.
@@ -159,6 +172,7 @@ class EnvInfo:
     interface: str = ""
     limit_source: str = field(default="", compare=False)
     actions: ActionKind = DISCRETE
+    action_numbers: tuple[int, ...] = ()
     obs_dtype: type[np.float32] | type[np.uint8] = np.float32
     state_dtype: type[np.float32] | type[np.uint8] = np.float32
     frames: int = 1
@@ -176,6 +190,13 @@ class EnvInfo:
             "obs_shape": self.obs_shape, "episode_limit": self.episode_limit, "agent_names": self.agents,
             "agent_types": self.agent_types, "env_info": self,
         }  # fmt: skip
+
+    def own_parts(self) -> NDArray[np.bool_]:
+        """False for numbers of an action that the agent lacks, else True: [N, U]."""
+        own = np.ones((self.n_agents, self.n_actions), np.bool_)
+        for row, size in zip(own, self.action_numbers, strict=False):
+            row[sum(self.actions.heads) + size :] = False
+        return own
 
     def blocks_of(self, what: str) -> tuple[Block, ...]:
         """The blocks of the ``state``, or of an ``obs`` if they are the same for all agents; empty if unknown."""

@@ -51,3 +51,6 @@ class Aim(ParallelEnv):
         if self.t == self.max_cycles:
             self.agents = []
         return result
+
+    def render(self):
+        return np.full((16, 16, 3), 50 * self.t, np.uint8)

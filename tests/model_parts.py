@@ -48,6 +48,12 @@ def condition(learner, batch, t_env=10**6):
     return targets
 
 
+def numbers_of_actions(model, batch):
+    """The subjects' Discrete actions, int64 [E, T, N, M]; -1 if the subject did not act."""
+    taken = model.actions_taken(batch)
+    return torch.where(model.observed.acted(taken), model.observed.actions(taken)[..., 0], -1)
+
+
 def update(learner, batch, targets, mask=None):
     """One update of the model on all copies of a rollout."""
     mask = batch["agent_mask"][:, :-1].float() if mask is None else mask

@@ -73,6 +73,7 @@ class BasicMAC(nn.Module):
     """
 
     Config = BasicMACConfig
+    agents_decide = True  # whether the agents' outputs describe the actions; else a subclass computes them
 
     def __init__(self, scheme: Any, groups: Any, args: Any, more_inputs: int = 0) -> None:
         super().__init__()
@@ -90,7 +91,8 @@ class BasicMAC(nn.Module):
         first: Any = self.agents[0]
         self.width = int(first.init_hidden().shape[-1])
         self._check_outputs(first, input_shape)
-        self.agents = nn.ModuleList(map(distribution(kind_of(args), self.n_actions).policy, self.agents))
+        if self.agents_decide:
+            self.agents = nn.ModuleList(map(distribution(kind_of(args), self.n_actions).policy, self.agents))
         self.action_selector = resolve("action_selector", self.config.action_selector)(args)
         self.sees_last_actions = self.config.obs_last_action
         self.hidden_states = torch.zeros(0)

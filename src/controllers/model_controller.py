@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ..components.rollout import Rollout
 from ..config.schema import key, new_default, read
+from ..modules.action_distributions import kind_of
 from ..modules.agents.feature_agent import ConditionedHead
 from ..registry import resolve
 from ..types import ConfigError, feature_size
@@ -36,6 +37,7 @@ class ModelMAC(BasicMAC):
     """
 
     Config = ModelMACConfig
+    agents_decide = False  # the head decides
 
     def __init__(self, scheme: Any, groups: Any, args: Any) -> None:
         config = read(ModelMACConfig, args)
@@ -50,9 +52,8 @@ class ModelMAC(BasicMAC):
         self.model: Any = model  # the opponent model; None: there is none
         self.conditions_input = conditions_input  # whether the agents' input contains the condition
         self.condition_dim = 0 if self.model is None else self.model.condition_dim
-        self.head = ConditionedHead(
-            self._feature_dim, feature_size(scheme, "obs"), self.condition_dim, self.n_actions, args
-        )
+        sizes = self._feature_dim, feature_size(scheme, "obs"), self.condition_dim, self.n_actions
+        self.head = ConditionedHead(*sizes, args, len(kind_of(args).limits))
 
     def _outputs_wanted(self) -> tuple[int, str]:
         return self._feature_dim, f"its {self._feature_dim} features, for the controller's own head: take features"

@@ -103,7 +103,7 @@ def _foreign(where: str, args: Any) -> Foreign:
 
 def restricted(info: EnvInfo, agents: Sequence[int]) -> EnvInfo:
     """The ``EnvInfo`` of some of the agents."""
-    names = ("agents", "agent_types", "obs_sizes", "action_sizes", "obs_blocks")
+    names = ("agents", "agent_types", "obs_sizes", "action_sizes", "action_numbers", "obs_blocks")
     parts: dict[str, Any] = {
         name: tuple(getattr(info, name)[i] for i in agents) for name in names if getattr(info, name)
     }

@@ -21,6 +21,7 @@ class Actions(NamedTuple):
         own: for each agent, the indices of its own actions among the U.
         available: bool [N, U], the availability for an agent that acts and has no mask.
         none: bool [U], the availability for an agent that does not act.
+        numbers: for each agent, how many numbers its action has; empty if no action has any.
         convert: for each agent, the conversion of its action in arrays, as a number or list, to the environment's.
     """
 
@@ -29,6 +30,7 @@ class Actions(NamedTuple):
     available: NDArray[np.bool_]
     none: NDArray[np.bool_]
     convert: list[Convert]
+    numbers: tuple[int, ...]
 
 
 class Parts(NamedTuple):
@@ -86,7 +88,9 @@ def actions_of(given: Sequence[spaces.Space], names: Sequence[str]) -> Actions:
         np.flatnonzero(row & (is_number | (part < len(agent.choices))))
         for row, agent in zip(available, agents, strict=True)
     )
-    return Actions(kind, own, available, ~is_number & (place == 0), [_converter(agent, n_heads) for agent in agents])
+    numbers = tuple(len(agent.bounded) for agent in agents) if n_numbers else ()
+    convert = [_converter(agent, n_heads) for agent in agents]
+    return Actions(kind, own, available, kind.of_idle(len(part)), convert, numbers)
 
 
 def _name(n_heads: int, n_numbers: int) -> str:
@@ -108,7 +112,8 @@ def _discrete(given: Sequence[Any]) -> Actions:
     sizes = [int(space.n) for space in given]
     most = np.arange(max(sizes))
     own = tuple(np.arange(size) for size in sizes)
-    return Actions(DISCRETE, own, most < np.array(sizes)[:, None], most == 0, [int(s.start).__add__ for s in given])
+    convert: list[Convert] = [int(space.start).__add__ for space in given]
+    return Actions(DISCRETE, own, most < np.array(sizes)[:, None], DISCRETE.of_idle(len(most)), convert, ())
 
 
 def _parts(space: Any) -> Parts:

@@ -74,6 +74,7 @@ class Adapter(ABC):
             obs_blocks=blocks,
             state_blocks=tuple(block for own in blocks for block in own),
             actions=actions.kind,
+            action_numbers=actions.numbers,
             obs_dtype=dtype,
             state_dtype=dtype,
             notes=_notes(observed, images),

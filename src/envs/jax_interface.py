@@ -79,6 +79,7 @@ class Interface:
             interface="JaxMARL",
             limit_source="episode_limit",
             actions=self._actions.kind,
+            action_numbers=self._actions.numbers,
         )
 
     def frame(self, observed: Any, state: Any, alive: Any) -> tuple[Frame, Any]:

@@ -59,12 +59,13 @@ class Players(Stateful):
     def begin(self, rows: Ints, which: Ints) -> None:
         """Starts new episodes in copies ``rows`` [R], played by members ``which`` [R]."""
 
-    def act(self, rows: Ints, which: Ints, obs: Floats, avail: NDArray[np.uint8]) -> Ints:
-        """Actions [R, M] of the M seats in copies ``rows``; ``obs`` and ``avail`` [E, N, ...] are of all agents."""
+    def act(self, rows: Ints, which: Ints, obs: Floats, avail: NDArray[np.uint8]) -> NDArray[Any]:
+        """Actions of the M seats in copies ``rows``, [R, M, ...] (see ``types.ActionKind``); ``obs`` and ``avail``
+        [E, N, ...] are of all agents."""
         raise NotImplementedError
 
-    def remember(self, rows: Ints, actions: Ints) -> None:
-        """Stores the joint actions [R, N] of copies ``rows``, for players whose input includes the last action."""
+    def remember(self, rows: Ints, actions: NDArray[Any]) -> None:
+        """Stores the joint actions [R, N, ...] of copies ``rows``, for players whose input includes the last ones."""
 
     def goals(self, rows: Ints, obs: Floats) -> Floats | None:
         """Goals of the M seats [R, M, G], after ``act``; None if they are unknown."""

@@ -36,6 +36,7 @@ class PQNLearner(RolloutLearner):
     """Regression to lambda-returns of the greedy values."""
 
     Config = PQNConfig
+    needs_discrete = True  # actions
     config: PQNConfig
     keeps_condition = True
 

@@ -59,6 +59,7 @@ class QLearner(AgentLearner):
     """
 
     Config = QLearnerConfig
+    needs_discrete = True  # actions
     config: QLearnerConfig
     mac: Controller
 

@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..types import DISCRETE, ActionKind, ConfigError
+from .losses import tanh_bound
+
+LOG_STD_LIMIT = 3.0  # of predictions
 
 
 def log_probabilities(logits: Tensor, avail: Tensor) -> Tensor:
@@ -27,9 +30,14 @@ class ActionDistribution(ABC):
     def __init__(self, kind: ActionKind, n_actions: int) -> None:
         self.kind, self.n_actions = kind, n_actions
 
+    @property
+    def n_outputs(self) -> int:
+        """The number of outputs that describe an action's distribution."""
+        return self.n_actions + len(self.kind.limits)
+
     @abstractmethod
-    def sample(self, outputs: Tensor, avail: Tensor) -> Tensor:
-        """A random available action, [..., *kind.shape]."""
+    def sample(self, outputs: Tensor, avail: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """A random available action, [..., *kind.shape]; None: by torch's own generator."""
 
     @abstractmethod
     def mode(self, outputs: Tensor, avail: Tensor) -> Tensor:
@@ -43,17 +51,47 @@ class ActionDistribution(ABC):
     def encode(self, actions: Tensor) -> Tensor:
         """Stored actions [..., A] as features [..., U] of networks: one-hot, or the numbers that were executed."""
 
+    @abstractmethod
+    def decode(self, features: Tensor) -> Tensor:
+        """The stored actions [..., A] that ``encode`` turned into ``features`` [..., U]."""
+
+    @abstractmethod
+    def summary(self, outputs: Tensor) -> Tensor:
+        """Outputs as inputs of networks, of the same shape: probabilities, means and standard deviations."""
+
+    def predicted(self, outputs: Tensor) -> Tensor:
+        """Outputs whose log standard deviations are those of a network's predictions: bounded, see ``Gaussian``."""
+        return outputs
+
+    def hit_rate(self, outputs: Tensor, actions: Tensor) -> Tensor:
+        """The share of the choices in stored actions [..., A] that are the most probable ones, [...]."""
+        every = torch.ones(self.n_actions, device=outputs.device)
+        same = self.mode(outputs, every).reshape(actions.shape) == actions
+        return same[..., : len(self.kind.heads) or 1].float().mean(dim=-1)
+
+    def marginal_nll(self, features: Tensor) -> Tensor:
+        """Of encoded actions [R, U] under independent distributions that are fitted to them, in nats.
+
+        The parts of the sum, [U]: those of one head are its cross-entropy. NaN without actions.
+        """
+        size = self.n_actions - len(self.kind.limits)
+        shares, numbers = features[:, :size].mean(dim=0), features[:, size:]
+        variance = numbers.var(dim=0, unbiased=False)
+        log_std = (0.5 * variance.log()).clamp(min=-LOG_STD_LIMIT)
+        density = 0.5 * (variance * (-2.0 * log_std).exp() + math.log(2 * math.pi)) + log_std
+        return torch.cat([-torch.special.xlogy(shares, shares), density])
+
     def policy(self, network: nn.Module) -> nn.Module:
-        """The network, whose outputs have U numbers, with this distribution's further parameters, if any."""
-        return network
+        """The network, whose outputs have U numbers, with log standard deviations of its numbers, if any."""
+        return WithLogStd(network, len(self.kind.limits)) if self.kind.limits else network
 
 
 class Categorical(ActionDistribution):
     """One of U actions."""
 
-    def sample(self, outputs: Tensor, avail: Tensor) -> Tensor:
+    def sample(self, outputs: Tensor, avail: Tensor, generator: torch.Generator | None = None) -> Tensor:
         # The largest of logits plus Gumbel noise is a draw from their softmax (Gumbel 1954).
-        return self.mode(outputs - torch.empty_like(outputs).exponential_().log(), avail)
+        return self.mode(outputs - torch.empty_like(outputs).exponential_(generator=generator).log(), avail)
 
     def mode(self, outputs: Tensor, avail: Tensor) -> Tensor:
         return outputs.masked_fill(avail == 0, -torch.inf).argmax(dim=-1)
@@ -66,6 +104,12 @@ class Categorical(ActionDistribution):
         zeros = torch.zeros(*actions.shape[:-1], self.n_actions, device=actions.device)
         return zeros.scatter_(-1, actions, 1.0)
 
+    def decode(self, features: Tensor) -> Tensor:
+        return features.argmax(dim=-1, keepdim=True)
+
+    def summary(self, outputs: Tensor) -> Tensor:
+        return outputs.softmax(dim=-1)
+
 
 class Heads(ActionDistribution):
     """An independent choice for each of K heads; the outputs of the heads follow each other."""
@@ -74,8 +118,8 @@ class Heads(ActionDistribution):
         """The parts of each head."""
         return list(zip(*(tensor.split(self.kind.heads, dim=-1) for tensor in tensors), strict=True))
 
-    def sample(self, outputs: Tensor, avail: Tensor) -> Tensor:
-        return self.mode(outputs - torch.empty_like(outputs).exponential_().log(), avail)
+    def sample(self, outputs: Tensor, avail: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        return self.mode(outputs - torch.empty_like(outputs).exponential_(generator=generator).log(), avail)
 
     def mode(self, outputs: Tensor, avail: Tensor) -> Tensor:
         heads = self._split(outputs, avail)
@@ -92,18 +136,25 @@ class Heads(ActionDistribution):
         sizes = torch.tensor(self.kind.heads, device=actions.device)
         return zeros.scatter_(-1, actions + sizes.cumsum(0) - sizes, 1.0)
 
+    def decode(self, features: Tensor) -> Tensor:
+        return torch.stack([head.argmax(dim=-1) for (head,) in self._split(features)], dim=-1)
+
+    def summary(self, outputs: Tensor) -> Tensor:
+        return torch.cat([head.softmax(dim=-1) for (head,) in self._split(outputs)], dim=-1)
+
 
 class Gaussian(ActionDistribution):
     """D independent normal numbers, whose standard deviations do not depend on the observation.
 
     As in CleanRL and Stable-Baselines3, the policy samples unbounded numbers, of which log-probability and entropy
     are, and only the environment clips them to its bounds. Numbers that an agent lacks count neither in the
-    log-probability nor in the entropy.
+    log-probability nor in the entropy. Predicted log standard deviations lie within ``LOG_STD_LIMIT`` of 0, because
+    the likelihood of numbers that can be predicted exactly has no maximum.
     """
 
-    def sample(self, outputs: Tensor, avail: Tensor) -> Tensor:
+    def sample(self, outputs: Tensor, avail: Tensor, generator: torch.Generator | None = None) -> Tensor:
         mean, log_std = outputs.chunk(2, dim=-1)
-        return mean + log_std.exp() * torch.randn_like(mean)
+        return mean + log_std.exp() * torch.empty_like(mean).normal_(generator=generator)
 
     def mode(self, outputs: Tensor, avail: Tensor) -> Tensor:
         return outputs.chunk(2, dim=-1)[0]
@@ -118,8 +169,16 @@ class Gaussian(ActionDistribution):
         limits = torch.tensor(self.kind.limits, device=actions.device)
         return actions.clamp(-limits, limits)
 
-    def policy(self, network: nn.Module) -> nn.Module:
-        return WithLogStd(network, self.n_actions)
+    def decode(self, features: Tensor) -> Tensor:
+        return features
+
+    def summary(self, outputs: Tensor) -> Tensor:
+        mean, log_std = outputs.chunk(2, dim=-1)
+        return torch.cat([mean, log_std.exp()], dim=-1)
+
+    def predicted(self, outputs: Tensor) -> Tensor:
+        mean, raw = outputs.chunk(2, dim=-1)
+        return torch.cat([mean, tanh_bound(raw, LOG_STD_LIMIT)], dim=-1)
 
 
 class Mixed(ActionDistribution):
@@ -135,16 +194,18 @@ class Mixed(ActionDistribution):
         """The first ``size`` entries, of the heads, and the rest."""
         return tensor[..., :size], tensor[..., size:]
 
-    def _actions(self, outputs: Tensor, avail: Tensor, how: str) -> Tensor:
+    def _each(self, how: str, outputs: Tensor, *more: Tensor, **keywords: Any) -> Tensor:
+        """The results of the method ``how`` of heads and numbers, joined."""
         size = self.heads.n_actions
-        parts = zip((self.heads, self.numbers), self._split(outputs, size), self._split(avail, size), strict=True)
-        return torch.cat([getattr(part, how)(*given).float() for part, *given in parts], dim=-1)
+        given = [self._split(tensor, size) for tensor in (outputs, *more)]
+        parts = zip((self.heads, self.numbers), *given, strict=True)
+        return torch.cat([getattr(part, how)(*own, **keywords).float() for part, *own in parts], dim=-1)
 
-    def sample(self, outputs: Tensor, avail: Tensor) -> Tensor:
-        return self._actions(outputs, avail, "sample")
+    def sample(self, outputs: Tensor, avail: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        return self._each("sample", outputs, avail, generator=generator)
 
     def mode(self, outputs: Tensor, avail: Tensor) -> Tensor:
-        return self._actions(outputs, avail, "mode")
+        return self._each("mode", outputs, avail)
 
     def log_prob_and_entropy(self, outputs: Tensor, actions: Tensor, avail: Tensor) -> tuple[Tensor, Tensor]:
         size = self.heads.n_actions
@@ -159,8 +220,14 @@ class Mixed(ActionDistribution):
         choices, numbers = self._split(actions, len(self.kind.heads))
         return torch.cat([self.heads.encode(choices.long()), self.numbers.encode(numbers)], dim=-1)
 
-    def policy(self, network: nn.Module) -> nn.Module:
-        return WithLogStd(network, self.numbers.n_actions)
+    def decode(self, features: Tensor) -> Tensor:
+        return self._each("decode", features)
+
+    def summary(self, outputs: Tensor) -> Tensor:
+        return self._each("summary", outputs)
+
+    def predicted(self, outputs: Tensor) -> Tensor:
+        return self._each("predicted", outputs)
 
 
 class WithLogStd(nn.Module):
@@ -186,8 +253,12 @@ class WithLogStd(nn.Module):
         return self._completed(*self.agent.unroll(inputs, hidden))
 
     def _completed(self, outputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        log_std = self.log_std.expand(*outputs.shape[:-1], -1)
-        return torch.cat([outputs, log_std], dim=-1), hidden
+        return with_log_std(outputs, self.log_std), hidden
+
+
+def with_log_std(outputs: Tensor, log_std: Tensor) -> Tensor:
+    """Outputs [..., U] followed by the same log standard deviations [D] everywhere: [..., U + D]."""
+    return torch.cat([outputs, log_std.expand(*outputs.shape[:-1], -1)], dim=-1)
 
 
 SPACES = {"discrete": "Discrete", "heads": "MultiDiscrete", "continuous": "Box", "mixed": "discrete and Box"}
@@ -211,7 +282,13 @@ def require_discrete(args: Any, what: str) -> None:
     """Raises ConfigError if the agents' actions are not discrete, which ``what`` needs."""
     kind = kind_of(args)
     if kind.name != "discrete":
-        raise ConfigError(
-            f"{what} needs Discrete actions, and this environment has {SPACES[kind.name]} actions; "
-            "use --config=ippo or mappo"
-        )
+        models = args.get("opponent_model") if isinstance(args, dict) else getattr(args, "opponent_model", None)
+        raise ConfigError(no_discrete(what, kind, bool(models)))
+
+
+def no_discrete(what: str, kind: ActionKind, models_opponents: bool) -> str:
+    """The error that ``what`` needs Discrete actions, and what to use instead."""
+    instead = "omg_ppo or liam" if models_opponents else "ippo or mappo"
+    return (
+        f"{what} needs Discrete actions, and this environment has {SPACES[kind.name]} actions; use --config={instead}"
+    )

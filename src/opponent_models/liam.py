@@ -28,7 +28,7 @@ class LIAMConfig(ModelConfig):
 
 class LIAMModel(ActionModel):
     """Decoders, used in training only, reconstruct the opponents' observations (squared error) and actions
-    (cross-entropy) from the code.
+    (negative log-likelihood) from the code.
 
     The opponents' observations are read from the state if the state is the concatenation of all observations; those
     of dead and waiting opponents do not count. Otherwise the complete state is reconstructed.
@@ -50,7 +50,7 @@ class LIAMModel(ActionModel):
         self.stats = RunningMeanStd(len(self.seen))
         self.fc = Linear(self.condition_dim, self.width)
         self.observations = Linear(self.width, len(self.seen))
-        self.actions = Linear(self.width, self.n_subjects * self.n_actions)
+        self.actions = Linear(self.width, self.n_subjects * self.n_outputs)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LIAMModel:
         # moves the statistics when parameters are moved to another device
@@ -62,15 +62,15 @@ class LIAMModel(ActionModel):
         """The code [..., D], detached."""
         return self.code(features).detach()
 
-    def action_logits(self, features: Tensor) -> Tensor:
+    def action_outputs(self, features: Tensor) -> Tensor:
         return self.actions(F.relu(self.fc(self.code(features))))
 
     def loss(self, batch: Rollout, features: Tensor, targets: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Any]]:
-        """Reconstruction of observations, standardised, and of the actions ``targets`` [E, T, N, M]."""
+        """Reconstruction of observations, standardised, and of the actions ``targets`` [E, T, N, M, W]."""
         seen = batch["state"].flatten(2)[:, : features.shape[1], self.seen]
         valid = torch.ones_like(seen)
         if len(self.owners):
-            valid = (targets[:, :, 0] >= 0).float()[..., self.owners]  # [E, T, S]
+            valid = self.observed.acted(targets[:, :, 0]).float()[..., self.owners]  # [E, T, S]
         self.stats.update(seen.flatten(0, 1), valid.flatten(0, 1))
         seen = self.stats.normalise(seen, 10.0)[:, :, None]
         hidden = F.relu(self.fc(self.code(features)))
@@ -80,7 +80,7 @@ class LIAMModel(ActionModel):
         observed = mask * (count > 0)
         numbers = {
             "model_recon_loss": masked_mean(error, observed),
-            "model_action_accuracy": masked_mean(correct, mask * acted),
+            **self.action_numbers(action_loss, correct, mask * acted),
         }
         return masked_mean(error + action_loss, observed), numbers
 

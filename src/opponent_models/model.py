@@ -13,10 +13,10 @@ from fnmatch import fnmatch
 from types import SimpleNamespace
 from typing import Any, ClassVar, NamedTuple, Protocol
 
-import torch
 from torch import Tensor, nn
 
 from ..components.episode_batch import EpisodeBatch
+from ..components.observed_actions import ObservedActions
 from ..components.optimisers import SkippedUpdates, load_optimiser, make_optimiser, optimiser_step
 from ..components.rollout import Condition, Rollout
 from ..config.keys import CellKeys, EncoderKeys, OptimiserKeys
@@ -104,7 +104,8 @@ class OpponentModel(nn.Module):
             raise ConfigError(f"model_subjects: {', '.join(patterns)} names none of {', '.join(everyone)}")
         self.subject_indices = [everyone.index(name) for name in self.subjects]
         self.last_actions = self.info.information_slice("actions")
-        self.n_subjects, self.n_actions = len(self.subjects), self.info.n_actions
+        self.observed = ObservedActions(self.info.full)  # how observations describe an action
+        self.n_subjects = len(self.subjects)
         settings = {"hidden_dim": self.width, "cell": config.cell, "n_actions": 1, "duelling": False}
         if self.input_size(scheme) == feature_size(scheme, "obs"):
             settings |= {"encoder": config.encoder, "env_info": self.info}
@@ -158,7 +159,7 @@ class OpponentModel(nn.Module):
         """Called first with each new rollout, for statistics that ``targets`` and ``condition`` need."""
 
     def targets(self, batch: Rollout, base: BaseLearner) -> Targets:
-        """The targets of an update on ``batch``: by default the subjects' actions, int64 [E, T, N, M]."""
+        """The targets of an update on ``batch``: by default ``actions_taken``."""
         return Targets(self.actions_taken(batch))
 
     def condition(self, batch: Rollout, base: BaseLearner, t_env: int, targets: Targets | None) -> Condition:
@@ -215,17 +216,17 @@ class OpponentModel(nn.Module):
         return Drawing([""] * int(batch["filled"].sum()))
 
     def actions_taken(self, batch: EpisodeBatch) -> Tensor:
-        """The subjects' action at each step, read from the next observation: int64 [E, T, N, M].
+        """The subjects' action at each step as the next observation describes it, [E, T, N, M, W].
 
-        -1 if the subject did not act, because it was dead or not on turn: the observation has zeros for it.
+        ``self.observed`` (``ObservedActions``) decodes it, and says whether the subject acted: it did not if it was
+        dead or not on turn.
         """
-        one_hot = next_observations(batch)[..., self.last_actions].unflatten(-1, (-1, self.n_actions))
-        one_hot = one_hot[..., self.subject_indices, :]
-        return torch.where(one_hot.amax(dim=-1) > 0, one_hot.argmax(dim=-1), -1)
+        described = next_observations(batch)[..., self.last_actions].unflatten(-1, (-1, self.observed.width))
+        return described[..., self.subject_indices, :]
 
     def acted(self, batch: EpisodeBatch) -> Tensor:
         """Whether each subject acted at each step: bool [E, T, M]."""
-        return self.actions_taken(batch)[:, :, 0] >= 0
+        return self.observed.acted(self.actions_taken(batch)[:, :, 0])
 
 
 def next_observations(batch: EpisodeBatch) -> Tensor:

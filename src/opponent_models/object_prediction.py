@@ -71,7 +71,7 @@ class ObjectModel(OpponentModel):
         self.out = Linear(self.width, 1)
 
     def input_size(self, scheme: Any) -> int:
-        return 9 + self.n_actions + WAYS  # of an object: see ``_columns``
+        return 9 + self.observed.width + WAYS  # of an object: see ``_columns``
 
     @classmethod
     def check_environment(cls, full: EnvInfo) -> None:
@@ -97,14 +97,14 @@ class ObjectModel(OpponentModel):
         """
         offsets, actions = self.info.information_slice("offsets"), self.info.information_slice("actions")
         size = offsets_size(self.info.full)
-        action = actions.start + self.subject_indices[m] * self.n_actions
+        action = actions.start + self.subject_indices[m] * self.observed.width
         found = []
         for f in range(self.n_objects):
             mine = offsets.start + f * size
             theirs = mine + 3 * at
             found += [mine, mine + 1, theirs, theirs + 1]
             found += [mine + 2, theirs + 2, mine + size - 2, mine + size - 1, 3 * f + 2]
-            found += range(action, action + self.n_actions)
+            found += range(action, action + self.observed.width)
             found += [mine, mine + 1, theirs, theirs + 1]
         return found
 

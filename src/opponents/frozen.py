@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call, stack_module_state
-from torch.nn import functional as F
 
 from ..components.episode_batch import make_scheme
 from ..config.files import read_json
 from ..config.provenance import Foreign
 from ..games.game import Floats, Ints, Players
+from ..modules.action_distributions import distribution
 from ..modules.encoder import as_features
 from ..registry import resolve
 from ..types import ConfigError, EnvInfo
@@ -69,7 +69,8 @@ class FrozenNetworks(Players):
     changing = ("carry", "last_actions", "random")
 
     def __init__(self, macs: Sequence[Any], info: EnvInfo, seats: list[int], n_envs: int, seed: int) -> None:
-        self.mac, self.seats, self.n_actions = macs[0], seats, info.n_actions
+        self.mac, self.seats = macs[0], seats
+        self.actions = distribution(info.actions, info.n_actions)
         self.stacks = [stack_module_state([mac.agents[i] for mac in macs]) for i in range(len(self.mac.agents))]
         self.carry = self.mac.initial_carry(n_envs)
         self.first_carry = self.carry[:1].clone()
@@ -85,20 +86,23 @@ class FrozenNetworks(Players):
         self.last_actions[at] = 0.0
 
     @torch.no_grad()
-    def act(self, rows: Ints, which: Ints, obs: Floats, avail: NDArray[np.uint8]) -> Ints:
+    def act(self, rows: Ints, which: Ints, obs: Floats, avail: NDArray[np.uint8]) -> NDArray[Any]:
         """See ``Players``."""
         at = torch.from_numpy(rows)
         inputs = self.mac.inputs(as_features(torch.from_numpy(obs[rows])), self.last_actions[at])
         outputs, carry = self._outputs(inputs, self.carry[at], which)
         self.carry[at] = carry
+        available = torch.from_numpy(avail[rows])
         if self.samples:
-            outputs = outputs - torch.empty_like(outputs).exponential_(generator=self.random).log()
-        chosen = outputs.masked_fill(torch.from_numpy(avail[rows]) == 0, -torch.inf).argmax(dim=-1)
+            chosen = self.actions.sample(outputs, available, self.random)
+        else:
+            chosen = self.actions.mode(outputs, available)
         return chosen[:, self.seats].numpy()
 
-    def remember(self, rows: Ints, actions: Ints) -> None:
+    def remember(self, rows: Ints, actions: NDArray[Any]) -> None:
         """See ``Players``."""
-        self.last_actions[torch.from_numpy(rows)] = F.one_hot(torch.from_numpy(actions), self.n_actions).float()
+        stored = torch.from_numpy(actions).reshape(*actions.shape[:2], -1)
+        self.last_actions[torch.from_numpy(rows)] = self.actions.encode(stored)
 
     def _outputs(self, inputs: Tensor, carry: Tensor, which: Ints) -> tuple[Tensor, Tensor]:
         """Inputs [R, N, I] and carry [R, N, H] -> outputs [R, N, U] and carry [R, N, H].

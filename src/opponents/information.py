@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..components.observed_actions import ObservedActions
 from ..games.game import Floats, Ints, Observer
 from ..games.lookup import game_of, part_of
 from ..types import ConfigError, EnvInfo, Observation
@@ -44,11 +45,6 @@ def as_rows(values: NDArray[Any], dtype: type) -> NDArray[Any]:
     return (values * 255).astype(np.uint8) if dtype is np.uint8 else values.astype(np.float32) / np.float32(255)
 
 
-def can_act(observation: Observation) -> NDArray[np.bool_]:
-    """Which agents act, [E, N]: living ones with another action than 0, the only one of agents that wait."""
-    return (observation.agent_mask > 0) & observation.avail[..., 1:].any(axis=-1)
-
-
 def full_info(info: EnvInfo) -> EnvInfo:
     """The ``EnvInfo`` with all agents, of an environment with or without a pool."""
     return getattr(info, "full", None) or info
@@ -65,7 +61,7 @@ def information_sizes(full: EnvInfo, n_opponents: int, names: list[str]) -> tupl
         if name not in KINDS:
             raise ConfigError(f"opponent_information: {name!r} is none of {', '.join(KINDS)}")
         if name.endswith("actions"):
-            sizes.append((name, n_opponents * full.n_actions))
+            sizes.append((name, n_opponents * ObservedActions(full).width))
             continue
         game = game_of(full)
         known = {} if game is None else game.sizes(full)
@@ -88,6 +84,7 @@ class Information(Stateful):
         assert info.full is not None
         self.learners, self.seats, sizes = learners, seats, dict(info.information)
         self.dtype = info.obs_dtype
+        self.actions = ObservedActions(info.full)
         self.observer: Observer | None = None
         if "belief" in sizes:
             scripts = [m.script for m in pool.members if m.split == "train" and m.kind == "scripted"]
@@ -110,8 +107,10 @@ class Information(Stateful):
         """Whether features depend on what opponents have chosen at an observation."""
         return "goal" in self.values or "next_actions" in self.values
 
-    def before_step(self, observation: Observation, actions: Ints, lineup: Lineup, rows: Ints | None = None) -> None:
-        """Belief, goals and next actions, once opponents have chosen ``actions`` [E, N] but before the step.
+    def before_step(
+        self, observation: Observation, actions: NDArray[Any], lineup: Lineup, rows: Ints | None = None
+    ) -> None:
+        """Belief, goals and next actions, once opponents have chosen ``actions`` [E, N, ...] but before the step.
 
         If ``rows`` are given, the features are valid only in these copies.
         """
@@ -120,23 +119,21 @@ class Information(Stateful):
         if "goal" in self.values:
             lineup.write_goals(observation.obs, self.values["goal"], rows)
         if "next_actions" in self.values:
-            self._one_hot("next_actions", actions, can_act(observation))
+            self._write("next_actions", actions, self.actions.can_act(observation))
 
-    def observe(self, obs: Floats, actions: Ints) -> None:
-        """Updates the belief with the actions [E, N] that are about to be played."""
+    def observe(self, obs: Floats, actions: NDArray[Any]) -> None:
+        """Updates the belief with the actions [E, N, ...] that are about to be played."""
         if self.observer is not None:
             self.observer.update(obs, actions[:, self.seats])
 
-    def after_step(self, actions: Ints, acted: NDArray[np.bool_]) -> None:
-        """Stores the actions [E, N] of the agents that ``acted`` [E, N] as last actions."""
+    def after_step(self, actions: NDArray[Any], acted: NDArray[np.bool_]) -> None:
+        """Stores the actions [E, N, ...] of the agents that ``acted`` [E, N] as last actions."""
         if "actions" in self.values:
-            self._one_hot("actions", actions, acted)
+            self._write("actions", actions, acted)
 
-    def _one_hot(self, name: str, actions: Ints, acting: NDArray[np.bool_]) -> None:
-        """Zeros for opponents that do not act: action 0 of a dead or waiting agent is no choice."""
-        table = self.values[name].reshape(len(actions), len(self.seats), -1)
-        table[...] = 0.0
-        np.put_along_axis(table, actions[:, self.seats, None], acting[:, self.seats, None], axis=2)
+    def _write(self, name: str, actions: NDArray[Any], acting: NDArray[np.bool_]) -> None:
+        """Zeros for opponents that do not act: the action of a dead or waiting agent is no choice."""
+        self.values[name][...] = self.actions.features(actions, acting)[:, self.seats].reshape(len(actions), -1)
 
     def append(self, observation: Observation) -> Observation:
         """The learners' part of an observation of all agents, with the features behind each ``obs`` row."""

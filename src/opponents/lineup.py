@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..games.game import Floats, Ints, Players
 from ..games.lookup import part_of
@@ -64,14 +65,14 @@ class Lineup(Stateful):
         for group, mine in self._by_group(rows):
             group.begin(mine, self.index_of[self.playing[mine]])
 
-    def act(self, observation: Observation, actions: Ints, rows: Ints | None = None) -> None:
-        """Writes the opponents' actions into ``actions`` [E, N]; only in copies ``rows`` if they are given."""
+    def act(self, observation: Observation, actions: NDArray[Any], rows: Ints | None = None) -> None:
+        """Writes the opponents' actions into ``actions`` [E, N, ...]; only in copies ``rows`` if they are given."""
         for group, mine in self._by_group(rows):
             which = self.index_of[self.playing[mine]]
             actions[mine[:, None], self.seats] = group.act(mine, which, observation.obs, observation.avail)
 
-    def remember(self, actions: Ints) -> None:
-        """Passes the joint actions [E, N] to players whose input includes the last action."""
+    def remember(self, actions: NDArray[Any]) -> None:
+        """Passes the joint actions [E, N, ...] to players whose input includes the last action."""
         for group, rows in self._by_group():
             group.remember(rows, actions[rows])
 

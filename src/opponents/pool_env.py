@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..games.game import Floats, Ints
-from ..types import DISCRETE, Block, ConfigError, EnvInfo, Observation, Step, VecEnv
+from ..types import Block, ConfigError, EnvInfo, Observation, Step, VecEnv
 from ..utils.stateful import packed, restored
-from .information import Information, PoolInfo, can_act, information_sizes
+from .information import Information, PoolInfo, information_sizes
 from .lineup import Lineup
 from .pool import Pool
 from .results import EpisodeLog
@@ -62,8 +62,6 @@ class PoolEnv:
         # a user's environment may lack the methods for checkpoints, ``state_dict`` and so on
         self.env: Any = env
         self.n_envs, full = env.n_envs, env.info
-        if full.actions != DISCRETE:
-            raise ConfigError(f"pool: opponents and their models need Discrete actions; those of {full.key} are not")
         self.learners = learners_of(learners, full)
         self.seats = [i for i in range(full.n_agents) if i not in self.learners]
         self.members = pool.split(split)  # the K opponents
@@ -74,8 +72,8 @@ class PoolEnv:
         self.information = Information(info, self.learners, self.seats, pool, self.n_envs)
         # returns and lengths; also finished episodes if opponents play in turn, that is, in tests
         self.log = EpisodeLog(self.n_envs, len(self.learners), in_turn)
-        # int64 [E, N]; the opponents' entries are their next actions
-        self.actions = np.zeros((self.n_envs, full.n_agents), np.int64)
+        # of all agents, see ``types.ActionKind``; the opponents' entries are their next actions
+        self.actions = np.zeros((self.n_envs, full.n_agents, *full.actions.shape), full.actions.dtype)
         self.how = getattr(env, "how", "")
 
     def reset(self) -> Observation:
@@ -87,12 +85,12 @@ class PoolEnv:
         self._decide(observation)
         return self.information.append(observation)
 
-    def step(self, actions: Ints) -> Step:
-        """Steps every copy once with the learners' actions [E, L]."""
+    def step(self, actions: NDArray[Any]) -> Step:
+        """Steps every copy once with the learners' actions [E, L, ...]."""
         self.actions[:, self.learners] = actions
         self.lineup.remember(self.actions)
         self.information.observe(self.current.obs, self.actions)
-        acted = can_act(self.current)
+        acted = self.information.actions.can_act(self.current)
         step = self.env.step(self.actions)
         self.information.after_step(self.actions, acted)
         reward = step.reward[:, self.learners]
@@ -177,7 +175,8 @@ def _info(full: EnvInfo, learners: list[int], seats: list[int], information: lis
     sizes = information_sizes(full, len(seats), information)
     appended = Block(sum(size for _, size in sizes))
     obs_shape = full.obs_shape + appended.size
-    only_bits = all(name.endswith("actions") for name, _ in sizes)  # which bytes hold
+    # which bytes hold
+    only_bits = not full.actions.limits and all(name.endswith("actions") for name, _ in sizes)
     return PoolInfo(
         key=full.key,
         agents=tuple(full.agents[i] for i in learners),
@@ -186,6 +185,8 @@ def _info(full: EnvInfo, learners: list[int], seats: list[int], information: lis
         obs_sizes=(obs_shape,) * len(learners),
         n_actions=full.n_actions,
         action_sizes=tuple(full.action_sizes[i] for i in learners),
+        actions=full.actions,
+        action_numbers=tuple(full.action_numbers[i] for i in learners) if full.action_numbers else (),
         state_shape=full.state_shape,
         obs_blocks=tuple(_with_grids(full.obs_blocks[i], appended) for i in learners if full.obs_blocks),
         state_blocks=_with_grids(full.state_blocks),

@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 import omarl
 import pytest
+from omarl import small_pool
+from omarl.configuration.request import from_keywords
+from omarl.opponents.pool import read_pool
+from omarl.replay import replay
 from omarl.types import ConfigError
+from omarl.utils.metrics import Logger
 
 AIM = "tests.aim:Aim"
 SHORT: dict[str, Any] = {"seed": 1, "env_workers": 0, "use_tensorboard": False, "hidden_dim": 16, "lr": 2e-3,
@@ -84,6 +89,27 @@ def test_q_learning_is_refused_in_one_line_that_names_ippo_and_mappo(tmp_path, c
     assert "\n" not in str(error.value)
 
 
-def test_opponents_are_refused_in_one_line(tmp_path):
-    with pytest.raises(ConfigError, match="Discrete actions"):
-        omarl.train("liam", AIM, path=tmp_path / "run", local_results_path=str(tmp_path), t_max=64)
+@pytest.mark.parametrize("choosers", [0, 1, 2])
+def test_a_model_trains_against_a_small_pool_is_tested_on_held_out_opponents_and_replayed(
+    tmp_path, monkeypatch, choosers
+):
+    """Numbers, both kinds of actions, and choices."""
+    monkeypatch.setattr(small_pool, "LEAST_STEPS", 64)
+    teams = (("train", "ippo"), ("train", "mappo"), ("test", "ippo"))
+    monkeypatch.setattr(small_pool, "TEAMS_OF_POLICIES", teams)
+    keys = {**SHORT, "t_max": 256, "test_interval": 256, "local_results_path": str(tmp_path)}
+    keys = {name: value for name, value in keys.items() if name != "epsilon_anneal_time"}
+    run = omarl.train("liam", AIM, path=tmp_path / "run", env_args={"choosers": choosers}, **keys)
+    result = omarl.evaluate(run, 8, trust=True)
+    asked = from_keywords({"checkpoint_path": run.path, "seed": 1, "trust": True}, command="replay").values
+    held_out = [member.name for member in read_pool(asked["pool"]).split("test")]
+    assert held_out and {record["opponent"] for record in result.episodes} == {*held_out}
+    predicted = "model_action_accuracy" if choosers == 2 else "model_action_nll"
+    assert f"test_{predicted}" in run.metrics
+    assert replay({**asked, "out": str(tmp_path / "film"), "opponent": ""}, Logger(logging.getLogger("test")))
+
+
+def test_omg_on_q_learning_is_refused_before_a_pool_is_made(tmp_path):
+    with pytest.raises(ConfigError, match=r"pqn_learner needs Discrete actions, .*; use --config=omg_ppo or liam"):
+        omarl.train("omg", AIM, path=tmp_path / "run", local_results_path=str(tmp_path), t_max=64)
+    assert not (tmp_path / "pools").exists()

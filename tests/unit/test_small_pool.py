@@ -63,6 +63,15 @@ def test_long_episodes_leave_replay_learners_enough_of_them_for_updates():
         assert keys["batch_size"] <= max(2000 // limit, 1) and keys["batch_size_run"] * limit <= max(2000, limit)
 
 
+def test_teams_of_policies_play_where_actions_are_not_discrete():
+    plan = plan_of(env_args={"continuous_actions": True})
+    assert {run.config for run in plan.runs if run.split != "train"} == {"ippo", "mappo"}
+    assert {run.split for run in plan.runs} == {"train", "validation", "test"}
+    assert len({run.keys["seed"] for run in plan.runs}) == len(plan.runs) == len(small_pool.TEAMS)
+    tag = plan_of(env="simple_tag", env_args={"continuous_actions": True})  # its scripts play Discrete actions
+    assert [run.config for run in tag.runs] == [run.config for run in plan.runs]
+
+
 def test_scripts_have_priority_and_their_prior_trains_no_longer_than_the_run():
     assert plan_of("liam", "foraging").runs == []
     (run,) = plan_of("omg_ppo", "foraging", t_max=5000).runs

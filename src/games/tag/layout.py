@@ -4,7 +4,7 @@ An agent observes its velocity and position, the offsets of the landmarks and of
 of the prey (not its own).
 """
 
-from ...types import ConfigError, EnvInfo
+from ...types import DISCRETE, ConfigError, EnvInfo
 from ..layout import Layout, particle_layout
 
 PREY = "agent_0"
@@ -24,5 +24,7 @@ def layout(info: EnvInfo) -> Layout | None:
 def check_settings(info: EnvInfo) -> None:
     """Raises ConfigError unless there are one prey and two obstacles, and every agent observes them."""
     size = 4 + 2 * 2 + 2 * (info.n_agents - 1) + 2  # own state, obstacles, other agents, velocity of the prey
+    if info.actions != DISCRETE:
+        raise ConfigError(f"script: the scripts of {info.key} play Discrete actions")
     if prey_names(info) != [PREY] or info.obs_sizes[0] != size:
         raise ConfigError(f"script: {info.key} needs one prey and two obstacles, observed by all agents, for scripts")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..action_distributions import with_log_std
 from ..encoder import encoder_for
 from ..linear import Linear
 from .rnn_agent import RNNAgent
@@ -36,19 +37,24 @@ class ConditionedHead(nn.Module):
         condition_dim: D, 0 for none.
         n_actions: U.
         args: see ``modules.encoder.encoder_for``; the observations that the head reads are encoded ones.
+        n_numbers: D numbers of an action, whose log standard deviations are further outputs that depend on nothing.
     """
 
-    def __init__(self, hidden_dim: int, obs_dim: int, condition_dim: int, n_actions: int, args: Any) -> None:
+    def __init__(
+        self, hidden_dim: int, obs_dim: int, condition_dim: int, n_actions: int, args: Any, n_numbers: int = 0
+    ) -> None:
         super().__init__()
         self.encoder, obs_dim = encoder_for(args, "obs", obs_dim)
         self.fc1 = Linear(hidden_dim + obs_dim + condition_dim, hidden_dim)
         self.fc2 = Linear(hidden_dim, n_actions)
+        self.log_std = nn.Parameter(torch.zeros(n_numbers)) if n_numbers else None
 
     def forward(self, *parts: Tensor | None) -> Tensor:
-        """Features [..., H], observations that ``encoder`` has encoded, and conditions [..., D] -> [..., U].
+        """Features [..., H], observations that ``encoder`` has encoded, and conditions [..., D] -> outputs.
 
         The parts may already be concatenated into one tensor. A part that is None is left out.
         """
         present = [part for part in parts if part is not None]
         inputs = present[0] if len(present) == 1 else torch.cat(present, dim=-1)
-        return self.fc2(F.relu(self.fc1(inputs)))
+        outputs = self.fc2(F.relu(self.fc1(inputs)))
+        return outputs if self.log_std is None else with_log_std(outputs, self.log_std)

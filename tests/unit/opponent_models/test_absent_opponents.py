@@ -4,7 +4,7 @@ import pytest
 import torch
 from absent import DIES_AT, NAMES, STEPS
 from fakes import RecordingLogger, args_for, pool_of
-from model_parts import condition
+from model_parts import condition, numbers_of_actions
 from omarl.components.episode_batch import make_scheme
 from omarl.controllers.model_controller import ModelMAC
 from omarl.envs.make import make_vec_env
@@ -53,7 +53,7 @@ def test_learners_observe_actions_only_of_opponents_that_act(env):
     assert torch.equal(last[1:STEPS].sum(dim=-1) > 0, acts(env)[:-1])
     assert torch.equal(ahead.sum(dim=-1) > 0, acts(env))
     assert (last.argmax(dim=-1)[1:STEPS][acts(env)[:-1]] == 1).all()
-    taken = learner.model.actions_taken(batch)[0, :, 0]
+    taken = numbers_of_actions(learner.model, batch)[0, :, 0]
     assert torch.equal(taken, torch.where(acts(env), 1, -1))
     assert torch.equal(learner.model.acted(batch)[1], acts(env))
 
@@ -68,7 +68,7 @@ def test_actions_of_absent_opponents_are_neither_targets_nor_hits(env, model):
     for action, accuracy in ((0, 0.0), (1, 1.0)):
         logits = torch.zeros(2, STEPS, 1, 2, 3)
         logits[..., action] = 20.0
-        learner.model.action_logits = lambda features, logits=logits: logits.flatten(-2)
+        learner.model.action_outputs = lambda features, logits=logits: logits.flatten(-2)
         counts = learner.model.hits(batch)
         assert counts["count"].tolist() == (2 * steps.long()).tolist()
         assert counts["hits"].sum() == accuracy * counts["count"].sum()
@@ -87,7 +87,7 @@ def test_naive_loss_and_gradient_come_only_from_acting_opponents(env):
     (gradient,) = torch.autograd.grad(loss, features)
     assert torch.equal(gradient.abs().sum(dim=-1)[0, :, 0] > 0, acts(env).any(dim=1))
     assert 0 <= numbers["model_action_accuracy"] <= 1
-    by_opponent = learner.model.action_logits(features).unflatten(-1, (2, 3)).log_softmax(dim=-1)[..., 1]
+    by_opponent = learner.model.action_outputs(features).unflatten(-1, (2, 3)).log_softmax(dim=-1)[..., 1]
     weight = acts(env).float() / acts(env).sum(dim=-1, keepdim=True).clamp(min=1)
     wanted = -(by_opponent[:, :, 0] * weight).sum() / 2 / acts(env).any(dim=1).sum()
     torch.testing.assert_close(loss, wanted)

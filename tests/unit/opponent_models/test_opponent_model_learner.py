@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from fakes import RecordingLogger, args_for
-from model_parts import condition, conditioned, parts, update
+from model_parts import condition, conditioned, numbers_of_actions, parts, update
 from omarl.components.episode_batch import make_scheme
 from omarl.controllers.model_controller import ModelMAC
 from omarl.envs.make import make_vec_env
@@ -112,7 +112,7 @@ def test_an_external_model_may_have_subgoals_a_selector_and_a_drawing(prior, bas
 def test_opponents_actions_are_read_from_the_next_observation(prior):
     runner, learner = parts(prior, "naive")
     batch = runner.run()
-    taken = learner.model.actions_taken(batch)
+    taken = numbers_of_actions(learner.model, batch)
     at = learner.model.last_actions
     e = batch.ends
     assert (taken[e.copy, e.step, 0, 0] == e.obs[:, 0, at].argmax(dim=-1)).all()
@@ -310,7 +310,7 @@ def test_a_subset_of_the_opponents_can_be_modelled(model, size):
     learner.train(runner.run(), runner.t_env, 0)
     batch = runner.run()
     assert mac.model.subjects == ("agent_0",) and mac.condition_dim == size
-    taken = mac.model.actions_taken(batch)
+    taken = numbers_of_actions(mac.model, batch)
     assert taken.shape == (6, 9, 1, 1)
     prey = batch["obs"][:, 1:, 0, mac.model.last_actions][..., 10:].argmax(dim=-1)
     going_on = (batch["terminated"] + batch["truncated"])[:, :-1, 0] == 0
