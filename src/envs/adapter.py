@@ -52,8 +52,7 @@ class Adapter(ABC):
         named = zip(observed, names, strict=True)
         self.flatteners = [flattener(space, f"observation of {name}", images) for space, name in named]
         obs_sizes = tuple(part.size for part in self.flatteners)
-        self._observed, self._own_actions = observed, actions.own
-        action_sizes = tuple(map(len, actions.own))
+        self._observed, self._own_actions, action_sizes = observed, actions.own, tuple(map(len, actions.own))
         self._read_state: Callable[[], Any] | None = None
         self._write_pixels: Writer | None = None  # writes a state that is an image
         self._weights: NDArray[np.float64] | None = None
