@@ -27,10 +27,10 @@ from .analysis.doctor import diagnose as diagnose_run
 from .analysis.doctor.examination import examine_run
 from .analysis.runs import read_config, read_metrics
 from .config.schema import read
-from .configuration.actions import suited_to_actions
 from .configuration.layers import KEYWORD
 from .configuration.request import Env, from_keywords
 from .configuration.resumed import is_complete, record_changes, resumed
+from .configuration.suited import suited
 from .default_pool import with_pool
 from .envs.make import raw_env
 from .evaluation import Evaluation
@@ -125,7 +125,7 @@ def train(
         KeyboardInterrupt: passed on, after a checkpoint was saved.
     """
     with process_state_kept():
-        layers, line = suited_to_actions(from_keywords(keys, config, env))
+        layers, line = suited(from_keywords(keys, config, env))
         values = {"seed": secrets.randbelow(2**31), **layers.values}
         if values["evaluate"]:
             raise ConfigError("evaluate: call omarl.evaluate(path)")

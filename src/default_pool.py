@@ -29,6 +29,7 @@ def with_pool(values: Mapping[str, Any], logger: Logger) -> dict[str, Any]:
     values = {**values, **paths}
     if values["mac"] != NEEDS_POOL:
         return values
+    values |= {"opponent_information": information_for(values)}
     say = logger.console_logger.info
     if values["pool"]:
         return with_latents(values, say)
@@ -39,6 +40,13 @@ def with_pool(values: Mapping[str, Any], logger: Logger) -> dict[str, Any]:
         pool, has_tests = small_pool(values, logger), True
     split = "test" if has_tests and values["split"] == "train" else values["split"]  # a chosen split remains
     return with_latents({**values, "pool": str(pool.folder.resolve()), "split": split}, say)
+
+
+def information_for(values: Mapping[str, Any]) -> list[str]:
+    """``opponent_information``, and what the opponent model, if there is one, reads besides."""
+    model: Any = resolve("opponent_model", values["opponent_model"]) if values.get("opponent_model") else None
+    read = () if model is None else model.information
+    return list(dict.fromkeys([*values["opponent_information"], *read]))
 
 
 def with_latents(values: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:

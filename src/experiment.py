@@ -77,12 +77,12 @@ def of_a_run(
     updates: Mapping[str, Any], config: str | None, env_config: str | None, root: type, command: str
 ) -> Layers:
     """The configuration of a command that has the keys of a run."""
-    from .configuration.actions import suited_to_actions
     from .configuration.request import configured
+    from .configuration.suited import suited
 
     layers = configured(updates, config, env_config, root, command)
     if command == "train":
-        layers, line = suited_to_actions(layers)
+        layers, line = suited(layers)
         if line:
             console_logger().info(line)
     return layers

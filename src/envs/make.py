@@ -15,7 +15,7 @@ import numpy as np
 
 from ..games.lookup import batched_rules
 from ..registry import resolve
-from ..types import DISCRETE, ActionKind, Block, ConfigError, EnvInfo, VecEnv
+from ..types import Block, ConfigError, EnvInfo, VecEnv
 from .actions import actions_by_score
 from .adapter import Adapter
 from .arrays import lay_out
@@ -117,16 +117,19 @@ def _take_backend(env: str, arguments: dict[str, Any]) -> str:
     return "pettingzoo" if "reward_weights" in arguments else wanted
 
 
-def action_kind(env: str, env_args: Mapping[str, Any], timeout: float) -> ActionKind:
-    """The form of the agents' actions. Arguments and errors: see ``make_vec_env``."""
+def described(env: str, env_args: Mapping[str, Any], timeout: float) -> EnvInfo:
+    """The ``EnvInfo`` of one copy, without an estimate of the episode limit: an unknown limit is 1 here.
+
+    Arguments and errors: see ``make_vec_env``.
+    """
     target = resolve("env", env)
     arguments = {name: value for name, value in {"episode_limit": 1, **env_args}.items() if name not in OF_ALL_COPIES}
     if not getattr(target, "vectorised", False):
-        return _first_look(target, env, arguments, 0, timeout)[0].actions
+        return _first_look(target, env, arguments, 0, timeout)[0]
     if "episode_limit" not in signature(target).parameters:
         arguments = {name: value for name, value in env_args.items() if name != "frame_stack"}
     with closing(target(n_envs=1, seed=0, **_of_arrays(env, arguments))) as made:
-        return getattr(made.info, "actions", DISCRETE)
+        return made.info
 
 
 def _first_look(

@@ -85,6 +85,8 @@ class OpponentModel(nn.Module):
 
     Config: type = ModelConfig  # that of a subclass extends it
     encoder_type: type[FeatureAgent] = FeatureAgent
+    information: ClassVar[tuple[str, ...]] = ("actions",)  # kinds of ``opponent_information`` that it reads
+    fallback: ClassVar[str] = ""  # the configuration that takes its place where ``check_environment`` refuses it
     needs_prior: ClassVar[bool] = False  # whether runs need a subgoal prior: a trained state VAE
     accuracy_name: ClassVar[str] = ""  # the metric computed from ``hits``
     learning_rate: ClassVar[str] = "model_lr"  # the key of the learning rate

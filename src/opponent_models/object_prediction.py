@@ -54,6 +54,8 @@ class ObjectModel(OpponentModel):
     Config = ObjectConfig
     encoder_type = ObjectEncoder
     accuracy_name = "omg_hit_ratio"
+    information = ("offsets", "actions")
+    fallback = "place_prediction"
 
     def __init__(self, scheme: Any, args: Any) -> None:
         full, agents = args.env_info.full, args.env_info.agents
@@ -78,7 +80,7 @@ class ObjectModel(OpponentModel):
         try:
             food_slots(full)
         except ConfigError as error:
-            needs = "needs foraging whose players see everything (--env-config=foraging); elsewhere, place_prediction"
+            needs = "needs the foods of foraging whose players see everything (--env-config=foraging)"
             raise ConfigError(f"opponent_model: object_prediction {needs}") from error
 
     @classmethod

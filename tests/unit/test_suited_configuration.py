@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from fakes import ClockEnv, env_info
-from omarl.configuration.actions import suited_to_actions
 from omarl.configuration.request import configured
+from omarl.configuration.suited import suited
+from omarl.default_pool import information_for
 from omarl.types import ActionKind
 
 
@@ -30,7 +31,35 @@ class Arrays(ClockEnv):
 def test_omg_vae_asks_an_environment_of_arrays_for_its_actions(limits: list[float], base: str) -> None:
     arguments: dict[str, Any] = {"limits": limits, "key": "arrays", "frame_stack": 2}
     keys = {"env": f"{__name__}:Arrays", "env_args": arguments}
-    layers, line = suited_to_actions(configured(keys, "omg_vae"))
+    layers, line = suited(configured(keys, "omg_vae"))
     assert layers.values["base_learner"] == base
     assert line.startswith("base_learner: Box actions") == bool(limits)
     assert Arrays.made == 0
+
+
+@pytest.mark.parametrize("key, name", [
+    ("mpe2.simple_spread_v3", "place_prediction"),
+    ("lbforaging:Foraging-2s-8x8-2p-2f-v3", "place_prediction"),  # players see a part of the board
+    ("lbforaging:Foraging-8x8-2p-3f-v3", "object_prediction"),
+])  # fmt: skip
+def test_object_prediction_gives_way_to_place_prediction_where_no_objects_are_known(key: str, name: str) -> None:
+    keys = {"env_args": {"key": key}, "model_horizon": 7, "seed": 1}
+    layers, line = suited(configured(keys, "object_prediction"))
+    assert layers.values["opponent_model"] == layers.values["name"] == name
+    assert layers.values["model_horizon"] == 7 and layers.values["seed"] == 1
+    assert layers.values["model_hidden_dim"] == (24 if name == "object_prediction" else 64)
+    needs = "needs the foods of foraging whose players see everything (--env-config=foraging)"
+    expected = f"opponent_model: object_prediction {needs}; this run is one of place_prediction"
+    assert line == ("" if name == "object_prediction" else expected)
+
+
+def test_an_opponent_model_that_the_user_names_is_kept() -> None:
+    keys = {"env_args": {"key": "mpe2.simple_spread_v3"}, "opponent_model": "object_prediction"}
+    layers, line = suited(configured(keys, "object_prediction"))
+    assert layers.values["opponent_model"] == "object_prediction" and not line
+
+
+def test_object_prediction_observes_what_it_reads() -> None:
+    values = {"opponent_information": ["actions"], "opponent_model": "object_prediction"}
+    assert information_for(values) == ["actions", "offsets"]
+    assert information_for({**values, "opponent_model": None}) == ["actions"]

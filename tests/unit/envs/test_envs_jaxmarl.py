@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from omarl import registry
-from omarl.envs.make import action_kind, make_vec_env
+from omarl.envs.make import described, make_vec_env
 from omarl.types import ConfigError, EnvError
 
 REBOUND = ("omarl.envs.jaxmarl", "omarl.envs.jax_copies", "omarl.envs.jax_interface", "jax_games")
@@ -51,7 +51,7 @@ def test_sizes_names_and_types_are_read_from_the_environment(games: Any) -> None
     assert (info.obs_sizes, info.obs_shape, info.action_sizes, info.n_actions) == ((1, 1, 2), 2, (3, 3, 3), 3)
     assert (info.state_shape, info.episode_limit, info.interface) == (6, 3, "JaxMARL")
     assert info.obs_blocks[0] == (info.obs_blocks[2][0].__class__(1, shape=(1,)), info.obs_blocks[0][1])
-    assert action_kind("jaxmarl", {"key": "march"}, 0.0).name == "discrete"
+    assert described("jaxmarl", {"key": "march"}, 0.0).actions.name == "discrete"
 
 
 def test_smaller_observations_are_padded_and_the_own_state_is_used(games: Any) -> None:

@@ -192,5 +192,5 @@ def test_an_environment_without_objects_is_refused(monkeypatch):
         raise ConfigError("script: no foraging")
 
     monkeypatch.setattr("omarl.opponent_models.object_prediction.food_slots", none)
-    with pytest.raises(ConfigError, match="object_prediction needs foraging whose players see everything"):
+    with pytest.raises(ConfigError, match="object_prediction needs the foods of foraging whose players"):
         made()

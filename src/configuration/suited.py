@@ -1,0 +1,97 @@
+"""Configurations that are replaced by others where the environment does not suit them."""
+
+from dataclasses import replace
+from typing import Any
+
+from ..config.files import find
+from ..envs.make import described
+from ..games.lookup import game_named
+from ..modules.action_distributions import SPACES
+from ..registry import resolve
+from ..run import RunConfig
+from ..types import ConfigError, EnvInfo, OmarlError
+from .layers import STORED, Layers, complete, from_files
+
+Suggestion = tuple[str, bool, str]  # a configuration, whether the run gets its name, and the line about it
+NOTHING: Suggestion = ("", False, "")
+
+
+def suited(layers: Layers) -> tuple[Layers, str]:
+    """Replaces a configuration that cannot run in the environment, if another one is meant for it.
+
+    Keys that the user or the environment's file has set are kept. A learner or an opponent model that the user has
+    chosen is kept, too: it refuses an environment that it cannot learn in.
+
+    Returns:
+        The layers, and a line about the replacement; "" if nothing was replaced.
+    """
+    for suggest in (_for_actions, _for_models):
+        name, is_renamed, line = suggest(layers)
+        if name:
+            full, unused = _replaced(layers, name, is_renamed)
+            return full, f"{line}; without use: {', '.join(unused)}" if unused else line
+    return layers, ""
+
+
+def _for_actions(layers: Layers) -> Suggestion:
+    """``omg_vae`` trains its agents by IPPO instead of Q-learning where actions are not discrete."""
+    values = layers.values
+    is_default = (values.get("learner"), values.get("base_learner")) == ("omg_vae_learner", "q_learner")
+    if not is_default or not _may_change(layers, "learner", "base_learner"):
+        return NOTHING
+    info = _info(layers)
+    if info is None or info.actions.name == "discrete":
+        return NOTHING
+    what = f"{SPACES[info.actions.name]} actions; ippo trains the agents instead of q_learner"
+    return "omg_vae_ppo", False, f"base_learner: {what} (omg_vae_ppo.yaml)"
+
+
+def _for_models(layers: Layers) -> Suggestion:
+    """The configuration that an opponent model names for environments which do not suit it (``fallback``)."""
+    values = layers.values
+    if not values.get("opponent_model") or not _may_change(layers, "opponent_model"):
+        return NOTHING
+    model: Any = resolve("opponent_model", values["opponent_model"])
+    info = _info(layers) if getattr(model, "fallback", "") else None
+    if info is None:
+        return NOTHING
+    try:
+        model.check_environment(info)
+    except ConfigError as error:
+        return model.fallback, True, f"{error}; this run is one of {model.fallback}"
+    return NOTHING
+
+
+def _may_change(layers: Layers, *names: str) -> bool:
+    """Whether neither the user nor a checkpoint has set these keys."""
+    is_stored = any(layers.source.get(name, "").endswith(STORED) for name in names)
+    return not is_stored and not {*names} & layers.by_user
+
+
+def _info(layers: Layers) -> EnvInfo | None:
+    """The environment's; None for an environment that cannot be made, which is reported when the run makes it."""
+    values = layers.values
+    try:
+        info = described(values["env"], values["env_args"], values["env_timeout"])
+        return replace(info, game=game_named(values["game"])) if values.get("game") else info
+    except OmarlError:
+        return None
+
+
+def _replaced(layers: Layers, name: str, is_renamed: bool) -> tuple[Layers, list[str]]:
+    """``name`` under the keys of the user and of the environment, and keys of the user that it does not read."""
+    values = layers.values
+    ours = {path.name for path in find("algs", name).parent.iterdir()}
+    given = {key: source for key, source in layers.source.items() if source not in ours and key in values}
+    found = replace(from_files(name, None), named=layers.named, foreign=layers.foreign)
+    for is_users in (False, True):
+        found.add({key: values[key] for key in given if (key in layers.by_user) == is_users}, "", is_users)
+    found.source |= given
+    if not is_renamed and "name" not in given:
+        found.values["name"] = values["name"]
+    full = complete(found, RunConfig, read_elsewhere=values)
+    full.values |= {"evaluate": values["evaluate"]}
+    full.renamed |= layers.renamed
+    if "seed" not in values:
+        full.values.pop("seed", None)
+    return full, sorted(key for key in layers.by_user if key in values and key not in full.values)
