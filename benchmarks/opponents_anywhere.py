@@ -1,11 +1,13 @@
-"""Every opponent model in eleven environments without a pool: trains, is tested on held-out opponents, and replayed.
+"""Every opponent model in 13 environments without a pool: trains, is tested on held-out opponents, and replayed.
 
-    python benchmarks/opponents_anywhere.py --out docs/opponents-anywhere.md
+    python benchmarks/opponents_anywhere.py [--only ENVIRONMENT ...] [--models NAME ...]
 
-writes the table. Runs are short: the table shows that they work, not how well.
+runs these cells of the table, all by default, stores them beside this file and writes the page. Runs are short: the
+table shows that they work, not how well.
 """
 
 import argparse
+import json
 import logging
 import time
 from collections.abc import Mapping
@@ -19,9 +21,12 @@ from omarl.configuration.request import from_keywords
 from omarl.replay import replay
 from omarl.utils.metrics import Logger
 
+HERE = Path(__file__).parent
+CELLS, PAGE = HERE / "opponents_anywhere.json", HERE.parent / "docs" / "opponents-anywhere.md"
 ALGORITHMS = ("naive_om", "liam", "omg_ppo", "omg", "place_prediction", "object_prediction")
 SHORT = {"episode_limit": 50}
-ENVIRONMENTS: dict[str, dict[str, Any]] = {
+BOX = {"continuous_actions": True}
+ENVIRONMENTS: dict[str, dict[str, Any]] = {  # the words behind a comma are not part of the key
     "mpe2.simple_spread_v3": {},
     "mpe2.simple_tag_v3": {},
     "mpe2.simple_adversary_v3": {},
@@ -33,8 +38,11 @@ ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "butterfly/knights_archers_zombies-v11": SHORT,
     "lbforaging:Foraging-8x8-2p-3f-v3": {},
     "rware:rware-tiny-2ag-v2": SHORT,
+    "mpe2.simple_spread_v3, Box": BOX,
+    "mpe2.simple_tag_v3, Box": BOX,
 }
-TESTED = ("test_model_action_accuracy", "test_omg_hit_ratio")  # a model logs one of them, or none
+# a model logs one of them, or none
+TESTED = ("test_model_action_accuracy", "test_model_action_nll", "test_omg_hit_ratio")
 LOG = logging.getLogger("opponents_anywhere")
 
 
@@ -66,7 +74,8 @@ def run_one(algorithm: str, arguments: Mapping[str, Any], results: Path, seed: i
     except omarl.OmarlError as error:
         return Result("refused", refusal=str(error))
     metrics, config = run.metrics, omarl.evaluate(run, episodes=2)
-    numbers = f"return {metrics['test_return_mean'].values[-1]:.2f}"
+    numbers = "" if run.config["name"] == algorithm else f"as {run.config['name']}: "
+    numbers += f"return {metrics['test_return_mean'].values[-1]:.2f}"
     for name in TESTED:
         if name in metrics:
             numbers += f", {name.removeprefix('test_')} {metrics[name].values[-1]:.2f}"
@@ -83,8 +92,8 @@ def run_one(algorithm: str, arguments: Mapping[str, Any], results: Path, seed: i
 
 def table(results: Mapping[str, Mapping[str, Result]], t_max: int) -> str:
     """The page."""
-    works = [name for name in ALGORITHMS if not any(of[name].refusal for of in results.values())]
-    refusals = sorted({of[name].refusal for of in results.values() for name in ALGORITHMS} - {""})
+    works = [name for name in ALGORITHMS if not any(of[name].refusal for of in results.values() if name in of)]
+    refusals = sorted({(name, of[name].refusal) for of in results.values() for name in of if of[name].refusal})
     lines = [
         "# Opponent models in any environment",
         "",
@@ -93,40 +102,43 @@ def table(results: Mapping[str, Mapping[str, Result]], t_max: int) -> str:
         "Returns are against held-out opponents, at the last test; in parentheses are the CPU seconds of a run with",
         "its tests and `replay`, and of the pool where it was made. Short runs show that everything works, not how",
         f"well. {', '.join(works)} run in all {len(results)} environments.",
-        *(f'`object_prediction` elsewhere: "{refusal}".' for refusal in refusals),
+        "Where no objects are known, `object_prediction` is `place_prediction`, and says so.",
+        *(f'Elsewhere, `{name}`: "{refusal}".' for name, refusal in refusals),
         "",
         f"| environment | opponents | {' | '.join(ALGORITHMS)} | replay |",
         f"|{'---|' * (len(ALGORITHMS) + 3)}",
     ]
-    for key, of in results.items():
+    for label, of in results.items():
         opponents = next((result.opponents for result in of.values() if result.opponents), "")
         replays = {result.replayed for result in of.values() if result.replayed}
-        cells = [key, opponents, *(of[name].text for name in ALGORITHMS), ", ".join(sorted(replays))]
-        lines.append(f"| {' | '.join(cells)} |")
+        texts = [of[name].text if name in of else "" for name in ALGORITHMS]
+        lines.append(f"| {' | '.join([label, opponents, *texts, ', '.join(sorted(replays))])} |")
     return "\n".join([*lines, ""])
 
 
+def stored() -> dict[str, dict[str, Result]]:
+    """The cells that were run before."""
+    cells = json.loads(CELLS.read_text()) if CELLS.is_file() else {}
+    return {label: {name: Result(*cell) for name, cell in cells.get(label, {}).items()} for label in ENVIRONMENTS}
+
+
 def main() -> None:
-    """Reads the arguments, runs everything, and writes the page."""
+    """Reads the arguments, runs the cells, and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="the page; printed if not given")
     parser.add_argument("--t_max", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="*", default=list(ENVIRONMENTS), help="environments")
+    parser.add_argument("--models", nargs="*", default=list(ALGORITHMS), help="opponent models")
     asked = parser.parse_args()
-    results: dict[str, dict[str, Result]] = {}
+    results = stored()
     with TemporaryDirectory() as folder:
-        for key in asked.only:
-            env = {"key": key, **ENVIRONMENTS.get(key, {})}
-            results[key] = {}
-            for name in ALGORITHMS:
-                results[key][name] = run_one(name, env, Path(folder), asked.seed, asked.t_max)
-                print(key, name, results[key][name], flush=True)
-            page = table(results, asked.t_max)
-            if asked.out:
-                asked.out.write_text(page)
-    if not asked.out:
-        print(page)
+        for label in asked.only:
+            env = {"key": label.partition(",")[0], **ENVIRONMENTS[label]}
+            for name in asked.models:
+                results[label][name] = run_one(name, env, Path(folder), asked.seed, asked.t_max)
+                print(label, name, results[label][name], flush=True)
+                CELLS.write_text(json.dumps(results, indent=1) + "\n")
+    PAGE.write_text(table(results, asked.t_max))
 
 
 if __name__ == "__main__":
