@@ -21,26 +21,31 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, str | float]:
 
 
 class Board:
-    """Writes events into a folder."""
+    """Writes events into a folder, and into its subfolder ``hparams`` what the tab HPARAMS shows.
+
+    That tab lists all metrics of a run's folder, so the subfolder has the test return alone. An experiment's summary,
+    which SummaryWriter.add_hparams writes, would limit all runs to the keys of the first one; without it, the tab
+    shows the keys that differ between runs first.
+    """
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
         """``config``: of the run."""
         from torch.utils.tensorboard import SummaryWriter
         from torch.utils.tensorboard.summary import hparams
 
-        self.writer = cast(Any, SummaryWriter(folder))
-        # SummaryWriter.add_hparams would write all three at once, into another file: a killed run would have none
-        experiment, start, self.end = hparams(hyperparameters(config), {RESULT: 0.0})
-        self.events = self.writer.file_writer
-        self.events.add_summary(experiment)
-        self.events.add_summary(start)
+        self.metrics, self.results = cast(Any, SummaryWriter(folder)), cast(Any, SummaryWriter(folder / "hparams"))
+        _, start, self.end = hparams(hyperparameters(config), {RESULT: 0.0})
+        self.results.file_writer.add_summary(start)  # now, so that a killed run has it, too
 
     def write(self, values: Mapping[str, float], t_env: int) -> None:
         """Adds the values of one step."""
         for name, value in values.items():
-            self.writer.add_scalar(name, value, t_env)
+            self.metrics.add_scalar(name, value, t_env)
+        if RESULT in values:
+            self.results.add_scalar(RESULT, values[RESULT], t_env)
 
     def close(self) -> None:
-        """Ends the run and closes the file."""
-        self.events.add_summary(self.end)
-        self.writer.close()
+        """Ends the run and closes the files."""
+        self.results.file_writer.add_summary(self.end)
+        self.results.close()
+        self.metrics.close()

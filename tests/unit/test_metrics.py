@@ -96,22 +96,24 @@ def test_tensorboard_receives_metrics_and_the_configuration_with_the_test_return
     logger = Logger(logging.getLogger(), tmp_path, config={**config, "use_tensorboard": True})
     for t, value in ((1, 2.0), (5, 3.0)):
         logger.log_stat("test_return_mean", value, t)
+    logger.log_stat("loss", 1.0, 5)
     logger.write()
-    logger._tensorboard.writer.flush()
+    logger._tensorboard.results.flush()
 
-    def read():
-        return EventAccumulator(str(tmp_path / "tb")).Reload()
+    def read(folder):
+        return EventAccumulator(str(tmp_path / folder)).Reload()
 
-    tags = read().summary_metadata
+    tags = read("tb/hparams").summary_metadata
     start = metadata.parse_session_start_info_plugin_data(tags[metadata.SESSION_START_INFO_TAG].plugin_data.content)
     values = {name: value.number_value or value.string_value for name, value in start.hparams.items()}
     assert values == {"lr": 0.1, "env_args.key": "a", "double_q": "True", "by": "['x']", "use_tensorboard": "True"}
-    experiment = metadata.parse_experiment_plugin_data(tags[metadata.EXPERIMENT_TAG].plugin_data.content)
-    assert [metric.name.tag for metric in experiment.metric_infos] == ["test_return_mean"]
     assert metadata.SESSION_END_INFO_TAG not in tags
     logger.close()
-    assert metadata.SESSION_END_INFO_TAG in read().summary_metadata
-    assert [point.value for point in read().Scalars("test_return_mean")] == [2.0, 3.0]
+    results, metrics = read("tb/hparams"), read("tb")
+    assert metadata.SESSION_END_INFO_TAG in results.summary_metadata
+    assert [point.value for point in results.Scalars("test_return_mean")] == [2.0, 3.0]
+    assert results.Tags()["scalars"] == ["test_return_mean"]
+    assert {*metrics.Tags()["scalars"]} == {"test_return_mean", "loss"}
 
 
 def test_tensorboard_is_written_on_request(tmp_path):
