@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from ..types import EnvInfo
+from ..types import EnvError, EnvInfo
 from .actions import actions_by_score
 from .adapter import Adapter
 from .arrays import lay_out
@@ -67,7 +68,8 @@ def estimated_limit(make: Callable[[], Adapter], info: EnvInfo, seed: int, timeo
                     lengths.append(length)
                 length, frame = 0, arrays.first
     finally:
-        copies.close()
+        with suppress(EnvError):  # reported when the run's copies are closed
+            copies.close()
     if not lengths:
         return FALLBACK, f"none of {total} random steps ended an episode"
     episodes = "episode" if len(lengths) == 1 else "episodes"

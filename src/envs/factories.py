@@ -13,6 +13,7 @@ from warnings import catch_warnings
 
 from ..registry import EXTRA_MODULES, import_module, install_hint, only_in_files
 from ..types import ConfigError, EnvError, OmarlError
+from . import openspiel
 from .messages import describe, one_line
 from .watch import INTERRUPTS
 
@@ -81,7 +82,8 @@ def make_pettingzoo(key: str = "", **kwargs: Any) -> Any:
     """A PettingZoo ParallelEnv, or an AECEnv if there is no parallel one. Errors: see ``construct``.
 
     ``key`` is an id of PettingZoo's registry (``sisl/pursuit-v5``), or the import path of a module
-    (``mpe2.simple_tag_v3``) that has ``parallel_env`` or ``env``; see ``with_version``.
+    (``mpe2.simple_tag_v3``) that has ``parallel_env`` or ``env``; see ``with_version``. Or it is a game of OpenSpiel,
+    which is played through Shimmy: ``open_spiel/leduc_poker``.
     """
     if not key:
         raise ConfigError("env_args.key is missing: name an environment, such as mpe2.simple_tag_v3")
@@ -90,6 +92,8 @@ def make_pettingzoo(key: str = "", **kwargs: Any) -> Any:
     if re.match(r"(pettingzoo\.)?mpe[./]", key):
         name = re.split(r"[./]", key)[-1].replace("-v", "_v")
         raise ConfigError(f"env_args.key: {key} has left PettingZoo: use mpe2.{name} (pip install mpe2)")
+    if key.startswith(openspiel.PREFIX):
+        return make_open_spiel(key.removeprefix(openspiel.PREFIX), **kwargs)
     key = with_version(key)
     import pettingzoo
 
@@ -108,6 +112,17 @@ def make_pettingzoo(key: str = "", **kwargs: Any) -> Any:
     if creator is None:
         raise ConfigError(f"env_args.key: module {key!r} has neither parallel_env nor env")
     return construct(creator, key, kwargs, signature_of=getattr(module, "raw_env", creator))
+
+
+def make_open_spiel(game: str, **kwargs: Any) -> Any:
+    """A game of OpenSpiel as an AECEnv, with ``kwargs`` as the game's parameters. Errors: see ``construct``."""
+    key = f"{openspiel.PREFIX}{game}"
+    with _explain_import(key):
+        known = openspiel.known_games()
+    if game not in known:
+        near = get_close_matches(game, known, n=1)
+        raise ConfigError(f"env_args.key: OpenSpiel has no game {game!r}{_did_you_mean(near)}")
+    return construct(partial(openspiel.make_game, game), key, kwargs)
 
 
 def make_gymnasium(key: str = "", **kwargs: Any) -> Any:
@@ -182,7 +197,11 @@ def _explain_import(key: str) -> Iterator[None]:
         yield
     except ImportError as error:
         cause = error if error.name or not isinstance(error.__cause__, ImportError) else error.__cause__
-        absent = cause.name or key
+        if not cause.name:  # raised by the package itself, which says what is missing
+            raise ConfigError(
+                f"env_args.key: {key} needs a package that is not installed: {one_line(cause)}"
+            ) from error
+        absent = cause.name
         parent, _, _ = absent.rpartition(".")
         if parent and key.startswith(absent):
             raise ConfigError(f"env_args.key: there is no module {absent!r}{_near_module(absent)}") from error

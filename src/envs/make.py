@@ -5,7 +5,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from inspect import signature
@@ -15,7 +15,7 @@ import numpy as np
 
 from ..games.lookup import batched_rules
 from ..registry import resolve
-from ..types import Block, ConfigError, EnvInfo, VecEnv
+from ..types import Block, ConfigError, EnvError, EnvInfo, VecEnv
 from .actions import actions_by_score
 from .adapter import Adapter
 from .arrays import lay_out
@@ -211,5 +211,6 @@ def step_seconds(make: Callable[[], Adapter], info: EnvInfo, seed: int, timeout:
             taken.append(time.perf_counter() - begun)
             frame = arrays.first if (arrays.terminated | arrays.truncated).any() else arrays.final
     finally:
-        copies.close()
+        with suppress(EnvError):  # reported when the run's copies are closed
+            copies.close()
     return statistics.median(taken)

@@ -1,12 +1,14 @@
 """Makes one copy of any environment: recognises its interface and limits the length of its episodes."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from ..games.game import Game, declares_game
 from ..types import Block, ConfigError, EnvError, EnvInfo, OmarlError
 from .adapter import Adapter
+from .by_agent import INTERFACE, ByAgent, as_parallel
 from .episode_limits import TRIED_STEPS, stated_limit
 from .factories import construct, with_version
 from .images import images_from
@@ -38,7 +40,7 @@ def make_single(target: Any, name: str, env_args: Mapping[str, Any], state: Bloc
     if not isinstance(arguments.get("key", ""), str):
         raise ConfigError(f"env_args.key: {arguments['key']!r} is not a text")
     key = with_version(str(arguments.get("key", name)))
-    env = lean(construct(target, key, arguments))
+    env = as_parallel(lean(construct(target, key, arguments)))
     kind = _kind(env, key)
     stated, source = stated_limit(env)
     if stated and kind is AECAdapter:
@@ -56,7 +58,7 @@ def make_single(target: Any, name: str, env_args: Mapping[str, Any], state: Bloc
         adapter.info,
         arguments=own_arguments,
         game=declared_game(env),
-        interface=INTERFACES[kind],
+        interface=INTERFACE if isinstance(env, ByAgent) else INTERFACES[kind],
         limit_source=source,
     )
     adapter.use_state(state)
@@ -85,7 +87,7 @@ def look_at(
         raise
     except BaseException as error:
         raise EnvError(f"environment {adapter.info.key} raised in its first reset: {describe(error)}") from error
-    with Call(adapter.info.key, 0, CLOSE, progress):
+    with suppress(EnvError), Call(adapter.info.key, 0, CLOSE, progress):  # reported when the run's copies are closed
         adapter.close()
     adapter.use_state(state)
     return adapter.info, state, getattr(adapter.env, "unwrapped", adapter.env)

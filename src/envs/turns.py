@@ -3,12 +3,23 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ..types import EnvError
+
 Flags = Mapping[Any, Any]  # agent -> flag; agents may be missing
 
 
 def remove_dead(env: Any, terminated: Flags, truncated: Flags) -> None:
-    """Steps an AECEnv with None for each dead agent, which removes it."""
-    while env.agents and (terminated[env.agent_selection] or truncated[env.agent_selection]):
+    """Steps an AECEnv with None for each dead agent, which removes it.
+
+    Raises:
+        EnvError: it is the turn of an agent that the environment has removed.
+    """
+    while env.agents:
+        agent = env.agent_selection
+        if agent not in terminated:
+            raise EnvError(f"it is the turn of {agent}, which is not in agents any more")
+        if not (terminated[agent] or truncated[agent]):
+            return
         env.step(None)
 
 

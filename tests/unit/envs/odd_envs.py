@@ -126,3 +126,43 @@ class OldPair(Pair):
 
 def single_agent() -> gymnasium.Env:
     return gymnasium.make("CartPole-v1")
+
+
+class ByNumber(gymnasium.Env):
+    """Two agents, 0 and 1, in Dicts, as in multigrid; agent 0 ends one step before agent 1."""
+
+    max_steps = 3
+
+    def __init__(self) -> None:
+        self.observation_space = spaces.Dict({i: spaces.Box(0, 99, (2 + i,)) for i in range(2)})
+        self.action_space = spaces.Dict({i: spaces.Discrete(2 + i) for i in range(2)})
+
+    def observe(self) -> dict[int, Any]:
+        return {i: np.full(2 + i, 10 * i + self.t, np.float32) for i in range(2)}
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.t = 0
+        return self.observe(), {}
+
+    def step(self, actions: dict[int, int]) -> Any:
+        self.t += 1
+        rewards = {i: 10.0 * i + actions.get(i, -1) for i in range(2)}
+        return self.observe(), rewards, {0: self.t >= 2, 1: False}, {0: False, 1: self.t >= 3}, {}
+
+
+class LostTurn(Turns):
+    """After an agent has died and was removed, it is its turn again."""
+
+    def step(self, action: int | None) -> None:
+        super().step(action)
+        if "frail" not in self.agents:
+            self.agent_selection = "frail"
+
+
+class FailsToClose(Toy):
+    def close(self) -> None:
+        raise SystemExit
+
+
+def says_what_is_missing() -> Any:
+    raise ImportError("OpenDrift not installed: pip install DSSE[coverage]")

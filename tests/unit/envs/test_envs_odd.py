@@ -146,6 +146,56 @@ def test_an_environment_of_one_agent_is_refused(odd: Any) -> None:
         odd("single_agent")
 
 
+def test_gymnasium_dicts_by_agent_are_played(odd: Any) -> None:
+    env = odd("ByNumber")
+    assert env.info.interface == "Gymnasium, Dicts by agent" and env.info.episode_limit == 3
+    assert env.info.agents == ("0", "1") and env.info.action_sizes == (2, 3)
+    assert env.reset().obs.tolist() == [[[0, 0, 0], [10, 10, 10]]]
+    assert env.step(np.array([[1, 2]])).reward.tolist() == [[1, 12]]
+    assert env.step(np.array([[0, 0]])).final.agent_mask.tolist() == [[0, 1]]  # agent 0 is done
+    step = env.step(np.array([[0, 1]]))
+    assert step.truncated.all() and not step.terminated.any() and step.reward.tolist() == [[0, 11]]
+
+
+def test_a_turn_of_a_removed_agent_is_named(odd: Any) -> None:
+    env = odd("LostTurn")
+    env.reset()
+    with pytest.raises(EnvError, match="it is the turn of frail, which is not in agents any more"):
+        for _ in range(6):
+            env.step(np.array([[1, 1, 1]]))
+
+
+def test_an_environment_that_fails_to_close_can_be_played(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = make_vec_env("odd_envs:FailsToClose", {"episode_limit": 3}, 1, 0, 0)
+    env.reset()
+    env.step(ZERO)
+    with pytest.raises(EnvError, match=r"raised in close \(copy 0\): SystemExit"):
+        env.close()
+
+
+def test_the_message_of_a_package_that_names_what_is_missing_is_kept(odd: Any) -> None:
+    with pytest.raises(ConfigError, match=r"not installed: OpenDrift not installed: pip install DSSE\[coverage\]$"):
+        odd("says_what_is_missing")
+
+
+def test_a_game_of_openspiel_is_played_by_its_key(make: Any, play: Any) -> None:
+    pytest.importorskip("pyspiel")
+    pytest.importorskip("shimmy")
+    env = make("pettingzoo", key="open_spiel/kuhn_poker")
+    assert env.info.interface == "AECEnv, one turn a step" and env.info.n_agents == 2
+    log = play(env, 40)
+    assert sum(row[9].any() for row in log[1:]) > 5  # games that ended
+    assert not any(row[10].any() for row in log[1:])  # none was cut off: a game has two or three turns
+    with pytest.raises(ConfigError, match="OpenSpiel has no game 'leduc_pocker'; did you mean 'leduc_poker'"):
+        make("pettingzoo", key="open_spiel/leduc_pocker")
+
+
+def test_a_missing_openspiel_is_named(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyspiel", None)
+    with pytest.raises(ConfigError, match=r"open_spiel/kuhn_poker needs a package .*: pip install open-spiel"):
+        make("pettingzoo", key="open_spiel/kuhn_poker")
+
+
 def test_episodes_of_one_step_end_in_every_step(make: Any) -> None:
     env = make("Toy", length=1)
     first = env.reset().obs.copy()
