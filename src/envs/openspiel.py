@@ -7,10 +7,10 @@ PREFIX = "open_spiel/"  # of keys: ``open_spiel/leduc_poker``
 
 def known_games() -> list[str]:
     """The names of all games; ImportError if OpenSpiel or Shimmy is missing."""
+    import pyspiel
     import shimmy  # noqa: F401  # the other package that is needed
-    from pyspiel import registered_names
 
-    return list(registered_names())
+    return list(pyspiel.registered_names())
 
 
 def make_game(game: str, **parameters: Any) -> Any:
@@ -22,6 +22,8 @@ def make_game(game: str, **parameters: Any) -> Any:
     from shimmy import OpenSpielCompatibilityV0
 
     class Game(OpenSpielCompatibilityV0):
+        game_length: int
+
         def _execute_chance_node(self) -> None:
             actions = self.game_length
             super()._execute_chance_node()
