@@ -3,11 +3,11 @@
     python benchmarks/provoke_and_cure.py [--jobs 1] [--only NAME ...] [--families NAME NAME] [--updates 3000]
 
 Drives the VAE's trainer on recorded states, in two regimes: *replay* draws the states of an update from all that
-were recorded so far; *refresh* trains on one batch after another and discards it. One setting is faulty (two for the
-pairs). The run is diagnosed, trained again with its ``suggested.yaml`` and diagnosed again. The unchanged
-configuration must be found healthy. Writes ``benchmarks/doctor/provoked.md`` and ``provoked.json``, and one picture
-of each symptom for the guide. With the variable KEEP_RUNS=DIRECTORY trainings are stored, so that changed rules can
-be tested on them.
+were recorded so far; *refresh* trains on one small batch after another (450 states, 18 episodes) and discards it.
+One setting is faulty (two for the pairs). The run is diagnosed, trained again with its ``suggested.yaml`` and
+diagnosed again. The unchanged configuration must be found healthy. Writes ``benchmarks/doctor/provoked.md`` and
+``provoked.json``, and one picture of each symptom for the guide. With the variable KEEP_RUNS=DIRECTORY trainings are
+stored, so that changed rules can be tested on them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -35,7 +35,7 @@ from omarl.analysis.runs import Series
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-BATCHES, STEPS_PER_UPDATE, LOG_EVERY = 8, 10, 25
+BATCHES, REFRESHED_STATES, STEPS_PER_UPDATE, LOG_EVERY = 8, 450, 10, 25
 HOST = {"base_learner": "q_learner", "learner": "omg_vae_learner", "vae_updates": 1}
 
 
@@ -55,7 +55,8 @@ SINGLE = (
     Case("omg_vae_alpha=0.1", ("kl_weight_too_large/posterior_collapse",)),
     Case("omg_vae_alpha=10", ("posterior_collapse",)),
     Case("vae_latent_dim=128", ("latent_oversized",)),
-    Case("vae_log_var_bound=exp_clamp vae_log_var_init=6 vae_alpha_ramp=0", ("negative_kl",)),
+    # the linear path keeps log_var from leaving the clamp, so the trap needs the plain networks of most forks
+    Case("vae_log_var_bound=exp_clamp vae_log_var_init=6 vae_alpha_ramp=0 vae_linear_path=False", ("negative_kl",)),
     Case("vae_log_var_bound=none vae_log_var_init=100", ("non_finite",)),
     Case("vae_log_var_limit=0.1", ("logvar_saturation",)),
     Case("grad_norm_clip=0.01", ("gradient_clipping",)),
@@ -90,7 +91,14 @@ def stream(family: str, seed: int) -> list[NDArray[np.float32]]:
     return [np.concatenate(batch).astype(np.float32) for batch in batches]
 
 
-def train(settings: Mapping[str, Any], family: str, regime: str, seed: int, updates: int) -> dict[str, Series]:
+class Training(NamedTuple):
+    """The metrics that a learner logs, and the message of the error that ended the training ("": none)."""
+
+    series: dict[str, Series]
+    failure: str
+
+
+def train(settings: Mapping[str, Any], family: str, regime: str, seed: int, updates: int) -> Training:
     """``trained``, or its stored result if KEEP_RUNS is set."""
     if not os.environ.get("KEEP_RUNS"):
         return trained(settings, family, regime, seed, updates)
@@ -98,17 +106,19 @@ def train(settings: Mapping[str, Any], family: str, regime: str, seed: int, upda
     file = Path(os.environ["KEEP_RUNS"]) / f"{name}.npz"
     if file.exists():
         kept = np.load(file)
-        return {name: Series(*kept[name]) for name in kept.files}
-    series = trained(settings, family, regime, seed, updates)
+        failure = str(kept["failure"]) if "failure" in kept.files else ""
+        return Training({name: Series(*kept[name]) for name in kept.files if name != "failure"}, failure)
+    training = trained(settings, family, regime, seed, updates)
     file.parent.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, Any] = {name: np.stack([s.t, s.value]) for name, s in series.items()}
-    np.savez_compressed(file, **arrays)
-    return series
+    arrays: dict[str, Any] = {name: np.stack([s.t, s.value]) for name, s in training.series.items()}
+    np.savez_compressed(file, failure=training.failure, **arrays)
+    return training
 
 
-def trained(settings: Mapping[str, Any], family: str, regime: str, seed: int, updates: int) -> dict[str, Series]:
-    """One training of the VAE on a recorded stream; returns the metrics that a learner logs."""
+def trained(settings: Mapping[str, Any], family: str, regime: str, seed: int, updates: int) -> Training:
+    """One training of the VAE on a recorded stream."""
     import torch
+    from omarl.components.optimisers import DivergenceError
     from omarl.components.vae_trainer import VAEConfig, VAETrainer
     from omarl.utils.metrics import IntervalStats
 
@@ -120,25 +130,28 @@ def trained(settings: Mapping[str, Any], family: str, regime: str, seed: int, up
     )
     batches = [torch.from_numpy(batch) for batch in stream_cached(family, seed)]
     updates = min(updates, int(settings["t_max"]) // STEPS_PER_UPDATE)
-    logger, stats = Recorder(), IntervalStats()
+    logger, stats, failure = Recorder(), IntervalStats(), ""
     for done in range(updates):
         place = min(done * BATCHES // updates, BATCHES - 1)
-        if regime == "refresh":
-            trainer.collect(batches[place])
-            stats.add(trainer.update())
-        else:
-            states = batches[int(torch.randint(place + 1, ()))]
-            stats.add(trainer.update(states[torch.randperm(len(states))[: trainer.config.vae_batch_states]]))
-        if (done + 1) % LOG_EVERY == 0:
+        try:
+            if regime == "refresh":
+                trainer.collect(batches[place][:REFRESHED_STATES])
+                stats.add(trainer.update())
+            else:
+                states = batches[int(torch.randint(place + 1, ()))]
+                stats.add(trainer.update(states[torch.randperm(len(states))[: trainer.config.vae_batch_states]]))
+        except DivergenceError as error:
+            failure = str(error)
+        if failure or (done + 1) % LOG_EVERY == 0:
             step = (done + 1) * STEPS_PER_UPDATE
             stats.flush(logger, step)
             for name, value in trainer.describe(batches[place][:256]).items():
                 if name not in ("vae_recon_loss", "vae_kl_loss"):
                     logger.log_stat(name, value, step)
             logger.log_stat("updates", trainer.updates, step)
-            if not trainer.is_finite():
+            if failure or not trainer.is_finite():
                 break
-    return logger.series()
+    return Training(logger.series(), failure)
 
 
 STREAMS: dict[tuple[str, int], list[NDArray[np.float32]]] = {}
@@ -185,14 +198,14 @@ def configuration(words: str, updates: int) -> dict[str, Any]:
 def provoke(case: Case, family: str, seed: int, updates: int, picture: str = "") -> dict[str, Any]:
     """Trains with faulty settings, diagnoses, trains with the suggested settings, and diagnoses again."""
     config = configuration(case.settings, updates)
-    series = train(config, family, case.regime, seed, updates)
-    found = examine(series, config)
+    training = train(config, family, case.regime, seed, updates)
+    found = examine(training.series, config, training.failure)
     result = {"case": case.settings, "regime": case.regime, "family": family, "seed": seed,
               "expected": list(case.symptoms), "found": summary(found)}  # fmt: skip
     first = found.findings[0].symptom if found.findings else ""
-    if picture and first in case.symptoms[0].split("/"):
+    if picture and len(case.symptoms) == 1 and first in case.symptoms[0].split("/"):
         title = f"{family}, {case.regime}, with {case.settings}"
-        draw_diagnosis(found, canonical(series), Path(picture) / f"{first}.png", title)
+        draw_diagnosis(found, canonical(training.series), Path(picture) / f"{first}.png", title)
     if case.symptoms:
         text = suggested_yaml(found, config, Path("run"), Path("suggested.yaml"))
         suggested = yaml.safe_load(text)
@@ -200,7 +213,7 @@ def provoke(case: Case, family: str, seed: int, updates: int, picture: str = "")
             suggested, family, case.regime, seed + 100, max(updates, suggested["t_max"] // STEPS_PER_UPDATE)
         )
         result |= {"suggested": {k: v for k, v in suggested.items() if config.get(k) != v},
-                   "cured": summary(examine(again, suggested))}  # fmt: skip
+                   "cured": summary(examine(again.series, suggested, again.failure))}  # fmt: skip
     return result
 
 
@@ -230,8 +243,12 @@ def report(results: list[dict[str, Any]], command: str, seconds: float) -> str:
     lines = [
         "# Provoked and cured",
         "",
-        f"`{command}`: {seconds / 60:.0f} minutes. The rules "
-        "were set with seed 41; no other seed was used before they were final.",
+        f"`{command}`: {seconds / 60:.0f} minutes. "
+        "The rules were set with seed 41. Before two of them were corrected (a KL weight that is too small for bits, "
+        "and a sawtooth in a loss that falls by a factor of 100), a run with seed 72 and batches of 900 states named "
+        "30 of 32 single faults first and both faults of 13 of 20 pairs, and cured 30 and 15; 12 of 12 unchanged "
+        "runs were found healthy. In batches of 900, the new defaults left little of the sawtooth on simple_tag. "
+        "Seed 95 was not used before the rules and the batches were final.",
         "",
     ]
     for title, size in kinds.items():

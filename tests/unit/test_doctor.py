@@ -86,6 +86,10 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
                    {"omg_vae_alpha": 0.1}, "kl_weight_too_large"),
     "weight 1e-6": ({"vae_kl_loss": 150 + 30 * X, "vae_recon_loss": 0.07, "vae_alpha": np.minimum(1e-6, 2.02e-6 * X)},
                     {"omg_vae_alpha": 1e-6}, "kl_weight_too_small"),
+    "weight 1e-6, bits coded completely": (
+        {"vae_kl_loss": 170 + 10 * X, "vae_recon_loss": 0.1, "vae_recon_null": 40.0, "vae_beta": 2e-5,
+         "vae_alpha": 1e-6, "vae_explained_variance": 0.99}, {"omg_vae_alpha": 1e-6}, "kl_weight_too_small",
+    ),
     "128 latents": ({"vae_active_units": 125.0}, {"vae_latent_dim": 128}, "latent_oversized"),
     "few active": ({"vae_active_units": 5.0}, {}, "latent_oversized"),
     "clip 0.01": ({"vae_clipped_share": 1.0}, {"grad_norm_clip": 0.01}, "gradient_clipping"),

@@ -49,7 +49,7 @@ def measure(series: Mapping[str, Series], config: Mapping[str, Any], failure: st
     moving = motion(part)
     facts.unexplained = moving.mean if moving.points else mean_of(part if len(part) else unexplained)
     facts.unexplained_drift, facts.unexplained_late = moving.drift, late_level(unexplained)
-    facts.kl_teeth, facts.recon_teeth = _teeth(kl, recon), _teeth(recon)
+    facts.kl_teeth, facts.recon_teeth = _teeth(_until_collapse(kl), recon), _teeth(recon)
     return facts
 
 
@@ -124,7 +124,13 @@ def _teeth(series: Series, beside: Series | None = None) -> Teeth | None:
     if len(series) < 20:
         return None
     series = thinned(series)
-    alive = np.flatnonzero(running_median(series.value, 5) > 0.1 * highest_level(series.value))
-    if len(alive) > 20:  # after a late collapse, search only before it
-        series = series[: alive[-1] + 1]
     return find_teeth(series, beside) or find_teeth(series[len(series) // 3 :], beside)
+
+
+def _until_collapse(kl: Series) -> Series:
+    """The KL without what follows a late collapse, where no sawtooth can be seen."""
+    if len(kl) < 20:
+        return kl
+    kl = thinned(kl)
+    alive = np.flatnonzero(running_median(kl.value, 5) > 0.1 * highest_level(kl.value))
+    return kl[: alive[-1] + 1] if len(alive) > 20 else kl

@@ -8,11 +8,13 @@ import numpy as np
 from ..runs import Series
 from .facts import NARROW, NO_NATS, Facts, round_to, rounded
 from .findings import Finding
+from .measuring import late_level
 from .shapes import end_change, smooth
 from .weights import BATCH_SUM, FEATURE_SUM
 
 DEFAULT_ALPHA = 0.01  # adequate for all tested states if the loss is in nats (docs/vae-stability.md)
 SLOW_FALL = 0.2  # share of the run; a KL that falls for longer falls because its weight grows
+NO_SHARE = 0.001  # share of the loss without a code below which the cost of the KL has no effect
 FAIR_SHARE = 0.15  # share of the states' variance that one nat in every latent may cost
 
 
@@ -158,7 +160,11 @@ def kl_weight_too_small(f: Facts) -> Finding | None:
     """A KL with a negligible cost, which therefore grew large."""
     part, z = f.kl_share, f.latent_dim if f.latent_dim > 0 else 16.0
     per_latent = f.kl.mean / z
-    if not f.started or not f.units_known or f.recon.mean > BATCH_SUM or not (part < 0.02 and per_latent > 3):
+    if not f.started or not f.units_known or f.recon.mean > BATCH_SUM or not per_latent > 3:
+        return None
+    # if bits are coded completely, the reconstruction is near 0 and cannot measure the cost; the null loss can
+    null = late_level(f.points("vae_recon_null"))
+    if not (part < 0.02 or f.alpha * f.kl.mean < NO_SHARE * null):
         return None
     variance = f.recon.mean / f.unexplained if f.unexplained > 0 else f.recon.mean
     now = f.alpha / f.weight.per_alpha
