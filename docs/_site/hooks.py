@@ -79,6 +79,8 @@ def _target(link, page):
 def on_page_markdown(markdown, page, **_):
     """Adapts links to the site, and replaces the names in ``source`` blocks by their code."""
     uri = page.file.src_uri
+    if uri.startswith(("benchmarks/", "source/")) and uri != "benchmarks/README.md":
+        page.meta["search"] = {"exclude": True}  # tables of single runs, and code
     sites = {path: site for site, path in in_repository.items()}
 
     def adapted(match):
@@ -115,6 +117,7 @@ def on_page_content(content, **_):
         kind = "block" if formula.startswith(r"\[") else "inline"
         return convert(formula[2:-2], display=kind)
 
+    content = content.replace("typings/omarl/", "src/")  # where mkdocstrings finds the package
     content = CELL.sub(lambda cell: cell[0].replace("\\|", "|"), content)
     return FORMULA.sub(drawn, content)
 

@@ -38,6 +38,11 @@ def test_a_browser_fetches_nothing_from_the_network(site):
     assert not [sheet.name for sheet in site.rglob("*.css") if re.search(r"url\([\"']?(?:https?:)?//", read(sheet))]
 
 
+def test_the_search_needs_no_server(site):
+    assert "posterior_collapse" in read(site / "search" / "search_index.js")
+    assert '<script src="assets/iframe-worker.js">' in read(site / "index.html")
+
+
 def test_links_between_pages_lead_to_files_of_the_site(site):
     for page in site.rglob("*.html"):
         for link in re.findall(r'(?:href|src)="([^"#?]+)[^"]*"', read(page)):
