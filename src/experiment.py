@@ -19,6 +19,8 @@ from shutil import get_terminal_size
 from typing import Any
 
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a machine without git must still run
+# Torch's second thread would wait by computing, on the core that the compiled GRU's second thread needs.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Sacred imports pkg_resources; pyproject.toml pins setuptools below 82, which removed it.
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
 # NumPy's warning about an environment's value beyond float32, which an error of one line reports.

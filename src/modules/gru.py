@@ -1,10 +1,10 @@
-"""``nn.GRU`` for sequences on a CPU, in about half the time.
+"""``nn.GRU`` for sequences on a CPU, in about half the time: see ``gru_kernels``.
 
-The loop over time contains only one small matrix product and one compiled pass over the gates. Everything else,
-including the gradients of the weights, is one large matrix product over all steps (``linear``). Without numba, on a
-GPU, and for sequences of one step, ``nn.GRU`` itself is used.
+Without numba, on a GPU, and for sequences of one step, ``nn.GRU`` itself is used.
 """
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -13,59 +13,79 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional as F
 
-from .linear import linear, outer, under_vmap
+from .linear import under_vmap
 
 
 @cache
 def kernels() -> Any:
-    """The module of compiled gates, or None if numba is not installed."""
+    """The module of compiled functions, or None if numba is not installed."""
     try:
-        from . import gru_gates
+        from . import gru_kernels
     except ImportError:
         return None
-    return gru_gates
+    return gru_kernels
+
+
+@cache
+def helpers(threads: int) -> ThreadPoolExecutor:
+    """The threads that work next to the calling one."""
+    return ThreadPoolExecutor(threads, "gru")
+
+
+def for_groups(call: Callable[[int], None], groups: int) -> None:
+    """Calls ``call`` with each group, in up to ``torch.get_num_threads()`` threads."""
+    threads = min(groups, torch.get_num_threads())
+    if threads == 1:
+        for group in range(groups):
+            call(group)
+        return
+    others = [helpers(threads - 1).submit(call, group) for group in range(1, groups)]
+    call(0)
+    for other in others:
+        other.result()
 
 
 class _Recurrence(Function):
-    """Hidden states [T, M, H] from the inputs' contribution to the gates [T, M, 3H] and the first state [M, H].
+    """Hidden states [T, M, H] from inputs [T, M, I], the first state [M, H] and parameters, the GRU's last.
 
-    Gates are in torch's order: reset, update, new (Cho et al. 2014, with the second bias where torch puts it). The
-    gates overwrite the memory of ``inputs``. Without gradients, every step overwrites the gates of the step before.
+    ``w_enc`` and ``b_enc`` are those of a linear layer with a rectifier before the GRU, or both empty.
     """
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, first: Tensor, weight: Tensor, bias: Tensor, learns: bool) -> Tensor:
-        steps, rows, width = inputs.shape
-        hidden = inputs.new_empty(steps + 1, rows, width // 3)
-        new = inputs.new_empty(steps if learns else 1, rows, width // 3)
-        products, across = inputs.new_empty(rows, width), weight.t().contiguous()
+    def forward(ctx: Any, learns: bool, x: Tensor, first: Tensor, *parameters: Tensor) -> Tensor:
+        w_enc, b_enc, w_in, w_rec, b_in, b_rec = parameters
+        (steps, rows, _), width = x.shape, first.shape[1]
+        hidden = x.new_empty(steps + 1, rows, width)
         hidden[0] = first
-        given, states, ungated = inputs.detach().numpy(), hidden.numpy(), new.numpy()
-        outputs, shift, forward = products.numpy(), bias.detach().numpy(), kernels().forward
-        for t, before in enumerate(hidden[:-1].unbind()):
-            torch.mm(before, across, out=products)
-            kept = t if learns else 0
-            forward(given[t], outputs, shift, given[kept], ungated[kept], states[t], states[t + 1])
+        kept = steps * rows if learns else 0
+        sizes = kept * len(b_enc), kept * 3 * width, kept * width
+        encoded, gates, new = (x.new_empty(size) for size in sizes)
+        shift = b_in.clone()
+        shift[: 2 * width] += b_rec[: 2 * width]
+        across = [w.t().contiguous() for w in (w_enc, w_in, w_rec)]
+        arrays = [
+            a.numpy()
+            for a in (x, across[0], b_enc, *across[1:], shift, b_rec[2 * width :], hidden, encoded, gates, new)
+        ]
+        chunk, groups = kernels().chunks(rows, w_in.shape[1], width)
+        run = kernels().forward
+        for_groups(lambda group: run(*arrays, learns, chunk, group, groups), groups)
         if learns:
-            ctx.save_for_backward(hidden, inputs.detach(), new, weight)
+            ctx.save_for_backward(x, w_enc, w_in, w_rec, hidden, encoded, gates, new)
         return hidden[1:]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, gates, new, weight = ctx.saved_tensors
-        grad = grads[0].contiguous()
-        steps, rows, width = gates.shape
-        d_inputs, d_products = torch.empty_like(gates), torch.empty_like(gates)
-        d_hidden, kept = torch.zeros_like(hidden[0]), torch.empty_like(hidden[0])
-        by_step = zip(*(x.numpy() for x in (grad, hidden[:-1], gates, new)), strict=True)
-        last, rest, backward = d_hidden.numpy(), kept.numpy(), kernels().backward
-        to_inputs, to_products = d_inputs.numpy(), d_products.numpy()
-        for t, arrays in reversed(list(enumerate(by_step))):
-            backward(*arrays, last, to_inputs[t], to_products[t], rest)
-            torch.addmm(kept, d_products[t], weight, out=d_hidden)
-        flat = d_products.view(steps * rows, width)
-        d_weight = outer(flat, hidden[:-1].reshape(steps * rows, -1))
-        return d_inputs, d_hidden, d_weight, flat.sum(dim=0), None
+        x, w_enc, w_in, w_rec, hidden = ctx.saved_tensors[:5]
+        d_x = torch.empty_like(x) if ctx.needs_input_grad[1] else x.new_empty(0, 0, 0)
+        d_first = torch.empty_like(hidden[0])
+        chunk, groups = kernels().chunks(x.shape[1], w_in.shape[1], hidden.shape[2])
+        shapes = w_enc.shape, w_enc.shape[:1], w_in.shape, w_rec.shape, w_in.shape[:1], w_rec.shape[:1]
+        sums = [x.new_zeros(groups, *shape) for shape in shapes]
+        arrays = [a.numpy() for a in (*ctx.saved_tensors, grads[0].contiguous(), d_x, d_first)]
+        by_group, run = [total.numpy() for total in sums], kernels().backward
+        for_groups(lambda group: run(*arrays, *(total[group] for total in by_group), chunk, group, groups), groups)
+        return None, d_x if d_x.numel() else None, d_first, *(t[0] if groups == 1 else t.sum(dim=0) for t in sums)
 
 
 class GRU(nn.GRU):
@@ -84,18 +104,44 @@ class GRU(nn.GRU):
         """See ``cell``: the state itself."""
         return state
 
+    def is_compiled(self, input: Tensor) -> bool:
+        """Whether sequences and steps of such inputs run in compiled code."""
+        return input.device.type == "cpu" and input.dtype == torch.float32 and kernels() is not None
+
+    @property
+    def weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """All parameters."""
+        return self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0
+
     def forward(self, input: Tensor, hx: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """A sequence [M, T, I] from hidden [1, M, H] -> hidden states [M, T, H] and the last one [1, M, H]."""
-        if input.device.type != "cpu" or input.dtype != torch.float32 or input.shape[1] == 1 or kernels() is None:
+        if input.shape[1] == 1 or not self.is_compiled(input):
             return super().forward(input, hx)
-        by_time = linear(input.transpose(0, 1).contiguous(), self.weight_ih_l0, self.bias_ih_l0)
-        learns = torch.is_grad_enabled()
-        hidden = _Recurrence.apply(by_time, hx[0].contiguous(), self.weight_hh_l0, self.bias_hh_l0, learns)
+        return self._along(input, hx, input.new_empty(0, 0), input.new_empty(0))
+
+    def encoded(self, layer: nn.Linear, input: Tensor, hx: Tensor) -> tuple[Tensor, Tensor]:
+        """``self(relu(layer(input)), hx)``, in one call where it is compiled."""
+        if input.shape[1] == 1 or not self.is_compiled(input):
+            return self(F.relu(layer(input)), hx)
+        return self._along(input, hx, layer.weight, layer.bias)
+
+    def encoded_step(self, layer: nn.Linear, input: Tensor, hidden: Tensor) -> Tensor:
+        """``self.step(relu(layer(input)), hidden)``, in one call where it is compiled, which is without gradients."""
+        if torch.is_grad_enabled() or not self.is_compiled(input) or under_vmap(hidden) or under_vmap(layer.weight):
+            return self.step(F.relu(layer(input)), hidden)
+        after = torch.empty_like(hidden)
+        arrays = input.contiguous(), hidden.contiguous(), layer.weight, layer.bias, *self.weights, after
+        kernels().step(*(array.detach().numpy() for array in arrays))
+        return after
+
+    def _along(self, input: Tensor, hx: Tensor, w_enc: Tensor, b_enc: Tensor) -> tuple[Tensor, Tensor]:
+        by_time, learns = input.transpose(0, 1).contiguous(), torch.is_grad_enabled()
+        hidden = _Recurrence.apply(learns, by_time, hx[0].contiguous(), w_enc, b_enc, *self.weights)
         return hidden.transpose(0, 1), hidden[-1:]
 
     def step(self, input: Tensor, hidden: Tensor) -> Tensor:
         """One step: [M, I], [M, H] -> [M, H]; costs a sixth of a sequence of one step."""
-        weights = self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0
+        weights = self.weights
         if not under_vmap(input):  # vmap has no rule for gru_cell, and would run its networks one by one
             return torch.gru_cell(input, hidden, *weights)
         r, z, n = F.linear(input, weights[0], weights[2]).chunk(3, dim=-1)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from .seeding import rng_state, set_rng_state
 
@@ -44,6 +45,15 @@ def process_state_kept() -> Iterator[None]:
                 logger.handlers[:], logger.propagate = handlers, propagate
                 logger.setLevel(level)
             os.chdir(folder)
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Products of NumPy and SciPy use one thread: compiled code makes small ones, in threads of its own."""
+    import scipy.linalg  # noqa: F401  # loads the library that compiled code calls, so that it is limited, too
+
+    with threadpool_limits(1, "blas"):
+        yield
 
 
 @contextmanager

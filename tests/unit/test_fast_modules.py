@@ -73,6 +73,53 @@ def test_gru_equals_torch(rows, steps, size, width):
         torch.testing.assert_close(got / scale, expected / scale, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("rows", "sizes"), [(5, (7, 6, 8)), (100, (26, 64, 64)), (60, (9, 70, 33))])
+def test_gru_with_a_layer_before_it_equals_torch(rows, sizes):
+    layer, gru = Linear(*sizes[:2]), GRU(*sizes[1:])
+    theirs = nn.GRU(*sizes[1:], batch_first=True)
+    theirs.load_state_dict(gru.state_dict())
+    x, h = torch.randn(rows, 9, sizes[0], requires_grad=True), torch.randn(1, rows, sizes[2], requires_grad=True)
+    weights, parameters = torch.randn(rows, 9, sizes[2]), [*layer.parameters(), *gru.parameters()]
+    ours = gru.encoded(layer, x, h)[0]
+    expected = theirs(torch.relu(nn.functional.linear(x, layer.weight, layer.bias)), h)[0]
+    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=2e-6)
+    found = torch.autograd.grad(ours, [x, h, *parameters], weights)
+    wanted = torch.autograd.grad(expected, [x, h, *layer.parameters(), *theirs.parameters()], weights)
+    for mine, reference in zip(found, wanted, strict=True):
+        scale = reference.abs().max().clamp(min=1.0)
+        torch.testing.assert_close(mine / scale, reference / scale, rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        step = gru.encoded_step(layer, x[:, 0], h[0])
+    torch.testing.assert_close(step, ours[:, 0], rtol=1e-5, atol=2e-6)
+
+
+def test_gru_gives_the_same_numbers_with_any_number_of_threads():
+    torch.manual_seed(1)
+    layer, gru, x = Linear(9, 64), GRU(64, 64), torch.randn(200, 7, 9)
+    found, threads = [], torch.get_num_threads()
+    try:
+        for n in (1, 2, 4):
+            torch.set_num_threads(n)
+            out = gru.encoded(layer, x, torch.zeros(1, 200, 64))[0]
+            found.append([out, *torch.autograd.grad(out.square().sum(), [*layer.parameters(), *gru.parameters()])])
+    finally:
+        torch.set_num_threads(threads)
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_layer_before_the_gru_has_nan_where_torch_has_it(value):
+    layer, gru, x = Linear(9, 16), GRU(16, 16), torch.randn(5, 6, 9)
+    x[2, 3, 4] = value
+    fast = gru.encoded(layer, x, torch.zeros(1, 5, 16))[0]
+    slow = gru(torch.relu(nn.functional.linear(x, layer.weight, layer.bias)), torch.zeros(1, 5, 16))[0]
+    assert torch.equal(torch.isfinite(fast), torch.isfinite(slow))
+    with torch.no_grad():
+        step = gru.encoded_step(layer, x[:, 3], torch.zeros(5, 16))
+    assert torch.equal(torch.isfinite(step), torch.isfinite(gru.step(torch.relu(layer(x[:, 3])), torch.zeros(5, 16))))
+
+
 def test_gru_gradients_match_finite_differences():
     torch.manual_seed(0)
     layer = GRU(3, 4)

@@ -50,6 +50,7 @@ class RNNAgent(nn.Module):
         sizes = config.hidden_dim, config.hidden_dim
         self.rnn: Any = make_cell(self.cell or config.cell, *sizes) if config.use_rnn else Linear(*sizes)
         self.state_size: int = getattr(self.rnn, "state_size", config.hidden_dim)
+        self.encodes = not config.layer_norm and hasattr(self.rnn, "encoded")  # the cell can run the layer before it
         self.fc2 = Linear(config.hidden_dim, n_actions)
         self.value = Linear(config.hidden_dim, 1) if config.duelling else None
 
@@ -59,22 +60,31 @@ class RNNAgent(nn.Module):
 
     def forward(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """One step: inputs [M, I], hidden reshapeable to [M, S] -> Q [M, U], hidden [M, S]."""
-        features = F.relu(self.norm1(self.fc1(self.encoder(inputs))))
         hidden = hidden.reshape(-1, self.state_size)
-        if self.is_recurrent:
-            hidden = self.rnn.step(features, hidden)
-            return self._head(self.norm2(self.rnn.output(hidden))), hidden
-        return self._head(F.relu(self.norm2(self.rnn(features)))), hidden
+        if self.encodes:
+            hidden = self.rnn.encoded_step(self.fc1, self.encoder(inputs), hidden)
+        elif self.is_recurrent:
+            hidden = self.rnn.step(self._features(inputs), hidden)
+        else:
+            return self._head(F.relu(self.norm2(self.rnn(self._features(inputs))))), hidden
+        return self._head(self.norm2(self.rnn.output(hidden))), hidden
 
     def unroll(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """A sequence: inputs [M, T, I], hidden [M, S] -> Q [M, T, U], the last hidden [M, S]."""
-        features = F.relu(self.norm1(self.fc1(self.encoder(inputs))))
         if self.is_recurrent:
-            states, last = self.rnn(features, hidden.unsqueeze(0).contiguous())
+            first = hidden.unsqueeze(0).contiguous()
+            if self.encodes:
+                states, last = self.rnn.encoded(self.fc1, self.encoder(inputs), first)
+            else:
+                states, last = self.rnn(self._features(inputs), first)
             features, hidden = self.norm2(self.rnn.output(states)), last.squeeze(0)
         else:
-            features = F.relu(self.norm2(self.rnn(features)))
+            features = F.relu(self.norm2(self.rnn(self._features(inputs))))
         return self._head(features), hidden
+
+    def _features(self, inputs: Tensor) -> Tensor:
+        """What the recurrent layer reads."""
+        return F.relu(self.norm1(self.fc1(self.encoder(inputs))))
 
     def _head(self, features: Tensor) -> Tensor:
         """Features [..., H] -> Q [..., U]: ``value + advantage - mean(advantage)``, computed as one linear layer."""
