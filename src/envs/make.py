@@ -159,7 +159,7 @@ def _one_by_one(
 ) -> VectorEnv:
     """Copies that are stepped one after another, in this process or in workers."""
     if n_workers is None:
-        n_workers = workers_that_pay(step_seconds(make, info, seed, limits.timeout) * n_envs, cores())
+        n_workers = workers_that_pay(step_seconds(make, info, seed, limits.timeout) * n_envs, free_cores())
     if not n_workers:
         arrays = lay_out(info, n_envs)
         copies = Copies(make, info, range(n_envs), arrays, seed, limits.timeout)
@@ -189,6 +189,15 @@ def single_adapter(env: str, env_args: Mapping[str, Any]) -> Adapter | None:
 def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_cores() -> int:
+    """Cores that other processes leave free at present, at least 1.
+
+    Where there are none, each message between processes waits for its turn on a core, at every step.
+    """
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return max(cores() - int(load), 1)
 
 
 def workers_that_pay(seconds: float, n_cores: int) -> int:
