@@ -11,7 +11,7 @@ from omarl.analysis.video import even, gif, mp4
 from omarl.config.schema import read
 from omarl.configuration.request import from_keywords
 from omarl.envs.make import make_vec_env
-from omarl.replay import Frames, ReplayConfig, drawn_args, replay, target_of
+from omarl.replay import Frames, ReplayConfig, drawn_args, layout_for, replay, target_of
 from omarl.types import ConfigError
 from omarl.utils.metrics import Logger
 from PIL import Image
@@ -46,6 +46,16 @@ def test_a_file_name_selects_the_format_and_the_environment_can_draw_a_known_gam
     assert len(frames) == 7 and np.abs(frames[0].astype(int) - frames[-1]).max() > 50
     data = (tmp_path / "film.mp4").read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")  # a browser can begin before it has all
+
+
+def test_the_environment_draws_on_request_and_a_board_needs_a_layout():
+    keys = ("mpe2.simple_tag_v3", "classic/tictactoe")
+    known, unknown = (from_keywords({}, "iql", {"key": key}).values for key in keys)
+    config = read(ReplayConfig, {})
+    assert layout_for(config, known) is not None and layout_for(config, unknown) is None
+    assert layout_for(replace(config, drawing="env"), known) is None
+    with pytest.raises(ConfigError, match="drawing: board needs the layout of the state, which is unknown"):
+        layout_for(replace(config, drawing="board"), unknown)
 
 
 def test_both_formats_have_the_same_frames_and_odd_sizes_become_even():

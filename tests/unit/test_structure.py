@@ -204,3 +204,9 @@ def test_the_command_line_starts_without_what_only_some_commands_need():
     for command in ("compare", "diagnose"):
         code = f"import omarl.experiment as e; e.configuration(['', 'help']); e.TOOLS['{command}'].function()"
         assert modules_loaded_by(code, heavy) == "[]"
+
+
+def test_a_run_without_further_loggers_imports_none():
+    code = ("import omarl.experiment as e; layers = e.configuration(['', '--config=iql']); "
+            "e.make_experiment(layers, 0.0, (), e.loggers_of(layers, 'train'))")  # fmt: skip
+    assert modules_loaded_by(code, ("omarl.observers", "wandb", "mlflow", "pymongo", "imageio_ffmpeg")) == "[]"
