@@ -3,12 +3,14 @@
 Without numba, on a GPU, and for sequences of one step, ``nn.GRU`` itself is used.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional as F
@@ -43,6 +45,27 @@ def for_groups(call: Callable[[int], None], groups: int) -> None:
     call(0)
     for other in others:
         other.result()
+
+
+class Arrays:
+    """NumPy views of parameters, made again only for a parameter that has moved to other memory.
+
+    A view keeps its memory alive, so another parameter cannot have the same address.
+    """
+
+    def __init__(self) -> None:
+        self.addresses: list[int] = []
+        self.views: list[NDArray[np.float32]] = []
+
+    def of(self, parameters: Sequence[Tensor]) -> list[NDArray[np.float32]]:
+        """The views of ``parameters``, in the same order at each call."""
+        addresses = [parameter.data_ptr() for parameter in parameters]
+        if addresses != self.addresses:
+            self.addresses, self.views = addresses, [parameter.detach().numpy() for parameter in parameters]
+        return self.views
+
+    def __deepcopy__(self, memo: Any) -> "Arrays":
+        return Arrays()
 
 
 class _Recurrence(Function):
@@ -99,6 +122,8 @@ class GRU(nn.GRU):
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size, batch_first=True)
         self.state_size = hidden_size
+        self._arrays = Arrays()
+        self._no_head = torch.empty(0, 0), torch.empty(0), torch.empty(0, 0), torch.empty(0)
 
     def output(self, state: Tensor) -> Tensor:
         """See ``cell``: the state itself."""
@@ -125,14 +150,28 @@ class GRU(nn.GRU):
             return self(F.relu(layer(input)), hx)
         return self._along(input, hx, layer.weight, layer.bias)
 
-    def encoded_step(self, layer: nn.Linear, input: Tensor, hidden: Tensor) -> Tensor:
-        """``self.step(relu(layer(input)), hidden)``, in one call where it is compiled, which is without gradients."""
-        if torch.is_grad_enabled() or not self.is_compiled(input) or under_vmap(hidden) or under_vmap(layer.weight):
-            return self.step(F.relu(layer(input)), hidden)
-        after = torch.empty_like(hidden)
-        arrays = input.contiguous(), hidden.contiguous(), layer.weight, layer.bias, *self.weights, after
-        kernels().step(*(array.detach().numpy() for array in arrays))
-        return after
+    def decides(self, input: Tensor) -> bool:
+        """Whether ``decision`` computes a step for such inputs: compiled, and without gradients."""
+        return not torch.is_grad_enabled() and self.is_compiled(input) and not under_vmap(self.weight_ih_l0)
+
+    def decision(
+        self, layer: nn.Linear, head: Sequence[Tensor], input: Tensor, hidden: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """One step with the layer before it and the agent's head, in one call.
+
+        Args:
+            layer: as in ``encoded``.
+            head: weight [U, H] and bias, then those of a value [1, H] if there is one; nothing: no head.
+            input, hidden: [M, I] and [M, H].
+
+        Returns:
+            The head's outputs [M, U] (U = 0 without one) and the new state [M, H].
+        """
+        layers = [layer.weight, layer.bias, *self.weights, *head, *self._no_head[len(head) :]]
+        out, after = np.empty((len(input), len(layers[6])), np.float32), np.empty(hidden.shape, np.float32)
+        arrays = self._arrays.of(layers)
+        kernels().step(input.contiguous().numpy(), hidden.contiguous().numpy(), *arrays, after, out)
+        return torch.from_numpy(out), torch.from_numpy(after)
 
     def _along(self, input: Tensor, hx: Tensor, w_enc: Tensor, b_enc: Tensor) -> tuple[Tensor, Tensor]:
         by_time, learns = input.transpose(0, 1).contiguous(), torch.is_grad_enabled()

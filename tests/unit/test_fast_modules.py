@@ -1,11 +1,14 @@
 """Linear and GRU equal torch's layers: outputs, gradients and state dicts."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
 from omarl.modules import gru as gru_module
 from omarl.modules import linear as linear_module
+from omarl.modules.agents.feature_agent import FeatureAgent
+from omarl.modules.agents.rnn_agent import RNNAgent
 from omarl.modules.gru import GRU
 from omarl.modules.linear import Linear
 from torch import nn
@@ -88,9 +91,37 @@ def test_gru_with_a_layer_before_it_equals_torch(rows, sizes):
     for mine, reference in zip(found, wanted, strict=True):
         scale = reference.abs().max().clamp(min=1.0)
         torch.testing.assert_close(mine / scale, reference / scale, rtol=1e-4, atol=1e-5)
+    for head in ([], [Linear(sizes[2], 5)], [Linear(sizes[2], 5), Linear(sizes[2], 1)]):
+        with torch.no_grad():
+            assert gru.decides(x)
+            parts = [p for each in head for p in (each.weight, each.bias)]
+            out, step = gru.decision(layer, parts, x[:, 0], h[0])
+            torch.testing.assert_close(step, ours[:, 0], rtol=1e-5, atol=2e-6)
+            given = [each(step) for each in head]
+        if len(given) == 2:
+            given = [given[1] + given[0] - given[0].mean(dim=1, keepdim=True)]
+        torch.testing.assert_close(out, given[0] if given else torch.empty(rows, 0), rtol=1e-5, atol=2e-6)
+
+
+def test_decisions_follow_every_kind_of_change_of_the_weights():
+    layer, gru, x, h = Linear(3, 4), GRU(4, 5), torch.randn(6, 3), torch.randn(6, 5)
     with torch.no_grad():
-        step = gru.encoded_step(layer, x[:, 0], h[0])
-    torch.testing.assert_close(step, ours[:, 0], rtol=1e-5, atol=2e-6)
+        for change in (
+            lambda: gru.weight_hh_l0.mul_(2.0),
+            lambda: gru.weight_ih_l0.data.copy_(torch.randn(15, 4)),
+            lambda: setattr(gru.bias_ih_l0, "data", torch.randn(15)),
+            lambda: layer.load_state_dict(Linear(3, 4).state_dict()),
+            lambda: setattr(layer, "weight", nn.Parameter(torch.randn(4, 3))),
+            lambda: gru.load_state_dict(copy.deepcopy(GRU(4, 5)).state_dict()),
+        ):
+            before = gru.decision(layer, [], x, h)[1]
+            change()
+            after = gru.decision(layer, [], x, h)[1]
+            torch.testing.assert_close(after, gru.step(torch.relu(layer(x)), h), rtol=1e-5, atol=2e-6)
+            assert not torch.equal(before, after)
+        other = copy.deepcopy(gru)
+        other.weight_hh_l0.add_(1.0)
+        torch.testing.assert_close(other.decision(layer, [], x, h)[1], other.step(torch.relu(layer(x)), h))
 
 
 def test_gru_gives_the_same_numbers_with_any_number_of_threads():
@@ -116,7 +147,7 @@ def test_layer_before_the_gru_has_nan_where_torch_has_it(value):
     slow = gru(torch.relu(nn.functional.linear(x, layer.weight, layer.bias)), torch.zeros(1, 5, 16))[0]
     assert torch.equal(torch.isfinite(fast), torch.isfinite(slow))
     with torch.no_grad():
-        step = gru.encoded_step(layer, x[:, 3], torch.zeros(5, 16))
+        step = gru.decision(layer, [], x[:, 3], torch.zeros(5, 16))[1]
     assert torch.equal(torch.isfinite(step), torch.isfinite(gru.step(torch.relu(layer(x[:, 3])), torch.zeros(5, 16))))
 
 
@@ -241,3 +272,23 @@ def test_linear_has_nan_and_inf_where_torch_has_them(where, value):
     for mine, reference in zip(*found, strict=True):
         assert torch.equal(torch.isfinite(mine), torch.isfinite(reference))
     assert not all(torch.isfinite(each).all() for each in (outputs[0], *found[0]))
+
+
+def test_a_subclass_with_its_own_head_or_features_acts_as_it_is_trained():
+    class Doubled(RNNAgent):
+        def head(self, features):
+            return 2.0 * super().head(features)
+
+    class Shifted(RNNAgent):
+        def features(self, inputs):
+            return super().features(inputs) + 1.0
+
+    args, inputs = SimpleNamespace(n_actions=3, hidden_dim=8), torch.randn(4, 6, 5)
+    for kind in (Doubled, Shifted, FeatureAgent):
+        agent = kind(5, args)
+        hidden = agent.init_hidden().expand(4, -1)
+        outputs, _ = agent.unroll(inputs, hidden)
+        with torch.no_grad():
+            for t in range(6):
+                output, hidden = agent(inputs[:, t], hidden)
+                torch.testing.assert_close(output, outputs[:, t])

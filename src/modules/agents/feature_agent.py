@@ -19,7 +19,7 @@ class FeatureAgent(RNNAgent):
         super().__init__(input_shape, args)
         del self.fc2, self.value
 
-    def _head(self, features: Tensor) -> Tensor:
+    def head(self, features: Tensor) -> Tensor:
         return features
 
 

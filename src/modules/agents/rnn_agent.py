@@ -50,7 +50,8 @@ class RNNAgent(nn.Module):
         sizes = config.hidden_dim, config.hidden_dim
         self.rnn: Any = make_cell(self.cell or config.cell, *sizes) if config.use_rnn else Linear(*sizes)
         self.state_size: int = getattr(self.rnn, "state_size", config.hidden_dim)
-        self.encodes = not config.layer_norm and hasattr(self.rnn, "encoded")  # the cell can run the layer before it
+        is_plain = not config.layer_norm and type(self).features is RNNAgent.features
+        self.encodes = is_plain and hasattr(self.rnn, "encoded")  # the cell can run the layer before it
         self.fc2 = Linear(config.hidden_dim, n_actions)
         self.value = Linear(config.hidden_dim, 1) if config.duelling else None
 
@@ -61,13 +62,21 @@ class RNNAgent(nn.Module):
     def forward(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """One step: inputs [M, I], hidden reshapeable to [M, S] -> Q [M, U], hidden [M, S]."""
         hidden = hidden.reshape(-1, self.state_size)
-        if self.encodes:
-            hidden = self.rnn.encoded_step(self.fc1, self.encoder(inputs), hidden)
-        elif self.is_recurrent:
-            hidden = self.rnn.step(self._features(inputs), hidden)
-        else:
-            return self._head(F.relu(self.norm2(self.rnn(self._features(inputs))))), hidden
-        return self._head(self.norm2(self.rnn.output(hidden))), hidden
+        if not self.is_recurrent:
+            return self.head(F.relu(self.norm2(self.rnn(self.features(inputs))))), hidden
+        if self.encodes and self.rnn.decides(inputs):
+            head = self._head_weights()
+            outputs, hidden = self.rnn.decision(self.fc1, head, self.encoder(inputs), hidden)
+            return outputs if head else self.head(hidden), hidden
+        hidden = self.rnn.step(self.features(inputs), hidden)
+        return self.head(self.norm2(self.rnn.output(hidden))), hidden
+
+    def _head_weights(self) -> list[Tensor]:
+        """What ``GRU.decision`` needs of the head; nothing if a subclass has another head."""
+        if type(self).head is not RNNAgent.head:
+            return []
+        value = [] if self.value is None else [self.value.weight, self.value.bias]
+        return [self.fc2.weight, self.fc2.bias, *value]
 
     def unroll(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """A sequence: inputs [M, T, I], hidden [M, S] -> Q [M, T, U], the last hidden [M, S]."""
@@ -76,17 +85,17 @@ class RNNAgent(nn.Module):
             if self.encodes:
                 states, last = self.rnn.encoded(self.fc1, self.encoder(inputs), first)
             else:
-                states, last = self.rnn(self._features(inputs), first)
+                states, last = self.rnn(self.features(inputs), first)
             features, hidden = self.norm2(self.rnn.output(states)), last.squeeze(0)
         else:
-            features = F.relu(self.norm2(self.rnn(self._features(inputs))))
-        return self._head(features), hidden
+            features = F.relu(self.norm2(self.rnn(self.features(inputs))))
+        return self.head(features), hidden
 
-    def _features(self, inputs: Tensor) -> Tensor:
+    def features(self, inputs: Tensor) -> Tensor:
         """What the recurrent layer reads."""
         return F.relu(self.norm1(self.fc1(self.encoder(inputs))))
 
-    def _head(self, features: Tensor) -> Tensor:
+    def head(self, features: Tensor) -> Tensor:
         """Features [..., H] -> Q [..., U]: ``value + advantage - mean(advantage)``, computed as one linear layer."""
         advantage, value = self.fc2, self.value
         if value is None:
