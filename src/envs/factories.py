@@ -145,9 +145,11 @@ def make_gymnasium(key: str = "", **kwargs: Any) -> Any:
         try:
             spec = gymnasium.spec(name)
         except gymnasium.error.Error as error:
-            near = get_close_matches(name, gymnasium.registry, n=1)
+            own = dir(import_module(module_name)) if module_name else []
+            near = get_close_matches(name, [*gymnasium.registry, *own], n=1)
             hint = _did_you_mean(near) if near else f" ({one_line(error)})"
-            raise ConfigError(f"env_args.key: gymnasium has no environment {key!r}{hint}") from error
+            also = f", and {module_name} no {name}" if module_name else ""
+            raise ConfigError(f"env_args.key: gymnasium has no environment {key!r}{also}{hint}") from error
     with _explain_import(key):
         entry = spec.entry_point
         entry = gymnasium.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry

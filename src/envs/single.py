@@ -14,7 +14,7 @@ from .factories import construct, with_version
 from .images import images_from
 from .interfaces import AECAdapter, GymAdapter, ParallelAdapter
 from .messages import describe
-from .turns import lean
+from .turns import bare, lean
 from .watch import CLOSE, INTERRUPTS, MAKE, RESET, Call, Progress
 
 INTERFACES: dict[type[Adapter], str] = {
@@ -75,8 +75,8 @@ def look_at(
     ``progress`` records its calls.
 
     Returns:
-        Names and sizes; the environment's own state, None for none; and the copy, unwrapped and closed: its
-        settings can be read.
+        Names and sizes; the environment's own state, None for none; and the copy, closed and without wrappers that
+        change nothing: its class and its settings can be read.
     """
     progress.begin(0, MAKE)
     adapter = make_single(target, name, env_args, None)
@@ -90,7 +90,7 @@ def look_at(
     with suppress(EnvError), Call(adapter.info.key, 0, CLOSE, progress):  # reported when the run's copies are closed
         adapter.close()
     adapter.use_state(state)
-    return adapter.info, state, getattr(adapter.env, "unwrapped", adapter.env)
+    return adapter.info, state, bare(adapter.env)
 
 
 def _kind(env: Any, key: str) -> type[ParallelAdapter] | type[AECAdapter] | type[GymAdapter]:

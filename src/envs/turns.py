@@ -42,6 +42,24 @@ def lean(env: Any) -> Any:
     return env
 
 
+# Wrappers that check calls, or limit the length of episodes, which ``EnvInfo`` states
+_NEUTRAL = {("gymnasium", name) for name in ("OrderEnforcing", "PassiveEnvChecker", "TimeLimit")} | {
+    ("pettingzoo", name) for name in ("OrderEnforcingWrapper", "AssertOutOfBoundsWrapper")
+}
+
+
+def bare(env: Any) -> Any:
+    """The environment inside wrappers that change nothing; inside another wrapper, that wrapper."""
+    while True:
+        kind = type(env)
+        if isinstance(env, Cycle):
+            env = env.turns
+        elif (kind.__module__.partition(".")[0], kind.__name__) in _NEUTRAL:
+            env = env.env
+        else:
+            return env
+
+
 class Cycle:
     """An AECEnv played as a ParallelEnv: a step is one turn of every agent.
 
@@ -50,26 +68,26 @@ class Cycle:
     """
 
     def __init__(self, aec_env: Any) -> None:
-        self._env = lean(aec_env)
+        self.turns = lean(aec_env)
         self.unwrapped = aec_env.unwrapped
         self.possible_agents = aec_env.possible_agents
-        self.observation_space, self.action_space = self._env.observation_space, self._env.action_space
-        self.state, self.close = self._env.state, self._env.close
+        self.observation_space, self.action_space = self.turns.observation_space, self.turns.action_space
+        self.state, self.close = self.turns.state, self.turns.close
 
     @property
     def agents(self) -> list[Any]:
         """The agents in play; empty at an episode's end."""
-        return self._env.agents
+        return self.turns.agents
 
     def reset(self, seed: int | None = None) -> tuple[dict[Any, Any], dict[Any, Any]]:
         """Observations and infos by agent, as ``ParallelEnv.reset``."""
-        env = self._env
+        env = self.turns
         env.reset(seed=seed)
         return {agent: env.observe(agent) for agent in env.agents}, dict(env.infos)
 
     def step(self, actions: dict[Any, int]) -> tuple[dict[Any, Any], ...]:
         """Observations, rewards, terminations, truncations and infos by agent, as ``ParallelEnv.step``."""
-        env = self._env
+        env = self.turns
         agents = env.agents[:]
         rewards = dict.fromkeys(agents, 0.0)
         for agent in agents:

@@ -166,3 +166,23 @@ class FailsToClose(Toy):
 
 def says_what_is_missing() -> Any:
     raise ImportError("OpenDrift not installed: pip install DSSE[coverage]")
+
+
+def doubled_spread() -> Any:
+    """simple_spread in a wrapper that shows every observation twice."""
+    from mpe2 import simple_spread_v3
+    from pettingzoo.utils.wrappers import BaseParallelWrapper
+
+    class Doubled(BaseParallelWrapper):
+        def observation_space(self, agent: str) -> spaces.Space:
+            return spaces.Box(-np.inf, np.inf, (2 * self.env.observation_space(agent).shape[0],))
+
+        def reset(self, seed: int | None = None, options: Any = None) -> Any:
+            observations, infos = self.env.reset(seed=seed)
+            return {agent: np.tile(row, 2) for agent, row in observations.items()}, infos
+
+        def step(self, actions: dict[str, int]) -> Any:
+            observations, *rest = self.env.step(actions)
+            return ({agent: np.tile(row, 2) for agent, row in observations.items()}, *rest)
+
+    return Doubled(simple_spread_v3.parallel_env())

@@ -196,6 +196,14 @@ def test_a_missing_openspiel_is_named(make: Any, monkeypatch: pytest.MonkeyPatch
         make("pettingzoo", key="open_spiel/kuhn_poker")
 
 
+def test_a_wrapper_that_changes_an_environment_is_not_replaced_by_arrays() -> None:
+    pytest.importorskip("mpe2")
+    plain = make_vec_env("pettingzoo", {"key": "mpe2.simple_spread"}, 1, 0, 0)
+    wrapped = make_vec_env("pettingzoo", {"key": "odd_envs:doubled_spread"}, 1, 0, 0)
+    assert plain.how == "as arrays" and wrapped.how == "in this process"
+    assert wrapped.reset().obs.shape[-1] == 2 * plain.reset().obs.shape[-1]
+
+
 def test_episodes_of_one_step_end_in_every_step(make: Any) -> None:
     env = make("Toy", length=1)
     first = env.reset().obs.copy()
