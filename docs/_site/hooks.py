@@ -114,8 +114,9 @@ def on_page_content(content, **_):
 
     def drawn(match):
         formula = html.unescape(match[2]).strip()
-        kind = "block" if formula.startswith(r"\[") else "inline"
-        return convert(formula[2:-2], display=kind)
+        if formula.startswith(r"\["):
+            return f'<div class="formula">{convert(formula[2:-2], display="block")}</div>'
+        return convert(formula[2:-2])
 
     content = content.replace("typings/omarl/", "src/")  # where mkdocstrings finds the package
     content = CELL.sub(lambda cell: cell[0].replace("\\|", "|"), content)
