@@ -92,7 +92,7 @@ def run_one(algorithm: str, arguments: Mapping[str, Any], results: Path, seed: i
 
 def table(results: Mapping[str, Mapping[str, Result]], t_max: int) -> str:
     """The page."""
-    works = [name for name in ALGORITHMS if not any(of[name].refusal for of in results.values() if name in of)]
+    works = [name for name in ALGORITHMS if all(name in of and not of[name].refusal for of in results.values())]
     refusals = sorted({(name, of[name].refusal) for of in results.values() for name in of if of[name].refusal})
     lines = [
         "# Opponent models in any environment",
@@ -103,7 +103,8 @@ def table(results: Mapping[str, Mapping[str, Result]], t_max: int) -> str:
         "its tests and `replay`, and of the pool where it was made. Short runs show that everything works, not how",
         f"well. {', '.join(works)} run in all {len(results)} environments.",
         "Where no objects are known, `object_prediction` is `place_prediction`, and says so.",
-        *(f'Elsewhere, `{name}`: "{refusal}".' for name, refusal in refusals),
+        "Empty cells were not run.",
+        *(f'Refused, `{name}`: "{refusal}".' for name, refusal in refusals),
         "",
         f"| environment | opponents | {' | '.join(ALGORITHMS)} | replay |",
         f"|{'---|' * (len(ALGORITHMS) + 3)}",
