@@ -13,6 +13,7 @@ from .process import Task, execute, start
 
 Result = int | OmarlError  # a run's exit status, or the error that prevented it
 INTERRUPTED = 130  # the exit status of a run that was asked to stop
+STOPPED = (INTERRUPTED, -signal.SIGINT, -signal.SIGTERM)  # the others: a run that had not yet begun to listen
 RETRIES = 3  # times that Ray makes a task again whose worker or machine has died
 
 

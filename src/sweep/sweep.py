@@ -10,7 +10,7 @@ from ..types import OmarlError, TrainingError
 from ..utils.files import writable
 from ..utils.metrics import Logger
 from ..utils.run_directory import locked
-from .engines import ENGINES, INTERRUPTED, Engine, Result
+from .engines import ENGINES, STOPPED, Engine, Result
 from .folder import Folder, Status
 from .keys import SweepConfig, default_folder
 from .plan import Job, jobs_of, settings_of
@@ -144,7 +144,7 @@ class Sweep:
             status.state, status.message = "failed", str(result)
         elif result == 0:
             status.state = "finished"
-        elif result == INTERRUPTED:
+        elif result in STOPPED:
             status.state = "pruned" if status.state == "pruned" else "stopped"
         else:
             status.state, status.message = "failed", why(self.folder.log(job), result)

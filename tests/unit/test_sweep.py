@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import logging
+import signal
 import sys
 from pathlib import Path
 
@@ -192,7 +193,8 @@ class Scripted:
         if self.results[key] is KeyboardInterrupt and not self.stopped:
             self.waiting.append(key)
             raise KeyboardInterrupt
-        return {key: 130 if self.stopped else self.results[key]}
+        at_stop = -signal.SIGINT if key % 2 else 130  # before and after a run listens to signals
+        return {key: at_stop if self.stopped else self.results[key]}
 
     def stop(self, key):
         self.stopped.append(key)
