@@ -1,15 +1,17 @@
 """Trains in named environments with nothing but their key, and writes docs/environments.md.
 
-    python benchmarks/environments.py [--only TEXT] [--steps 1000] [--seconds 60] [--out docs/environments.md]
+    python benchmarks/environments.py [--only TEXT] [--steps 10000] [--seconds 120] [--jobs 1] [--python PYTHON]
+                                      [--missing] [--out docs/environments.md]
 
-Each environment is trained by the command ``--config=omg_vae with env_args.key=KEY t_max=STEPS`` in its own process,
-which is stopped after ``--seconds``. The table has the version of the package, the interface, what omarl chose, the
-updates, the explained variance of the VAE on test episodes at the first and at the last test, and the result. A
-package that is not installed gives its line. About 15 minutes with the defaults on two busy cores.
+Each environment is trained in its own process by the command
+``--config=omg_vae with env_args.key=KEY t_max=STEPS max_seconds=SECONDS``. A process that lives longer than ``LIMIT``
+seconds is stopped. The table has the version of the package, the interface, what omarl chose, the updates, the
+explained variance of the VAE on test episodes at the first and at the last test, and the result. A package that is
+not installed gives its line. ``--python`` is the interpreter of an environment in which the packages are installed:
+some of them pin old versions of others. Lines of an earlier table are kept: ``--missing`` runs only the others.
 """
 
 import argparse
-import importlib.metadata
 import os
 import re
 import signal
@@ -17,12 +19,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from omarl.analysis.runs import read_metrics
 from omarl.types import OmarlError
-from omarl.utils.memory import available_memory, readable
 
 ROOT = Path(__file__).parents[1]
 MPE2 = ["simple", "simple_adversary", "simple_crypto", "simple_formation", "simple_line", "simple_push",
@@ -36,17 +39,57 @@ KEYS: dict[str, list[str]] = {
         *(f"classic/{name}" for name in CLASSIC),
         *(f"butterfly/{name}" for name in ("cooperative_pong", "knights_archers_zombies", "pistonball")),
         *(f"sisl/{name}" for name in ("multiwalker", "pursuit")),
-        "atari/pong",
+        *(f"atari/{name}" for name in ("pong", "boxing")),
     ],
     "lbforaging": ["lbforaging:Foraging-8x8-2p-3f-v3", "lbforaging:Foraging-10x10-3p-3f-v3"],
     "rware": ["rware:rware-tiny-2ag-v2", "rware:rware-small-4ag-v2"],
+    "supersuit": [f"benchmarks.wrapped_environments:{name}" for name in ("stacked_spread", "padded_listener")],
+    "open_spiel": ["open_spiel/leduc_poker", "open_spiel/tic_tac_toe"],
+    "magent2": ["magent2.environments.adversarial_pursuit_v4", "magent2.environments.tiger_deer_v4"],
+    "multigrid": ["multigrid.envs:MultiGrid-Empty-Random-6x6-v0", "multigrid.envs:MultiGrid-RedBlueDoors-6x6-v0"],
+    "mosaic-multigrid": [
+        "mosaic_multigrid.envs:MosaicMultiGrid-S-2v2-IndAgObs-v1",
+        "mosaic_multigrid.envs:MosaicMultiGrid-AF-2v2-IndAgObs-v1",
+    ],
+    "sustainable-foraging": [
+        "sustainable_foraging:Foraging-8x8-3p-3f-v3",
+        "sustainable_foraging:Foraging-6x6-2p-2f-coop-v3",
+    ],
+    "highway-env": ["highway_env:intersection-multi-agent-v0", "highway_env:intersection-multi-agent-v1"],
+    "frondori-kitchen": ["frondori_kitchen:KitchenEnv"],
+    "frondori-football": ["frondori_football:FootballEnv"],
+    "DSSE": ["DSSE:DroneSwarmSearch", "DSSE:CoverageDroneSwarmSearch"],
+    "cooperative-marl-labs": [
+        "cooperative_marl_labs.envs.speaker_listener:SpeakerListenerEnv",
+        "cooperative_marl_labs.envs.wireless_resource_allocation:WirelessResourceAllocationEnv",
+    ],
+    "marl-aquarium": ["marl_aquarium.aquarium_v0"],
+    "quoridor-rl": ["quoridor_rl.env:QuoridorEnv"],
+    "momaland": ["momaland.envs.beach.mobeach_v0", "momaland.envs.item_gathering.item_gathering"],
+    "cathedral-rl": ["cathedral_rl.cathedral_v0"],
+    "qwertyenv": ["qwertyenv.collect_coins:CollectCoinsEnv"],
+    "pymapf": ["pymapf.rl:MAPFEnv"],
+    "pogema": ["pogema:Pogema-v0"],
+    "vmas": ["vmas:make_env"],
+    "generals": ["generals:PettingZooGenerals"],
+    "pypzbattlesnake": ["pypzbattlesnake.env:BattleSnake"],
+    "gobigger": ["gobigger.envs:GoBiggerEnv"],
+    "overcooked-ai": ["overcooked_ai_py.mdp.overcooked_env:OvercookedEnv"],
 }
-ALSO = {"classic/chess": "chess"}  # packages that an environment needs, too
-GRACE = 60  # seconds for the update, the checkpoint and the curves after a stop
+# Packages that an environment needs, too
+ALSO = {
+    "classic/chess": "chess",
+    "classic/hanabi": "open_spiel",
+    "open_spiel": "shimmy",
+    "classic/leduc_holdem": "rlcard",
+}
+LIMIT = 300  # seconds that a process may take in all
+GRACE = 30  # seconds for the checkpoint and the curves after a stop
 VARIANCE = "test_vae_explained_variance"
 # The lines that report what omarl chose, each with a short form
 CHOICES = {
     r"they end after (\d+ steps) \((.*?)\)": r"episodes of \1 (\2)",
+    r"length: .*?, so (.*?);": r"\1",
     r"memory: .* are available, so (.*?);": r"\1",
     r"base_learner: (\w+) actions; ippo trains": r"ippo (\1 actions)",
 }
@@ -64,21 +107,25 @@ class Row(NamedTuple):
     result: str
 
 
-def version(package: str) -> str:
-    try:
-        return f"{package} {importlib.metadata.version(package)}"
-    except importlib.metadata.PackageNotFoundError:
-        return f"{package} (not installed)"
+def versions(packages: Iterable[str], python: str) -> str:
+    """The installed versions of packages, for the interpreter ``python``."""
+    code = ("import importlib.metadata as m, sys\n"
+            "for p in sys.argv[1:]:\n"
+            "    try: print(p, m.version(p))\n"
+            "    except m.PackageNotFoundError: print(p, '(not installed)')")  # fmt: skip
+    result = subprocess.run([python, "-c", code, *packages], capture_output=True, text=True, check=True)
+    return ", ".join(result.stdout.splitlines())
 
 
-def trained(key: str, steps: int, seconds: float, folder: Path) -> tuple[str, float, bool]:
+def trained(key: str, options: argparse.Namespace, folder: Path) -> tuple[str, float, bool]:
     """The output of a training, the seconds that it took, and whether it was stopped."""
-    words = ["with", f"env_args.key={key}", f"t_max={steps}", f"local_results_path={folder}", "seed=1"]
-    command = [sys.executable, str(ROOT / "main.py"), "--config=omg_vae", *words]
+    words = ["with", f"env_args.key={key}", f"t_max={options.steps}", f"max_seconds={options.seconds:g}",
+             f"local_results_path={folder}", "seed=1"]  # fmt: skip
+    command = [options.python, str(ROOT / "main.py"), "--config=omg_vae", *words]
     begun, stopped = time.monotonic(), False
     with (folder / "output").open("w+", encoding="utf-8") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True, cwd=ROOT)
-        for limit, number in ((seconds, signal.SIGTERM), (GRACE, signal.SIGKILL)):
+        for limit, number in ((LIMIT - GRACE, signal.SIGTERM), (GRACE, signal.SIGKILL)):
             try:
                 process.wait(limit)
                 break
@@ -90,16 +137,17 @@ def trained(key: str, steps: int, seconds: float, folder: Path) -> tuple[str, fl
         return output.read(), time.monotonic() - begun, stopped
 
 
-def row(key: str, package: str, steps: int, seconds: float) -> Row:
+def row(key: str, package: str, options: argparse.Namespace) -> Row:
     with tempfile.TemporaryDirectory() as name:
-        output, taken, stopped = trained(key, steps, seconds, Path(name))
+        output, taken, stopped = trained(key, options, Path(name))
         variance = explained_variance(Path(name))
     start = re.search(r" on \S+ \((.*?): .*\), episodes of at most (\d+) steps", output)
     summary = re.search(r"(\d+) environment steps, \d+ episodes, (\d+) updates", output)
     done, updates = summary.groups() if summary else ("", "")
     choices = [match.expand(short) for line, short in CHOICES.items() if (match := re.search(line, output))]
     interface = f"{start[1]}; {start[2]} steps" if start else ""
-    return Row(key, package, interface, "; ".join(choices), done, updates, variance, taken,
+    packages = [name for name in (package, ALSO.get(package), ALSO.get(key)) if name]
+    return Row(key, versions(packages, options.python), interface, "; ".join(choices), done, updates, variance, taken,
                result(output, updates, stopped))  # fmt: skip
 
 
@@ -107,7 +155,7 @@ def result(output: str, updates: str, stopped: bool) -> str:
     """One phrase: trained, no update and the line about it, the error, or a fault."""
     if "Traceback (most recent call last)" in output:
         return "TRACEBACK"
-    if error := re.search(r"^error: (.*)", output, re.M):
+    if error := re.search(r"^error: (?!XDG_RUNTIME_DIR)(.*)", output, re.M):
         return error[1]
     ending = " (stopped)" if stopped else ""
     if updates in ("", "0"):
@@ -140,16 +188,34 @@ def line_of(each: Row) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def table(rows: list[str], steps: int, seconds: float) -> str:
-    happy = sum("| trained" in line for line in rows)
+def is_rising(line: str) -> bool:
+    """Whether the explained variance rose and was positive in the end."""
+    values = re.search(r"\| (-?[\d.]+) → (-?[\d.]+) \|", line)
+    return values is not None and float(values[2]) > max(float(values[1]), 0.0)
+
+
+def table(rows: list[str], options: argparse.Namespace) -> str:
+    happy = [line for line in rows if "| trained" in line]
+    learnt = sum(is_rising(line) for line in happy)
+    packages = sum(any(f"| `{key}` |" in line for key in keys for line in rows) for keys in KEYS.values())
     lines = [
         "# Environments with nothing but their key",
         "",
-        f"`benchmarks/environments.py --steps {steps} --seconds {seconds:g}` made this table: for each key,",
-        f"`omarl --config=omg_vae with env_args.key=KEY t_max={steps}`, stopped after {seconds:g} seconds,",
-        f"with {readable(available_memory())} of memory available.",
-        f"{happy} of {len(rows)} trained with updates. A short run shows only that an environment can be played and",
-        "trained in; the explained variance is that of the VAE on test episodes, at the first and at the last test.",
+        f"`benchmarks/environments.py --steps {options.steps} --seconds {options.seconds:g}` made this table. Each",
+        f"line is the command `omarl --config=omg_vae with env_args.key=KEY t_max={options.steps} "
+        f"max_seconds={options.seconds:g}`.",
+        "It ends at that number of environment steps, or so many seconds after its first test, and at the latest",
+        f"{LIMIT} seconds after its start.",
+        "",
+        f"- {len(rows)} environments of {packages} packages were tried.",
+        f"- {len(happy)} trained, with updates.",
+        f"- In {learnt} of these, the explained variance of the VAE on test episodes rose from the first test to the",
+        "  last one, and was positive there.",
+        f"- {len(rows) - len(happy)} ended without an update; the last column has the line that says why.",
+        "",
+        "The runs are short: a line shows that an environment can be played and trained in, not how well it is",
+        "learnt.",
+        *([options.note] if options.note else []),
         "",
         "| key | package | interface; longest episode | chosen by omarl | steps | updates | explained variance | s "
         "| result |",
@@ -161,19 +227,27 @@ def table(rows: list[str], steps: int, seconds: float) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="environments with this text in their key; the other lines remain")
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--missing", action="store_true", help="only environments that have no line yet")
+    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--jobs", type=int, default=1, help="environments at a time")
+    parser.add_argument("--python", default=sys.executable, help="interpreter that has the packages")
+    parser.add_argument("--note", default="", help="a sentence about the machine, for the page")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/environments.md")
     options = parser.parse_args()
     lines = lines_in(options.out)  # of environments that are not run again
-    for package, keys in KEYS.items():
-        for key in keys:
-            if options.only in key:
-                packages = ", ".join(version(name) for name in (package, ALSO.get(key)) if name)
-                lines[key] = line_of(row(key, packages, options.steps, options.seconds))
-                print(lines[key], flush=True)
-                known = [lines[name] for names in KEYS.values() for name in names if name in lines]
-                options.out.write_text(table(known, options.steps, options.seconds), encoding="utf-8")
+    pairs = [(key, package) for package, keys in KEYS.items() for key in keys
+             if options.only in key and not (options.missing and key in lines)]  # fmt: skip
+
+    def run(pair: tuple[str, str]) -> str:
+        return line_of(row(*pair, options))
+
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for (key, _), line in zip(pairs, pool.map(run, pairs), strict=True):
+            lines[key] = line
+            print(line, flush=True)
+            known = [lines[name] for names in KEYS.values() for name in names if name in lines]
+            options.out.write_text(table(known, options), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Fits the default sizes of a run to the available memory and to its length, and stores an estimated limit."""
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +9,7 @@ from . import budget
 from .config.schema import read
 from .envs.episode_limits import NAMES
 from .run import TRAIN_STREAM, RunConfig, make_env
-from .types import EnvInfo
+from .types import EnvError, EnvInfo
 from .utils.memory import readable
 
 # Keys that are halved until the run fits, and the least value that a default shrinks to
@@ -35,7 +36,8 @@ def fitted(values: Mapping[str, Any], user_keys: Collection[str], say: Callable[
     if values.get("checkpoint_path"):
         return {}
     env = make_env(replace(read(RunConfig, values), env_workers=0), 1, TRAIN_STREAM)
-    env.close()
+    with suppress(EnvError):  # reported when the run's copies are closed
+        env.close()
     complete = {**vars(read(RunConfig, values)), **values}
     lengths = by_length(complete, env.info, user_keys)
     if lengths:

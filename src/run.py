@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any, ClassVar, Literal
@@ -184,7 +184,8 @@ def check_copies(values: Mapping[str, Any], config: RunConfig, trains: bool) -> 
     """Raises ConfigError if a run with many copies of its environment needs too much memory; see ``budget``."""
     if config.batch_size_run > MANY_COPIES:
         env = make_env(replace(config, env_workers=0), 1, TRAIN_STREAM)
-        env.close()
+        with suppress(EnvError):  # reported when the run's copies are closed
+            env.close()
         budget.check_memory({**vars(config), **values}, env.info, trains)
 
 

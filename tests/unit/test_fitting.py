@@ -135,3 +135,14 @@ def test_max_seconds_ends_a_run_with_its_last_test(caplog):
     parts.close()
     assert 0 < parts.runner.t_env == one.tested_at < 10**6
     assert f"max_seconds: the time is over at step {one.tested_at}" in caplog.messages
+
+
+def test_a_run_in_an_environment_that_fails_to_close_ends_with_a_warning(caplog, monkeypatch):
+    def close(self):
+        raise SystemExit
+
+    monkeypatch.setattr("tests.unit.envs.toy_envs.Toy.close", close, raising=False)
+    values = values_of("iql", **SMALL, env="tests.unit.envs.toy_envs:Toy", env_args={}, t_max=40)
+    with caplog.at_level(logging.WARNING, "test"):
+        training.train(values, LOGGER, None)
+    assert any("raised in close (copy 0): SystemExit" in message for message in caplog.messages)
