@@ -125,7 +125,7 @@ def folder(tmp_path_factory):
     for name in ("my_env.yaml", "envs/my_env.yaml"):
         (root / name).write_text(environment)
     (root / "study.yaml").write_text("envs: [simple_spread]\n")
-    (root / "my_learner.yaml").write_text("name: mine\nlearner: my_pkg.learner:MyLearner\n")
+    (root / "my_learner.yaml").write_text("name: mine\nlearner: my_pkg.learner:MyLearner\nmy_scale: 1.0\n")
     (root / "epymarl_iql.yaml").write_text("name: epymarl_iql\nlearner: my_pkg.learner:MyLearner\nmy_scale: 1.0\n")
     (root / "fork" / "src" / "learners").mkdir(parents=True)
     (root / "fork" / "src" / "learners" / "__init__.py").write_text(REGISTRY)

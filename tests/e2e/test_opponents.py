@@ -252,10 +252,6 @@ def test_the_same_seed_gives_the_same_metrics(source, tmp_path, algorithm):
     [
         (["--config=omg_ppo", "with", "pool=/nowhere"], "pool: /nowhere cannot be read (No such file"),
         (["--config=liam", "with", "env_args.key=mpe2.simple"], "pool: mpe2.simple_v3 has only one agent"),
-        (
-            ["--config=object_prediction"],
-            "opponent_model: object_prediction needs foraging whose players see",
-        ),
         (["--config=ippo", "with", "opponent_information=[mood]"], "opponent_information: 'mood' is not one of 'act"),
         (["replay"], "checkpoint_path: replay needs one"),
         (["--config=omg_ppo", "with", "omg_mode=hopeful"], "omg_mode: 'hopeful' is not one of"),
