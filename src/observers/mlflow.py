@@ -8,7 +8,8 @@ from typing import Any
 
 from sacred.observers import RunObserver
 
-from .remote import by_step, flat, known_id, store_id, title_of
+from ..config.nesting import flat
+from .remote import by_step, known_id, store_id, title_of
 
 MOST_METRICS, MOST_PARAMS, LONGEST_PARAM = 1000, 100, 6000  # in one request, as MLflow's API limits them
 

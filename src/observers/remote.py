@@ -44,12 +44,3 @@ def by_step(metrics_by_name: Mapping[str, Any]) -> dict[int, dict[str, float]]:
         for step, value in zip(new["steps"], new["values"], strict=True):
             rows[int(step)][name] = float(value)
     return dict(sorted(rows.items()))
-
-
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys with dots: ``env_args.key``."""
-    found: dict[str, Any] = {}
-    for name, value in config.items():
-        nested = isinstance(value, Mapping) and value
-        found |= flat(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
-    return found

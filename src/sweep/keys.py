@@ -1,7 +1,6 @@
 """The keys of ``sweep``, from its file and from the command line; all other keys are those of its runs."""
 
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -70,15 +69,6 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
         for part in reversed(rest):
             inner = {part: inner}
         merge(result, {first: inner})
-    return result
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``; an empty mapping is a value."""
-    result: dict[str, Any] = {}
-    for name, value in values.items():
-        is_inner = isinstance(value, Mapping) and value
-        result |= flat(value, f"{prefix}{name}.") if is_inner else {f"{prefix}{name}": deepcopy(value)}
     return result
 
 

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..analysis.comparison import words
+from ..config.nesting import flat
 from ..configuration.layers import complete_all, merge
 from ..configuration.request import layered
 from ..configuration.resumed import MAY_CHANGE
 from ..run import RunConfig
 from ..types import ConfigError
 from ..utils.run_directory import base_directory
-from .keys import SweepConfig, flat, nested
+from .keys import SweepConfig, nested
 
 SAME_RUN = MAY_CHANGE - {"t_max"} | {"local_results_path", "label"}  # keys that do not make another run
 PLAIN = re.compile(r"[A-Za-z_*/~][\w./:*~-]*")  # texts that need no quotes after `with`

@@ -4,18 +4,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from ..config.nesting import flat
+
 RESULT = "test_return_mean"  # the metric beside the configuration; its last value is shown
 
 
 def hyperparameters(config: Mapping[str, Any]) -> dict[str, str | float]:
     """The configuration as TensorBoard takes it: numbers and texts; nested keys have dots."""
     found: dict[str, str | float] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            found |= {f"{name}.{inner}": item for inner, item in hyperparameters(value).items()}
-        elif isinstance(value, int | float) and not isinstance(value, bool):
+    for name, value in flat(config).items():
+        if isinstance(value, int | float) and not isinstance(value, bool):
             found[name] = value
-        elif value not in (None, "", [], ()):
+        elif value not in (None, "", [], (), {}):
             found[name] = str(value)
     return found
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import omarl
 import pytest
+from omarl.config.nesting import flat
 from omarl.observers.guard import Guard, observers_named
-from omarl.observers.remote import by_step, flat
+from omarl.observers.remote import by_step
 from omarl.types import ConfigError
 
 CONFIG = {"name": "iql", "label": "", "seed": 3, "lr": 0.1, "env_args": {"key": "mpe2.simple_tag_v3"}}

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from omarl.config.nesting import flat
 from omarl.sweep.engines import LocalEngine, RayEngine
 from omarl.sweep.folder import Folder, Status, last_rows
-from omarl.sweep.keys import SweepConfig, default_folder, flat, gathered, nested
+from omarl.sweep.keys import SweepConfig, default_folder, gathered, nested
 from omarl.sweep.plan import jobs_of, settings_of, word
 from omarl.sweep.process import start, task_of, wait_until_free, why
 from omarl.sweep.search import Search
