@@ -26,11 +26,16 @@ def parts(prior, model="omg", base="ppo_learner", copies=6, information=("action
         obs_last_action=False, action_selector="softmax", t_max=1000, learner_log_interval=1, omg_anneal_time=0,
     )  # fmt: skip
     vars(args).update(values)
+    return connected(env, args, seed=1)
+
+
+def connected(env, args, runner=RolloutRunner, seed=0):
+    """A runner and a learner with an opponent model, made with torch's ``seed``."""
     scheme, groups = make_scheme(env.info, False)
-    torch.manual_seed(1)
+    torch.manual_seed(seed)
     mac = ModelMAC(scheme, groups, args)
     learner = OpponentModelLearner(mac, scheme, RecordingLogger(), args)
-    return RolloutRunner(env, mac, scheme, groups, args), learner
+    return runner(env, mac, scheme, groups, args), learner
 
 
 def conditioned(learner, runner, t_env=10**6):

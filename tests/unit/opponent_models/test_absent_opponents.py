@@ -3,12 +3,9 @@
 import pytest
 import torch
 from absent import DIES_AT, NAMES, STEPS
-from fakes import RecordingLogger, args_for, pool_of
-from model_parts import condition, numbers_of_actions
-from omarl.components.episode_batch import make_scheme
-from omarl.controllers.model_controller import ModelMAC
+from fakes import args_for, pool_of
+from model_parts import condition, connected, numbers_of_actions
 from omarl.envs.make import make_vec_env
-from omarl.learners.opponent_model_learner import OpponentModelLearner
 from omarl.opponents.pool_env import PoolEnv
 from omarl.runners.episode_runner import EpisodeRunner
 from omarl.runners.rollout_runner import RolloutRunner
@@ -31,11 +28,7 @@ def against(env, model, prior="", runner=RolloutRunner, **values):
         source=str(prior), vae_latent_dim=4, vae_hidden_dim=8, omg_selection="next", learner_log_interval=1,
     )  # fmt: skip
     vars(args).update(values)
-    scheme, groups = make_scheme(vec.info, False)
-    torch.manual_seed(0)
-    mac = ModelMAC(scheme, groups, args)
-    learner = OpponentModelLearner(mac, scheme, RecordingLogger(), args)
-    return runner(vec, mac, scheme, groups, args), learner
+    return connected(vec, args, runner)
 
 
 def acts(env):

@@ -7,13 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from fakes import RecordingLogger, args_for, pool_of
+from fakes import args_for, pool_of
 from kinds import DIES_AT, SPACES, STEPS
-from omarl.components.episode_batch import make_scheme
+from model_parts import connected
 from omarl.components.observed_actions import ObservedActions
-from omarl.controllers.model_controller import ModelMAC
 from omarl.envs.make import make_vec_env
-from omarl.learners.opponent_model_learner import OpponentModelLearner
 from omarl.modules.action_distributions import LOG_STD_LIMIT
 from omarl.opponents.pool_env import PoolEnv
 from omarl.runners.episode_runner import EpisodeRunner
@@ -32,11 +30,7 @@ def against(kind, model="naive", runner=RolloutRunner, copies=2, **values):
         learner_log_interval=1, entropy_coef=0.0,
     )  # fmt: skip
     vars(args).update(values)
-    scheme, groups = make_scheme(vec.info, False)
-    torch.manual_seed(0)
-    mac = ModelMAC(scheme, groups, args)
-    learner = OpponentModelLearner(mac, scheme, RecordingLogger(), args)
-    return runner(vec, mac, scheme, groups, args), learner
+    return connected(vec, args, runner)
 
 
 @pytest.mark.parametrize("kind", SPACES)
