@@ -9,6 +9,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -159,7 +160,8 @@ def _one_by_one(
 ) -> VectorEnv:
     """Copies that are stepped one after another, in this process or in workers."""
     if n_workers is None:
-        n_workers = workers_that_pay(step_seconds(make, info, seed, limits.timeout) * n_envs, free_cores())
+        seconds = step_seconds(make, info, seed, limits.timeout) * n_envs
+        n_workers = workers_that_pay(seconds, free_cores() if seconds >= WORTH_WORKERS else 1)
     if not n_workers:
         arrays = lay_out(info, n_envs)
         copies = Copies(make, info, range(n_envs), arrays, seed, limits.timeout)
@@ -191,13 +193,27 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def running() -> float:
+    """The number of threads that run or wait for a core at present, this one included: the mean over 0.1 s.
+
+    The load average would also count a run that has just ended. 1 where the system does not say (not Linux).
+    """
+    counts = []
+    for _ in range(10):
+        try:
+            counts.append(int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0]))
+        except OSError:
+            return 1.0
+        time.sleep(0.01)
+    return statistics.mean(counts)
+
+
 def free_cores() -> int:
     """Cores that other processes leave free at present, at least 1.
 
     Where there are none, each message between processes waits for its turn on a core, at every step.
     """
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    return max(cores() - int(load), 1)
+    return max(cores() - round(running() - 1.0), 1)
 
 
 def workers_that_pay(seconds: float, n_cores: int) -> int:

@@ -244,10 +244,10 @@ def test_workers_do_not_import_the_main_module(tmp_path: Path) -> None:
 
 
 def test_auto_uses_workers_only_for_slow_environments(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.getloadavg", lambda: (0.9, 9.0, 9.0))
+    monkeypatch.setattr("omarl.envs.make.running", lambda: 1.4)
     assert workers_that_pay(1e-4, 8) == 0 and workers_that_pay(1e-2, 8) == 8 and workers_that_pay(1e-2, 1) == 0
     assert "in this process" in make("Toy", n_envs=2, n_workers=None).how
     slow = make("Slow", n_envs=2, n_workers=None)
     assert (f"in {min(2, cores())} processes" in slow.how) == (cores() > 1)
-    monkeypatch.setattr("os.getloadavg", lambda: (float(cores()), 0.0, 0.0))
+    monkeypatch.setattr("omarl.envs.make.running", lambda: 1.0 + cores())
     assert "in this process" in make("Slow", n_envs=2, n_workers=None).how
