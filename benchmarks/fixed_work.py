@@ -119,7 +119,9 @@ def main() -> int:
         slower |= ratio > SLOWER
         print(f"{name:26s} {value:8.3f} products" + (f"   {ratio:5.2f} of the stored time" if before else ""))
     if args.write:
-        STORED.write_text(json.dumps({"machine": machine(), "times": now}, indent=1) + "\n", encoding="utf-8")
+        STORED.write_text(
+            json.dumps({"machine": machine(), "times": stored["times"] | now}, indent=1) + "\n", encoding="utf-8"
+        )
         return 0
     return int(slower)
 

@@ -89,7 +89,7 @@ class RunConfig(StepKeys, RewardKeys, TestKeys):
     local_results_path: str = key("results", help="folder of all results")
     buffer_cpu_only: bool = key(True, help="keep the replay buffer in main memory, also when training on the GPU")
     torch_threads: int = key(
-        1, low=1, help="threads of torch and of recurrent layers; 2 speed up a single run on idle cores"
+        1, low=1, help="threads of torch and of compiled recurrent layers; more than 1 speed up only large networks"
     )
     seed: int = key(0, low=0, high=2**32 - 1, help="seed of all random numbers; drawn if not given")
 
