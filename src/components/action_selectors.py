@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..config.schema import key, read
 from ..modules.action_distributions import distribution, kind_of, require_discrete
+from ..modules.compiled import is_compiled, kernels
 from .schedules import linear
 
 
@@ -42,13 +44,22 @@ class EpsilonGreedy:
     ) -> Tensor:
         """Actions [E, N] from values [E, N, U] and availability [E, N, U]."""
         epsilon = self.epsilon(t_env, test_mode)
-        unavailable = avail_actions == 0
         if epsilon == 0.0:
-            return agent_inputs.masked_fill(unavailable, -torch.inf).argmax(dim=-1)
+            return agent_inputs.masked_fill(avail_actions == 0, -torch.inf).argmax(dim=-1)
         # The largest of independent uniforms over the available actions is a uniform choice among them.
         uniforms = torch.rand(*agent_inputs.shape[:-1], agent_inputs.shape[-1] + 1, device=agent_inputs.device)
+        if is_compiled("value_kernels", agent_inputs):
+            return self._choose(agent_inputs, avail_actions, uniforms, epsilon)
         scores = torch.where(uniforms[..., -1:] < epsilon, uniforms[..., :-1], agent_inputs)
-        return scores.masked_fill(unavailable, -torch.inf).argmax(dim=-1)
+        return scores.masked_fill(avail_actions == 0, -torch.inf).argmax(dim=-1)
+
+    @staticmethod
+    def _choose(values: Tensor, avail: Tensor, uniforms: Tensor, epsilon: float) -> Tensor:
+        """The same in one compiled call, which takes a fifth of the time for few copies."""
+        chosen = np.empty(values.shape[:-1], np.int64)
+        rows = (each.detach().numpy().reshape(-1, each.shape[-1]) for each in (values, avail, uniforms))
+        kernels("value_kernels").choose(*rows, np.float32(epsilon), chosen.reshape(-1))
+        return torch.from_numpy(chosen)
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..components.rollout import Rollout
 from ..config.schema import key, read
 from ..modules.action_distributions import distribution, kind_of
+from ..modules.compiled import is_compiled
 from ..modules.encoder import as_features
 from ..modules.unrolling import as_rows, from_rows, unroll_rows
 from ..registry import resolve
@@ -93,6 +95,7 @@ class BasicMAC(nn.Module):
         self._check_outputs(first, input_shape)
         if self.agents_decide:
             self.agents = nn.ModuleList(map(distribution(kind_of(args), self.n_actions).policy, self.agents))
+        self.decides = all(getattr(agent, "decides", False) for agent in self.agents)  # see ``RNNAgent``
         self.action_selector = resolve("action_selector", self.config.action_selector)(args)
         self.sees_last_actions = self.config.obs_last_action
         self.hidden_states = torch.zeros(0)
@@ -143,8 +146,8 @@ class BasicMAC(nn.Module):
         copies = inputs.shape[0]
         outputs, states = [], []
         for size, members, agent in zip(self.sizes, self.members, self.agents, strict=True):
-            rows = inputs[:, members].flatten(0, 1)
-            out, state = agent(rows, hidden[:, members].flatten(0, 1))
+            rows, before = (x if size == self.n_agents else x[:, members] for x in (inputs, hidden))
+            out, state = agent(rows.flatten(0, 1), before.flatten(0, 1))
             outputs.append(out.view(copies, size, -1))
             states.append(state.reshape(copies, size, -1))
         return self.in_agent_order(outputs, 1), self.in_agent_order(states, 1)
@@ -175,7 +178,20 @@ class BasicMAC(nn.Module):
 
     def _decide(self, obs: Tensor, last_actions: Tensor, carry: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs [E, N, U] and the next carry."""
+        if self.decides and is_compiled("gru_kernels", obs):
+            return self._decide_compiled(obs, last_actions, carry)
         return self._step(self.inputs(obs, last_actions), carry)
+
+    def _decide_compiled(self, obs: Tensor, last_actions: Tensor, carry: Tensor) -> tuple[Tensor, Tensor]:
+        """The same with arrays, which are cheaper to slice and to join than tensors."""
+        inputs, before, copies = self.inputs(obs, last_actions).numpy(), carry.numpy(), len(obs)
+        outputs, after = np.empty((copies, self.n_agents, self.n_actions), np.float32), np.empty_like(before)
+        parts: Any = zip(self.members, self.agents, strict=True)
+        for members, agent in parts:
+            rows = (np.ascontiguousarray(x[:, members]).reshape(-1, x.shape[2]) for x in (inputs, before))
+            for whole, part in zip((outputs, after), agent.decision(*rows), strict=True):
+                whole[:, members] = part.reshape(copies, -1, whole.shape[2])
+        return torch.from_numpy(outputs), torch.from_numpy(after)
 
     def evaluate(self, obs: Tensor, last_actions: Tensor, carry: Tensor, condition: Tensor | None = None) -> Tensor:
         """Outputs [K, N, U] for observations [K, N, O], one-hot last actions [K, N, U] and carry [K, N, H].

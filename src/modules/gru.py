@@ -15,17 +15,11 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional as F
 
+from .compiled import is_compiled, kernels
 from .linear import under_vmap
 
-
-@cache
-def kernels() -> Any:
-    """The module of compiled functions, or None if numba is not installed."""
-    try:
-        from . import gru_kernels
-    except ImportError:
-        return None
-    return gru_kernels
+KERNELS = "gru_kernels"
+Array = NDArray[np.float32]
 
 
 @cache
@@ -55,9 +49,9 @@ class Arrays:
 
     def __init__(self) -> None:
         self.addresses: list[int] = []
-        self.views: list[NDArray[np.float32]] = []
+        self.views: list[Array] = []
 
-    def of(self, parameters: Sequence[Tensor]) -> list[NDArray[np.float32]]:
+    def of(self, parameters: Sequence[Tensor]) -> list[Array]:
         """The views of ``parameters``, in the same order at each call."""
         addresses = [parameter.data_ptr() for parameter in parameters]
         if addresses != self.addresses:
@@ -90,8 +84,8 @@ class _Recurrence(Function):
             a.numpy()
             for a in (x, across[0], b_enc, *across[1:], shift, b_rec[2 * width :], hidden, encoded, gates, new)
         ]
-        chunk, groups = kernels().chunks(rows, w_in.shape[1], width)
-        run = kernels().forward
+        chunk, groups = kernels(KERNELS).chunks(rows, w_in.shape[1], width)
+        run = kernels(KERNELS).forward
         for_groups(lambda group: run(*arrays, learns, chunk, group, groups), groups)
         if learns:
             ctx.save_for_backward(x, w_enc, w_in, w_rec, hidden, encoded, gates, new)
@@ -102,11 +96,11 @@ class _Recurrence(Function):
         x, w_enc, w_in, w_rec, hidden = ctx.saved_tensors[:5]
         d_x = torch.empty_like(x) if ctx.needs_input_grad[1] else x.new_empty(0, 0, 0)
         d_first = torch.empty_like(hidden[0])
-        chunk, groups = kernels().chunks(x.shape[1], w_in.shape[1], hidden.shape[2])
+        chunk, groups = kernels(KERNELS).chunks(x.shape[1], w_in.shape[1], hidden.shape[2])
         shapes = w_enc.shape, w_enc.shape[:1], w_in.shape, w_rec.shape, w_in.shape[:1], w_rec.shape[:1]
         sums = [x.new_zeros(groups, *shape) for shape in shapes]
         arrays = [a.numpy() for a in (*ctx.saved_tensors, grads[0].contiguous(), d_x, d_first)]
-        by_group, run = [total.numpy() for total in sums], kernels().backward
+        by_group, run = [total.numpy() for total in sums], kernels(KERNELS).backward
         for_groups(lambda group: run(*arrays, *(total[group] for total in by_group), chunk, group, groups), groups)
         return None, d_x if d_x.numel() else None, d_first, *(t[0] if groups == 1 else t.sum(dim=0) for t in sums)
 
@@ -129,10 +123,6 @@ class GRU(nn.GRU):
         """See ``cell``: the state itself."""
         return state
 
-    def is_compiled(self, input: Tensor) -> bool:
-        """Whether sequences and steps of such inputs run in compiled code."""
-        return input.device.type == "cpu" and input.dtype == torch.float32 and kernels() is not None
-
     @property
     def weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """All parameters."""
@@ -140,38 +130,35 @@ class GRU(nn.GRU):
 
     def forward(self, input: Tensor, hx: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """A sequence [M, T, I] from hidden [1, M, H] -> hidden states [M, T, H] and the last one [1, M, H]."""
-        if input.shape[1] == 1 or not self.is_compiled(input):
+        if input.shape[1] == 1 or not is_compiled(KERNELS, input):
             return super().forward(input, hx)
         return self._along(input, hx, input.new_empty(0, 0), input.new_empty(0))
 
     def encoded(self, layer: nn.Linear, input: Tensor, hx: Tensor) -> tuple[Tensor, Tensor]:
         """``self(relu(layer(input)), hx)``, in one call where it is compiled."""
-        if input.shape[1] == 1 or not self.is_compiled(input):
+        if input.shape[1] == 1 or not is_compiled(KERNELS, input):
             return self(F.relu(layer(input)), hx)
         return self._along(input, hx, layer.weight, layer.bias)
 
     def decides(self, input: Tensor) -> bool:
         """Whether ``decision`` computes a step for such inputs: compiled, and without gradients."""
-        return not torch.is_grad_enabled() and self.is_compiled(input) and not under_vmap(self.weight_ih_l0)
+        return not torch.is_grad_enabled() and is_compiled(KERNELS, input) and not under_vmap(self.weight_ih_l0)
 
-    def decision(
-        self, layer: nn.Linear, head: Sequence[Tensor], input: Tensor, hidden: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def decision(self, layer: nn.Linear, head: Sequence[Tensor], input: Array, hidden: Array) -> tuple[Array, Array]:
         """One step with the layer before it and the agent's head, in one call.
 
         Args:
             layer: as in ``encoded``.
             head: weight [U, H] and bias, then those of a value [1, H] if there is one; nothing: no head.
-            input, hidden: [M, I] and [M, H].
+            input, hidden: [M, I] and [M, H], contiguous.
 
         Returns:
             The head's outputs [M, U] (U = 0 without one) and the new state [M, H].
         """
         layers = [layer.weight, layer.bias, *self.weights, *head, *self._no_head[len(head) :]]
-        out, after = np.empty((len(input), len(layers[6])), np.float32), np.empty(hidden.shape, np.float32)
-        arrays = self._arrays.of(layers)
-        kernels().step(input.contiguous().numpy(), hidden.contiguous().numpy(), *arrays, after, out)
-        return torch.from_numpy(out), torch.from_numpy(after)
+        out, after = np.empty((len(input), len(layers[6])), np.float32), np.empty_like(hidden)
+        kernels(KERNELS).step(input, hidden, *self._arrays.of(layers), after, out)
+        return out, after
 
     def _along(self, input: Tensor, hx: Tensor, w_enc: Tensor, b_enc: Tensor) -> tuple[Tensor, Tensor]:
         by_time, learns = input.transpose(0, 1).contiguous(), torch.is_grad_enabled()

@@ -5,12 +5,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from omarl.modules import gru as gru_module
+from fakes import args_for, env_info, random_batch
+from omarl.components.action_selectors import EpsilonGreedy
+from omarl.controllers.basic_controller import BasicMAC
+from omarl.modules import compiled
 from omarl.modules import linear as linear_module
 from omarl.modules.agents.feature_agent import FeatureAgent
 from omarl.modules.agents.rnn_agent import RNNAgent
 from omarl.modules.gru import GRU
 from omarl.modules.linear import Linear
+from omarl.types import Observation
 from torch import nn
 
 
@@ -61,7 +65,7 @@ def test_linear_without_onednn_equals_torch(monkeypatch):
     ("rows", "steps", "size", "width"), [(5, 26, 7, 8), (96, 26, 64, 64), (1, 2, 3, 4), (300, 9, 40, 33)]
 )
 def test_gru_equals_torch(rows, steps, size, width):
-    assert gru_module.kernels() is not None
+    assert compiled.kernels("gru_kernels") is not None
     ours, theirs = GRU(size, width), nn.GRU(size, width, batch_first=True)
     theirs.load_state_dict(ours.state_dict())
     x = (3 * torch.randn(rows, steps, size)).requires_grad_()
@@ -95,12 +99,17 @@ def test_gru_with_a_layer_before_it_equals_torch(rows, sizes):
         with torch.no_grad():
             assert gru.decides(x)
             parts = [p for each in head for p in (each.weight, each.bias)]
-            out, step = gru.decision(layer, parts, x[:, 0], h[0])
+            out, step = decision(gru, layer, x.detach()[:, 0], h.detach()[0], parts)
             torch.testing.assert_close(step, ours[:, 0], rtol=1e-5, atol=2e-6)
             given = [each(step) for each in head]
         if len(given) == 2:
             given = [given[1] + given[0] - given[0].mean(dim=1, keepdim=True)]
         torch.testing.assert_close(out, given[0] if given else torch.empty(rows, 0), rtol=1e-5, atol=2e-6)
+
+
+def decision(gru, layer, x, h, head=()):
+    """``GRU.decision`` of tensors."""
+    return [torch.from_numpy(each) for each in gru.decision(layer, head, x.contiguous().numpy(), h.numpy())]
 
 
 def test_decisions_follow_every_kind_of_change_of_the_weights():
@@ -114,14 +123,47 @@ def test_decisions_follow_every_kind_of_change_of_the_weights():
             lambda: setattr(layer, "weight", nn.Parameter(torch.randn(4, 3))),
             lambda: gru.load_state_dict(copy.deepcopy(GRU(4, 5)).state_dict()),
         ):
-            before = gru.decision(layer, [], x, h)[1]
+            before = decision(gru, layer, x, h)[1]
             change()
-            after = gru.decision(layer, [], x, h)[1]
+            after = decision(gru, layer, x, h)[1]
             torch.testing.assert_close(after, gru.step(torch.relu(layer(x)), h), rtol=1e-5, atol=2e-6)
             assert not torch.equal(before, after)
         other = copy.deepcopy(gru)
         other.weight_hh_l0.add_(1.0)
-        torch.testing.assert_close(other.decision(layer, [], x, h)[1], other.step(torch.relu(layer(x)), h))
+        torch.testing.assert_close(decision(other, layer, x, h)[1], other.step(torch.relu(layer(x)), h))
+
+
+VALUES = [1.0, 2.0, -3.0, float("nan"), float("inf"), -float("inf")]
+
+
+@pytest.mark.parametrize("epsilon", [0.3, 1.0])
+def test_compiled_choices_equal_torchs(epsilon, monkeypatch):
+    torch.manual_seed(0)
+    selector = EpsilonGreedy(SimpleNamespace(epsilon_start=epsilon, epsilon_finish=epsilon))
+    values = torch.tensor(VALUES)[torch.randint(len(VALUES), (40, 3, 4))]
+    avail = (torch.rand(40, 3, 4) < 0.6).byte()
+    avail[..., 2] = 1
+    chosen = []
+    for _ in range(2):
+        torch.manual_seed(1)
+        chosen.append(selector.select_action(values, avail, 0))
+        monkeypatch.setattr(compiled, "kernels", lambda name: None)
+    assert torch.equal(*chosen)
+
+
+@pytest.mark.parametrize("changes", [{}, {"share_parameters": "none"}, {"obs_agent_id": False}, {"duelling": False}])
+def test_compiled_decisions_of_a_controller_equal_torchs(changes, monkeypatch):
+    info = env_info(agents=("h_0", "p_0", "h_1"), agent_types=("h", "p", "h"))
+    batch = random_batch(info, [3, 3])
+    mac = BasicMAC(batch.scheme, batch.groups, args_for(info, **changes))
+    now = Observation(*(batch[n][:, 1].numpy() for n in ("obs", "state", "avail_actions", "agent_mask")))
+    last, carry = batch["actions_onehot"][:, 1], torch.randn(2, 3, mac.width)
+    found = []
+    for _ in range(2):
+        found.append(mac.act(now, last, carry, 0, True))
+        monkeypatch.setattr(compiled, "kernels", lambda name: None)
+    assert torch.equal(found[0][0], found[1][0])
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-5, atol=2e-6)
 
 
 def test_gru_gives_the_same_numbers_with_any_number_of_threads():
@@ -147,7 +189,7 @@ def test_layer_before_the_gru_has_nan_where_torch_has_it(value):
     slow = gru(torch.relu(nn.functional.linear(x, layer.weight, layer.bias)), torch.zeros(1, 5, 16))[0]
     assert torch.equal(torch.isfinite(fast), torch.isfinite(slow))
     with torch.no_grad():
-        step = gru.decision(layer, [], x[:, 3], torch.zeros(5, 16))[1]
+        step = decision(gru, layer, x[:, 3], torch.zeros(5, 16))[1]
     assert torch.equal(torch.isfinite(step), torch.isfinite(gru.step(torch.relu(layer(x[:, 3])), torch.zeros(5, 16))))
 
 
@@ -188,7 +230,7 @@ def test_gru_without_numba_or_in_double_equals_torch(monkeypatch):
     fast = layer(x, h)[0]
     double = copy.deepcopy(layer).double()
     torch.testing.assert_close(double(x.double(), h.double())[0].float(), fast, rtol=1e-5, atol=1e-6)
-    monkeypatch.setattr(gru_module, "kernels", lambda: None)
+    monkeypatch.setattr(compiled, "kernels", lambda name: None)
     slow = layer(x, h)[0]
     torch.testing.assert_close(slow, fast, rtol=1e-5, atol=1e-6)
 

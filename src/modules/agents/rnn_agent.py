@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -10,6 +11,7 @@ from ...config.keys import CellKeys, EncoderKeys
 from ...config.schema import key, read
 from ..cell import make_cell
 from ..encoder import encoder_for
+from ..gru import Array
 from ..linear import Linear, linear
 
 
@@ -52,6 +54,10 @@ class RNNAgent(nn.Module):
         self.state_size: int = getattr(self.rnn, "state_size", config.hidden_dim)
         is_plain = not config.layer_norm and type(self).features is RNNAgent.features
         self.encodes = is_plain and hasattr(self.rnn, "encoded")  # the cell can run the layer before it
+        self.has_own_head = type(self).head is RNNAgent.head
+        # whether ``decision`` is all that ``forward`` does, without gradients and where there are compiled functions
+        has_plain_step = type(self).forward is RNNAgent.forward and isinstance(self.encoder, nn.Identity)
+        self.decides = self.encodes and self.has_own_head and has_plain_step
         self.fc2 = Linear(config.hidden_dim, n_actions)
         self.value = Linear(config.hidden_dim, 1) if config.duelling else None
 
@@ -65,18 +71,22 @@ class RNNAgent(nn.Module):
         if not self.is_recurrent:
             return self.head(F.relu(self.norm2(self.rnn(self.features(inputs))))), hidden
         if self.encodes and self.rnn.decides(inputs):
-            head = self._head_weights()
-            outputs, hidden = self.rnn.decision(self.fc1, head, self.encoder(inputs), hidden)
-            return outputs if head else self.head(hidden), hidden
+            rows, before = (each.contiguous().numpy() for each in (self.encoder(inputs), hidden))
+            outputs, hidden = map(torch.from_numpy, self.decision(rows, before))
+            return outputs if self.has_own_head else self.head(hidden), hidden
         hidden = self.rnn.step(self.features(inputs), hidden)
         return self.head(self.norm2(self.rnn.output(hidden))), hidden
 
-    def _head_weights(self) -> list[Tensor]:
-        """What ``GRU.decision`` needs of the head; nothing if a subclass has another head."""
-        if type(self).head is not RNNAgent.head:
-            return []
-        value = [] if self.value is None else [self.value.weight, self.value.bias]
-        return [self.fc2.weight, self.fc2.bias, *value]
+    def decision(self, rows: Array, hidden: Array) -> tuple[Array, Array]:
+        """One compiled step: encoded inputs [M, I] and hidden [M, H] -> Q [M, U], hidden [M, H].
+
+        U is 0 if a subclass has another head.
+        """
+        head: list[Tensor] = []
+        if self.has_own_head:
+            value = self.value
+            head = [self.fc2.weight, self.fc2.bias, *(() if value is None else (value.weight, value.bias))]
+        return self.rnn.decision(self.fc1, head, rows, hidden)
 
     def unroll(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """A sequence: inputs [M, T, I], hidden [M, S] -> Q [M, T, U], the last hidden [M, S]."""
