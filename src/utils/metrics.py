@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -54,7 +54,7 @@ class IntervalStats:
         """Logs and returns mean ``name``, ``name_std`` (population), ``name_min``, ``name_max``; clears them."""
         logged: dict[str, float] = {}
         for name, values in self.values.items():
-            column = torch.stack(values).float()
+            column = stacked(values).float()
             statistics = {
                 "": column.mean(),
                 "_std": column.std(unbiased=False),
@@ -69,11 +69,16 @@ class IntervalStats:
 
     def state_dict(self) -> dict[str, Tensor]:
         """The values since the last log."""
-        return {name: torch.stack(values) for name, values in self.values.items()}
+        return {name: stacked(values) for name, values in self.values.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restores ``state_dict``."""
         self.values = {name: list(values) for name, values in state.items()}
+
+
+def stacked(values: Sequence[Tensor]) -> Tensor:
+    """Scalars as one tensor on the last one's device: those of a checkpoint are on the CPU, later ones on the GPU."""
+    return torch.stack([value.to(values[-1].device) for value in values])
 
 
 def last_wall_s(path: Path) -> float:

@@ -107,3 +107,16 @@ def test_the_committed_table_has_one_line_for_each_environment_and_no_traceback(
 def test_an_explained_variance_counts_if_it_rose_and_is_positive(environments, values, expected):
     row = environments.Row("key", "package 1.0", "AECEnv; 9 steps", "", "10000", "369", values, 79.0, "trained")
     assert environments.is_rising(environments.line_of(row)) == expected
+
+
+def test_the_gpu_benchmark_runs_on_the_cpu(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+    import gpu
+
+    monkeypatch.setattr(gpu, "SEEDS", (1,))
+    monkeypatch.setattr(gpu, "TRAINED", {"qmix": (gpu.SPREAD, 800, "test_return_mean")})
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "training", "--device=cpu", "--jobs=1", f"--out={tmp_path}"])
+    with pytest.raises(SystemExit) as exit:
+        gpu.main()
+    row = next(line for line in (tmp_path / "gpu.md").read_text().splitlines() if line.startswith("| qmix"))
+    assert exit.value.code == 0 and float(NUMBER.findall(row)[0]) > 20, row  # a mean return, without its sign
