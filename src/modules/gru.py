@@ -16,10 +16,11 @@ from torch.autograd import Function
 from torch.nn import functional as F
 
 from .compiled import is_compiled, kernels
-from .linear import under_vmap
+from .linear import linear, under_vmap
 
 KERNELS = "gru_kernels"
 Array = NDArray[np.float32]
+Pair = tuple[Tensor, Tensor]
 
 
 @cache
@@ -63,46 +64,46 @@ class Arrays:
 
 
 class _Recurrence(Function):
-    """Hidden states [T, M, H] from inputs [T, M, I], the first state [M, H] and parameters, the GRU's last.
+    """Hidden states [T, M, H] and outputs of a head [T, M, U], from inputs [T, M, I] and the first state [M, H].
 
-    ``w_enc`` and ``b_enc`` are those of a linear layer with a rectifier before the GRU, or both empty.
+    The parameters are those of a linear layer with a rectifier before the GRU, the GRU's, and those of a linear layer
+    that reads the hidden states. Those of the layers are empty where there is none.
     """
 
     @staticmethod
-    def forward(ctx: Any, learns: bool, x: Tensor, first: Tensor, *parameters: Tensor) -> Tensor:
-        w_enc, b_enc, w_in, w_rec, b_in, b_rec = parameters
+    def forward(ctx: Any, learns: bool, x: Tensor, first: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
+        w_enc, b_enc, w_in, w_rec, b_in, b_rec, w_out, b_out = parameters
         (steps, rows, _), width = x.shape, first.shape[1]
-        hidden = x.new_empty(steps + 1, rows, width)
+        hidden, out = x.new_empty(steps + 1, rows, width), x.new_empty(steps, rows, len(b_out))
         hidden[0] = first
         kept = steps * rows if learns else 0
-        sizes = kept * len(b_enc), kept * 3 * width, kept * width
-        encoded, gates, new = (x.new_empty(size) for size in sizes)
+        encoded, gates, new = (x.new_empty(kept * size) for size in (len(b_enc), 3 * width, width))
         shift = b_in.clone()
         shift[: 2 * width] += b_rec[: 2 * width]
-        across = [w.t().contiguous() for w in (w_enc, w_in, w_rec)]
-        arrays = [
-            a.numpy()
-            for a in (x, across[0], b_enc, *across[1:], shift, b_rec[2 * width :], hidden, encoded, gates, new)
-        ]
+        given = x, w_enc, b_enc, w_in, w_rec, shift, b_rec[2 * width :], w_out, b_out
+        arrays = [a.numpy() for a in (*given, hidden, out, encoded, gates, new)]
         chunk, groups = kernels(KERNELS).chunks(rows, w_in.shape[1], width)
         run = kernels(KERNELS).forward
         for_groups(lambda group: run(*arrays, learns, chunk, group, groups), groups)
         if learns:
-            ctx.save_for_backward(x, w_enc, w_in, w_rec, hidden, encoded, gates, new)
-        return hidden[1:]
+            ctx.save_for_backward(x, w_enc, w_in, w_rec, w_out, hidden, encoded, gates, new)
+            ctx.set_materialize_grads(False)
+        return hidden[1:], out
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, w_enc, w_in, w_rec, hidden = ctx.saved_tensors[:5]
-        d_x = torch.empty_like(x) if ctx.needs_input_grad[1] else x.new_empty(0, 0, 0)
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        x, w_enc, w_in, w_rec, w_out, hidden = ctx.saved_tensors[:6]
+        none = x.new_empty(0, 0, 0)
+        d_x = torch.empty_like(x) if ctx.needs_input_grad[1] else none
         d_first = torch.empty_like(hidden[0])
         chunk, groups = kernels(KERNELS).chunks(x.shape[1], w_in.shape[1], hidden.shape[2])
-        shapes = w_enc.shape, w_enc.shape[:1], w_in.shape, w_rec.shape, w_in.shape[:1], w_rec.shape[:1]
-        sums = [x.new_zeros(groups, *shape) for shape in shapes]
-        arrays = [a.numpy() for a in (*ctx.saved_tensors, grads[0].contiguous(), d_x, d_first)]
+        sums = [x.new_zeros(groups, *shape) for w in (w_enc, w_in, w_rec, w_out) for shape in (w.shape, w.shape[:1])]
+        given = (none if grad is None else grad.contiguous() for grad in grads)
+        arrays = [a.numpy() for a in (*ctx.saved_tensors, *given, d_x, d_first)]
         by_group, run = [total.numpy() for total in sums], kernels(KERNELS).backward
         for_groups(lambda group: run(*arrays, *(total[group] for total in by_group), chunk, group, groups), groups)
-        return None, d_x if d_x.numel() else None, d_first, *(t[0] if groups == 1 else t.sum(dim=0) for t in sums)
+        e_w, e_b, in_w, in_b, rec_w, rec_b, out_w, out_b = (t[0] if groups == 1 else t.sum(dim=0) for t in sums)
+        return None, d_x if d_x.numel() else None, d_first, e_w, e_b, in_w, rec_w, in_b, rec_b, out_w, out_b
 
 
 class GRU(nn.GRU):
@@ -117,7 +118,7 @@ class GRU(nn.GRU):
         super().__init__(input_size, hidden_size, batch_first=True)
         self.state_size = hidden_size
         self._arrays = Arrays()
-        self._no_head = torch.empty(0, 0), torch.empty(0), torch.empty(0, 0), torch.empty(0)
+        self._no_layer = torch.empty(0, 0), torch.empty(0)
 
     def output(self, state: Tensor) -> Tensor:
         """See ``cell``: the state itself."""
@@ -132,13 +133,18 @@ class GRU(nn.GRU):
         """A sequence [M, T, I] from hidden [1, M, H] -> hidden states [M, T, H] and the last one [1, M, H]."""
         if input.shape[1] == 1 or not is_compiled(KERNELS, input):
             return super().forward(input, hx)
-        return self._along(input, hx, input.new_empty(0, 0), input.new_empty(0))
+        return self._along(input, hx, self._no_layer, self._no_layer)[1:]
 
-    def encoded(self, layer: nn.Linear, input: Tensor, hx: Tensor) -> tuple[Tensor, Tensor]:
-        """``self(relu(layer(input)), hx)``, in one call where it is compiled."""
+    def encoded(self, layer: nn.Linear, input: Tensor, hx: Tensor, head: Pair | None = None) -> tuple[Tensor, Tensor]:
+        """``self(relu(layer(input)), hx)``, in one call where it is compiled.
+
+        With the weight [U, H] and bias of a linear layer ``head``, its outputs [M, T, U] replace the hidden states.
+        """
         if input.shape[1] == 1 or not is_compiled(KERNELS, input):
-            return self(F.relu(layer(input)), hx)
-        return self._along(input, hx, layer.weight, layer.bias)
+            states, last = self(F.relu(layer(input)), hx)
+            return states if head is None else linear(states, *head), last
+        out, states, last = self._along(input, hx, (layer.weight, layer.bias), head or self._no_layer)
+        return states if head is None else out, last
 
     def decides(self, input: Tensor) -> bool:
         """Whether ``decision`` computes a step for such inputs: compiled, and without gradients."""
@@ -155,15 +161,16 @@ class GRU(nn.GRU):
         Returns:
             The head's outputs [M, U] (U = 0 without one) and the new state [M, H].
         """
-        layers = [layer.weight, layer.bias, *self.weights, *head, *self._no_head[len(head) :]]
+        layers = [layer.weight, layer.bias, *self.weights, *head, *(2 * self._no_layer)[len(head) :]]
         out, after = np.empty((len(input), len(layers[6])), np.float32), np.empty_like(hidden)
-        kernels(KERNELS).step(input, hidden, *self._arrays.of(layers), after, out)
+        kernels("step_kernels").step(input, hidden, *self._arrays.of(layers), after, out)
         return out, after
 
-    def _along(self, input: Tensor, hx: Tensor, w_enc: Tensor, b_enc: Tensor) -> tuple[Tensor, Tensor]:
+    def _along(self, input: Tensor, hx: Tensor, layer: Pair, head: Pair) -> tuple[Tensor, Tensor, Tensor]:
+        """Outputs of the head [M, T, U], hidden states [M, T, H] and the last one [1, M, H]."""
         by_time, learns = input.transpose(0, 1).contiguous(), torch.is_grad_enabled()
-        hidden = _Recurrence.apply(learns, by_time, hx[0].contiguous(), w_enc, b_enc, *self.weights)
-        return hidden.transpose(0, 1), hidden[-1:]
+        hidden, out = _Recurrence.apply(learns, by_time, hx[0].contiguous(), *layer, *self.weights, *head)
+        return out.transpose(0, 1), hidden.transpose(0, 1), hidden[-1:]
 
     def step(self, input: Tensor, hidden: Tensor) -> Tensor:
         """One step: [M, I], [M, H] -> [M, H]; costs a sixth of a sequence of one step."""

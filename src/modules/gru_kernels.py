@@ -1,4 +1,4 @@
-"""A GRU along whole sequences, with or without a layer before it, forward and backward, compiled by numba.
+"""A GRU along whole sequences, with or without a layer before and behind it, forward and backward, compiled by numba.
 
 No step passes through Python or torch. The rows of a batch are processed in chunks. A chunk's arrays of one step stay
 in the processor's cache. All products of a step, also those for the weights' gradients, are small enough for
@@ -18,6 +18,7 @@ from numba import njit
 
 SMALL = 1_000_000  # multiplications of a product
 MAX_ROWS, MIN_ROWS, MAX_GROUPS = 48, 16, 4
+BLOCK = 4  # steps whose inputs are multiplied at once
 
 zero, half, one = np.float32(0.0), np.float32(0.5), np.float32(1.0)
 
@@ -54,29 +55,30 @@ def chunks(rows, inputs, units):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def gates_forward(given, products, b_in, b_rec, gates, new, before, after):
+def gates_forward(gates, products, b_in, b_rec, new, before, after):
     """One step of a chunk of rows.
 
     Args:
-        given, products: [rows, 3H], the input's and the state's contribution to the gates, without biases.
+        gates, products: [rows, 3H], the input's and the state's contribution to the gates, without biases. The gates
+            themselves replace ``gates``.
         b_in, b_rec: [3H] and [H]; the biases of the first two gates are summed in ``b_in``.
-        gates, new: outputs for ``gates_backward``, [rows, 3H] and [rows, H]; ``new`` is the state's contribution to
-            the third gate before the reset gate multiplies it.
+        new: an output for ``gates_backward``, [rows, H]: the state's contribution to the third gate before the reset
+            gate multiplies it.
         before, after: [rows, H], the old state and the output, the new state.
     """
     rows, h = before.shape
     for m in range(rows):
-        gate, x, product = gates[m], given[m], products[m]
+        gate, product = gates[m], products[m]
         for j in range(2 * h):
-            gate[j] = half * (x[j] + product[j] + b_in[j])
+            gate[j] = half * (gate[j] + product[j] + b_in[j])
         for j in range(2 * h):
             gate[j] = half * tanh(gate[j]) + half  # the logistic function
         r, z, n, q = gate[:h], gate[h : 2 * h], gate[2 * h :], new[m]
-        x_new, product_new, b_new, old, state = x[2 * h :], product[2 * h :], b_in[2 * h :], before[m], after[m]
+        product_new, b_new, old, state = product[2 * h :], b_in[2 * h :], before[m], after[m]
         for j in range(h):
             q[j] = product_new[j] + b_rec[j]
         for j in range(h):
-            n[j] = x_new[j] + b_new[j] + r[j] * q[j]
+            n[j] = n[j] + b_new[j] + r[j] * q[j]
         for j in range(h):
             n[j] = tanh(n[j])
         for j in range(h):
@@ -84,21 +86,18 @@ def gates_forward(given, products, b_in, b_rec, gates, new, before, after):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def gates_backward(grad, before, gates, new, d_hidden, d_given, d_products, kept):
-    """Gradients of one step of a chunk with respect to ``given`` and ``products``, both [rows, 3H].
+def gates_backward(d_hidden, before, gates, new, d_given, d_products, kept):
+    """Gradients of one step of a chunk with respect to both contributions to the gates, [rows, 3H] each.
 
-    ``grad`` [rows, H] is the gradient from the outputs and ``d_hidden`` [rows, H] the gradient from the next step,
-    to which ``grad`` is added. The output ``kept`` [rows, H] is the part of the gradient that reaches ``before``
-    directly, not through the products.
+    ``d_hidden`` [rows, H] is the gradient of the new state. The output ``kept`` [rows, H] is the part of the gradient
+    that reaches ``before`` directly, not through the products.
     """
     rows, h = kept.shape
     for m in range(rows):
-        d, g, old, q, rest = d_hidden[m], grad[m], before[m], new[m], kept[m]
+        d, old, q, rest = d_hidden[m], before[m], new[m], kept[m]
         r, z, n = gates[m, :h], gates[m, h : 2 * h], gates[m, 2 * h :]
         dr, dz, dn = d_given[m, :h], d_given[m, h : 2 * h], d_given[m, 2 * h :]
         pr, pz, pn = d_products[m, :h], d_products[m, h : 2 * h], d_products[m, 2 * h :]
-        for j in range(h):
-            d[j] = d[j] + g[j]
         for j in range(h):
             dn[j] = d[j] * (one - z[j]) * (one - n[j] * n[j])
         for j in range(h):
@@ -134,14 +133,30 @@ def add_rows(into, values):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def encode(x, w_enc, b_enc, encoded):
-    """``encoded`` [rows, E] = relu(x [rows, I] times w_enc [I, E] + b_enc)."""
-    np.dot(x, w_enc, encoded)
-    for m in range(encoded.shape[0]):
-        row = encoded[m]
-        for j in range(encoded.shape[1]):
-            v = row[j] + b_enc[j]
-            row[j] = zero if v < zero else v  # NaN remains NaN
+def linear(x, weight, bias, out):
+    """``out`` [rows, O] = x [rows, I] times the transpose of ``weight`` [O, I] + ``bias`` [O]."""
+    np.dot(x, weight.T, out)
+    for m in range(out.shape[0]):
+        row = out[m]
+        for j in range(out.shape[1]):
+            row[j] = row[j] + bias[j]
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def rectify(values):
+    """Sets negative values [rows, W] to 0; NaN remains NaN."""
+    for m in range(values.shape[0]):
+        row = values[m]
+        for j in range(values.shape[1]):
+            row[j] = zero if row[j] < zero else row[j]
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def linear_backward(grad, x, by_weight, d_weight, d_bias):
+    """Adds the gradients of ``linear``'s weight and bias; ``by_weight`` is memory of the weight's shape."""
+    np.dot(grad.T, x, by_weight)
+    add(d_weight, by_weight)
+    add_rows(d_bias, grad)
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
@@ -154,139 +169,111 @@ def mask(d_encoded, encoded):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def forward(x, w_enc, b_enc, w_in, w_rec, b_in, b_rec, hidden, encoded, gates, new, learns, chunk, group, groups):
-    """Hidden states of the rows of one group.
+def encode(x, w_enc, b_enc, encoded):
+    """``encoded`` [rows, E] = relu(linear(x)), or x if the weight is empty."""
+    if w_enc.size:
+        linear(x, w_enc, b_enc, encoded)
+        rectify(encoded)
+    else:
+        encoded[:] = x
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def forward(
+    x, w_enc, b_enc, w_in, w_rec, b_in, b_rec, w_out, b_out, hidden, out, encoded, gates, new, learns, chunk, group,
+    groups,
+):  # fmt: skip
+    """Hidden states, and outputs of the head, of the rows of one group.
 
     Args:
         x: [T, M, I].
-        w_enc, b_enc: [I, E] and [E], a linear layer with a rectifier before the GRU; empty for none, and E is I then.
-        w_in, w_rec: [E, 3H] and [H, 3H].
+        w_enc, b_enc: [E, I] and [E], a linear layer with a rectifier before the GRU; empty for none, and E is I then.
+        w_in, w_rec: [3H, E] and [3H, H].
         b_in, b_rec: see ``gates_forward``.
-        hidden: [T+1, M, H]; the first is given, the others are the output.
+        w_out, b_out: [U, H] and [U], a linear layer that reads the states; empty for none.
+        hidden: [T+1, M, H]; the first is given, the others are an output.
+        out: the other output, [T, M, U].
         encoded, gates, new: outputs for ``backward``, [T * M * E], [T * M * 3H] and [T * M * H], stored chunk by
             chunk; not written if ``learns`` is False, and ``encoded`` only if there is a layer before the GRU.
         chunk, group, groups: rows of a chunk, which group, and how many groups there are.
     """
-    steps, rows, e, h = x.shape[0], x.shape[1], w_in.shape[0], hidden.shape[2]
+    steps, rows, e, h = x.shape[0], x.shape[1], w_in.shape[1], hidden.shape[2]
     for first in range(group * chunk, rows, groups * chunk):
         last = min(first + chunk, rows)
-        n, kept = last - first, steps if learns else 1
-        code = np.empty((kept, n, e), np.float32)
+        n = last - first
+        code = np.empty((BLOCK, n, e), np.float32)
         if learns:
-            gate = gates[first * steps * 3 * h : last * steps * 3 * h].reshape(kept, n, 3 * h)
-            q = new[first * steps * h : last * steps * h].reshape(kept, n, h)
+            gate = gates[first * steps * 3 * h : last * steps * 3 * h].reshape(steps, n, 3 * h)
+            q = new[first * steps * h : last * steps * h].reshape(steps, n, h)
             if w_enc.size:
-                code = encoded[first * steps * e : last * steps * e].reshape(kept, n, e)
+                code = encoded[first * steps * e : last * steps * e].reshape(steps, n, e)
         else:
-            gate, q = np.empty((kept, n, 3 * h), np.float32), np.empty((kept, n, h), np.float32)
-        given, products = np.empty((n, 3 * h), np.float32), np.empty((n, 3 * h), np.float32)
-        for t in range(steps):
-            # views by leading indices only: the compiler knows that they are contiguous
-            before, after, at = hidden[t][first:last], hidden[t + 1][first:last], t if learns else 0
-            inputs = x[t][first:last]
-            if w_enc.size:
-                encode(inputs, w_enc, b_enc, code[at])
-                inputs = code[at]
-            np.dot(inputs, w_in, given)
-            np.dot(before, w_rec, products)
-            gates_forward(given, products, b_in, b_rec, gate[at], q[at], before, after)
+            gate, q = np.empty((BLOCK, n, 3 * h), np.float32), np.empty((BLOCK, n, h), np.float32)
+        products = np.empty((n, 3 * h), np.float32)
+        for start in range(0, steps, BLOCK):  # the input's contributions of several steps are one product
+            end = min(start + BLOCK, steps)
+            at, at_code = start if len(gate) == steps else 0, start if len(code) == steps else 0
+            for t in range(start, end):
+                # views by leading indices only: the compiler knows that they are contiguous
+                encode(x[t][first:last], w_enc, b_enc, code[at_code + t - start])
+            many = (end - start) * n
+            np.dot(code[at_code : at_code + end - start].reshape(many, e), w_in.T,
+                   gate[at : at + end - start].reshape(many, 3 * h))  # fmt: skip
+            for t in range(start, end):
+                before, after, i = hidden[t][first:last], hidden[t + 1][first:last], at + t - start
+                np.dot(before, w_rec.T, products)
+                gates_forward(gate[i], products, b_in, b_rec, q[i], before, after)
+                if w_out.size:
+                    linear(after, w_out, b_out, out[t][first:last])
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def backward(
-    x, w_enc, w_in, w_rec, hidden, encoded, gates, new, grad, d_x, d_first,
-    d_w_enc, d_b_enc, d_w_in, d_w_rec, d_b_in, d_b_rec, chunk, group, groups,
+    x, w_enc, w_in, w_rec, w_out, hidden, encoded, gates, new, grad, d_out, d_x, d_first,
+    d_w_enc, d_b_enc, d_w_in, d_b_in, d_w_rec, d_b_rec, d_w_out, d_b_out, chunk, group, groups,
 ):  # fmt: skip
-    """Gradients of one group from ``grad`` [T, M, H], that of the hidden states.
+    """Gradients of one group from those of the hidden states and of the head's outputs.
 
     Args:
-        x, hidden, encoded, gates, new: as in ``forward``.
-        w_enc, w_in, w_rec: [E, I] or empty, [3H, E] and [3H, H].
+        x, w_enc, w_in, w_rec, w_out, hidden, encoded, gates, new: as in ``forward``.
+        grad, d_out: [T, M, H] and [T, M, U]; empty: 0.
         d_x, d_first: outputs [T, M, I] and [M, H]; ``d_x`` is not written if it is empty.
-        d_w_enc, d_b_enc, d_w_in, d_w_rec, d_b_in, d_b_rec: sums of the shapes of the parameters, to which this group
-            adds.
+        d_w_enc, ..., d_b_out: sums of the shapes of the parameters, to which this group adds.
         chunk, group, groups: as in ``forward``.
     """
     steps, rows, e, h = x.shape[0], x.shape[1], w_in.shape[1], hidden.shape[2]
     by_x, by_inputs, by_states = np.empty_like(d_w_enc), np.empty_like(d_w_in), np.empty_like(d_w_rec)
+    by_out = np.empty_like(d_w_out)
     for first in range(group * chunk, rows, groups * chunk):
         last = min(first + chunk, rows)
         n = last - first
         gate = gates[first * steps * 3 * h : last * steps * 3 * h].reshape(steps, n, 3 * h)
         q = new[first * steps * h : last * steps * h].reshape(steps, n, h)
         d_given, d_products = np.empty((n, 3 * h), np.float32), np.empty((n, 3 * h), np.float32)
-        d_hidden, kept = np.zeros((n, h), np.float32), np.empty((n, h), np.float32)
+        d_hidden, more = np.zeros((n, h), np.float32), np.empty((n, h), np.float32)
         d_code = np.empty((n, e), np.float32)
         for t in range(steps - 1, -1, -1):
             given, before = x[t][first:last], hidden[t][first:last]
             inputs = given
             if w_enc.size:
                 inputs = encoded[first * steps * e : last * steps * e].reshape(steps, n, e)[t]
-            gates_backward(grad[t][first:last], before, gate[t], q[t], d_hidden, d_given, d_products, kept)
+            if grad.size:
+                add(d_hidden, grad[t][first:last])
+            if d_out.size:
+                np.dot(d_out[t][first:last], w_out, more)
+                add(d_hidden, more)
+                linear_backward(d_out[t][first:last], hidden[t + 1][first:last], by_out, d_w_out, d_b_out)
+            gates_backward(d_hidden, before, gate[t], q[t], d_given, d_products, more)
             np.dot(d_products, w_rec, d_hidden)
-            add(d_hidden, kept)
-            np.dot(d_given.T, inputs, by_inputs)
-            add(d_w_in, by_inputs)
-            np.dot(d_products.T, before, by_states)
-            add(d_w_rec, by_states)
-            add_rows(d_b_in, d_given)
-            add_rows(d_b_rec, d_products)
+            add(d_hidden, more)
+            linear_backward(d_given, inputs, by_inputs, d_w_in, d_b_in)
+            linear_backward(d_products, before, by_states, d_w_rec, d_b_rec)
             if w_enc.size:
                 np.dot(d_given, w_in, d_code)
                 mask(d_code, inputs)
-                np.dot(d_code.T, given, by_x)
-                add(d_w_enc, by_x)
-                add_rows(d_b_enc, d_code)
+                linear_backward(d_code, given, by_x, d_w_enc, d_b_enc)
                 if d_x.size:
                     np.dot(d_code, w_enc, d_x[t][first:last])
             elif d_x.size:
                 np.dot(d_given, w_in, d_x[t][first:last])
         d_first[first:last] = d_hidden
-
-
-@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def step(x, hidden, w_enc, b_enc, w_in, w_rec, b_in, b_rec, w_out, b_out, w_value, b_value, after, out):
-    """One step of all rows, and the outputs of the agent's head.
-
-    Inside, arrays are [features, rows]: products with weights [outputs, inputs] then need no transposed copy of them.
-
-    Args:
-        x, hidden: [M, I] and [M, H].
-        w_enc, ..., b_rec: as the layers store them; ``w_enc`` is not empty.
-        w_out, b_out, w_value, b_value: the head, a linear layer [U, H]; with a layer [1, H] for values, advantages
-            have mean 0 and the value is added. Empty for none.
-        after, out: outputs, [M, H] and [M, U].
-    """
-    rows, h = hidden.shape
-    code = np.dot(w_enc, np.ascontiguousarray(x.T))
-    for j in range(code.shape[0]):
-        row, shift = code[j], b_enc[j]
-        for m in range(rows):
-            v = row[m] + shift
-            row[m] = zero if v < zero else v
-    old = np.ascontiguousarray(hidden.T)
-    given, products, state = np.dot(w_in, code), np.dot(w_rec, old), np.empty((h, rows), np.float32)
-    for j in range(2 * h):
-        g, p, shift = given[j], products[j], b_in[j] + b_rec[j]
-        for m in range(rows):
-            g[m] = half * (g[m] + p[m] + shift)
-        for m in range(rows):
-            g[m] = half * tanh(g[m]) + half
-    for j in range(h):
-        r, z, n, p, b, s = given[j], given[h + j], given[2 * h + j], products[2 * h + j], old[j], state[j]
-        shift_in, shift_rec = b_in[2 * h + j], b_rec[2 * h + j]
-        for m in range(rows):
-            n[m] = n[m] + shift_in + r[m] * (p[m] + shift_rec)
-        for m in range(rows):
-            n[m] = tanh(n[m])
-        for m in range(rows):
-            s[m] = n[m] + z[m] * (b[m] - n[m])
-    after[:] = state.T
-    if not w_out.size:
-        return
-    advantage = np.dot(w_out, state)
-    for j in range(advantage.shape[0]):
-        advantage[j] += b_out[j]
-    if w_value.size:
-        advantage += (np.dot(w_value, state) + b_value[0]) - advantage.sum(axis=0) / np.float32(advantage.shape[0])
-    out[:] = advantage.T

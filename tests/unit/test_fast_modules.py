@@ -107,6 +107,33 @@ def test_gru_with_a_layer_before_it_equals_torch(rows, sizes):
         torch.testing.assert_close(out, given[0] if given else torch.empty(rows, 0), rtol=1e-5, atol=2e-6)
 
 
+@pytest.mark.parametrize(("rows", "sizes"), [(5, (7, 6, 8, 3)), (100, (26, 64, 64, 5))])
+def test_gru_with_layers_before_and_behind_it_equals_torch(rows, sizes):
+    layer, gru, head = Linear(*sizes[:2]), GRU(*sizes[1:3]), nn.Linear(*sizes[2:])
+    theirs = nn.GRU(*sizes[1:3], batch_first=True)
+    theirs.load_state_dict(gru.state_dict())
+    x, h = torch.randn(rows, 9, sizes[0], requires_grad=True), torch.randn(1, rows, sizes[2], requires_grad=True)
+    ours, last = gru.encoded(layer, x, h, (head.weight, head.bias))
+    states, expected_last = theirs(torch.relu(nn.functional.linear(x, layer.weight, layer.bias)), h)
+    expected, leaves = head(states), [x, h, *layer.parameters(), *head.parameters()]
+    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=5e-6)
+    weights = torch.randn_like(expected), torch.randn_like(last)
+    for given in (slice(0, 1), slice(0, 2)):  # the gradient of the outputs, also with one of the last state
+        found = torch.autograd.grad(
+            (ours, last)[given], [*leaves, *gru.parameters()], weights[given], retain_graph=True
+        )
+        wanted = torch.autograd.grad(
+            (expected, expected_last)[given], [*leaves, *theirs.parameters()], weights[given], retain_graph=True
+        )
+        for mine, reference in zip(found, wanted, strict=True):
+            scale = reference.abs().max().clamp(min=1.0)
+            torch.testing.assert_close(mine / scale, reference / scale, rtol=1e-4, atol=1e-5)
+    weights[0][3, 4, 1] = float("nan")
+    found = torch.autograd.grad(ours, [*leaves, *gru.parameters()], weights[0], retain_graph=True)
+    wanted = torch.autograd.grad(expected, [*leaves, *theirs.parameters()], weights[0])
+    assert all(torch.equal(a.isnan(), b.isnan()) for a, b in zip(found, wanted, strict=True))
+
+
 def decision(gru, layer, x, h, head=()):
     """``GRU.decision`` of tensors."""
     return [torch.from_numpy(each) for each in gru.decision(layer, head, x.contiguous().numpy(), h.numpy())]

@@ -90,16 +90,17 @@ class RNNAgent(nn.Module):
 
     def unroll(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """A sequence: inputs [M, T, I], hidden [M, S] -> Q [M, T, U], the last hidden [M, S]."""
-        if self.is_recurrent:
-            first = hidden.unsqueeze(0).contiguous()
-            if self.encodes:
-                states, last = self.rnn.encoded(self.fc1, self.encoder(inputs), first)
-            else:
-                states, last = self.rnn(self.features(inputs), first)
-            features, hidden = self.norm2(self.rnn.output(states)), last.squeeze(0)
+        first = hidden.unsqueeze(0).contiguous()
+        if self.encodes and self.has_own_head:
+            outputs, last = self.rnn.encoded(self.fc1, self.encoder(inputs), first, self._head_weights())
+            return outputs, last.squeeze(0)
+        if not self.is_recurrent:
+            return self.head(F.relu(self.norm2(self.rnn(self.features(inputs))))), hidden
+        if self.encodes:
+            states, last = self.rnn.encoded(self.fc1, self.encoder(inputs), first)
         else:
-            features = F.relu(self.norm2(self.rnn(self.features(inputs))))
-        return self.head(features), hidden
+            states, last = self.rnn(self.features(inputs), first)
+        return self.head(self.norm2(self.rnn.output(states))), last.squeeze(0)
 
     def features(self, inputs: Tensor) -> Tensor:
         """What the recurrent layer reads."""
@@ -107,11 +108,15 @@ class RNNAgent(nn.Module):
 
     def head(self, features: Tensor) -> Tensor:
         """Features [..., H] -> Q [..., U]: ``value + advantage - mean(advantage)``, computed as one linear layer."""
+        return self.fc2(features) if self.value is None else linear(features, *self._head_weights())
+
+    def _head_weights(self) -> tuple[Tensor, Tensor]:
+        """Weight [U, H] and bias [U] of the linear layer that ``head`` is."""
         advantage, value = self.fc2, self.value
         if value is None:
-            return advantage(features)
+            return advantage.weight, advantage.bias
         weight = advantage.weight - advantage.weight.mean(dim=0) + value.weight
-        return linear(features, weight, advantage.bias - advantage.bias.mean() + value.bias)
+        return weight, advantage.bias - advantage.bias.mean() + value.bias
 
 
 class MinGRUAgent(RNNAgent):
