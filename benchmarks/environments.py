@@ -1,14 +1,15 @@
 """Trains in named environments with nothing but their key, and writes docs/environments.md.
 
-    python benchmarks/environments.py [--only TEXT] [--steps 10000] [--seconds 120] [--jobs 1] [--python PYTHON]
+    python benchmarks/environments.py [--only TEXT ...] [--steps 10000] [--seconds 120] [--jobs 1] [--python PYTHON]
                                       [--missing] [--out docs/environments.md]
 
 Each environment is trained in its own process by the command
 ``--config=omg_vae with env_args.key=KEY t_max=STEPS max_seconds=SECONDS``. A process that lives longer than ``LIMIT``
 seconds is stopped. The table has the version of the package, the interface, what omarl chose, the updates, the
-explained variance of the VAE on test episodes at the first and at the last test, and the result. A package that is
-not installed gives its line. ``--python`` is the interpreter of an environment in which the packages are installed:
-some of them pin old versions of others. Lines of an earlier table are kept: ``--missing`` runs only the others.
+explained variance of the VAE and its out-of-sample R2 on test episodes at the first and at the last test
+(docs/metrics.md), and the result. A package that is not installed gives its line. ``--python`` is the interpreter of
+an environment in which the packages are installed: some of them pin old versions of others. Lines of an earlier table
+are kept: ``--missing`` runs only the others, ``--only`` those whose key contains one of the texts.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,7 +87,8 @@ ALSO = {
 }
 LIMIT = 300  # seconds that a process may take in all
 GRACE = 30  # seconds for the checkpoint and the curves after a stop
-VARIANCE = "test_vae_explained_variance"
+VARIANCE, R2 = 6, 7  # columns of the table
+MEASURES = ("test_vae_explained_variance", "test_vae_r2")
 # The lines that report what omarl chose, each with a short form
 CHOICES = {
     r"they end after (\d+ steps) \((.*?)\)": r"episodes of \1 (\2)",
@@ -103,6 +106,7 @@ class Row(NamedTuple):
     steps: str
     updates: str
     variance: str
+    r2: str
     seconds: float
     result: str
 
@@ -140,15 +144,15 @@ def trained(key: str, options: argparse.Namespace, folder: Path) -> tuple[str, f
 def row(key: str, package: str, options: argparse.Namespace) -> Row:
     with tempfile.TemporaryDirectory() as name:
         output, taken, stopped = trained(key, options, Path(name))
-        variance = explained_variance(Path(name))
+        explained, r2 = (first_and_last(Path(name), metric) for metric in MEASURES)
     start = re.search(r" on \S+ \((.*?): .*\), episodes of at most (\d+) steps", output)
     summary = re.search(r"(\d+) environment steps, \d+ episodes, (\d+) updates", output)
     done, updates = summary.groups() if summary else ("", "")
     choices = [match.expand(short) for line, short in CHOICES.items() if (match := re.search(line, output))]
     interface = f"{start[1]}; {start[2]} steps" if start else ""
     packages = [name for name in (package, ALSO.get(package), ALSO.get(key)) if name]
-    return Row(key, versions(packages, options.python), interface, "; ".join(choices), done, updates, variance, taken,
-               result(output, updates, stopped))  # fmt: skip
+    return Row(key, versions(packages, options.python), interface, "; ".join(choices), done, updates, explained, r2,
+               taken, result(output, updates, stopped))  # fmt: skip
 
 
 def result(output: str, updates: str, stopped: bool) -> str:
@@ -164,15 +168,11 @@ def result(output: str, updates: str, stopped: bool) -> str:
     return f"trained{ending}"
 
 
-def explained_variance(folder: Path) -> str:
-    """The first and the last value of the test episodes."""
+def first_and_last(folder: Path, metric: str) -> str:
+    """The first and the last value of a metric of the run in ``folder``."""
     for file in folder.rglob("metrics.jsonl"):
-        try:
-            metrics = read_metrics(file.parent)
-        except OmarlError:
-            continue
-        if VARIANCE in metrics and len(metrics[VARIANCE].value):
-            values = metrics[VARIANCE].value
+        with suppress(OmarlError, LookupError):
+            values = read_metrics(file.parent)[metric].value
             return f"{values[0]:.2f} → {values[-1]:.2f}"
     return ""
 
@@ -184,19 +184,19 @@ def lines_in(file: Path) -> dict[str, str]:
 
 
 def line_of(each: Row) -> str:
-    cells = [f"`{each.key}`", *each[1:7], f"{each.seconds:.0f}", each.result]
+    cells = [f"`{each.key}`", *each[1:8], f"{each.seconds:.0f}", each.result]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def is_rising(line: str) -> bool:
-    """Whether the explained variance rose and was positive in the end."""
-    values = re.search(r"\| (-?[\d.]+) → (-?[\d.]+) \|", line)
+def is_rising(line: str, column: int) -> bool:
+    """Whether the number in a column of a line rose and was positive in the end."""
+    values = re.fullmatch(r"(-?[\d.]+) → (-?[\d.]+)", line.split(" | ")[column])
     return values is not None and float(values[2]) > max(float(values[1]), 0.0)
 
 
 def table(rows: list[str], options: argparse.Namespace) -> str:
     happy = [line for line in rows if "| trained" in line]
-    learnt = sum(is_rising(line) for line in happy)
+    explained, better = (sum(is_rising(line, column) for line in happy) for column in (VARIANCE, R2))
     packages = sum(any(f"| `{key}` |" in line for key in keys for line in rows) for keys in KEYS.values())
     lines = [
         "# Environments with nothing but their key",
@@ -209,24 +209,25 @@ def table(rows: list[str], options: argparse.Namespace) -> str:
         "",
         f"- {len(rows)} environments of {packages} packages were tried.",
         f"- {len(happy)} trained, with updates.",
-        f"- In {learnt} of these, the explained variance of the VAE on test episodes rose from the first test to the",
-        "  last one, and was positive there.",
+        f"- In {explained} of these, the explained variance of the VAE on test episodes rose from the first to the",
+        f"  last test, and was positive there. The same holds for the out-of-sample R² in {better} of them.",
+        "  [Metrics](metrics.md) defines both.",
         f"- {len(rows) - len(happy)} ended without an update; the last column has the line that says why.",
         "",
         "The runs are short: a line shows that an environment can be played and trained in, not how well it is",
         "learnt.",
         *([options.note] if options.note else []),
         "",
-        "| key | package | interface; longest episode | chosen by omarl | steps | updates | explained variance | s "
-        "| result |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| key | package | interface; longest episode | chosen by omarl | steps | updates | explained variance "
+        "| out-of-sample R² | s | result |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     return "\n".join([*lines, *rows]) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="environments with this text in their key; the other lines remain")
+    parser.add_argument("--only", nargs="+", default=[""], help="environments with one of these texts in their key")
     parser.add_argument("--missing", action="store_true", help="only environments that have no line yet")
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=120)
@@ -237,7 +238,7 @@ def main() -> None:
     options = parser.parse_args()
     lines = lines_in(options.out)  # of environments that are not run again
     pairs = [(key, package) for package, keys in KEYS.items() for key in keys
-             if options.only in key and not (options.missing and key in lines)]  # fmt: skip
+             if any(text in key for text in options.only) and not (options.missing and key in lines)]  # fmt: skip
 
     def run(pair: tuple[str, str]) -> str:
         return line_of(row(*pair, options))

@@ -131,8 +131,8 @@ def training(args: argparse.Namespace) -> list[str]:
         results = [[result.last(metric) for result in found[name, device, metric]] for device in devices]
         rows.append([name, f"{max(int(steps * args.scale), 800):,}", metric,
                      *(f"{statistics.mean(v):.2f} [{min(v):.2f}, {max(v):.2f}]" for v in results)])  # fmt: skip
-    note = (f"The last test of each run; mean [lowest, highest] of {len(SEEDS)} seeds. The devices draw different random "
-            "numbers, so runs of one seed differ.")  # fmt: skip
+    note = (f"The last test of each run; mean [lowest, highest] of {len(SEEDS)} seeds. The devices draw different "
+            "random numbers, so runs of one seed differ.")  # fmt: skip
     return ["## Training", "", note, "", *table(["algorithm", "steps", "metric", *devices], rows)]
 
 
@@ -149,8 +149,8 @@ def rates(args: argparse.Namespace) -> list[str]:
             rows.append([name, f"{number:,}", *(f"{run([*words, on(device)]).rate():,.0f}" for device in devices)])
             print(*rows[-1], flush=True)
     header = ["algorithm", "copies", *(name if name != "cpu" else f"CPU, {threads} threads" for name in devices)]
-    note = ("Environment steps per second on simple_spread, after the first of four batches of 25 steps of each copy. "
-            "Environments run on the CPU.")  # fmt: skip
+    note = ("Environment steps per second on simple_spread, after the first of four batches of 25 steps of each "
+            "copy. Environments run on the CPU.")  # fmt: skip
     return ["## Rates", "", note, "", *table(header, rows)]
 
 

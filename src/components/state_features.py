@@ -94,6 +94,23 @@ class StateFeatures:
         """The expected raw state of a decoder's outputs [..., S]."""
         return self.likelihood.mean(outputs) if self.is_standardised and self.types is not None else outputs
 
+    def explained(self, outputs: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """How well a decoder's outputs fit its inputs, both [M, S]: the explained variance and the out-of-sample R2.
+
+        Both are 1 - squared error / squared deviation of the states, summed over the features that are not constant:
+        the deviation from their own mean, or from the mean of all states in training. NaN without a deviation, and
+        the latter if states are not standardised.
+        """
+        assert self.types is not None
+        error = (self.inputs(self.mean(outputs)) - inputs).square().mean(dim=0)
+        free = (self.types.kind != CONSTANT).to(inputs.device)
+        from_own, from_training = inputs.var(dim=0, unbiased=False), inputs.square().mean(dim=0)
+        if not self.is_standardised:
+            from_training = torch.zeros_like(from_training)
+        sums = torch.stack([from_own, from_training])[:, free].sum(dim=1)
+        variance, r2 = torch.where(sums > 0, 1.0 - error[free].sum() / sums, torch.nan)
+        return variance, r2
+
     def _take(self, types: FeatureTypes) -> None:
         self.types, self._likelihood = types, Likelihood(types, self.normaliser, self.gain_limit)
         is_bit = (types.kind == BERNOULLI) | (types.kind == CATEGORICAL)

@@ -23,7 +23,6 @@ from ..modules.losses import kl_exp_clamped, kl_standard_normal, squared_error
 from ..modules.vae import StateVAE, at_bound, code_size, latents_in
 from ..types import Block, ConfigError, PathLike, TrainingError
 from ..utils.tensor_files import load_tensors
-from .feature_types import CONSTANT
 from .kl_weight import BETA_PER_ALPHA
 from .state_features import StateFeatures
 from .vae_config import VAEConfig
@@ -174,6 +173,8 @@ class VAETrainer(VAEOptimiser):
         Returns:
             ``vae_explained_variance``: 1 - squared error / variance of the decoded state, both summed over
             standardised features that are not constant, if the states differ;
+            ``vae_r2``: out-of-sample R2, 1 - squared error / squared deviation from the mean of the states in
+            training, both summed as above (Campbell and Thompson 2008); not for ``raw_mean``;
             ``vae_accuracy``: see ``Likelihood.accuracy``, if there are bits or one-hot groups;
             ``vae_active_units``: latents with Var_x(mu) >= 0.01 (Burda et al. 2015);
             ``vae_recon_loss`` and ``vae_kl_loss`` as in training, but from the mean code; ``vae_recon_null``: nats
@@ -201,20 +202,11 @@ class VAETrainer(VAEOptimiser):
         }
         if self.formula == "nats":
             values["vae_recon_null"] = likelihood.null_nats()
-        values["vae_explained_variance"] = self._explained(outputs, inputs)
+        values["vae_explained_variance"], values["vae_r2"] = self.features.explained(outputs, inputs)
         values["vae_accuracy"] = likelihood.accuracy(outputs, rows)
         described = {name: float(value) for name, value in values.items()}
-        undefined = {"vae_explained_variance", "vae_accuracy"} & {n for n, v in described.items() if math.isnan(v)}
+        undefined = {n for n in ("vae_explained_variance", "vae_r2", "vae_accuracy") if math.isnan(described[n])}
         return {name: value for name, value in described.items() if name not in undefined}
-
-    def _explained(self, outputs: Tensor, inputs: Tensor) -> Tensor:
-        """See ``describe``; NaN if the states do not differ."""
-        assert self.features.types is not None
-        decoded = self.features.inputs(self.features.mean(outputs))
-        free = (self.features.types.kind != CONSTANT).to(inputs.device)
-        error = (decoded - inputs).square().mean(dim=0)[free].sum()
-        variance = inputs.var(dim=0, unbiased=False)[free].sum()
-        return torch.where(variance > 0, 1.0 - error / variance, torch.nan)
 
     def to(self, device: str) -> None:
         """Moves the VAE, its statistics and the collected states."""

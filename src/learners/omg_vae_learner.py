@@ -26,6 +26,9 @@ from .agent_learner import load_log_state, log_state
 from .base_learner import make_base_learner
 from .vae_watch import VAEWatch
 
+# numbers of ``VAETrainer.describe`` that are logged about test episodes
+TESTED = ("vae_explained_variance", "vae_r2", "vae_accuracy", "vae_active_units", "vae_recon_loss", "vae_kl_loss")
+
 
 @dataclass(frozen=True)
 class OMGVAEConfig(VAEConfig, BaseLearnerKeys):
@@ -94,13 +97,13 @@ class OMGVAELearner:
     def evaluate(self, batches: list[Batch]) -> dict[str, float]:
         """Metrics of coding held-out episodes: see ``VAETrainer.describe``."""
         described = self.trainer.describe(torch.cat([self.real_states(batch) for batch in batches]))
-        wanted = ("vae_explained_variance", "vae_accuracy", "vae_active_units", "vae_recon_loss", "vae_kl_loss")
-        return {name: described[name] for name in wanted if name in described}
+        return {name: described[name] for name in TESTED if name in described}
 
     def _log(self, states: Tensor, t_env: int) -> None:
         logged = self.stats.flush(self.logger, t_env)
         state = self.trainer.describe(states)
-        del state["vae_recon_loss"], state["vae_kl_loss"]  # those of the updates are logged
+        for name in ("vae_recon_loss", "vae_kl_loss", "vae_r2"):  # the losses of the updates are logged
+            state.pop(name, None)
         state |= {"vae_lr": self.trainer.optimiser.param_groups[0]["lr"], "updates": self.trainer.updates}
         for name, value in {**state, "vae_skipped_updates": self.trainer.skipped.count}.items():
             self.logger.log_stat(name, value, t_env)

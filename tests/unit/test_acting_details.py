@@ -72,6 +72,23 @@ def test_explained_variance_compares_each_dimension_with_its_own_mean():
     states = torch.randn(2000, 2) + torch.tensor([2.0, -2.0])
     described = trainer.describe(states)  # decodes to 0: error 1 + 4, variance 1
     assert described["vae_explained_variance"] == pytest.approx(-4.0, abs=0.5)
+    assert described["vae_r2"] == pytest.approx(0.0, abs=1e-4)  # deviation from the mean in training: 1 + 4, too
+
+
+def test_the_out_of_sample_r2_of_states_that_resemble_each_other_counts_where_they_are():
+    """A linear VAE with an error of 0.1, on states around one point: their own variance is 0.01 squared."""
+    trainer = VAETrainer(2, VAEConfig(vae_hidden_dim=8, vae_latent_dim=2, vae_linear_path=True))
+    trainer.features.observe(torch.randn(4000, 2))
+    with torch.no_grad():
+        for p in trainer.parameters:
+            p.zero_()
+        trainer.vae.encoder_line.weight[:2] = torch.eye(2)
+        trainer.vae.decoder_line.weight[:] = torch.eye(2)
+        trainer.vae.decoder_line.bias[:] = 0.1
+    near = 0.01 * torch.randn(2000, 2) + 3.0
+    described = trainer.describe(near)
+    assert described["vae_explained_variance"] == pytest.approx(1 - 0.01 / 1e-4, rel=0.1)
+    assert described["vae_r2"] == pytest.approx(1 - 0.01 / 9, abs=5e-4)
 
 
 def test_active_units_compare_the_variance_of_mu_with_the_threshold():

@@ -105,8 +105,9 @@ def test_the_committed_table_has_one_line_for_each_environment_and_no_traceback(
     [("-0.15 → 0.95", True), ("0.35 → 0.30", False), ("-2.48 → -0.20", False), ("0.00 → 0.00", False), ("", False)],
 )
 def test_an_explained_variance_counts_if_it_rose_and_is_positive(environments, values, expected):
-    row = environments.Row("key", "package 1.0", "AECEnv; 9 steps", "", "10000", "369", values, 79.0, "trained")
-    assert environments.is_rising(environments.line_of(row)) == expected
+    row = environments.Row("key", "package 1.0", "AECEnv; 9 steps", "", "10000", "369", values, "", 79.0, "trained")
+    assert environments.is_rising(environments.line_of(row), environments.VARIANCE) == expected
+    assert not environments.is_rising(environments.line_of(row), environments.R2)
 
 
 def test_the_gpu_benchmark_runs_on_the_cpu(monkeypatch, tmp_path):
