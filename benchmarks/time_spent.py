@@ -34,7 +34,7 @@ PARTS = {
     "VAE: backward and step": ("vae_trainer.py+optimiser_step",),
     "VAE: the rest": ("vae_trainer.py", "drawn_states", "real_states"),
     "agents: backward and step": ("q_learner.py+optimiser_step",),
-    "agents: target network": ("_next_values",),
+    "agents: the update of the target": ("_update_target",),
     "agents: the rest": ("q_learner.py",),
     "replay buffer": ("replay_buffer.py",),
     "environments": ("vector.py", "workers.py", "copies.py"),

@@ -16,7 +16,7 @@ from ..components.unroll import unroll
 from ..config.keys import AgentLearnerKeys, MixerKeys, RMSpropKeys
 from ..config.schema import key, read
 from ..modules.action_distributions import require_discrete
-from ..modules.losses import masked_mean
+from ..modules.td_error import taken_and_next, td_error
 from ..registry import resolve
 from ..types import Batch, ConfigError, Controller, MetricLogger, PathLike, feature_size
 from .agent_learner import AgentLearner, copy_values
@@ -33,15 +33,6 @@ class QLearnerConfig(AgentLearnerKeys, MixerKeys, RMSpropKeys):
     optimiser: Literal["adam", "rmsprop"] = key("adam", help="the optimiser; only rmsprop reads optim_alpha")
     standardise_rewards: bool = key(False, help="divide rewards by their running standard deviation")
     centre_rewards: bool = key(False, help="also subtract their running mean; only for episodes of equal length")
-
-
-def td_targets(reward: Tensor, next_value: Tensor, terminated: Tensor, next_alive: Tensor, gamma: float) -> Tensor:
-    """One-step targets ``r + gamma * (1 - terminated) * alive' * max_a Q'``, all [B, T, N].
-
-    The next value is 0 after a termination or an agent's death. A truncated episode bootstraps from its final
-    observation.
-    """
-    return reward + gamma * (1.0 - terminated) * next_alive * next_value
 
 
 def make_mixer(name: str, scheme: Any, args: Any) -> torch.nn.Module:
@@ -82,35 +73,32 @@ class QLearner(AgentLearner):
         alive = alive_mask(batch, self.n_agents)  # [B, T+1, N]
         agent_mask = mask * alive[:, :-1]
         q = unroll(self.mac, batch)  # [B, T+1, N, U]
-        taken = q[:, :-1].gather(3, batch["actions"][:, :-1]).squeeze(3)  # [B, T, N]
-        next_values, next_alive = self._next_values(q, batch), alive[:, 1:]
+        with torch.no_grad():
+            target_q = unroll(self.target_mac, batch)
+        actions, avail = batch["actions"], batch["avail_actions"]
+        taken, next_values = taken_and_next(q, target_q, actions, avail, self.config.double_q)  # [B, T, N]
+        next_alive = alive[:, 1:]
         if self.mixer is not None:
             state = batch["state"].flatten(2)
             taken = self.mixer(taken * alive[:, :-1], state[:, :-1])  # [B, T, 1]
             with torch.no_grad():
                 next_values = self.target_mixer(next_values * next_alive, state[:, 1:])
             agent_mask, next_alive = mask, next_alive.amax(dim=2, keepdim=True)
-        target = td_targets(
-            self._rewards(batch, agent_mask if batch["reward"].shape[2] > 1 else mask),
-            next_values,
-            batch["terminated"][:, :-1].float(),
-            next_alive,
-            self.config.gamma,
-        )
-        td_error = taken - target
-        loss = masked_mean(td_error.square(), agent_mask)
+        reward = self._rewards(batch, agent_mask if batch["reward"].shape[2] > 1 else mask)
+        terminated = batch["terminated"][:, :-1]
+        found = td_error(taken, next_values, reward, terminated, next_alive, agent_mask, self.config.gamma)
         if self.config.lr_anneal:
             anneal(self.optimiser, self.config.lr, self.config.t_max, t_env)
-        grad_norm = self.descend(loss)
+        grad_norm = self.descend(found.loss)
         self.updates += 1
         self._update_target()
         self.stats.add(
             {
-                "loss": loss,
+                "loss": found.loss,
                 "grad_norm": grad_norm,
-                "td_error_abs": masked_mean(td_error.detach().abs(), agent_mask),
-                "q_taken_mean": masked_mean(taken.detach(), agent_mask),
-                "target_mean": masked_mean(target.detach(), agent_mask),
+                "td_error_abs": found.size,
+                "q_taken_mean": found.values,
+                "target_mean": found.targets,
             }
         )
         self.log(t_env)
@@ -124,15 +112,6 @@ class QLearner(AgentLearner):
             centre = self.reward_stats.mean.float() if self.config.centre_rewards else 0.0
             reward = (reward - centre) / self.reward_stats.std.float()
         return reward
-
-    @torch.no_grad()
-    def _next_values(self, q: Tensor, batch: Batch) -> Tensor:
-        """The target network's value of the best available next action, [B, T, N]."""
-        target_q = unroll(self.target_mac, batch)[:, 1:]
-        unavailable = batch["avail_actions"][:, 1:] == 0
-        chooser = q[:, 1:] if self.config.double_q else target_q
-        best = chooser.masked_fill(unavailable, -torch.inf).argmax(dim=3, keepdim=True)
-        return target_q.gather(3, best).squeeze(3)
 
     def _update_target(self) -> None:
         rate = self.config.target_update_interval_or_tau

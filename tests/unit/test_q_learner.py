@@ -5,7 +5,8 @@ import torch
 from fakes import RecordingLogger, args_for, env_info, random_batch
 from omarl.components.unroll import unroll
 from omarl.controllers.basic_controller import BasicMAC, sharing_groups
-from omarl.learners.q_learner import QLearner, td_targets
+from omarl.learners.q_learner import QLearner
+from omarl.modules.td_error import taken_and_next, td_targets
 from omarl.types import ConfigError
 
 INFO = env_info()
@@ -98,8 +99,9 @@ def test_targets_never_use_unavailable_actions():
     batch = random_batch(INFO, [3])
     batch["avail_actions"][..., 1] = 0
     q = unroll(learner.mac, batch)
-    values = learner._next_values(q, batch)
-    torch.testing.assert_close(values, unroll(learner.target_mac, batch)[:, 1:, :, 0])
+    target_q = unroll(learner.target_mac, batch)
+    values = taken_and_next(q, target_q, batch["actions"], batch["avail_actions"], True)[1]
+    torch.testing.assert_close(values, target_q[:, 1:, :, 0])
 
 
 def test_unroll_equals_pymarls_loop_over_steps():
