@@ -1,9 +1,9 @@
-"""One step of an agent: encoder, GRU and head of a few rows, compiled by numba. Symbols: see ``gru_kernels``."""
+"""One step of an agent: encoder, GRU and head of a few rows, compiled by numba. Shapes: see ``gru_kernels``."""
 
 import numpy as np
 from numba import njit
 
-from .gru_kernels import FAST, half, tanh, zero
+from .layer_kernels import FAST, half, tanh, zero
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")

@@ -6,6 +6,7 @@ from fakes import RecordingLogger, args_for, env_info, random_batch
 from omarl.components.episode_batch import make_scheme
 from omarl.controllers.basic_controller import BasicMAC
 from omarl.learners.q_learner import QLearner
+from omarl.modules import compiled
 from omarl.modules.mixers.qmix import QMixer
 from omarl.modules.mixers.vdn import VDNMixer
 from omarl.types import ConfigError
@@ -35,6 +36,29 @@ def test_qmix_matches_its_formula():
     hidden = torch.where(hidden > 0, hidden, hidden.exp() - 1)
     expected = (hidden * mixer.weight2(state)[0].abs()).sum() + mixer.bias2(state)[0, 0]
     torch.testing.assert_close(mixer(values, state)[0, 0], expected)
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
+@pytest.mark.parametrize("where", ["values", "state", "grad", "weight1.2.weight", "weight2.0.bias"])
+@pytest.mark.parametrize("rows", [(3,), (40, 7)])
+def test_compiled_mixing_equals_torchs(rows, where, value, monkeypatch):
+    mixer, values, state = qmixer(), 3 * torch.randn(*rows, 3), 3 * torch.randn(*rows, 4)
+    grad, leaves = torch.randn(*rows, 1), list(mixer.parameters())
+    if value is not None:
+        {"values": values, "state": state, "grad": grad, **dict(mixer.named_parameters())}[where].data[1] = value
+    values.requires_grad_()
+    assert compiled.kernels("mixers.qmix_kernels") is not None
+    found = []
+    for _ in range(2):
+        total = mixer(values, state)
+        found.append([total.detach(), *torch.autograd.grad(total, [values, *leaves], grad)])
+        monkeypatch.setattr(compiled, "kernels", lambda name: None)
+    for mine, theirs in zip(*found, strict=True):
+        if value is None:
+            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5 * float(theirs.abs().max().clamp(min=1)))
+        else:
+            # torch's elu drops the NaN of some rows in the gradient, of others not
+            assert not (torch.isfinite(mine) & ~torch.isfinite(theirs)).any()
 
 
 def test_qmix_weights_depend_on_the_state():

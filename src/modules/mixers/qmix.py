@@ -1,15 +1,22 @@
 """QMIX: a monotonic mixing network whose weights are computed from the state (Rashid et al. 2018)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from ...config.keys import EncoderKeys
 from ...config.schema import key, read
+from ..compiled import is_compiled, kernels
 from ..encoder import encoder_for
 from ..linear import Linear
+
+KERNELS = "mixers.qmix_kernels"
 
 
 @dataclass(frozen=True)
@@ -18,6 +25,29 @@ class QMixConfig(EncoderKeys):
 
     mixing_embed_dim: int = key(32, low=1, help="width of the mixing network's hidden layer")
     hypernet_embed: int = key(64, low=1, help="width of the hypernetworks that compute its weights")
+
+
+class _Mixing(Function):
+    """The team's values [R, 1] from the agents' [R, N], states [R, S] and the mixer's parameters in their order."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, state: Tensor, *parameters: Tensor) -> Tensor:
+        rows, hyper, units = len(values), len(parameters[0]), len(parameters[8])
+        total = values.new_empty(rows, 1)
+        sizes = hyper, values.shape[1] * units, hyper, units, units, units
+        kept = [values.new_empty(rows, size) for size in sizes]
+        kernels(KERNELS).forward(*(each.numpy() for each in (values, state, *parameters, total, *kept)))
+        ctx.save_for_backward(values, state, *(parameters[i] for i in (2, 6, 12)), *kept)
+        ctx.shapes = [parameter.shape for parameter in parameters]
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        values = ctx.saved_tensors[0]
+        found = [torch.empty_like(values), *(values.new_zeros(shape) for shape in ctx.shapes)]
+        kernels(KERNELS).backward(*(each.numpy() for each in (grads[0].contiguous(), *ctx.saved_tensors, *found)))
+        return found[0], None, *found[1:]
 
 
 class QMixer(nn.Module):
@@ -52,7 +82,15 @@ class QMixer(nn.Module):
     def forward(self, values: Tensor, state: Tensor) -> Tensor:
         """Values [..., N] and states [..., S] -> the team's value [..., 1]."""
         lead, state = values.shape[:-1], self.encoder(state)
+        if is_compiled(KERNELS, values) and not state.requires_grad:
+            rows = values.reshape(-1, self.n_agents), state.reshape(-1, state.shape[-1])
+            return _Mixing.apply(*rows, *self._layers()).view(*lead, 1)
         w1 = self.weight1(state).abs().view(*lead, self.n_agents, self.embed)
         hidden = F.elu((values.unsqueeze(-2) @ w1).squeeze(-2) + self.bias1(state))
         w2 = self.weight2(state).abs()
         return (hidden * w2).sum(dim=-1, keepdim=True) + self.bias2(state)
+
+    def _layers(self) -> Iterator[Tensor]:
+        """Weights and biases in the order of ``qmix_kernels.forward``."""
+        for part in (self.weight1, self.weight2, self.bias1, self.bias2):
+            yield from part.parameters()
