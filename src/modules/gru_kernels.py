@@ -1,28 +1,29 @@
 """A GRU along whole sequences, with or without a layer before and behind it, forward and backward, compiled by numba.
 
-No step passes through Python or torch. The rows of a batch are processed in chunks. A chunk's arrays of one step stay
-in the processor's cache. All products of a step, also those for the weights' gradients, are small enough for
-OpenBLAS's code for small matrices: with up to ``SMALL`` multiplications it is up to half as fast again. Chunks belong
-to groups, which can run in different threads: the functions release the GIL. Each group sums its own gradient of the
-weights, so the numbers do not depend on the number of threads.
+No step passes through Python or torch. The rows of a batch are processed in chunks, whose arrays of one step stay in
+the processor's cache. Chunks belong to groups, which can run in different threads: the functions release the GIL.
+Each group sums its own gradient of the weights, so the numbers do not depend on the number of threads.
 
 Shapes: T steps, M rows, I inputs, E encoded inputs, H units. Gates are in torch's order: reset, update, new (Cho et
 al. 2014, with the second bias where torch puts it).
 """
 
 import numpy as np
+from llvmlite.binding import get_host_cpu_features
 from numba import njit
 
 from .layer_kernels import FAST, add, half, linear, linear_backward, mask, one, rectify, tanh
 
-SMALL = 1_000_000  # multiplications of a product
-MAX_ROWS, MIN_ROWS, MAX_GROUPS = 48, 16, 4
+# OpenBLAS multiplies small matrices, of up to SMALL multiplications, without copying them, if there is AVX-512. Else
+# it copies the weights at each step, which is cheaper for more rows.
+COPIES = not get_host_cpu_features().get("avx512f", False)
+SMALL, MAX_ROWS, MIN_ROWS, MAX_GROUPS = 1_000_000, 96 if COPIES else 48, 16, 4
 BLOCK = 4  # steps whose inputs are multiplied at once
 
 
 def chunks(rows, inputs, units):
     """The number of rows in a chunk, and the number of groups."""
-    fitting = SMALL // (3 * units * max(inputs, units))
+    fitting = MAX_ROWS if COPIES else SMALL // (3 * units * max(inputs, units))
     chunk = min(MAX_ROWS, fitting) if fitting >= MIN_ROWS else MAX_ROWS
     return chunk, max(1, min(MAX_GROUPS, -(-rows // chunk)))
 

@@ -208,6 +208,21 @@ def test_gru_gives_the_same_numbers_with_any_number_of_threads():
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
 
 
+@pytest.mark.parametrize("copies", [False, True])
+def test_gru_equals_torch_with_the_chunks_of_every_kind_of_processor(copies, monkeypatch):
+    module = compiled.kernels("gru_kernels")
+    monkeypatch.setattr(module, "COPIES", copies)
+    monkeypatch.setattr(module, "MAX_ROWS", 96 if copies else 48)
+    assert module.chunks(96, 64, 64) == ((96, 1) if copies else (48, 2))
+    gru, theirs = GRU(64, 64), nn.GRU(64, 64, batch_first=True)
+    theirs.load_state_dict(gru.state_dict())
+    x, h = torch.randn(250, 6, 64), torch.zeros(1, 250, 64)
+    mine, expected = gru(x, h)[0], theirs(x, h)[0]
+    torch.testing.assert_close(mine, expected, rtol=1e-5, atol=2e-6)
+    for got, wanted in zip(gradients(gru, [], mine), gradients(theirs, [], expected), strict=True):
+        torch.testing.assert_close(got / wanted.abs().max(), wanted / wanted.abs().max(), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_layer_before_the_gru_has_nan_where_torch_has_it(value):
     layer, gru, x = Linear(9, 16), GRU(16, 16), torch.randn(5, 6, 9)
