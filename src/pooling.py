@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .analysis.comparison import find_runs, words
+from .config.files import read_json
 from .config.keys import RunsKeys
 from .config.schema import key, new_default, read
 from .configuration.layers import from_checkpoint
+from .disjoint import Overlap, check_disjoint, components_of, overlaps, run_of
 from .envs.make import make_vec_env
 from .games.lookup import game_named, part_of
-from .opponents.pool import AGENTS, CONFIG, MANIFEST, Member, Pool, digest, inside, read_pool, write_pool
+from .opponents.pool import AGENTS, CONFIG, MANIFEST, SPLITS, Member, Pool, digest, inside, read_pool, write_pool
 from .run import NAME, RunConfig
 from .types import ConfigError, EnvInfo, OmarlError
 from .utils.checkpoints import find_checkpoint, last_checkpoints
 from .utils.run_directory import env_label
+
+MEMBERS = tuple(f"{split}{kind}" for kind in ("scripts", "runs") for split in ("", "validation_", "test_"))
 
 
 @dataclass(frozen=True)
@@ -33,13 +37,15 @@ class PoolConfig(RunConfig, RunsKeys):
     test_scripts: list[str] | str = key("", help="the same: held-out opponents")
     checkpoints: Literal["last", "all"] = key("last", help="which checkpoints of each run join the pool")
     prior: str = key("", help="a run with the VAE; its encoder becomes the pool's subgoal prior")
+    disjoint: bool = key(False, help="refuse a pool in which opponents of two splits share components")
 
 
 def make_pool(values: Mapping[str, Any]) -> Pool:
     """Makes a pool's folder atomically: no part of it remains after an error.
 
     Raises:
-        ConfigError: no opponent is named, something named does not exist, or an opponent is in two splits.
+        ConfigError: no opponent is named, something named does not exist, an opponent is in two splits, or, with
+            ``disjoint``, splits share components.
         OmarlError: the folder cannot be written.
     """
     config = read(PoolConfig, values)
@@ -53,7 +59,7 @@ def make_pool(values: Mapping[str, Any]) -> Pool:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         members: list[Member] = []
-        for split in ("train", "validation", "test"):
+        for split in SPLITS:
             prefix = "" if split == "train" else f"{split}_"
             members += scripted(words(getattr(config, f"{prefix}scripts")), split)
             runs = words(getattr(config, f"{prefix}runs"))
@@ -71,7 +77,9 @@ def make_pool(values: Mapping[str, Any]) -> Pool:
             check_environment(file.parent, config.prior, label, "prior")
             shutil.copy(file, draft / "prior.th")
             prior = "prior.th"
-        write_pool(draft, config.env, config.env_args, members, prior)
+        pool = write_pool(draft, config.env, config.env_args, members, prior)
+        if config.disjoint:
+            check_disjoint(overlaps_of(pool, config.game))
         draft.rename(out)
     except OSError as error:
         raise OmarlError(f"out: cannot write {out} ({error.strerror or error})") from None
@@ -127,7 +135,8 @@ def trained(patterns: list[str], split: str, which: str, out: Path, count: int, 
             made = f"{family}, seed {config.get('seed')!r}, {folder.name} steps"
             agents, config_file = (out / name / file for file in (AGENTS, CONFIG))
             members.append(Member(name, family, "checkpoint", split, made, file=f"{name}/{AGENTS}",
-                                  sha256=digest(agents), config_sha256=digest(config_file)))  # fmt: skip
+                                  sha256=digest(agents), config_sha256=digest(config_file),
+                                  run=run_of(read_json(config_file))))  # fmt: skip
     return members
 
 
@@ -173,16 +182,39 @@ def info_of(values: Mapping[str, Any]) -> EnvInfo:
     return replace(env.info, game=game_named(values["game"])) if values.get("game") else env.info
 
 
+def overlaps_of(pool: Pool, game: str = "") -> list[Overlap]:
+    """The pairs of splits of a pool that share components; ``game`` as the run's key."""
+    scripts = None
+    if any(member.kind == "scripted" for member in pool.members):
+        scripts = part_of(info_of({"env": pool.env, "env_args": pool.env_args, "game": game}), "scripts")
+    return overlaps(components_of(pool, scripts))
+
+
 def described(values: Mapping[str, Any]) -> str:
-    """The command ``pool``: makes a pool and describes it."""
-    return describe_pool(make_pool(values))
+    """The command ``pool``: makes a pool, or reads the one in the folder ``pool``, and describes it.
+
+    Raises:
+        ConfigError: see ``make_pool`` and ``read_pool``; or members are named for a pool that exists.
+    """
+    config = read(PoolConfig, values)
+    if config.pool and any(getattr(config, key) for key in MEMBERS):
+        raise ConfigError(
+            f"pool: describes {config.pool} as it is; leave pool out, or leave out {', '.join(MEMBERS)}"
+        )
+    pool = read_pool(config.pool) if config.pool else make_pool(values)
+    found = overlaps_of(pool, config.game)
+    if config.disjoint:
+        check_disjoint(found)
+    return describe_pool(pool, found)
 
 
-def describe_pool(pool: Pool) -> str:
-    """The manifest's path, and a line for each split."""
+def describe_pool(pool: Pool, found: Sequence[Overlap]) -> str:
+    """The manifest's path, a line for each split, and a line for each pair of splits that share components."""
     lines = [f"{pool.folder / MANIFEST}"]
-    for split in ("train", "validation", "test"):
+    for split in SPLITS:
         names = [member.name for member in pool.members if member.split == split]
         if names:
             lines.append(f"{split:10} {len(names)}: {', '.join(names)}")
+    if len({member.split for member in pool.members}) > 1:
+        lines += [str(overlap) for overlap in found] or ["no opponents of two splits share components"]
     return "\n".join(lines)

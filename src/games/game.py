@@ -83,6 +83,11 @@ class Scripts(Players):
 
     defaults: ClassVar[tuple[Sequence[str], Sequence[str]]] = (), ()  # scripts to train and to test against
 
+    @staticmethod
+    def components(name: str) -> tuple[str, ...]:
+        """What the script ``name`` consists of, in words. Scripts that share a component are partly one opponent."""
+        return (name,)
+
     def __init__(
         self, names: list[str], noise: list[float], info: EnvInfo, seats: list[int], n_envs: int, seed: int
     ) -> None:

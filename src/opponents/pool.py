@@ -50,6 +50,7 @@ class Member:
     file: str = ""
     sha256: str = ""
     config_sha256: str = ""  # digest of ``config.json``; empty in pools of omarl 0.1
+    run: str = ""  # the training run of a checkpoint, see ``disjoint.run_of``; empty in older pools
 
     def __post_init__(self) -> None:
         texts = {name: value for name, value in vars(self).items() if name != "noise"}

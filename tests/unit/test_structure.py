@@ -31,7 +31,7 @@ LAYERS = [
     ["fitting", "notices", "resuming", "testing"],
     ["training_loop"],
     ["configuration"],
-    ["command_line", "training"],
+    ["command_line", "disjoint", "training"],
     ["evaluation", "policy", "pooling"],
     ["small_pool"],
     ["default_pool"],

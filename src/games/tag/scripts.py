@@ -96,6 +96,7 @@ PATROLS = {
     )
     for kind, rounds in _patrols(stops).items()
 }
+NAMES = {N: "N", NE: "NE", E: "E", SE: "SE", S: "S", SW: "SW", W: "W", NW: "NW"}
 LAPS = 12  # every round is repeated to this number of stops, a multiple of its length
 STOPS = tuple(dict.fromkeys(stop for stops in ROUNDS.values() for stop in stops))
 # The default training and test scripts; no script is in both.
@@ -123,6 +124,12 @@ def laps_of(script: str) -> Floats:
     return np.tile(rounds, (1, LAPS // rounds.shape[1], 1))
 
 
+def _round_name(stops: Round) -> str:
+    """The name of a round, equal for the same round from another stop on."""
+    names = [NAMES[stop] for stop in stops]
+    return "-".join(min(names[i:] + names[:i] for i in range(len(names))))
+
+
 class TagScripts(Scripts):
     """Predators and prey that move to points. Arguments: see ``Scripts``.
 
@@ -132,6 +139,15 @@ class TagScripts(Scripts):
 
     changing = ("random", "target", "round", "stop")
     defaults = TRAIN, TEST
+
+    @staticmethod
+    def components(name: str) -> tuple[str, ...]:
+        """See ``Scripts``: the predators, the prey, and each round of the prey. All strays are one component."""
+        predators, _, prey = name.partition("+")
+        if is_stray(prey):
+            return f"predators {predators}", "prey stray"
+        rounds = rounds_of(prey) if prey in PATROLS or prey in ROUNDS else ()
+        return f"predators {predators}", f"prey {prey}", *(f"round {_round_name(stops)}" for stops in rounds)
 
     def __init__(
         self, names: list[str], noise: list[float], info: EnvInfo, seats: list[int], n_envs: int, seed: int
