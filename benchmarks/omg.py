@@ -98,9 +98,7 @@ def prepare(name: str, results: Path, jobs: int) -> Path:
     # the last team of each algorithm is a validation opponent
     validation = {alg: (alg, seed) for alg, seed in task.teams}.values()
     who = {
-        "scripts": task.train,
-        "test_scripts": task.test,
-        "validation_scripts": task.validation,
+        **task.scripts,
         "test_runs": [run for who, run in teams.items() if who not in validation],
         "validation_runs": [teams[who] for who in validation],
     }

@@ -14,6 +14,15 @@ RETEST = 4800  # episodes of the test after a run: 160 with each opponent
 MATURE = 1_000_000  # training steps of teams that become opponents; their younger versions have half of them
 
 
+class Team(NamedTuple):
+    """A team that is trained in a run of its own and becomes an opponent."""
+
+    name: str
+    algorithm: str
+    seed: int
+    split: str
+
+
 class Task(NamedTuple):
     """An environment, its scripts, and the length of runs."""
 
@@ -30,6 +39,12 @@ class Task(NamedTuple):
     team_words: tuple[str, ...] = ()
     about: str = "*"  # the opponents that models predict
     horizon: int = 20  # of place prediction
+    generators: tuple[Team, ...] = ()  # trained teams of tasks whose splits share no component
+
+    @property
+    def scripts(self) -> dict[str, tuple[str, ...]]:
+        """The scripts of each split, by the keys of the command ``pool``."""
+        return {"scripts": self.train, "validation_scripts": self.validation, "test_scripts": self.test}
 
 
 def foraging(key: str, mode: str, *words: str, steps: int = 1_000_000) -> Task:
@@ -90,6 +105,48 @@ TASKS = {
                               steps=2_000_000),
     "foraging": foraging("Foraging-8x8-2p-3f-v3", "optimistic"),
     "competitive": foraging("Foraging-8x8-2p-3f-v3", "conservative", "env_args.max_food_level=[1,1,1]"),
+}  # fmt: skip
+
+
+def generators(**seeds: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]) -> tuple[Team, ...]:
+    """Teams from independent runs: for each algorithm the seeds of its training, validation and test teams."""
+    return tuple(Team(f"{algorithm}_{seed}", algorithm, seed, split)
+                 for algorithm, each in seeds.items()
+                 for split, numbers in zip(("train", "validation", "test"), each, strict=True)
+                 for seed in numbers)  # fmt: skip
+
+
+# Teams for a study with disjoint splits: 4 to train against, 2 to choose settings by, and 10 to test, from one run
+# each. Only iql and ippo occur in training. QMIX and VDN learn from one shared reward, which predators and prey, who
+# compete, do not have: PQN takes their place there.
+PARTNERS = generators(iql=((1, 2), (11,), (21, 22)), ippo=((1, 2), (11,), (21, 22)), qmix=((), (), (21, 22)),
+                      mappo=((), (), (21, 22)), pqn_vdn=((), (), (21, 22)))  # fmt: skip
+HUNTS = generators(iql=((1, 2), (11,), (21, 22)), ippo=((1, 2), (11,), (21, 22)), mappo=((), (), (21, 22, 23)),
+                   pqn=((), (), (21, 22, 23)))  # fmt: skip
+# The tasks above with scripts that share neither predators nor prey (nor a round of the prey) between splits.
+DISJOINT = {
+    "disjoint_patrol": TASKS["patrol"]._replace(
+        train=("guard+pair_corners", "centre+triple_sides", "follow+pair_mixed", "circle+triple_mixed",
+               "inside+back_corners", "guard+quad_sides", "centre+triple_mixed", "follow+back_corners",
+               "circle+pair_mixed", "inside+triple_mixed"),
+        validation=("north+quad_corners", "west+quad_corners", "north+back_sides", "west+back_sides"),
+        test=("chase+pair_sides", "ambush+triple_corners", "late+back_mixed", "mirror+quad_mixed",
+              "outside+pair_sides", "chase+quad_mixed", "ambush+back_mixed", "late+pair_sides",
+              "mirror+triple_corners", "outside+back_mixed", "chase+back_mixed", "late+triple_corners"),
+        teams=(), generators=HUNTS),
+    "disjoint_rounds": TASKS["predator_prey"]._replace(
+        train=tag_scripts.TRAIN,
+        validation=("north+windmill", "west+elbow", "north+hook", "west+bow", "north+arrow"),
+        test=("chase+anticlockwise", "ambush+hourglass", "late+east_side", "mirror+south_side", "outside+falling",
+              "chase+hourglass", "ambush+east_side", "late+south_side", "mirror+falling", "outside+anticlockwise",
+              "chase+falling", "late+anticlockwise"),
+        teams=(), generators=HUNTS),
+    "disjoint_foraging": TASKS["coop_deadline"]._replace(
+        train=foraging_scripts.TRAIN,
+        validation=("first", "contested", "north_west", "meeting"),
+        test=("second_nearest", "follower", "last", "east", "centre", "diagonal", "south_west", "highest_level",
+              "south_east", "remote"),
+        teams=(), generators=PARTNERS),
 }  # fmt: skip
 STEPS = {name: task.steps for name, task in TASKS.items()}  # the usual lengths
 

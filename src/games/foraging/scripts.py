@@ -15,7 +15,7 @@ from .layout import board_centre, food_slots
 SCRIPTS = (
     "nearest", "farthest", "second_nearest", "highest_level", "lowest_level", "follower", "avoider", "first", "last",
     "west", "east", "centre", "border", "clustered", "isolated", "random", "contested", "diagonal", "north_east",
-    "south_west",
+    "south_west", "north_west", "south_east", "meeting", "remote",
 )  # fmt: skip
 # The default training and test scripts; no script is in both.
 TRAIN = ("nearest", "farthest", "avoider", "west", "north_east", "clustered", "border", "lowest_level", "random",
@@ -111,6 +111,10 @@ def _score_by_place(kind, obs, f, n_foods, middle, y, x, near, other):
         return abs(near - other)
     if kind == 17:
         return abs(y - x) + 1e-3 * f
+    if kind == 20 or kind == 21:
+        return (y + x if kind == 20 else -y - x) + 1e-3 * f
+    if kind == 22 or kind == 23:
+        return near + other if kind == 22 else -near - other
     return (y - x if kind == 18 else x - y) + 1e-3 * f
 
 

@@ -56,6 +56,8 @@ PREDATOR_SCRIPTS: dict[str, Callable[..., Floats]] = {
     "circle": lambda own, team, prey, speed, marks: _spin(own, 0.6),
     "follow": lambda own, team, prey, speed, marks: team.mean(axis=1),
     "late": lambda own, team, prey, speed, marks: prey - 0.6 * speed,
+    "mirror": lambda own, team, prey, speed, marks: -prey,
+    "outside": lambda own, team, prey, speed, marks: np.clip(1.5 * prey, -EDGE, EDGE),
 }  # fmt: skip
 PREY_SCRIPTS: dict[str, Callable[..., Floats]] = {
     "flee": lambda own, team, prey, speed, marks: _away(own, team, _nearest),
@@ -95,6 +97,10 @@ PATROLS = {
         ("any", (N, NE, E, SE, S, SW, W, NW)),
     )
     for kind, rounds in _patrols(stops).items()
+}
+PATROLS |= {  # the rounds with corners and sides: no patrol of corners, sides or mixed stops has a round of another
+    f"{kind}_mixed": tuple(r for r in PATROLS[f"{kind}_any"] if {*r} & {NW, NE, SE, SW} and {*r} & {N, E, S, W})
+    for kind in ("pair", "triple", "quad", "back")
 }
 NAMES = {N: "N", NE: "NE", E: "E", SE: "SE", S: "S", SW: "SW", W: "W", NW: "NW"}
 LAPS = 12  # every round is repeated to this number of stops, a multiple of its length

@@ -48,7 +48,7 @@ FOODS = [(1, 6, 3), (4, 1, 1), (6, 5, 2)]
     [
         ("nearest", 2), ("farthest", 0), ("second_nearest", 1), ("highest_level", 0), ("lowest_level", 1),
         ("follower", 0), ("avoider", 1), ("first", 0), ("last", 2), ("west", 1), ("east", 0), ("north_east", 0),
-        ("south_west", 1), ("diagonal", 2),
+        ("south_west", 1), ("diagonal", 2), ("north_west", 1), ("south_east", 2), ("meeting", 0), ("remote", 1),
     ],
 )  # fmt: skip
 def test_each_script_chooses_its_food(script, slot):

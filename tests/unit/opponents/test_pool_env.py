@@ -245,16 +245,17 @@ def test_unusable_learners_and_information_are_refused(learners, information, me
 
 def test_all_pairs_of_predator_and_prey_scripts_play_and_differ_in_returns():
     names = [f"{hunter}+{prey}" for hunter in PREDATOR_SCRIPTS for prey in PREY_SCRIPTS]
-    env = make_vec_env("pettingzoo", {"key": "mpe2.simple_tag_v3", "backend": "batched"}, 90, 0, 0)
+    n_envs = len(names)
+    env = make_vec_env("pettingzoo", {"key": "mpe2.simple_tag_v3", "backend": "batched"}, n_envs, 0, 0)
     pool = PoolEnv(env, pool_of(*names), "train", ["adversary_0"], ["actions", "goal"], 0, True)
     assert pool.info.opponents == ("adversary_1", "adversary_2", "agent_0")
     pool.reset()
     for _ in range(100):
-        pool.step(np.zeros((90, 1), np.int64))
+        pool.step(np.zeros((n_envs, 1), np.int64))
     caught = {}
     for e in pool.log.finished:
         caught.setdefault(names[e.opponent], []).append(e.returns.sum())
-    assert len(caught) == 90
+    assert len(caught) == n_envs
     mean = {name: np.mean(values) for name, values in caught.items()}
     assert mean["chase+centre"] > 10 + mean["guard+flee"]  # prey that waits in the centre is caught often
     with pytest.raises(ConfigError, match=r"not PREDATOR\+PREY"):
@@ -311,9 +312,23 @@ def test_patrols_contain_each_round_once():
     counts = {"pair": (6, 28), "triple": (8, 112), "quad": (6, 420), "back": (12, 168)}
     for name, rounds in PATROLS.items():
         kind, where = name.split("_")
-        assert len(rounds) == counts[kind][where == "any"], name
+        few, every = counts[kind]
+        assert len(rounds) == {"any": every, "mixed": every - 2 * few}.get(where, few), name
         assert len({rotated(stops) for stops in rounds}) == len(rounds)
         assert all(LAPS % len(stops) == 0 and set(stops) <= set(STOPS) for stops in rounds)
+
+
+def test_patrols_of_corners_of_sides_and_of_mixed_stops_have_no_round_in_common():
+    names = [name for name in PATROLS if not name.endswith("_any")]
+    rounds = [rotated(stops) for name in names for stops in PATROLS[name]]
+    assert len({*rounds}) == len(rounds)
+
+
+@pytest.mark.parametrize("script, point", [("mirror", [-0.8, 0.2]), ("outside", [0.9, -0.3])])
+def test_predators_on_the_far_side_of_the_prey(script, point):
+    prey = np.array([[0.8, -0.2]])
+    found = PREDATOR_SCRIPTS[script](np.zeros((1, 2)), np.zeros((1, 3, 2)), prey, prey, np.zeros((1, 2, 2)))
+    np.testing.assert_allclose(found, [point])
 
 
 def test_prey_on_patrol_draws_one_round_per_episode():
