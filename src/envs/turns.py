@@ -26,25 +26,31 @@ def remove_dead(env: Any, terminated: Flags, truncated: Flags) -> None:
 def lean(env: Any) -> Any:
     """The same environment without PettingZoo's own wrappers, about twice as fast; any other environment unchanged.
 
-    These check the order of calls and the range of actions, which ``VectorEnv`` checks once for all copies, and make
-    a parallel environment of an AECEnv.
+    These check the order of calls and the range of actions, which ``VectorEnv`` checks once for all copies, clip
+    numbers to their bounds, as the conversion of actions does (``actions``), and make a parallel environment of an
+    AECEnv.
     """
     try:
         from pettingzoo.utils.conversions import aec_to_parallel_wrapper
-        from pettingzoo.utils.wrappers import AssertOutOfBoundsWrapper, OrderEnforcingWrapper
+        from pettingzoo.utils.wrappers import (
+            AssertOutOfBoundsWrapper,
+            ClipOutOfBoundsWrapper,
+            OrderEnforcingWrapper,
+        )
     except ImportError:  # then it is not one of PettingZoo's
         return env
     # Only the exact class: a subclass may behave differently.
     if type(env) is aec_to_parallel_wrapper:
         return Cycle(env.aec_env)
-    while type(env) in (AssertOutOfBoundsWrapper, OrderEnforcingWrapper):
+    while type(env) in (AssertOutOfBoundsWrapper, ClipOutOfBoundsWrapper, OrderEnforcingWrapper):
         env = env.env
     return env
 
 
-# Wrappers that check calls, or limit the length of episodes, which ``EnvInfo`` states
+# Wrappers that check calls, clip actions that are in their bounds already, or limit the length of episodes, which
+# ``EnvInfo`` states
 _NEUTRAL = {("gymnasium", name) for name in ("OrderEnforcing", "PassiveEnvChecker", "TimeLimit")} | {
-    ("pettingzoo", name) for name in ("OrderEnforcingWrapper", "AssertOutOfBoundsWrapper")
+    ("pettingzoo", name) for name in ("OrderEnforcingWrapper", "AssertOutOfBoundsWrapper", "ClipOutOfBoundsWrapper")
 }
 
 

@@ -63,7 +63,6 @@ class Particles(Batched):
         """See ``game.Batched``."""
         scenario = original.scenario
         settings = {
-            "continuous_actions": original.continuous_actions,
             "curriculum": scenario.curriculum,
             "num_agent_neighbors": scenario.num_agent_neighbors,
             "num_landmark_neighbors": scenario.num_landmark_neighbors,
@@ -96,18 +95,31 @@ def _reset(positions, velocities, clock, random, obs, state, obs_sizes, shows_ve
 
 @njit(cache=True)
 def move(positions, velocities, actions, bodies, laws):
-    """Moves the agents of all copies. Actions 1 to 4 are left, right, down, up."""
+    """Moves the agents of all copies. Actions 1 to 4 are left, right, down, up.
+
+    Continuous actions [E, N, 5] have the strength of each, with -1 to 1 for 0 to 1 (``envs.actions``).
+    """
     sizes, collides, accelerations, max_speeds = bodies  # passed on separately, which is faster than as a tuple
     dt, damping, contact_force, margin = laws
     force = np.empty((velocities.shape[1], 2))
     for e in range(len(positions)):
         position, action = positions[e], actions[e]
         for i in range(len(force)):
-            a = action[i]
-            force[i, 0] = accelerations[i] * ((a == 2) - (a == 1))
-            force[i, 1] = accelerations[i] * ((a == 4) - (a == 3))
+            if actions.ndim == 3:
+                force[i, 0] = accelerations[i] * (_strength(action[i, 2]) - _strength(action[i, 1]))
+                force[i, 1] = accelerations[i] * (_strength(action[i, 4]) - _strength(action[i, 3]))
+            else:
+                a = action[i]
+                force[i, 0] = accelerations[i] * ((a == 2) - (a == 1))
+                force[i, 1] = accelerations[i] * ((a == 4) - (a == 3))
         _collide(force, position, sizes, collides, contact_force, margin)
         _integrate(force, position, velocities[e], max_speeds, dt, damping)
+
+
+@njit(cache=True)
+def _strength(number):
+    """A continuous action's number as the package receives it: float32, within its bounds."""
+    return np.float32(min(max(0.5 + 0.5 * float(number), 0.0), 1.0))
 
 
 @njit(cache=True)

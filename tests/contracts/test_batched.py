@@ -126,6 +126,8 @@ PARTICLES = {
     "tag_until_caught": (simple_tag_v3, {"terminate_on_success": True, "max_cycles": 50}),
     "spread": (simple_spread_v3, {}),
     "spread_five": (simple_spread_v3, {"N": 5, "local_ratio": 0.2, "max_cycles": 30}),
+    "tag_continuous": (simple_tag_v3, {"continuous_actions": True}),
+    "spread_continuous": (simple_spread_v3, {"continuous_actions": True}),
     "spread_until_covered": (simple_spread_v3, {"N": 1, "terminate_on_success": True, "local_ratio": 1.0}),
 }
 EPISODES = 100
@@ -154,10 +156,14 @@ def test_particles_agree_along_whole_episodes(name):
     rewards, seen, endings = [], 0, set()
     for _ in range(env.info.episode_limit):
         actions = rng.integers(0, 5, (EPISODES, len(agents)))
+        theirs = actions.astype(object)
+        if "continuous" in name:  # -1 to 1 stands for the package's 0 to 1; numbers beyond are clipped
+            actions = rng.normal(size=(EPISODES, len(agents), 5)).astype(np.float32)
+            theirs = np.clip(0.5 + 0.5 * actions.astype(float), 0, 1).astype(np.float32)
         step = env.step(actions)
         rewards.append(step.reward.copy())
         for e in np.flatnonzero(going):
-            joint = {agent: int(a) for agent, a in zip(agents, actions[e], strict=True)}
+            joint = dict(zip(agents, theirs[e], strict=True))
             obs, reward, terminated, truncated, _ = originals[e].step(joint)
             seen += 1
             for i, agent in enumerate(agents):
