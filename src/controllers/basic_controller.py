@@ -117,10 +117,10 @@ class BasicMAC(nn.Module):
         size += self.n_actions if self.config.obs_last_action else 0
         return size + (self.n_agents if self.config.obs_agent_id else 0)
 
-    def inputs(self, obs: Tensor, last_actions: Tensor, more: Tensor | None = None) -> Tensor:
+    def inputs(self, obs: Tensor, last_actions: Tensor | None, more: Tensor | None = None) -> Tensor:
         """The networks' inputs [..., N, I]; a subclass appends ``more`` [..., N, D]."""
         parts = [obs]
-        if self.config.obs_last_action:
+        if self.config.obs_last_action and last_actions is not None:
             parts.append(last_actions)
         if self.config.obs_agent_id:
             if self.identity.device != obs.device:
@@ -130,7 +130,7 @@ class BasicMAC(nn.Module):
             parts.append(more)
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
-    def _inputs_along(self, batch: Any, last_actions: Tensor) -> Tensor:
+    def _inputs_along(self, batch: Any, last_actions: Tensor | None) -> Tensor:
         """A batch's inputs [B, T+1, N, I]."""
         return self.inputs(batch["obs"], last_actions)
 
@@ -202,15 +202,16 @@ class BasicMAC(nn.Module):
 
     def unroll(self, batch: Any) -> Tensor:
         """Outputs [B, T+1, N, U] along the episodes of ``batch``, or along the rows of a ``Rollout``."""
+        last_actions: Tensor | None
         if isinstance(batch, Rollout):
             last_actions = batch.previous_actions() if self.config.obs_last_action else batch.last_actions
             carry: Tensor | None = self.split_carry(batch.carry)[0]
             begins: Tensor | None = batch["begins"]
         else:
-            last_actions = batch["actions_onehot"]
+            last_actions, carry, begins = None, None, None  # batches compute one-hot actions when they are first read
             if self.config.obs_last_action:
-                last_actions = torch.cat([torch.zeros_like(last_actions[:, :1]), last_actions[:, :-1]], dim=1)
-            carry = begins = None
+                taken = batch["actions_onehot"]
+                last_actions = torch.cat([torch.zeros_like(taken[:, :1]), taken[:, :-1]], dim=1)
         inputs = self._inputs_along(batch, last_actions)
         outputs = []
         parts: Any = zip(self.sizes, self.members, self.agents, strict=True)

@@ -99,7 +99,7 @@ class ModelMAC(BasicMAC):
         """The condition [..., N, D] where the agents' input contains it."""
         return condition if self.conditions_input else None
 
-    def _inputs_along(self, batch: Any, last_actions: Tensor) -> Tensor:
+    def _inputs_along(self, batch: Any, last_actions: Tensor | None) -> Tensor:
         return self.inputs(batch["obs"], last_actions, self._at_input(batch.condition.acting))
 
     def parameters(self, recurse: bool = True) -> Any:
