@@ -143,6 +143,8 @@ class BasicMAC(nn.Module):
 
     def _step(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """One step: inputs [E, N, I], hidden [E, N, H] -> outputs [E, N, U], hidden [E, N, H]."""
+        if self.decides and not torch.is_grad_enabled() and is_compiled("gru_kernels", inputs):
+            return self._compiled_step(inputs, hidden)
         copies = inputs.shape[0]
         outputs, states = [], []
         for size, members, agent in zip(self.sizes, self.members, self.agents, strict=True):
@@ -151,6 +153,17 @@ class BasicMAC(nn.Module):
             outputs.append(out.view(copies, size, -1))
             states.append(state.reshape(copies, size, -1))
         return self.in_agent_order(outputs, 1), self.in_agent_order(states, 1)
+
+    def _compiled_step(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """The same with arrays, which are cheaper to slice and to join than tensors."""
+        given, before, copies = inputs.numpy(), hidden.numpy(), len(inputs)
+        outputs, after = np.empty((copies, self.n_agents, self.n_actions), np.float32), np.empty_like(before)
+        parts: Any = zip(self.members, self.agents, strict=True)
+        for members, agent in parts:
+            rows = (np.ascontiguousarray(x[:, members]).reshape(-1, x.shape[2]) for x in (given, before))
+            for whole, part in zip((outputs, after), agent.decision(*rows), strict=True):
+                whole[:, members] = part.reshape(copies, -1, whole.shape[2])
+        return torch.from_numpy(outputs), torch.from_numpy(after)
 
     def split_carry(self, carry: Tensor) -> tuple[Tensor, Tensor]:
         """The agents' part of a recurrent state, and what a subclass adds behind it."""
@@ -178,20 +191,7 @@ class BasicMAC(nn.Module):
 
     def _decide(self, obs: Tensor, last_actions: Tensor, carry: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs [E, N, U] and the next carry."""
-        if self.decides and is_compiled("gru_kernels", obs):
-            return self._decide_compiled(obs, last_actions, carry)
         return self._step(self.inputs(obs, last_actions), carry)
-
-    def _decide_compiled(self, obs: Tensor, last_actions: Tensor, carry: Tensor) -> tuple[Tensor, Tensor]:
-        """The same with arrays, which are cheaper to slice and to join than tensors."""
-        inputs, before, copies = self.inputs(obs, last_actions).numpy(), carry.numpy(), len(obs)
-        outputs, after = np.empty((copies, self.n_agents, self.n_actions), np.float32), np.empty_like(before)
-        parts: Any = zip(self.members, self.agents, strict=True)
-        for members, agent in parts:
-            rows = (np.ascontiguousarray(x[:, members]).reshape(-1, x.shape[2]) for x in (inputs, before))
-            for whole, part in zip((outputs, after), agent.decision(*rows), strict=True):
-                whole[:, members] = part.reshape(copies, -1, whole.shape[2])
-        return torch.from_numpy(outputs), torch.from_numpy(after)
 
     def evaluate(self, obs: Tensor, last_actions: Tensor, carry: Tensor, condition: Tensor | None = None) -> Tensor:
         """Outputs [K, N, U] for observations [K, N, O], one-hot last actions [K, N, U] and carry [K, N, H].
