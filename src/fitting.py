@@ -5,6 +5,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from . import budget
 from .config.schema import read
 from .envs.episode_limits import NAMES
@@ -17,6 +19,9 @@ SHRINKING = {"buffer_size": 1, "test_nepisode": 1, "batch_size_run": 1, "rollout
              "model_memory": 2, "vae_window": 1}  # fmt: skip
 SHORTEST = 25  # steps of an episode that is cut off because of memory
 ROUNDS = 4  # a run collects at least so many episodes from each copy, and has so many times its batch of episodes
+RAMPS = 2  # a run has so many times the VAE's updates of the ramp of the KL weight
+MOST_VAE_UPDATES = 32  # for each batch
+VAE_NUMBERS = 2**22  # of states in the VAE's updates for each batch: images get fewer updates
 FEWEST_TESTED = 4  # episodes of a test that is shortened because they are long
 
 
@@ -43,6 +48,9 @@ def fitted(values: Mapping[str, Any], user_keys: Collection[str], say: Callable[
     if lengths:
         changes = _changes(lengths, complete)
         say(f"length: episodes have up to {env.info.episode_limit} steps, so {changes}; a value that you set is kept")
+    if updates := vae_updates({**complete, **lengths}, env.info, user_keys):
+        say(f"length: the run has few batches, so {_changes(updates, complete)}; a value that you set is kept")
+    lengths |= updates
     complete |= lengths
     sizes, info = shrunk(complete, env.info, user_keys)
     before = {**complete, "env_args.episode_limit": env.info.episode_limit}
@@ -80,6 +88,18 @@ def by_length(values: Mapping[str, Any], info: EnvInfo, fixed: Collection[str]) 
     if values["test_interval"] and not values["pool"]:
         wanted["test_nepisode"] = max(values["test_interval"] // (2 * steps), FEWEST_TESTED)
     return {name: size for name, size in wanted.items() if name not in fixed and size < values[name]}
+
+
+def vae_updates(values: Mapping[str, Any], info: EnvInfo, fixed: Collection[str]) -> dict[str, int]:
+    """More updates of the VAE for each batch if a run is so short that the KL weight would not reach its end."""
+    if "vae_updates" not in values or "vae_updates" in fixed:
+        return {}
+    of_rollout = values["batch_size_run"] * values.get("rollout_steps", 0)
+    steps = of_rollout if values["runner"] == "rollout" else values["env_steps_per_update"]
+    wanted = -(-RAMPS * values["vae_alpha_ramp"] // max(values["t_max"] // steps, 1))
+    most = min(MOST_VAE_UPDATES, VAE_NUMBERS // (max(values["vae_batch_states"], 1) * int(np.prod(info.state_shape))))
+    updates = min(wanted, most)
+    return {"vae_updates": updates} if updates > values["vae_updates"] else {}
 
 
 def shrunk(values: Mapping[str, Any], info: EnvInfo, fixed: Collection[str]) -> tuple[dict[str, int], EnvInfo]:

@@ -115,6 +115,24 @@ def test_long_episodes_have_fewer_copies_smaller_batches_and_shorter_tests(t_max
     assert "test_nepisode" not in fitting.by_length({**values, "pool": "x"}, info, ())
 
 
+@pytest.mark.parametrize(
+    ("t_max", "size", "keys", "expected"),
+    [
+        (150_000, 62, {}, 1),
+        (10_000, 62, {}, 5),  # 400 batches, and twice the 1,000 updates of the ramp
+        (1000, 62, {}, 32),
+        (1000, 8192, {}, 4),
+        (1000, 10**6, {}, 1),
+        (1000, 62, {"vae_alpha_ramp": 0}, 1),
+    ],
+)
+def test_short_runs_make_more_vae_updates_for_each_batch(t_max, size, keys, expected):
+    values, info = values_of("omg_vae", t_max=t_max, **keys), env_info(state_shape=size)
+    assert {"vae_updates": 1, **fitting.vae_updates(values, info, ())}["vae_updates"] == expected
+    assert not fitting.vae_updates(values, info, {"vae_updates"})
+    assert not fitting.vae_updates(values_of("iql", t_max=t_max), info, ())
+
+
 def test_a_short_run_in_long_episodes_makes_updates_and_a_line_says_why(caplog):
     values = values_of("iql", **SMALL, t_max=200)  # 8 episodes of 25 steps, where a batch has 32 by default
     counts = []
