@@ -35,7 +35,7 @@ class OMGVAEConfig(VAEConfig, BaseLearnerKeys):
     """Keys of ``learner: omg_vae_learner``, in addition to the base learner's."""
 
     vae_input: Literal["state", "obs"] = key("state", help="the VAE models the state or each agent's observation")
-    vae_updates: int = key(1, low=1, help="VAE updates for each batch; use more if batches are rare")
+    vae_updates: int = key(1, low=1, help="VAE updates for each batch; short runs make more unless it is set")
     vae_watch: Literal["off", "warn", "act"] = key("off", help="report, or correct, the VAE's faults at every log")
 
 
