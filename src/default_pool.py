@@ -7,6 +7,7 @@ from typing import Any
 from .configuration.layers import from_checkpoint
 from .opponent_models.omg.prior import latents_of_prior
 from .opponents.pool import MANIFEST, Pool, digest, read_pool
+from .opponents.switching import switch_of
 from .pooling import info_of, make_or_read_pool, prior_of
 from .registry import resolve
 from .small_pool import ENVIRONMENT, NEEDS_POOL, default_scripts, small_pool
@@ -22,14 +23,15 @@ def with_pool(values: Mapping[str, Any], logger: Logger) -> dict[str, Any]:
     ``small_pool``). Paths become absolute, so that a checkpoint finds its pool from any working directory.
 
     Raises:
-        ConfigError: the environment does not suit the opponent model, or ``source`` is neither a pool nor a run with
-            a VAE.
+        ConfigError: the environment does not suit the opponent model, ``source`` is neither a pool nor a run with
+            a VAE, or ``opponents_switch`` is no number and no range.
     """
     paths = {name: str(Path(values[name]).expanduser().resolve()) for name in ("pool", "source") if values.get(name)}
     values = {**values, **paths}
     if values["mac"] != NEEDS_POOL:
         return values
     values |= {"opponent_information": information_for(values)}
+    switch_of(values.get("opponents_switch", 0), "random")  # refuses a wrong range before a pool is made in vain
     say = logger.console_logger.info
     if values["pool"]:
         return with_latents(values, say)

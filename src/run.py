@@ -19,6 +19,7 @@ from .envs.watch import Limits
 from .games.lookup import game_named
 from .opponents.pool import Pool, read_pool
 from .opponents.pool_env import PoolEnv
+from .opponents.switching import switch_of
 from .registry import resolve
 from .runners.episode_runner import EpisodeRunner
 from .types import ConfigError, EnvError, EnvInfo, Learner, VecEnv
@@ -51,6 +52,12 @@ class RunConfig(StepKeys, RewardKeys, TestKeys):
     )
     opponent_information: list[Literal["actions", "goal", "belief", "next_actions", "offsets"]] = key(
         ["actions"], help="what learners observe of opponents: their last actions, and more for oracles"
+    )
+    opponents_switch: int | list[int] = key(
+        0, low=0, help="steps after which another opponent takes over, N or [LOW,HIGH]; 0: none does"
+    )
+    opponents_switch_order: Literal["random", "age"] = key(
+        "random", help="who takes over: random, any other opponent; age, the next checkpoint of the same run"
     )
     game: str = key("", help="foraging, tag, spread or package.module:Class; empty: inferred from the environment")
     prior_t_max: int = key(200_000, low=1, help="most environment steps of the run that trains a missing prior")
@@ -162,14 +169,18 @@ def with_opponents(env: VecEnv, config: RunConfig, stream: int, seed: int) -> Ve
         check_game(config, pool)
         information: list[str] = list(dict.fromkeys(config.opponent_information))
         return PoolEnv(env, pool, config.split if testing else "train", learners, information,
-                       stream_seed(seed, OPPONENTS_STREAM), in_turn=testing)  # fmt: skip
+                       stream_seed(seed, OPPONENTS_STREAM), in_turn=testing,
+                       switch=switch_of(config.opponents_switch, config.opponents_switch_order))  # fmt: skip
     except BaseException:
         env.close()
         raise
 
 
 def check_keys(config: RunConfig) -> None:
-    """Raises ConfigError if ``use_cuda`` is set without a GPU, or the replay buffer is smaller than a batch."""
+    """Raises ConfigError if ``use_cuda`` is set without a GPU, the replay buffer is smaller than a batch, or there
+    are no opponents that could switch."""
+    if config.opponents_switch and not config.pool:
+        raise ConfigError("opponents_switch: there are no opponents; give pool=FOLDER, or leave it out")
     if config.use_cuda and not torch.cuda.is_available():
         raise ConfigError("use_cuda: torch finds no GPU; set use_cuda=False")
     for name in ("batch_size", "batch_size_run") if config.runner == "episode" else ():  # others have no buffer

@@ -102,6 +102,11 @@ class Information(Stateful):
         if self.observer is not None:
             self.observer.begin(rows)
 
+    def forget_goals(self, rows: Ints) -> None:
+        """Removes the goals in copies ``rows``, where other opponents, whose goals may be unknown, take over."""
+        if "goal" in self.values:
+            self.values["goal"][rows] = 0.0
+
     @property
     def shows_choices(self) -> bool:
         """Whether features depend on what opponents have chosen at an observation."""

@@ -1,7 +1,7 @@
 """Assigns members of a pool to copies of the environment, and makes all of them act."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,17 @@ from .frozen import FrozenNetworks, load_controller, shape_of
 from .pool import Member, Pool
 
 
+class Takeovers(NamedTuple):
+    """Copies [R] in which another member takes over, and the indices [R] of the members before and after."""
+
+    rows: Ints
+    before: Ints
+    after: Ints
+
+
+NOBODY = Takeovers(*(np.zeros(0, np.int64) for _ in range(3)))
+
+
 class Lineup(Stateful):
     """The K ``members`` of a pool that play the agents ``seats`` (indices) in E copies.
 
@@ -21,13 +32,15 @@ class Lineup(Stateful):
     index of the member in each copy: i, i + E, ... in copy i if members play ``in_turn``, else a random one.
     """
 
-    changing = ("random", "playing", "turn", "groups")
+    changing: ClassVar[tuple[str, ...]] = ("random", "playing", "turn", "groups")
 
     def __init__(
         self, pool: Pool, members: Sequence[Member], full: EnvInfo, seats: list[int], n_envs: int, seed: int,
         in_turn: bool,
     ) -> None:  # fmt: skip
-        self.seats, self.n_envs, self.n_members, self.in_turn = seats, n_envs, len(members), in_turn
+        self.members, self.n_members = members, len(members)
+        self.seats, self.n_envs, self.in_turn = seats, n_envs, in_turn
+        self.openers = np.arange(len(members))  # the members with which episodes begin
         self.random = np.random.default_rng(seed)
         self.playing = np.zeros(n_envs, np.int64)  # int64 [E], the index of the member that plays in each copy
         self.turn = np.arange(n_envs)
@@ -58,10 +71,18 @@ class Lineup(Stateful):
     def begin(self, rows: Ints) -> None:
         """Starts new episodes in copies ``rows`` and chooses the members that play in them."""
         if self.in_turn:
-            self.playing[rows] = self.turn[rows] % self.n_members
+            self.playing[rows] = self.openers[self.turn[rows] % len(self.openers)]
             self.turn[rows] += self.n_envs
         else:
-            self.playing[rows] = self.random.integers(0, self.n_members, len(rows))
+            self.playing[rows] = self.openers[self.random.integers(0, len(self.openers), len(rows))]
+        self.start(rows)
+
+    def advance(self, ongoing: NDArray[np.bool_]) -> Takeovers:
+        """Counts a step, after which the episodes of copies ``ongoing`` [E] continue; returns who takes over."""
+        return NOBODY
+
+    def start(self, rows: Ints) -> None:
+        """Lets the members that play in copies ``rows`` begin, as at the first step of an episode."""
         for group, mine in self._by_group(rows):
             group.begin(mine, self.index_of[self.playing[mine]])
 

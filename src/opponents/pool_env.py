@@ -18,6 +18,7 @@ from .information import Information, PoolInfo, information_sizes
 from .lineup import Lineup
 from .pool import Pool
 from .results import EpisodeLog
+from .switching import Switch, SwitchingLineup
 
 CHANGING = ("lineup", "information", "log", "actions")  # attributes of ``PoolEnv`` in its state
 
@@ -47,6 +48,10 @@ class PoolEnv:
             observer of the training scripts), ``next_actions`` (already chosen) and ``offsets`` (of the board).
         seed: of the choice of opponents and of their random actions.
         in_turn: copy i plays against members i, i + E, ... instead of one drawn for each episode.
+        switch: when other members take over during an episode; None: never.
+
+    Raises:
+        ConfigError: the learners, the information or ``switch`` do not suit the environment or the pool.
     """
 
     def __init__(
@@ -58,7 +63,11 @@ class PoolEnv:
         information: list[str],
         seed: int,
         in_turn: bool,
+        switch: Switch | None = None,
     ) -> None:
+        if switch and "belief" in information:
+            reason = "belief assumes that opponents do not change"
+            raise ConfigError(f"opponent_information: {reason}; leave it out, or set opponents_switch=0")
         # a user's environment may lack the methods for checkpoints, ``state_dict`` and so on
         self.env: Any = env
         self.n_envs, full = env.n_envs, env.info
@@ -66,7 +75,8 @@ class PoolEnv:
         self.seats = [i for i in range(full.n_agents) if i not in self.learners]
         self.members = pool.split(split)  # the K opponents
         # assigns members to copies
-        self.lineup = Lineup(pool, self.members, full, self.seats, self.n_envs, seed, in_turn)
+        everyone = pool, self.members, full, self.seats, self.n_envs, seed, in_turn
+        self.lineup = SwitchingLineup(switch, *everyone) if switch else Lineup(*everyone)
         info = _info(full, self.learners, self.seats, information)
         self.info: EnvInfo = info
         self.information = Information(info, self.learners, self.seats, pool, self.n_envs)
@@ -98,6 +108,10 @@ class PoolEnv:
         ended = np.flatnonzero(step.terminated | step.truncated)
         self._look_ahead(step)
         final = self.information.append(step.final)
+        takeovers = self.lineup.advance(~(step.terminated | step.truncated))
+        if len(takeovers.rows):
+            self.log.switch(*takeovers)
+            self.information.forget_goals(takeovers.rows)
         if len(ended):
             self.log.finish(ended, self.lineup.playing, step.terminated, step.lost)
             self._begin(ended)

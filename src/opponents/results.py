@@ -14,11 +14,12 @@ from .pool import Member
 class Episode(NamedTuple):
     """One finished episode."""
 
-    opponent: int  # index of the member that played
+    opponent: int  # index of the member that played, the first one if others took over
     copy: int  # of the environment
     returns: NDArray[np.float64]  # of the learners, [L]
     length: int  # in steps
     terminated: bool  # in the environment's own terms, not by a time limit
+    switches: tuple[tuple[int, int, int], ...] = ()  # the first step of each new member, the former and the new one
 
 
 class EpisodeLog(Stateful):
@@ -30,17 +31,25 @@ class EpisodeLog(Stateful):
         self.returns = np.zeros((n_envs, n_learners))
         self.lengths = np.zeros(n_envs, np.int64)
         self.finished: list[Episode] = []
+        self.switches: dict[int, list[tuple[int, int, int]]] = {}  # of the running episodes, by copy
         self.keeps = keeps
 
     def clear(self) -> None:
         """Resets the sums and removes all finished episodes."""
         self.returns[:], self.lengths[:] = 0.0, 0
         self.finished.clear()
+        self.switches.clear()
 
     def add(self, reward: NDArray[np.float32]) -> None:
         """Adds the learners' rewards [E, L] of one step."""
         self.returns += reward
         self.lengths += 1
+
+    def switch(self, rows: NDArray[np.int64], before: NDArray[np.int64], after: NDArray[np.int64]) -> None:
+        """Notes that members ``after`` have taken over from members ``before`` in copies ``rows`` at this step."""
+        if self.keeps:
+            for e, old, new in zip(rows.tolist(), before.tolist(), after.tolist(), strict=True):
+                self.switches.setdefault(e, []).append((int(self.lengths[e]), old, new))
 
     def finish(
         self,
@@ -50,19 +59,26 @@ class EpisodeLog(Stateful):
         lost: NDArray[np.bool_] | None = None,
     ) -> None:
         """Ends the episodes of copies ``ended``; ``playing`` [E]: the members in all copies; ``lost``: see Step."""
-        for e in (e for e in ended if self.keeps and not (lost is not None and lost[e])):
+        for e in ended.tolist() if self.keeps else ():
+            switches = tuple(self.switches.pop(e, ()))
+            if lost is not None and lost[e]:
+                continue
+            first = switches[0][1] if switches else int(playing[e])
             returns, length = self.returns[e].copy(), int(self.lengths[e])
-            self.finished.append(Episode(int(playing[e]), int(e), returns, length, bool(terminated[e])))
+            self.finished.append(Episode(first, e, returns, length, bool(terminated[e]), switches))
         self.returns[ended], self.lengths[ended] = 0.0, 0
 
 
 def episode_record(episode: Episode, members: Sequence[Member]) -> dict[str, Any]:
     """One episode as a JSON object."""
+    switches = [{"step": step, "from": members[old].name, "to": members[new].name}
+                for step, old, new in episode.switches]  # fmt: skip
     return {
         "opponent": members[episode.opponent].name,
         "returns": [float(value) for value in episode.returns],
         "length": episode.length,
         "terminated": episode.terminated,
+        **({"switches": switches} if switches else {}),
     }
 
 

@@ -22,7 +22,7 @@ RUN_FILE = "run.th"
 RESUME_FILE = "resume.th"  # the large part of the state, which only an exactly resumed run needs
 # keys that determine episodes
 OF_EPISODES = ("seed", "env", "env_args", "game", "batch_size_run", "test_nepisode", "runner", "pool", "split",
-               "omg_learners", "opponent_information")  # fmt: skip
+               "omg_learners", "opponent_information", "opponents_switch", "opponents_switch_order")  # fmt: skip
 MANIFEST = "checkpoint.json"  # the size and the SHA-256 of every file, the score, and what the checkpoint leaves out
 
 
