@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-# For each step, [T]: hits, count (number of predictions) and, if known, chance (hits of a random guess).
+# For each episode and step, [B, T], or summed over episodes, [T]: hits, count (number of predictions) and, if known,
+# chance (hits of a random guess).
 Counts = dict[str, Tensor]
 
 MIN_SHARE = 0.25  # of the largest count: steps with a smaller count are left out
@@ -39,8 +40,8 @@ def rates(name: str, reports: Sequence[Counts]) -> dict[str, float]:
 
 
 def added(reports: Sequence[Counts]) -> Counts:
-    """The sum of counts of episodes of different lengths; {} if there are none."""
-    reports = [report for report in reports if report]
+    """The sum over episodes of different lengths, [T]; {} if there are none."""
+    reports = [{n: each.sum(dim=0) if each.dim() == 2 else each for n, each in r.items()} for r in reports if r]
     longest = max((len(report["count"]) for report in reports), default=0)
     names = reports[0] if reports else ()
     padded = {n: [F.pad(r[n].float(), (0, longest - len(r[n]))) for r in reports] for n in names}

@@ -210,7 +210,7 @@ class OpponentModel(nn.Module):
         return rates(self.accuracy_name, [self.hits(batch) for batch in batches])
 
     def hits(self, batch: EpisodeBatch) -> Counts:
-        """Counts of correct predictions in complete episodes; {} for none."""
+        """Counts of correct predictions at each step of each complete episode; {} for none."""
         return {}
 
     def draw(self, batch: EpisodeBatch) -> Drawing:

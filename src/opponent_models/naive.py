@@ -93,7 +93,7 @@ class ActionModel(OpponentModel):
 
     @torch.no_grad()
     def hits(self, batch: EpisodeBatch) -> Counts:
-        """The numbers of correct predictions and of predictions at each step of complete episodes.
+        """The numbers of correct predictions and of predictions at each step of each complete episode.
 
         A prediction is for all opponents that acted; it is correct to the share of correct choices. {} without any.
         """
@@ -102,7 +102,7 @@ class ActionModel(OpponentModel):
         outputs = self.action_outputs(self.features(batch)[:, :-1])
         _, correct, acted = self.action_loss(outputs, self.actions_taken(batch))
         mask = transition_mask(batch)[..., None] * acted
-        return {"hits": (correct * mask).sum(dim=(0, 2)), "count": mask.sum(dim=(0, 2))}
+        return {"hits": (correct * mask).sum(dim=2), "count": mask.sum(dim=2)}
 
     @torch.no_grad()
     def draw(self, batch: EpisodeBatch) -> Drawing:

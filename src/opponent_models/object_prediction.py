@@ -193,7 +193,7 @@ class ObjectModel(OpponentModel):
 
     @torch.no_grad()
     def hits(self, batch: EpisodeBatch) -> Counts:
-        """For each step of complete episodes, the number of opponents that next rest at the most probable object.
+        """For each step of each complete episode, the number of opponents that next rest at the most probable object.
 
         ``chance`` is the same for a random one of the objects present; ``count`` is the number of opponents that come
         to rest at an object within the horizon.
@@ -205,7 +205,7 @@ class ObjectModel(OpponentModel):
         present = (self.condition_of(logits) > 0).unflatten(-1, shape).sum(dim=-1)
         correct = (logits.unflatten(-1, shape).argmax(dim=-1) == wanted).float()
         each = {"hits": correct * count, "chance": count / present.clamp(min=1), "count": count}
-        return {name: value.sum(dim=(0, 2, 3)) for name, value in each.items()}
+        return {name: value.sum(dim=(2, 3)) for name, value in each.items()}
 
     @torch.no_grad()
     def draw(self, batch: EpisodeBatch) -> Drawing:

@@ -75,15 +75,15 @@ def place_hits(guess: Tensor, true: Tensor, filled: Tensor, acted: Tensor, horiz
     ``acted`` [B, T, M] is true where an opponent acted. It is at a place only after steps in which it acted.
 
     Returns:
-        [T + 1 - H]: ``hits``, the share that passes of the opponents that act within the horizon, summed over
-        episodes; ``chance``, the same for places inferred in other episodes; ``count``, the number of episodes with
-        a complete horizon ahead in which an opponent acts. {} if there is no place, no second episode, or no step
+        [B, T + 1 - H]: ``hits``, the share that passes of the opponents that act within the horizon; ``chance``, the
+        same for places inferred in other episodes; ``count``, 1 where a complete horizon is ahead in which an
+        opponent acts. {} if there is no place, no second episode, or no step
         with a horizon.
     """
     steps = guess.shape[1] - horizon
     if not guess.shape[2] or len(guess) < 2 or steps < 1:
         return {}
-    found = {name: torch.zeros(steps) for name in ("hits", "chance", "count")}
+    found = {name: torch.zeros(len(guess), steps) for name in ("hits", "chance", "count")}
     for t in range(steps):
         ahead, took_part = true[:, t + 1 : t + 1 + horizon], acted[:, t : t + horizon]
         active = took_part.any(dim=1).sum(dim=-1)  # [B], opponents
@@ -92,6 +92,6 @@ def place_hits(guess: Tensor, true: Tensor, filled: Tensor, acted: Tensor, horiz
             is_near = ((ahead - place[:, None]).abs() <= near).unflatten(-1, (acted.shape[-1], -1))
             close = is_near.all(dim=-1) & took_part
             passes = close.any(dim=1).float().sum(dim=-1) / active.clamp(min=1)  # from [B, H, M]
-            found[name][t] = (passes * is_full).sum()
-        found["count"][t] = is_full.sum()
+            found[name][:, t] = passes * is_full
+        found["count"][:, t] = is_full
     return found

@@ -101,6 +101,40 @@ def test_opponent_modelling_learners_train_evaluate_and_replay(source, tmp_path,
     assert len(list((tmp_path / "film").glob("step_*.png"))) == 4
 
 
+@pytest.mark.parametrize("algorithm", ["ppo_history", "naive_om"])
+def test_evaluation_has_the_switches_and_the_series_after_them(source, tmp_path, algorithm):
+    """All steps together have the mean return and the accuracy of the whole test."""
+    words = [f"--config={algorithm}", *FORAGING, *TINY, f"pool={source / 'pool'}", "split=test"]
+    run = main([*words, "opponents_switch=[2,4]"], tmp_path)
+    assert run.code == 0, run.err
+    done = main(["evaluate", "with", f"checkpoint_path={run.run}", "test_nepisode=12"], tmp_path)
+    assert done.code == 0, done.err
+    (file,) = run.run.glob("checkpoints/*/evaluation.json")
+    result = json.loads(file.read_text())
+    before, after = result["before_switch"], result["after_switch"]
+    episodes = result["episodes"]
+    assert before["count"][0] == len(episodes) and before["count"][1] == len(episodes)
+    assert after["count"][0] == sum(len(e.get("switches", ())) for e in episodes) > len(episodes)
+    assert max(after["steps"]) <= 3
+    for episode in episodes:
+        chain = [episode["opponent"], *(switch["to"] for switch in episode["switches"])]
+        assert [switch["from"] for switch in episode["switches"]] == chain[:-1]
+        assert {2, 3, 4} >= {episode["switches"][0]["step"]}
+    both = [pair for each in (before, after) for pair in zip(each["reward"], each["count"], strict=True)]
+    assert sum(r * n for r, n in both) == pytest.approx(sum(sum(e["returns"]) for e in episodes), abs=1e-5)
+    with_model = algorithm == "naive_om"
+    assert ("accuracy" in after) is with_model
+    if with_model:
+        accuracy, predictions = (before[name] + after[name] for name in ("accuracy", "predictions"))
+        right = sum(share * n for share, n in zip(accuracy, predictions, strict=True) if n)
+        assert right / sum(predictions) == pytest.approx(result["test_model_action_accuracy"], rel=1e-5)
+    assert f"reward per step{' (and accuracy)' * with_model} by steps since a switch: 0-3: " in done.out
+    again = main(
+        ["evaluate", "with", f"checkpoint_path={run.run}", "opponents_switch=0", "test_nepisode=4"], tmp_path
+    )
+    assert again.code == 0 and "since a switch" not in again.out, again.err
+
+
 def test_omg_trains_against_the_checkpoints_of_omg_vae_with_its_prior(tmp_path):
     first = main(["--config=omg_vae", *FORAGING, "t_max=400", "test_interval=0", "batch_size=4", "batch_size_run=4",
                   "hidden_dim=16", "vae_hidden_dim=16", "vae_latent_dim=20", "save_model_interval=200",
@@ -254,6 +288,8 @@ def test_the_same_seed_gives_the_same_metrics(source, tmp_path, algorithm):
         (["--config=liam", "with", "env_args.key=mpe2.simple"], "pool: mpe2.simple_v3 has only one agent"),
         (["--config=ippo", "with", "opponent_information=[mood]"], "opponent_information: 'mood' is not one of 'act"),
         (["replay"], "checkpoint_path: replay needs one"),
+        (["--config=iql", "with", "opponents_switch=5"], "opponents_switch: there are no opponents; give pool="),
+        (["--config=liam", "with", "opponents_switch=[5,2]"], "opponents_switch: [5, 2] is neither a number"),
         (["--config=omg_ppo", "with", "omg_mode=hopeful"], "omg_mode: 'hopeful' is not one of"),
         (["pool", "with", "out=x"], "runs, scripts: name opponents to train against"),
         (["pool", "with", "out=tests", "scripts=[chase+flee]"], "out: tests exists"),

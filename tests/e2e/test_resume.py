@@ -24,7 +24,13 @@ TAG = {"key": "mpe2.simple_tag_v3", "max_cycles": 25}
 ARRAYS = {**TAG, "backend": "batched"}
 PACKAGE = {**TAG, "backend": "pettingzoo"}
 CONTINUOUS = {"key": "mpe2.simple_spread_v3", "continuous_actions": True}
-MEMORY = {"model_memory": 3, "model_window": 2, "rollout_steps": 25, "opponent_information": ["actions", "goal"]}
+MEMORY = {
+    "model_memory": 3,
+    "model_window": 2,
+    "rollout_steps": 25,
+    "opponent_information": ["actions", "goal"],
+    "opponents_switch": [3, 9],
+}
 OFF_POLICY = {"t_max": 2400, "test_interval": 900, "save_model_interval": 700}
 ON_POLICY = {"t_max": 2400, "test_interval": 900, "save_model_interval": 700, "rollout_steps": 25}
 CASES = {

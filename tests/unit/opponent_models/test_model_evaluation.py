@@ -7,9 +7,10 @@ from omarl.opponent_models.places import place_hits
 
 
 def hits_of(guess, true, filled, horizon, near, acted=None):
-    """``place_hits``; all opponents act at every step unless ``acted`` [B, T, M] says otherwise."""
+    """``place_hits``, summed over episodes; all opponents act at every step, or as ``acted`` [B, T, M] says."""
     everyone = torch.ones(true.shape[0], true.shape[1] - 1, true.shape[2] // 2, dtype=torch.bool)
-    return place_hits(guess, true, filled, everyone if acted is None else acted, horizon, near)
+    counts = place_hits(guess, true, filled, everyone if acted is None else acted, horizon, near)
+    return {name: each.sum(dim=0) for name, each in counts.items()}
 
 
 def test_counts_of_episodes_of_different_lengths_are_added():
@@ -17,6 +18,8 @@ def test_counts_of_episodes_of_different_lengths_are_added():
     longer = {"hits": torch.tensor([0.0, 1.0, 3.0]), "count": torch.tensor([4.0, 4.0, 4.0])}
     assert {n: v.tolist() for n, v in added([one, {}, longer]).items()} == {"hits": [1, 3, 3], "count": [8, 8, 4]}
     assert added([{}]) == {}
+    by_episode = {name: torch.stack([each - 1, torch.ones(len(each))]) for name, each in one.items()}
+    assert {n: v.tolist() for n, v in added([by_episode, longer]).items()} == {"hits": [1, 3, 3], "count": [8, 8, 4]}
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,9 @@ def test_hits_and_chance_by_hand(monkeypatch):
     monkeypatch.setattr(learner.model, "next_rests", lambda batch: wanted)
     batch["terminated"].zero_()
     batch["truncated"].zero_()
-    found = learner.model.hits(batch)
+    by_episode = learner.model.hits(batch)
+    assert by_episode["count"].shape == (2, 9) and by_episode["count"][1].tolist() == [1, *[0] * 8]
+    found = {name: each.sum(dim=0) for name, each in by_episode.items()}
     assert found["count"].tolist() == [2, 1, 1, 1, 1, 0, 0, 0, 0]
     assert found["hits"].tolist() == [2, 1, 1, 0, 1, 0, 0, 0, 0]
     assert found["chance"].tolist() == pytest.approx([1 / 2 + 1 / 3, 0.5, 0.5, 0.5, 0.5, 0, 0, 0, 0])
