@@ -26,7 +26,7 @@ NEEDED = [  # runs that the pages' commands read
     "--config=omg_vae",
     "--config=place_prediction",
     "--config=qmix --env-config=simple_spread",
-    "--config=iql --env-config=foraging",
+    "--config=iql --env-config=foraging with save_model_interval=300",
     "--config=vdn --env-config=foraging",
     "--config=omg_vae --env-config=foraging",
     "--config=ppo_history --env-config=foraging",
