@@ -74,8 +74,8 @@ def by_length(values: Mapping[str, Any], info: EnvInfo, fixed: Collection[str]) 
 
     A run from replay collects whole episodes: with episodes of 500 steps, 8 copies and batches of 32, its first
     update would come after 16,000 steps. Each copy plays ``ROUNDS`` episodes at least, a batch has at most that part
-    of the run's episodes, and a test takes at most half the steps between two tests. Tests against a pool are not
-    shortened: each of its opponents is to be met.
+    of the run's episodes, and a test takes at most a fifth of the steps between two tests, but has ``FEWEST_TESTED``
+    episodes. Tests against a pool are not shortened: each of its opponents is to be met.
     """
     wanted: dict[str, int] = {}
     steps = info.episode_limit
@@ -86,7 +86,7 @@ def by_length(values: Mapping[str, Any], info: EnvInfo, fixed: Collection[str]) 
         episodes = copies * -(-values["t_max"] // (copies * steps))
         wanted["batch_size"] = max(episodes // ROUNDS, 1)
     if values["test_interval"] and not values["pool"]:
-        wanted["test_nepisode"] = max(values["test_interval"] // (2 * steps), FEWEST_TESTED)
+        wanted["test_nepisode"] = max(values["test_interval"] // (5 * steps), FEWEST_TESTED)
     return {name: size for name, size in wanted.items() if name not in fixed and size < values[name]}
 
 

@@ -103,8 +103,8 @@ def test_the_announced_number_of_steps_is_the_least_with_an_update(tmp_path, t_m
     ("t_max", "steps", "expected"),
     [
         (150_000, 25, {}),
-        (10_000, 500, {"batch_size_run": 5, "batch_size": 5, "test_nepisode": 10}),
-        (1000, 900, {"batch_size_run": 1, "batch_size": 1, "test_nepisode": 5}),
+        (10_000, 500, {"batch_size_run": 5, "batch_size": 5, "test_nepisode": 4}),
+        (1000, 900, {"batch_size_run": 1, "batch_size": 1, "test_nepisode": 4}),
     ],
 )
 def test_long_episodes_have_fewer_copies_smaller_batches_and_shorter_tests(t_max, steps, expected):
