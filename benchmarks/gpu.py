@@ -8,7 +8,7 @@
 
 Runs of the first two parts share the machine, ``--jobs`` at a time; rates are measured one by one. ``--scale 0.02``
 shortens all runs, for a test of this script; ``--device cpu`` needs no GPU. Writes ``gpu.md`` into FOLDER
-(default: benchmarks/speed). Under 8 minutes on one H100 with 16 processor cores.
+(default: benchmarks/speed). Meant for under 8 minutes on one H100 with 16 processor cores; not timed as it is now.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from speed import table
 
 ROOT = Path(__file__).parents[1]
 QUIET = ["use_tensorboard=False", "save_model=False"]
@@ -79,11 +80,6 @@ def several(commands: Iterable[Sequence[str]], jobs: int) -> list[Result]:
     """The results of commands, ``jobs`` at a time."""
     with ThreadPoolExecutor(jobs) as pool:
         return list(pool.map(run, commands))
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A Markdown table, as lines."""
-    return ["| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows)]
 
 
 def checks(args: argparse.Namespace) -> list[str]:

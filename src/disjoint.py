@@ -93,5 +93,5 @@ def overlaps(components: Mapping[Member, tuple[str, ...]]) -> list[Overlap]:
 
 def check_disjoint(found: Sequence[Overlap]) -> None:
     """Raises ConfigError if splits share components; it names the keys to change."""
-    for overlap in found:
-        raise ConfigError(f"disjoint: {overlap}; change {' and '.join(overlap.keys)}, or leave disjoint out")
+    if found:
+        raise ConfigError(f"disjoint: {found[0]}; change {' and '.join(found[0].keys)}, or leave disjoint out")
