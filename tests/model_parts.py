@@ -49,7 +49,9 @@ def condition(learner, batch, t_env=10**6):
     """Sets the condition of a rollout as ``train`` does, and returns its targets."""
     learner.model.observe(batch)
     targets = learner.model.targets(batch, learner.base) if learner.memory is None else None
-    batch.condition = learner.model.condition(batch, learner.base, t_env, targets)
+    if not learner.model.is_shared:
+        inferred = learner.model.condition(batch, learner.base, t_env, targets)
+        batch.condition = learner.mac.as_acted(inferred, batch.ends)
     return targets
 
 

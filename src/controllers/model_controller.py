@@ -6,7 +6,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ..components.rollout import Rollout
+from ..components.conditions import another_copy, shuffled
+from ..components.rollout import Condition, Ends, Rollout
 from ..config.schema import key, new_default, read
 from ..modules.action_distributions import kind_of
 from ..modules.agents.feature_agent import ConditionedHead
@@ -22,6 +23,11 @@ class ModelMACConfig(BasicMACConfig):
     agent: str = new_default(BasicMACConfig, "agent", "features")
     condition_at: Literal["head", "input"] = key(
         "head", help="where the policy is given the condition: at its head, or at its input too"
+    )
+    condition_on: Literal["model", "shuffled", "nothing"] = key(
+        "model",
+        help="what the policy is conditioned on: the model; shuffled: the model in another copy; nothing: the model "
+        "is only an auxiliary loss of the policy's network",
     )
     opponent_model: str | None = key(None, component="opponent_model", help="the opponent model; None: none")
 
@@ -47,11 +53,16 @@ class ModelMAC(BasicMAC):
             if not hasattr(args.env_info, "opponents"):
                 raise ConfigError(f"opponent_model: {name} models a pool's opponents; give pool=FOLDER")
             model = resolve("opponent_model", name)(scheme, args)
-        conditions_input = model is not None and config.condition_at == "input"
-        super().__init__(scheme, groups, args, model.condition_dim if conditions_input else 0)
+        condition_dim = 0 if model is None or config.condition_on == "nothing" else model.condition_dim
+        conditions_input = condition_dim > 0 and config.condition_at == "input"
+        super().__init__(scheme, groups, args, condition_dim if conditions_input else 0)
         self.model: Any = model  # the opponent model; None: there is none
         self.conditions_input = conditions_input  # whether the agents' input contains the condition
-        self.condition_dim = 0 if self.model is None else self.model.condition_dim
+        self.condition_dim = condition_dim  # 0: the policy is not conditioned
+        self.is_shuffled, self.seed = config.condition_on == "shuffled", getattr(args, "seed", 0)
+        if model is not None and not condition_dim:
+            # agents of one type share a network; the loss of the model trains those of all types
+            model.share(self._trunk, list(self.agents.parameters()), self._feature_dim)
         sizes = self._feature_dim, feature_size(scheme, "obs"), self.condition_dim, self.n_actions
         self.head = ConditionedHead(*sizes, args, len(kind_of(args).limits))
 
@@ -72,14 +83,24 @@ class ModelMAC(BasicMAC):
         """See ``BasicMAC``; the condition is what the model infers."""
         mine, models = self.split_carry(carry)
         condition = None
-        if self.model is not None:
+        if self.condition_dim:
             condition, models = self.model.step(obs, models)
+            if self.is_shuffled:
+                condition = condition[another_copy(len(condition), self.seed)]
         features, mine = self._step(self.inputs(obs, last_actions, self._at_input(condition)), mine)
         return self.head(features, self.head.encoder(obs), condition), torch.cat([mine, models], dim=-1)
 
+    def as_acted(self, condition: Condition, ends: Ends | None) -> Condition:
+        """From what the model infers along a rollout, the condition under which the policy acted."""
+        return shuffled(condition, ends, self.seed) if self.is_shuffled else condition
+
+    def _trunk(self, batch: Any) -> Tensor:
+        """The agents' features along a rollout or complete episodes: [E, T+1, N, H]."""
+        return super().unroll(batch)
+
     def features(self, batch: Rollout) -> Tensor:
         """The agents' features along a rollout, and their encoded observations: [E, T+1, N, H + O]."""
-        return torch.cat([super().unroll(batch), self.head.encoder(batch["obs"])], dim=-1)
+        return torch.cat([self._trunk(batch), self.head.encoder(batch["obs"])], dim=-1)
 
     def unroll(self, batch: Any) -> Tensor:
         """Outputs [E, T+1, N, U] under the batch's condition."""

@@ -148,6 +148,15 @@ class RolloutLearner(AgentLearner, ABC):
         raise ConfigError(f"base_learner: {type(self).__name__} does not train under subgoals")
 
 
+def check_conditioned(mac: Any, by_value: bool) -> None:
+    """Raises ConfigError if subgoals are to be valued by a policy that is not conditioned on them."""
+    if by_value and not getattr(mac, "condition_dim", 0):
+        raise ConfigError(
+            "omg_selection: a policy that is conditioned on nothing cannot value subgoals; take next, third or "
+            "random, or condition_on=model"
+        )
+
+
 def values_ahead(batch: Rollout, next_values: Tensor, last: Tensor | None) -> tuple[Tensor, Tensor]:
     """The value of the observation after each transition, and where episodes ended: [E, T, K] and [E, T, 1].
 

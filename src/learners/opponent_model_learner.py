@@ -1,6 +1,8 @@
 """Trains a policy that is conditioned on the output of an opponent model, and trains the model.
 
-No gradient passes between policy and model. The contract of a model is ``opponent_models/model.py``.
+No gradient passes between policy and model, unless the model is an auxiliary loss (``condition_on: nothing``): then
+its updates train the policy's network, in turn with those of the policy. The contract of a model is
+``opponent_models/model.py``.
 """
 
 import copy
@@ -67,7 +69,8 @@ class OpponentModelLearner:
         self.memory = RolloutMemory(c.model_memory, c.model_window) if c.model_memory > 1 else None
         self.model.prepare(args, self.base, c.rollout_steps * c.model_window, self.memory is not None)
         # the model that is updated: ``model`` itself, or a copy that ``model`` follows (``model_tau``)
-        self.trained = self.model if c.model_tau == 1.0 else copy.deepcopy(self.model)
+        is_one = c.model_tau == 1.0 or self.model.is_shared
+        self.trained = self.model if is_one else copy.deepcopy(self.model)
         self.trained.start_training()
         self.stats, self.log_grid = IntervalStats(), Grid(c.learner_log_interval)
 
@@ -76,7 +79,9 @@ class OpponentModelLearner:
         with torch.no_grad():
             self.model.observe(batch)
             targets = self._targets(batch) if self.memory is None else None
-            batch.condition = self.model.condition(batch, self.base, t_env, targets)
+            if not self.model.is_shared:
+                inferred = self.model.condition(batch, self.base, t_env, targets)
+                batch.condition = self.mac.as_acted(inferred, batch.ends)
         self.base.train(batch, t_env, episode_num)
         if self.memory is not None:
             self.memory.insert(batch)

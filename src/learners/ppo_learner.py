@@ -21,7 +21,7 @@ from ..modules.action_distributions import distribution, kind_of
 from ..modules.critics.value_critic import ValueCritic, ValueCriticConfig
 from ..modules.losses import masked_mean
 from ..types import ConfigError, MetricLogger, PathLike, RolloutController, feature_size
-from .agent_learner import RolloutLearner, RolloutLearnerConfig, values_ahead
+from .agent_learner import RolloutLearner, RolloutLearnerConfig, check_conditioned, values_ahead
 
 WIDENS = (
     "entropy_coef: {:g} rewards a wide policy also where the environment clips its Box actions; if the entropy rises "
@@ -145,6 +145,7 @@ class PPOLearner(RolloutLearner):
 
     def check_goals(self, by_value: bool) -> None:
         """See ``BaseLearner``."""
+        check_conditioned(self.mac, by_value)
         if by_value and self.critic.is_recurrent:
             wanted = "set it to False, or take another omg_selection than value"
             raise ConfigError(

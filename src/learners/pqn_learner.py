@@ -20,7 +20,7 @@ from ..controllers.model_controller import ModelMAC
 from ..modules.action_distributions import require_discrete
 from ..modules.losses import masked_mean
 from ..types import ConfigError, MetricLogger, RolloutController
-from .agent_learner import RolloutLearner, RolloutLearnerConfig, values_ahead
+from .agent_learner import RolloutLearner, RolloutLearnerConfig, check_conditioned, values_ahead
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ class PQNLearner(RolloutLearner):
     def check_goals(self, by_value: bool) -> None:
         """See ``BaseLearner``."""
         assert isinstance(self.mac, ModelMAC)
+        check_conditioned(self.mac, by_value)
         if self.mac.conditions_input:
             why = "values the next state under this step's subgoal, which input does not allow"
             raise ConfigError(f"condition_at: pqn_learner {why}; take head")

@@ -7,12 +7,13 @@
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from types import SimpleNamespace
 from typing import Any, ClassVar, NamedTuple, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from ..components.episode_batch import EpisodeBatch
@@ -90,6 +91,7 @@ class OpponentModel(nn.Module):
     needs_prior: ClassVar[bool] = False  # whether runs need a subgoal prior: a trained state VAE
     accuracy_name: ClassVar[str] = ""  # the metric computed from ``hits``
     learning_rate: ClassVar[str] = "model_lr"  # the key of the learning rate
+    shares_network: ClassVar[bool] = True  # whether ``share`` can replace its encoder
     condition_dim: int  # D
 
     def __init__(self, scheme: Any, args: Any) -> None:
@@ -112,6 +114,36 @@ class OpponentModel(nn.Module):
         if self.input_size(scheme) == feature_size(scheme, "obs"):
             settings |= {"encoder": config.encoder, "env_info": self.info}
         self.encoder = self.encoder_type(self.input_size(scheme), SimpleNamespace(**settings))
+        self.shared_features: Callable[[EpisodeBatch], Tensor] | None = None  # see ``share``
+        self.shared_parameters: list[nn.Parameter] = []
+
+    def share(self, features: Callable[[EpisodeBatch], Tensor], parameters: list[nn.Parameter], width: int) -> None:
+        """Replaces the encoder by the policy's network, which the model's loss then trains, too.
+
+        ``features`` computes its features [E, T+1, N, W] along a rollout or complete episodes. The model can neither
+        act nor give a condition afterwards.
+
+        Raises:
+            ConfigError: W is not ``model_hidden_dim``, or the model has no encoder of histories.
+        """
+        if not self.shares_network:
+            raise ConfigError(f"condition_on: {type(self).__name__} has no network to share with the policy; take "
+                              "another opponent_model, or condition_on=shuffled")  # fmt: skip
+        if width != self.width:
+            raise ConfigError(f"model_hidden_dim: {self.width} is not the width of the policy's features, {width}, "
+                              "on which condition_on=nothing trains the model; set it to that width")  # fmt: skip
+        del self.encoder
+        self.shared_features, self.shared_parameters = features, parameters
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the encoder is the policy's network."""
+        return self.shared_features is not None
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        """The parameters that the model's loss trains."""
+        yield from super().parameters(recurse)
+        yield from self.shared_parameters
 
     def input_size(self, scheme: Any) -> int:
         """Size of the encoder's input at each step."""
@@ -137,7 +169,9 @@ class OpponentModel(nn.Module):
         raise NotImplementedError
 
     def initial_carry(self, n: int) -> Tensor:
-        """The recurrent state at an episode's start, [n, N, C]."""
+        """The recurrent state at an episode's start, [n, N, C]; C is 0 if the encoder is the policy's network."""
+        if self.is_shared:
+            return torch.zeros(n, self.info.n_agents, 0, device=self.shared_parameters[0].device)
         return self.encoder.init_hidden().expand(n, self.info.n_agents, -1).contiguous()
 
     def step(self, obs: Tensor, carry: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,6 +186,8 @@ class OpponentModel(nn.Module):
 
     def features(self, batch: EpisodeBatch) -> Tensor:
         """The encoded history along a rollout or complete episodes, [E, T+1, N, W]."""
+        if self.shared_features is not None:
+            return self.shared_features(batch)
         size = self.info.n_agents
         rows = as_rows(batch["obs"])  # [E*N, T+1, O]
         begins = batch["begins"].repeat_interleave(size, dim=0) if "begins" in batch.data else None

@@ -55,6 +55,7 @@ class ObjectModel(OpponentModel):
     encoder_type = ObjectEncoder
     accuracy_name = "omg_hit_ratio"
     information = ("offsets", "actions")
+    shares_network = False  # it reads one object at a time
     fallback = "place_prediction"
 
     def __init__(self, scheme: Any, args: Any) -> None:

@@ -1,0 +1,41 @@
+"""Controls of opponent models: the policy is conditioned on what was inferred in another copy."""
+
+import torch
+from torch import Tensor
+
+from ..types import ConfigError
+from .rollout import Condition, Ends
+
+
+def another_copy(copies: int, seed: int) -> Tensor:
+    """For each of E copies the index of another one, int64 [E]: a random cycle through all copies.
+
+    Each copy's condition is used once, so that the conditions of all copies together do not change.
+
+    Raises:
+        ConfigError: there is one copy only.
+    """
+    if copies < 2:
+        raise ConfigError("condition_on: shuffled takes the condition of another copy, and there is one copy only")
+    order = torch.randperm(copies, generator=torch.Generator().manual_seed(seed))
+    other = torch.empty_like(order)
+    other[order] = order.roll(1)
+    return other
+
+
+def shuffled(condition: Condition, ends: Ends | None, seed: int) -> Condition:
+    """The condition of ``another_copy`` at the same step, along a rollout of E copies.
+
+    After the last step of an episode, the other copy may be within its episode: then ``at_ends`` is its condition
+    after that step.
+    """
+    assert condition.acting is not None and condition.critic is not None
+    other = another_copy(len(condition.acting), seed).to(condition.acting.device)
+    at_ends = condition.at_ends
+    if ends is not None and at_ends is not None:
+        after = condition.critic if condition.next is None else torch.cat([condition.next[:, :1], condition.next], 1)
+        table = after.clone()  # [E, T+1, N, D]
+        table[ends.copy, ends.step + 1] = at_ends
+        at_ends = table[other[ends.copy], ends.step + 1]
+    ahead = None if condition.next is None else condition.next[other]
+    return Condition(condition.acting[other], condition.critic[other], ahead, at_ends)
