@@ -9,15 +9,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .components.observed_actions import ObservedActions
 from .config.schema import read
 from .configuration.request import from_keywords
+from .envs.actions import permitted
 from .envs.arrays import lay_out
 from .envs.make import single_adapter
 from .envs.stacking import pushed, repeated
 from .modules.action_distributions import distribution
 from .opponents.information import as_rows, full_info
 from .run import TEST_STREAM, Parts, RunConfig, assemble, make_env
-from .types import DISCRETE, EnvError, Observation, PathLike
+from .types import EnvError, Observation, PathLike
 from .utils.checkpoints import find_checkpoint, load_checkpoint
 from .utils.isolation import process_state_kept
 from .utils.metrics import Logger
@@ -91,7 +93,8 @@ class Policy:
             deterministic: the action of highest value or probability. False draws as in training at the checkpoint's
                 step: from the policy, or epsilon-greedily.
             acting: the agents on turn, if agents take turns. The others observe and do not act.
-            opponent_actions: opponent -> its last action, if the agents observe these; None at an episode's start.
+            opponent_actions: opponent -> its last action, of its own space, if the agents observe these; without
+                opponents that did not act (dead, or not on turn). None at an episode's start.
 
         Raises:
             EnvError: the observations are not those of the environment that the agents were trained in.
@@ -199,23 +202,35 @@ class Policy:
         return self._stack
 
     def _of_opponents(self, actions: Sequence[ByAgent | None] | None, n_envs: int) -> NDArray[np.float32]:
-        """The features about opponents, [E, N, ...]: one-hot last actions, zeros at an episode's start."""
+        """The features about opponents, [E, N, ...]: last actions (``ObservedActions``), zeros at the start."""
         kinds = [name for name, _ in getattr(self.info, "information", ())]
         if others := [name for name in kinds if name != "actions"]:
             raise EnvError(f"policy: observations lack the opponents' {others[0]}; use act_arrays")
-        if kinds and self.info.actions != DISCRETE:
-            raise EnvError("policy: it observes opponents' actions that are not Discrete; use act_arrays")
-        table = np.zeros((n_envs, len(self.opponents), self.info.n_actions), np.float32)
-        for e, known in enumerate(actions or [None] * n_envs) if kinds else ():
+        if not kinds:
+            return np.zeros((n_envs, len(self.agents), 0), np.float32)
+        kind, names = self.info.actions, self._adapter.agents
+        stored = np.zeros((n_envs, len(names), *kind.shape), kind.dtype)
+        acted = np.zeros((n_envs, len(names)), np.bool_)
+        for e, known in enumerate(actions or [None] * n_envs):
             if known is None and self._carry is not None and not self._begins[e]:
                 raise EnvError("policy: it observes the opponents' last actions: give opponent_actions")
-            if known is None:
-                continue
-            for m, name in enumerate(self.opponents):
-                start = self._adapter.convert[self._adapter.index[name]](0)
-                table[e, m, int(known.get(name, start)) - start] = 1.0
-        width = table[0].size if kinds else 0
-        return table.reshape(n_envs, 1, -1)[..., :width].repeat(len(self._seats), axis=1)
+            for name in self.opponents:
+                if known is not None and name in known:
+                    i = self._adapter.index[name]
+                    stored[e, i], acted[e, i] = self._stored(name, known[name]), True
+        if not permitted(kind, stored, np.repeat(self._adapter.every_action[None], n_envs, axis=0)).all():
+            raise EnvError(f"policy: opponent_actions: an action is not of its space: {actions}")
+        features = ObservedActions(full_info(self.info)).features(stored, acted)
+        own = features[:, [self._adapter.index[name] for name in self.opponents]]
+        return own.reshape(n_envs, 1, -1).repeat(len(self.agents), axis=1)
+
+    def _stored(self, name: Any, action: Any) -> Any:
+        """An opponent's action of its space in the form of arrays."""
+        space = self._adapter.action_spaces[self._adapter.index[name]]
+        try:
+            return self._adapter.store[self._adapter.index[name]](action)
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            raise EnvError(f"policy: opponent_actions: {action!r} of {name} is not of {space} ({error})") from error
 
 
 def load(path: PathLike, step: int = 0, *, seed: int = 0, **keys: Any) -> Policy:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
+from omarl.envs.actions import actions_by_score
 from omarl.games.game import Game, Scripts
 from pettingzoo import ParallelEnv
 
@@ -84,3 +85,27 @@ class Trained(Kinds):
     """The same without scripted players."""
 
     game = None  # type: ignore[assignment]
+
+
+class Restless(Still):
+    """Other choices and numbers at each call."""
+
+    def act(self, rows, which, obs, avail):
+        rng = np.random.default_rng(int(1000 * obs[0, 0, 1] ** 2))
+        scores = rng.random((len(rows), *avail.shape[1:]))
+        return actions_by_score(self.info.actions, scores[:, self.seats] * avail[rows][:, self.seats])
+
+
+class RestlessGame(StillGame):
+    scripts = Restless
+
+
+class Recorded(Kinds):
+    """Keeps the actions that others than the learner played last."""
+
+    game = RestlessGame
+    received: ClassVar[dict[str, Any]] = {}
+
+    def step(self, actions):
+        Recorded.received = {name: action for name, action in actions.items() if name != "learner"}
+        return super().step(actions)

@@ -1,6 +1,7 @@
 """Action spaces of agents: their common form in arrays, and the conversion to the environment's own actions."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from ..types import DISCRETE, ActionKind, ConfigError
 
 Convert = Callable[[Any], Any]
+NOTHING: NDArray[Any] = np.zeros(0)
 SUPPORTED = "Discrete, MultiDiscrete, MultiBinary and Box, and Tuple and Dict of these, are supported"
 
 
@@ -23,6 +25,7 @@ class Actions(NamedTuple):
         none: bool [U], the availability for an agent that does not act.
         numbers: for each agent, how many numbers its action has; empty if no action has any.
         convert: for each agent, the conversion of its action in arrays, as a number or list, to the environment's.
+        store: for each agent, the conversion of an action of its space to arrays, the inverse of ``convert``.
     """
 
     kind: ActionKind
@@ -30,6 +33,7 @@ class Actions(NamedTuple):
     available: NDArray[np.bool_]
     none: NDArray[np.bool_]
     convert: list[Convert]
+    store: list[Convert]
     numbers: tuple[int, ...]
 
 
@@ -40,11 +44,13 @@ class Parts(NamedTuple):
         choices: int64 [K], the number of choices of each head.
         bounded: bool [D], which of its numbers have two finite bounds.
         convert: from K choices and D numbers, as arrays, to an action of the space.
+        split: from an action of the space to K choices and D numbers, the inverse of ``convert``.
     """
 
     choices: NDArray[np.int64]
     bounded: NDArray[np.bool_]
     convert: Callable[[NDArray[np.int64], NDArray[np.float64]], Any]
+    split: Callable[[Any], tuple[NDArray[Any], NDArray[Any]]]
 
 
 def actions_of(given: Sequence[spaces.Space], names: Sequence[str]) -> Actions:
@@ -90,7 +96,8 @@ def actions_of(given: Sequence[spaces.Space], names: Sequence[str]) -> Actions:
     )
     numbers = tuple(len(agent.bounded) for agent in agents) if n_numbers else ()
     convert = [_converter(agent, n_heads) for agent in agents]
-    return Actions(kind, own, available, kind.of_idle(len(part)), convert, numbers)
+    store = [_storer(agent, n_heads, n_numbers, kind.dtype) for agent in agents]
+    return Actions(kind, own, available, kind.of_idle(len(part)), convert, store, numbers)
 
 
 def _name(n_heads: int, n_numbers: int) -> str:
@@ -108,19 +115,40 @@ def _converter(agent: Parts, n_heads: int) -> Convert:
     return convert
 
 
+def _storer(agent: Parts, n_heads: int, n_numbers: int, dtype: Any) -> Convert:
+    """From an agent's own action to one [K + D] of all agents' form, with zeros for what the agent lacks."""
+
+    def store(action: Any) -> NDArray[Any]:
+        stored = np.zeros(n_heads + n_numbers, dtype)
+        choices, numbers = agent.split(action)
+        stored[: len(choices)], stored[n_heads : n_heads + len(numbers)] = choices, numbers
+        return stored
+
+    return store
+
+
 def _discrete(given: Sequence[Any]) -> Actions:
     sizes = [int(space.n) for space in given]
     most = np.arange(max(sizes))
     own = tuple(np.arange(size) for size in sizes)
     convert: list[Convert] = [int(space.start).__add__ for space in given]
-    return Actions(DISCRETE, own, most < np.array(sizes)[:, None], DISCRETE.of_idle(len(most)), convert, ())
+    store: list[Convert] = [partial(_place, int(space.start)) for space in given]
+    return Actions(DISCRETE, own, most < np.array(sizes)[:, None], DISCRETE.of_idle(len(most)), convert, store, ())
+
+
+def _place(start: int, action: Any) -> int:
+    return int(action) - start
 
 
 def _parts(space: Any) -> Parts:
     """Raises TypeError if the space is not supported."""
     if isinstance(space, spaces.Discrete):
+        start = int(space.start)
         return Parts(
-            np.array([space.n]), np.zeros(0, np.bool_), lambda choices, _: int(choices[0]) + int(space.start)
+            np.array([space.n]),
+            np.zeros(0, np.bool_),
+            lambda choices, _: int(choices[0]) + start,
+            lambda action: (np.array([_place(start, action)]), NOTHING),
         )
     if isinstance(space, spaces.MultiBinary):
         return _choices(space, np.zeros(space.shape, np.int64), np.full(int(np.prod(space.shape)), 2))
@@ -130,15 +158,17 @@ def _parts(space: Any) -> Parts:
         return _box(space)
     if isinstance(space, spaces.Dict):
         return _joined(
-            [_parts(inner) for inner in space.values()], lambda values: dict(zip(space, values, strict=True))
+            [_parts(inner) for inner in space.values()],
+            lambda values: dict(zip(space, values, strict=True)),
+            lambda action: [action[name] for name in space],
         )
     if isinstance(space, spaces.Tuple):
-        return _joined([_parts(inner) for inner in space], tuple)
+        return _joined([_parts(inner) for inner in space], tuple, list)
     raise TypeError
 
 
-def _joined(parts: list[Parts], build: Callable[[list[Any]], Any]) -> Parts:
-    """The parts of a space of spaces, whose action ``build`` makes of theirs."""
+def _joined(parts: list[Parts], build: Callable[[list[Any]], Any], values_of: Callable[[Any], list[Any]]) -> Parts:
+    """The parts of a space of spaces, whose action ``build`` makes of theirs; ``values_of`` is the inverse."""
     of_choices = np.cumsum([len(part.choices) for part in parts])[:-1]
     of_numbers = np.cumsum([len(part.bounded) for part in parts])[:-1]
 
@@ -146,16 +176,24 @@ def _joined(parts: list[Parts], build: Callable[[list[Any]], Any]) -> Parts:
         shares = zip(parts, np.split(choices, of_choices), np.split(numbers, of_numbers), strict=True)
         return build([part.convert(own, values) for part, own, values in shares])
 
+    def split(action: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+        shares = [part.split(value) for part, value in zip(parts, values_of(action), strict=True)]
+        own, values = (np.concatenate([NOTHING, *arrays]) for arrays in zip((NOTHING, NOTHING), *shares, strict=True))
+        return own, values
+
     choices = np.concatenate([np.zeros(0, np.int64), *(part.choices for part in parts)])
     bounded = np.concatenate([np.zeros(0, np.bool_), *(part.bounded for part in parts)])
-    return Parts(choices, bounded, convert)
+    return Parts(choices, bounded, convert, split)
 
 
 def _choices(space: Any, start: NDArray[np.int64], sizes: NDArray[np.int64]) -> Parts:
     def convert(choices: NDArray[np.int64], _: Any) -> Any:
         return (choices.reshape(start.shape) + start).astype(space.dtype)
 
-    return Parts(sizes, np.zeros(0, np.bool_), convert)
+    def split(action: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+        return (np.asarray(action, np.int64).reshape(start.shape) - start).reshape(-1), NOTHING
+
+    return Parts(sizes, np.zeros(0, np.bool_), convert, split)
 
 
 def _box(space: Any) -> Parts:
@@ -166,7 +204,11 @@ def _box(space: Any) -> Parts:
         values = np.clip(centre + half * numbers, low, high)
         return (np.rint(values) if is_integer else values).astype(space.dtype).reshape(space.shape)
 
-    return Parts(np.zeros(0, np.int64), is_bounded, convert)
+    def split(action: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+        values = np.asarray(action, np.float64).reshape(low.shape) - centre
+        return NOTHING, np.divide(values, half, out=np.zeros_like(half), where=half != 0)
+
+    return Parts(np.zeros(0, np.int64), is_bounded, convert, split)
 
 
 def bounds(space: Any) -> tuple[NDArray[Any], ...]:

@@ -46,7 +46,7 @@ class Adapter(ABC):
         names = [str(agent) for agent in self.agents]
         self.action_spaces: list[Any] = list(action_spaces)
         actions = actions_of(action_spaces, names)
-        self.convert = actions.convert  # for each agent, from its action in arrays to the environment's
+        self.convert, self.store = actions.convert, actions.store  # of each agent's action, see ``Actions``
         self.masked = [has_mask(space) for space in observation_spaces]
         observed = list(map(without_mask, observation_spaces))
         named = zip(observed, names, strict=True)

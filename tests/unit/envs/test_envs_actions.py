@@ -172,3 +172,28 @@ def test_the_first_available_choices_are_permitted() -> None:
     assert actions_by_score(mixed, scores).tolist() == [[[1, 0.5]]]
     for action, is_permitted in (([1, 7], True), ([0, 7], False), ([1.5, 0], False), ([1, np.inf], False)):
         assert permitted(mixed, np.array([[action]], np.float32), np.array([[[0, 1, 1, 1]]])) == is_permitted
+
+
+LIMITED = spaces.Box(np.array([0, 3, -2]), np.array([10, 3, np.inf]), dtype=np.float64)
+
+
+@pytest.mark.parametrize("space, action, stored", [
+    (spaces.Discrete(4, start=2), 5, 3),
+    (spaces.MultiDiscrete([3, 4], start=[1, -1]), [3, -1], [2, 0]),
+    (spaces.MultiBinary((2, 2)), [[0, 1], [1, 1]], [0, 1, 1, 1]),
+    (LIMITED, [2.5, 3, 7], [-0.5, 0, 7]),  # scaled by its range, without a range, and unbounded
+    (spaces.Dict(b=spaces.Box(-3, 3, (1,)), a=spaces.Discrete(4)), {"a": 2, "b": [1.5]}, [2, 0.5]),
+    (spaces.Tuple((LIMITED, spaces.MultiDiscrete([2, 2]))), ([10, 3, 0], [0, 1]), [0, 1, 1, 0, 0]),
+])  # fmt: skip
+def test_actions_of_a_space_have_the_form_of_arrays(space: Any, action: Any, stored: Any) -> None:
+    actions = actions_of([space], ["a"])
+    assert np.array_equal(actions.store[0](action), stored)
+    assert np.array_equal(actions.store[0](actions.convert[0](stored)), stored)
+    assert np.asarray(actions.store[0](action)).dtype == actions.kind.dtype
+
+
+def test_parts_that_an_agent_lacks_are_stored_as_zeros() -> None:
+    actions = actions_of([spaces.MultiDiscrete([3, 2]), spaces.Discrete(4), spaces.Box(0, 2, (1,))], ["a", "b", "c"])
+    assert [list(store(a)) for store, a in zip(actions.store, ([2, 1], 3, [1.5]), strict=True)] == [
+        [2, 1, 0], [3, 0, 0], [0, 0, 0.5]
+    ]  # fmt: skip
