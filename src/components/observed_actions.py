@@ -32,6 +32,16 @@ class ObservedActions:
             table[..., -1] = 1.0
         return table * acted[..., None]
 
+    def features_of(self, encoded: Tensor, acted: Tensor) -> Tensor:
+        """``features`` from encoded actions [..., U] (``actions_onehot``) of agents that acted, bool [...]."""
+        marks = [torch.ones_like(encoded[..., :1])] if self.is_marked else []
+        return torch.cat([encoded, *marks], dim=-1) * acted[..., None]
+
+    def could_act(self, agent_mask: Tensor, avail: Tensor) -> Tensor:
+        """``can_act`` along a batch: from [..., N] and [..., N, U], bool [..., N]."""
+        useful = torch.from_numpy(~self.idle).to(avail.device)
+        return (agent_mask > 0) & (avail[..., useful] > 0).any(dim=-1)
+
     def can_act(self, observation: Observation) -> NDArray[np.bool_]:
         """Which agents act, [E, N]: living ones with more than what is available to agents that cannot act."""
         return (observation.agent_mask > 0) & observation.avail[..., ~self.idle].any(axis=-1)

@@ -121,7 +121,7 @@ class ModelMAC(BasicMAC):
         return condition if self.conditions_input else None
 
     def _inputs_along(self, batch: Any, last_actions: Tensor | None) -> Tensor:
-        return self.inputs(batch["obs"], last_actions, self._at_input(batch.condition.acting))
+        return self.inputs(batch["obs"], last_actions, batch.condition.acting if self.conditions_input else None)
 
     def parameters(self, recurse: bool = True) -> Any:
         """The policy's parameters: those of the agents and the head, not the model's."""

@@ -1,5 +1,5 @@
 """LIAM (Papoudakis, Christianos and Albrecht 2021): a code of the history predicts the opponents' observations and
-actions."""
+actions. With ``liam_learners`` also those of the other learners, as POAM does (Wang et al. 2024)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..components.episode_batch import EpisodeBatch
 from ..components.normalisers import RunningMeanStd
 from ..components.rollout import Rollout
 from ..config.schema import key
@@ -24,6 +25,7 @@ from .naive import ActionModel
 @dataclass(frozen=True)
 class LIAMConfig(ModelConfig):
     liam_code_dim: int = key(16, low=1, help="size of the code")
+    liam_learners: bool = key(False, help="decode the other learners' observations and actions, too (POAM)")
 
 
 class LIAMModel(ActionModel):
@@ -32,6 +34,8 @@ class LIAMModel(ActionModel):
 
     The opponents' observations are read from the state if the state is the concatenation of all observations; those
     of dead and waiting opponents do not count. Otherwise the complete state is reconstructed.
+
+    With ``liam_learners`` the M subjects end with all N learners; of these, each learner's own do not count.
     """
 
     Config = LIAMConfig
@@ -58,6 +62,19 @@ class LIAMModel(ActionModel):
         self.stats.to(self.fc.weight.device)
         return self
 
+    def further_subjects(self) -> tuple[str, ...]:
+        return self.info.agents if self.config.liam_learners and self.info.n_agents > 1 else ()
+
+    def actions_taken(self, batch: EpisodeBatch) -> Tensor:
+        taken = super().actions_taken(batch)
+        if not self.further_subjects():
+            return taken
+        acted = self.observed.could_act(batch["agent_mask"][:, :-1], batch["avail_actions"][:, :-1])
+        encoded = batch["actions_onehot"][:, :-1] * self.own[-self.info.n_agents :]
+        learners = self.observed.features_of(encoded, acted)  # [E, T, N, W]
+        others = 1.0 - torch.eye(learners.shape[2], dtype=taken.dtype, device=taken.device)
+        return torch.cat([taken, learners[:, :, None] * others[..., None]], dim=3)
+
     def condition_of(self, features: Tensor) -> Tensor:
         """The code [..., D], detached."""
         return self.code(features).detach()
@@ -68,14 +85,14 @@ class LIAMModel(ActionModel):
     def loss(self, batch: Rollout, features: Tensor, targets: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Any]]:
         """Reconstruction of observations, standardised, and of the actions ``targets`` [E, T, N, M, W]."""
         seen = batch["state"].flatten(2)[:, : features.shape[1], self.seen]
-        valid = torch.ones_like(seen)
+        valid = seen.new_ones(1, 1, 1, len(self.seen)).expand(*features.shape[:3], -1)
         if len(self.owners):
-            valid = self.observed.acted(targets[:, :, 0]).float()[..., self.owners]  # [E, T, S]
-        self.stats.update(seen.flatten(0, 1), valid.flatten(0, 1))
+            valid = self.observed.acted(targets).float()[..., self.owners]  # [E, T, N, S]
+        self.stats.update(seen.flatten(0, 1), valid.amax(dim=2).flatten(0, 1))
         seen = self.stats.normalise(seen, 10.0)[:, :, None]
         hidden = F.relu(self.fc(self.code(features)))
-        count = valid.sum(dim=-1)[..., None]  # [E, T, 1]
-        error = ((self.observations(hidden) - seen).square() * valid[:, :, None]).sum(dim=-1) / count.clamp(min=1)
+        count = valid.sum(dim=-1)  # [E, T, N]
+        error = ((self.observations(hidden) - seen).square() * valid).sum(dim=-1) / count.clamp(min=1)
         action_loss, correct, acted = self.action_loss(self.actions(hidden), targets)
         observed = mask * (count > 0)
         numbers = {

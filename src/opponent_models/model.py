@@ -103,10 +103,11 @@ class OpponentModel(nn.Module):
         self.width = config.model_hidden_dim  # W, the size of the features
         patterns = config.model_subjects if isinstance(config.model_subjects, list) else [config.model_subjects]
         everyone = self.info.opponents
-        self.subjects = tuple(name for name in everyone if any(fnmatch(name, pattern) for pattern in patterns))
-        if not self.subjects:  # the names of the M opponents that are modelled
+        subjects = tuple(name for name in everyone if any(fnmatch(name, pattern) for pattern in patterns))
+        if not subjects:
             raise ConfigError(f"model_subjects: {', '.join(patterns)} names none of {', '.join(everyone)}")
-        self.subject_indices = [everyone.index(name) for name in self.subjects]
+        self.subject_indices = [everyone.index(name) for name in subjects]
+        self.subjects = subjects + self.further_subjects()  # the names of the M agents that are modelled
         self.last_actions = self.info.information_slice("actions")
         self.observed = ObservedActions(self.info.full)  # how observations describe an action
         self.n_subjects = len(self.subjects)
@@ -116,6 +117,10 @@ class OpponentModel(nn.Module):
         self.encoder = self.encoder_type(self.input_size(scheme), SimpleNamespace(**settings))
         self.shared_features: Callable[[EpisodeBatch], Tensor] | None = None  # see ``share``
         self.shared_parameters: list[nn.Parameter] = []
+
+    def further_subjects(self) -> tuple[str, ...]:
+        """Names of learners that are modelled, too, behind the opponents; ``actions_taken`` must contain them."""
+        return ()
 
     def share(self, features: Callable[[EpisodeBatch], Tensor], parameters: list[nn.Parameter], width: int) -> None:
         """Replaces the encoder by the policy's network, which the model's loss then trains, too.

@@ -116,6 +116,8 @@ class ActionModel(OpponentModel):
         for t in range(steps):
             parts = []
             for m, name in enumerate(self.subjects):
+                if name == self.info.agents[0]:
+                    continue  # the learner whose predictions are shown
                 did = f", did {self._text(actions[t, m])}" if t + 1 < steps and acted[t, m] else ""
                 sure = f" ({float(outputs[t, m].softmax(-1).max()):.2f})" if not self.kind.shape else ""
                 parts.append(f"{name}: predicted {self._text(likeliest[t, m])}{sure}{did}")
