@@ -19,6 +19,7 @@ SHRINKING = {"buffer_size": 1, "test_nepisode": 1, "batch_size_run": 1, "rollout
              "model_memory": 2, "vae_window": 1}  # fmt: skip
 SHORTEST = 25  # steps of an episode that is cut off because of memory
 ROUNDS = 4  # a run collects at least so many episodes from each copy, and has so many times its batch of episodes
+UPDATES = 40  # a run from rollouts makes at least so many updates
 RAMPS = 2  # a run has so many times the VAE's updates of the ramp of the KL weight
 MOST_VAE_UPDATES = 32  # for each batch
 VAE_NUMBERS = 2**22  # of states in the VAE's updates for each batch: images get fewer updates
@@ -47,9 +48,10 @@ def fitted(values: Mapping[str, Any], user_keys: Collection[str], say: Callable[
     lengths = by_length(complete, env.info, user_keys)
     if lengths:
         changes = _changes(lengths, complete)
-        say(f"length: episodes have up to {env.info.episode_limit} steps, so {changes}; a value that you set is kept")
-    if updates := vae_updates({**complete, **lengths}, env.info, user_keys):
-        say(f"length: the run has few batches, so {_changes(updates, complete)}; a value that you set is kept")
+        steps = f"episodes have up to {env.info.episode_limit} steps, the run {complete['t_max']}"
+        say(f"length: {steps}, so {changes}; a value that you set is kept")
+    if updates := vae_updates(complete, lengths, env.info, user_keys):
+        say(f"length: for a run of this length, {_changes(updates, complete)}; a value that you set is kept")
     lengths |= updates
     complete |= lengths
     sizes, info = shrunk(complete, env.info, user_keys)
@@ -70,36 +72,50 @@ def _changes(after: Mapping[str, Any], before: Mapping[str, Any]) -> str:
 
 
 def by_length(values: Mapping[str, Any], info: EnvInfo, fixed: Collection[str]) -> dict[str, int]:
-    """The sizes that long episodes change, so that a short run makes updates and does not mostly test.
+    """The sizes that a short run or long episodes change, so that the run makes updates and does not mostly test.
 
-    A run from replay collects whole episodes: with episodes of 500 steps, 8 copies and batches of 32, its first
-    update would come after 16,000 steps. Each copy plays ``ROUNDS`` episodes at least, a batch has at most that part
-    of the run's episodes, and a test takes at most a fifth of the steps between two tests, but has ``FEWEST_TESTED``
-    episodes. Tests against a pool are not shortened: each of its opponents is to be met.
+    Each copy plays ``ROUNDS`` episodes at least. A run from replay collects whole episodes: with episodes of 500
+    steps, 8 copies and batches of 32, its first update would come after 16,000 steps, so a batch has at most that
+    part of the run's episodes. A run from rollouts makes one update for each rollout of all copies: with 32 copies
+    and rollouts of 25 steps, 10,000 steps were 13 updates; it has as many copies as leave ``UPDATES``.
+
+    A test takes at most a fifth of the steps between two tests, but has ``FEWEST_TESTED`` episodes. Tests against a
+    pool are not shortened: each of its opponents is to be met.
     """
     wanted: dict[str, int] = {}
-    steps = info.episode_limit
+    steps, t_max, copies = info.episode_limit, values["t_max"], values["batch_size_run"]
+    most = t_max // (ROUNDS * steps)
+    if values["runner"] == "rollout":
+        most = min(most, t_max // (UPDATES * values["rollout_steps"]))
+    if "batch_size_run" not in fixed:
+        copies = wanted["batch_size_run"] = min(copies, max(most, 1))
     if values["runner"] == "episode":
-        copies = values["batch_size_run"]
-        if "batch_size_run" not in fixed:
-            copies = wanted["batch_size_run"] = min(copies, max(values["t_max"] // (ROUNDS * steps), 1))
-        episodes = copies * -(-values["t_max"] // (copies * steps))
+        episodes = copies * -(-t_max // (copies * steps))
         wanted["batch_size"] = max(episodes // ROUNDS, 1)
     if values["test_interval"] and not values["pool"]:
         wanted["test_nepisode"] = max(values["test_interval"] // (5 * steps), FEWEST_TESTED)
     return {name: size for name, size in wanted.items() if name not in fixed and size < values[name]}
 
 
-def vae_updates(values: Mapping[str, Any], info: EnvInfo, fixed: Collection[str]) -> dict[str, int]:
-    """More updates of the VAE for each batch if a run is so short that the KL weight would not reach its end."""
+def vae_updates(
+    values: Mapping[str, Any], lengths: Mapping[str, int], info: EnvInfo, fixed: Collection[str]
+) -> dict[str, int]:
+    """The VAE's updates for each batch, if the run's length changes them.
+
+    They rise if a run is so short that the KL weight would not reach its end. Rollouts that have fewer copies because
+    of ``lengths`` have proportionally fewer.
+    """
     if "vae_updates" not in values or "vae_updates" in fixed:
         return {}
-    of_rollout = values["batch_size_run"] * values.get("rollout_steps", 0)
-    steps = of_rollout if values["runner"] == "rollout" else values["env_steps_per_update"]
+    copies, default = values["batch_size_run"], values["vae_updates"]
+    steps, least = values["env_steps_per_update"], default
+    if values["runner"] == "rollout":
+        fewer = lengths.get("batch_size_run", copies)
+        steps, least = fewer * values["rollout_steps"], -(-default * fewer // copies)
     wanted = -(-RAMPS * values["vae_alpha_ramp"] // max(values["t_max"] // steps, 1))
     most = min(MOST_VAE_UPDATES, VAE_NUMBERS // (max(values["vae_batch_states"], 1) * int(np.prod(info.state_shape))))
-    updates = min(wanted, most)
-    return {"vae_updates": updates} if updates > values["vae_updates"] else {}
+    updates = max(min(wanted, most), least)
+    return {"vae_updates": updates} if updates != default else {}
 
 
 def shrunk(values: Mapping[str, Any], info: EnvInfo, fixed: Collection[str]) -> tuple[dict[str, int], EnvInfo]:

@@ -116,6 +116,55 @@ def test_long_episodes_have_fewer_copies_smaller_batches_and_shorter_tests(t_max
 
 
 @pytest.mark.parametrize(
+    ("algorithm", "t_max", "steps", "copies"),
+    [
+        ("ippo", 1_000_000, 25, 128),
+        ("ippo", 128_000, 25, 128),  # 40 updates
+        ("ippo", 127_999, 25, 127),
+        ("ippo", 10_000, 25, 10),
+        ("ippo", 10_000, 1000, 2),  # each copy plays four episodes
+        ("ippo", 100, 1000, 1),
+        ("omg_vae_ppo", 150_000, 1000, 32),
+        ("liam", 20_000, 25, 20),
+    ],
+)
+def test_short_runs_from_rollouts_have_fewer_copies_and_so_enough_updates(algorithm, t_max, steps, copies):
+    values, info = values_of(algorithm, t_max=t_max), env_info(episode_limit=steps)
+    sizes = {**values, **fitting.by_length(values, info, ())}
+    assert sizes["batch_size_run"] == copies and sizes["rollout_steps"] == 25
+    assert "batch_size_run" not in fitting.by_length(values, info, {"batch_size_run"})
+    assert t_max // (copies * 25) >= min(fitting.UPDATES, t_max // 25)
+
+
+@pytest.mark.parametrize(
+    ("t_max", "steps", "size", "expected"),
+    [
+        (150_000, 25, 62, 32),  # one in 25 steps
+        (10_000, 25, 62, 32),  # for 40 rollouts of 10 copies; 10, one in 25 steps, would not complete the ramp
+        (10_000, 1000, 62, 10),  # 200 rollouts of 2 copies
+        (10_000, 1000, 10**6, 2),
+        (40_000, 4000, 10**6, 2),
+    ],
+)
+def test_rollouts_of_fewer_copies_have_fewer_vae_updates_unless_the_kl_ramp_needs_more(t_max, steps, size, expected):
+    values, info = values_of("omg_vae_ppo", t_max=t_max), env_info(state_shape=size, episode_limit=steps)
+    lengths = fitting.by_length(values, info, ())
+    assert {"vae_updates": 32, **fitting.vae_updates(values, lengths, info, ())}["vae_updates"] == expected
+
+
+def test_a_short_run_from_rollouts_makes_forty_updates_and_a_line_says_why(caplog):
+    values = values_of("ippo", **SMALL, t_max=4000)
+    counts = []
+    end = Training.summary
+    with caplog.at_level(logging.INFO, "test"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.Training, "summary", lambda self: counts.append(self.updates) or end(self))
+        training.train(values, LOGGER, None)
+    assert counts == [40]
+    line = "length: episodes have up to 25 steps, the run 4000, so batch_size_run=4 (instead of 128); a value"
+    assert any(line in message for message in caplog.messages)
+
+
+@pytest.mark.parametrize(
     ("t_max", "size", "keys", "expected"),
     [
         (150_000, 62, {}, 1),
@@ -128,9 +177,9 @@ def test_long_episodes_have_fewer_copies_smaller_batches_and_shorter_tests(t_max
 )
 def test_short_runs_make_more_vae_updates_for_each_batch(t_max, size, keys, expected):
     values, info = values_of("omg_vae", t_max=t_max, **keys), env_info(state_shape=size)
-    assert {"vae_updates": 1, **fitting.vae_updates(values, info, ())}["vae_updates"] == expected
-    assert not fitting.vae_updates(values, info, {"vae_updates"})
-    assert not fitting.vae_updates(values_of("iql", t_max=t_max), info, ())
+    assert {"vae_updates": 1, **fitting.vae_updates(values, {}, info, ())}["vae_updates"] == expected
+    assert not fitting.vae_updates(values, {}, info, {"vae_updates"})
+    assert not fitting.vae_updates(values_of("iql", t_max=t_max), {}, info, ())
 
 
 def test_a_short_run_in_long_episodes_makes_updates_and_a_line_says_why(caplog):
