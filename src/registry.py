@@ -42,6 +42,7 @@ REGISTRY: dict[str, dict[str, Any]] = {
     "opponent_model": {
         "liam": ".opponent_models.liam:LIAMModel",
         "naive": ".opponent_models.naive:NaiveModel",
+        "plastic": ".opponent_models.plastic:PlasticModel",
         "omg": ".opponent_models.omg.model:OMGModel",
         "place_prediction": ".opponent_models.place_prediction:PlaceModel",
         "object_prediction": ".opponent_models.object_prediction:ObjectModel",

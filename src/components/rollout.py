@@ -10,7 +10,8 @@ from torch import Tensor
 
 from .episode_batch import EpisodeBatch, Scheme
 
-FOR_UPDATES = ("obs", "state", "actions", "actions_onehot", "avail_actions", "agent_mask", "begins", "filled")
+FOR_UPDATES = ("obs", "state", "actions", "actions_onehot", "avail_actions", "agent_mask", "begins", "filled",
+               "opponent")  # fmt: skip
 
 
 class Ends(NamedTuple):

@@ -196,7 +196,8 @@ class OpponentModel(nn.Module):
         size = self.info.n_agents
         rows = as_rows(batch["obs"])  # [E*N, T+1, O]
         begins = batch["begins"].repeat_interleave(size, dim=0) if "begins" in batch.data else None
-        return from_rows(unroll_rows(self.encoder, rows, self.own_carry(batch).flatten(0, 1), begins), size)
+        state = self.own_carry(batch)[..., : self.encoder.state_size]  # a subclass may have more behind it
+        return from_rows(unroll_rows(self.encoder, rows, state.flatten(0, 1), begins), size)
 
     def observe(self, batch: Rollout) -> None:
         """Called first with each new rollout, for statistics that ``targets`` and ``condition`` need."""

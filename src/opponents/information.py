@@ -26,6 +26,7 @@ class PoolInfo(EnvInfo):
     full: EnvInfo | None = None  # the environment's own info, with all agents
     # name and size of each feature that is appended to a learner's observation, in order
     information: tuple[tuple[str, int], ...] = ()
+    members: tuple[str, ...] = ()  # names of the pool's members for training, as ``PoolEnv.playing`` numbers them
 
     def information_slice(self, name: str) -> slice:
         """The indices of the feature ``name`` in a learner's observation; ConfigError if it is not observed."""

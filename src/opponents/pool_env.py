@@ -77,7 +77,7 @@ class PoolEnv:
         # assigns members to copies
         everyone = pool, self.members, full, self.seats, self.n_envs, seed, in_turn
         self.lineup = SwitchingLineup(switch, *everyone) if switch else Lineup(*everyone)
-        info = _info(full, self.learners, self.seats, information)
+        info = _info(full, self.learners, self.seats, information, pool)
         self.info: EnvInfo = info
         self.information = Information(info, self.learners, self.seats, pool, self.n_envs)
         # returns and lengths; also finished episodes if opponents play in turn, that is, in tests
@@ -156,6 +156,11 @@ class PoolEnv:
         self.information.begin(rows)
 
     @property
+    def playing(self) -> Ints:
+        """The index, in its split, of the member that chooses the next actions in each copy: [E]."""
+        return self.lineup.playing
+
+    @property
     def all_obs(self) -> Floats:
         """The current observations of all agents, [E, N, O]."""
         return self.current.obs
@@ -185,7 +190,7 @@ def _with_grids(blocks: tuple[Block, ...], *more: Block) -> tuple[Block, ...]:
     return (*blocks, *more) if any(block.grid_axes for block in blocks) else ()
 
 
-def _info(full: EnvInfo, learners: list[int], seats: list[int], information: list[str]) -> PoolInfo:
+def _info(full: EnvInfo, learners: list[int], seats: list[int], information: list[str], pool: Pool) -> PoolInfo:
     sizes = information_sizes(full, len(seats), information)
     appended = Block(sum(size for _, size in sizes))
     obs_shape = full.obs_shape + appended.size
@@ -215,4 +220,5 @@ def _info(full: EnvInfo, learners: list[int], seats: list[int], information: lis
         opponents=tuple(full.agents[i] for i in seats),
         full=full,
         information=sizes,
+        members=tuple(member.name for member in pool.members if member.split == "train"),
     )

@@ -19,17 +19,28 @@ from .player import OBSERVATION_KEYS, Player
 class RolloutRunner(Player):
     """Steps E copies T times and returns these steps as a rollout; an episode may span several rollouts.
 
+    Against a pool, ``batch["opponent"]`` is the number of the member that plays at each step (``PoolEnv.playing``).
     A rollout's memory is overwritten by the next rollout. Arguments: see ``Player``.
     """
 
     Config = RolloutKeys
     on_policy = True
-    _carried = (*OBSERVATION_KEYS, "begins")  # the batch keys of the step that two rollouts share
+
+    @property
+    def _has_opponents(self) -> bool:
+        return hasattr(self.env, "playing")
+
+    @property
+    def _carried(self) -> list[str]:
+        """The batch keys of the step that two rollouts share."""
+        return [*OBSERVATION_KEYS, "begins", *(["opponent"] if self._has_opponents else [])]
 
     def prepare(self, args: Any) -> None:
         """Allocates arrays for one rollout."""
         self.length = read(RolloutKeys, args).rollout_steps
         self.scheme = {**self.scheme, "begins": {"vshape": (1,), "dtype": torch.uint8}}
+        if self._has_opponents:
+            self.scheme["opponent"] = {"vshape": (1,), "dtype": torch.long}
         self.store = self.zeros(stored_keys(self.scheme), self.length + 1)
         self.store["filled"][...] = 1
 
@@ -57,6 +68,9 @@ class RolloutRunner(Player):
     def _write(self, observation: Observation, t: int) -> None:
         for name, array in zip(OBSERVATION_KEYS, observation, strict=True):
             self.store[name][:, t] = array
+        if self._has_opponents:
+            env: Any = self.env
+            self.store["opponent"][:, t, 0] = env.playing
 
     def run(self) -> Rollout:
         """Returns the next T steps of every copy."""

@@ -54,7 +54,7 @@ def test_a_manifest_lists_scripts_checkpoints_and_prior(source):
 @pytest.mark.parametrize("algorithm, number", [
     ("omg_ppo", "omg_kl_loss"), ("omg", "omg_kl_loss"), ("place_prediction", "model_target_k"),
     ("object_prediction", "model_object_accuracy"), ("liam", "model_recon_loss"),
-    ("naive_om", "model_action_accuracy"),
+    ("naive_om", "model_action_accuracy"), ("plastic", "model_type_accuracy"),
 ])  # fmt: skip
 def test_opponent_modelling_learners_train_evaluate_and_replay(source, tmp_path, algorithm, number):
     words = [
@@ -70,7 +70,7 @@ def test_opponent_modelling_learners_train_evaluate_and_replay(source, tmp_path,
     assert done.code == 0, done.err
     names = {name for line in done.lines() for name in line}
     assert {number, f"{number}_std", "loss", "test_return_mean"} <= names
-    tested = "test_model_action_accuracy" if algorithm in ("liam", "naive_om") else "test_omg_hit_ratio"
+    tested = "test_model_action_accuracy" if algorithm in ("liam", "naive_om", "plastic") else "test_omg_hit_ratio"
     assert tested in names
     if tested == "test_omg_hit_ratio":
         assert "test_omg_hit_chance" in names
