@@ -51,6 +51,7 @@ REGISTRY: dict[str, dict[str, Any]] = {
         "rnn": ".modules.agents.rnn_agent:RNNAgent",
         "features": ".modules.agents.feature_agent:FeatureAgent",
         "mingru": ".modules.agents.rnn_agent:MinGRUAgent",
+        "transformer": ".modules.agents.transformer_agent:TransformerAgent",
     },
     "cell": {"gru": ".modules.gru:GRU", "mingru": ".modules.min_gru:MinGRU"},
     "observer": {

@@ -166,7 +166,8 @@ def test_scientific_notation_is_read_as_a_number(tmp_path):
         (["--config=omg_va"],
          "--config=omg_va: no such configuration; did you mean 'omg_vae'? "
          "(known: ippo, iql, liam, mappo, naive_om, object_prediction, omg, omg_ppo, omg_vae, "
-         "omg_vae_ppo, place_prediction, plastic, poam, ppo_history, pqn, pqn_vdn, qmix, teams, vdn)"),
+         "omg_vae_ppo, place_prediction, plastic, poam, ppo_history, "
+         "ppo_transformer, pqn, pqn_vdn, qmix, teams, vdn)"),
         (["with", "seed=-1"], "seed: -1 is out of range, it must be at least 0 (command line)"),
         (["with", "seed=abc"], "seed: 'abc' is not an integer (command line)"),
         (["with", "vae_betas=[0.5,a]"], "vae_betas: 'a' is not a number (command line)"),

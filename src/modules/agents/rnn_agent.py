@@ -16,10 +16,16 @@ from ..linear import Linear, linear
 
 
 @dataclass(frozen=True)
-class RNNAgentConfig(CellKeys, EncoderKeys):
-    """Keys of ``agent: rnn`` and ``agent: mingru``."""
+class NetworkKeys(EncoderKeys):
+    """Keys of every agent's network."""
 
     hidden_dim: int = key(64, low=1, help="H, the width of the agent's layers")
+
+
+@dataclass(frozen=True)
+class RNNAgentConfig(CellKeys, NetworkKeys):
+    """Keys of ``agent: rnn`` and ``agent: mingru``."""
+
     use_rnn: bool = key(True, help="False: a linear layer replaces the recurrent layer")
     layer_norm: bool = key(False, help="normalise each hidden layer (Ba et al. 2016), before its activation")
     duelling: bool = key(True, help="value and advantage heads (Wang et al. 2016)")
