@@ -24,6 +24,7 @@ LIBRARIES = 450 << 20  # bytes of a process with all libraries and compiled func
 SIZES: dict[str, tuple[int | str, ...]] = {
     "buffer_size": ("batch_size", "batch_size_run"),
     "model_memory": ("model_window", 2),
+    "replay_rollouts": (1,),
     "vae_window": (1,),
     "omg_horizon": (1,),
     "batch_size_run": (1,),
@@ -43,6 +44,7 @@ ABSENT: dict[str, Any] = {
     for name in (
         "rollout_steps",
         "model_memory",
+        "replay_rollouts",
         "omg_horizon",
         "hidden_dim",
         "critic_hidden_dim",
@@ -161,6 +163,8 @@ def _collected(c: Any, info: EnvInfo) -> Iterator[Part]:
     yield Part("rollout", rollout)
     if c.use_cuda:
         yield Part("rollout", rollout, learner)
+    if c.replay_rollouts:
+        yield Part("replayed rollouts", c.replay_rollouts * rollout, learner)
     if c.model_memory > 1:
         yield Part("model's rollouts", (c.model_memory + c.model_window) * rollout, learner)
 

@@ -16,7 +16,7 @@ from .utils.memory import readable
 
 # Keys that are halved until the run fits, and the least value that a default shrinks to
 SHRINKING = {"buffer_size": 1, "test_nepisode": 1, "batch_size_run": 1, "rollout_steps": 5, "batch_size": 4,
-             "model_memory": 2, "vae_window": 1}  # fmt: skip
+             "model_memory": 2, "replay_rollouts": 1, "vae_window": 1}  # fmt: skip
 SHORTEST = 25  # steps of an episode that is cut off because of memory
 ROUNDS = 4  # a run collects at least so many episodes from each copy, and has so many times its batch of episodes
 UPDATES = 40  # a run from rollouts makes at least so many updates

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 BASE_LEARNERS = {
     "q_learner": ".learners.q_learner:QLearner",
+    "d3qn_learner": ".learners.d3qn_learner:D3QNLearner",
     "pqn_learner": ".learners.pqn_learner:PQNLearner",
     "ppo_learner": ".learners.ppo_learner:PPOLearner",
 }
@@ -107,7 +108,7 @@ def suggest(name: str, known: list[str]) -> str:
     """Help for a misspelt name: the nearest known name, and the list of names if it is short."""
     near = get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    listing = f" (known: {', '.join(sorted(known))})" if len(known) <= 20 else ""
+    listing = f" (known: {', '.join(sorted(known))})" if len(known) <= 40 else ""
     return hint + listing
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -39,11 +40,12 @@ class Condition(NamedTuple):
     # [E, T, N, D], the condition for the value of the state after each step; None: ``acting`` of the next step
     next: Tensor | None = None
     at_ends: Tensor | None = None  # [K, N, D], the condition for the values of ``Rollout.ends``
+    valued: Condition | None = None  # another condition of the same steps under which values are trained, too
 
     def copies(self, index: Tensor) -> Condition:
         """The condition of some copies, without ``next`` and ``at_ends``, which only targets need."""
         acting, critic = (None if given is None else given[index] for given in (self.acting, self.critic))
-        return Condition(acting, critic)
+        return Condition(acting, critic, valued=None if self.valued is None else self.valued.copies(index))
 
 
 class Rollout(EpisodeBatch):
@@ -87,6 +89,12 @@ class Rollout(EpisodeBatch):
         if self.critic_memory is not None:
             part.critic_memory = self.critic_memory[index]
         return part
+
+    def under(self, condition: Condition) -> Rollout:
+        """The same rollout, with shared tensors, under another condition."""
+        other = copy.copy(self)
+        other.condition = condition
+        return other
 
     def previous_actions(self) -> Tensor:
         """The previous step's one-hot actions, zeros where an episode begins: [E, T+1, N, U]."""

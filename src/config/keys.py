@@ -95,6 +95,16 @@ class MixerKeys:
 
 
 @dataclass(frozen=True)
+class TargetNetworkKeys:
+    """Of Q-learning with a target network."""
+
+    double_q: bool = key(True, help="the online network chooses the target's action (van Hasselt 2016)")
+    target_update_interval_or_tau: float = key(
+        200, above=0, help="above 1: copy the target network after so many updates; else: soft update at each"
+    )
+
+
+@dataclass(frozen=True)
 class BaseLearnerKeys(LogKeys):
     """Of a learner that trains something beside the agents."""
 

@@ -29,6 +29,7 @@ class ModelMACConfig(BasicMACConfig):
         help="what the policy is conditioned on: the model; shuffled: the model in another copy; nothing: the model "
         "is only an auxiliary loss of the policy's network",
     )
+    head_duelling: bool = key(False, help="value and advantage heads under the condition (Wang et al. 2016)")
     opponent_model: str | None = key(None, component="opponent_model", help="the opponent model; None: none")
 
 
@@ -64,7 +65,8 @@ class ModelMAC(BasicMAC):
             # agents of one type share a network; the loss of the model trains those of all types
             model.share(self._trunk, list(self.agents.parameters()), self._feature_dim)
         sizes = self._feature_dim, feature_size(scheme, "obs"), self.condition_dim, self.n_actions
-        self.head = ConditionedHead(*sizes, args, len(kind_of(args).limits))
+        numbers = len(kind_of(args).limits)
+        self.head = ConditionedHead(*sizes, args, numbers, config.head_duelling)
 
     def _outputs_wanted(self) -> tuple[int, str]:
         return self._feature_dim, f"its {self._feature_dim} features, for the controller's own head: take features"

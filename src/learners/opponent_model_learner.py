@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ..components.episode_batch import EpisodeBatch
-from ..components.rollout import Rollout, RolloutMemory
+from ..components.rollout import Condition, Rollout, RolloutMemory
 from ..config.keys import BaseLearnerKeys, PoolKeys, RolloutKeys
 from ..config.schema import key, new_default, read
 from ..opponent_models.model import OpponentModel, Targets
@@ -59,13 +59,16 @@ class OpponentModelLearner:
         if not getattr(self.base, "on_policy", False):
             raise ConfigError(
                 f"base_learner: {c.base_learner} learns from whole episodes, and models from rollouts: take "
-                "ppo_learner or pqn_learner (--config=omg is OMG on Q-learning)"
+                "ppo_learner, pqn_learner or d3qn_learner (--config=omg and omg_paper are OMG on Q-learning)"
             )
         if c.model_window > c.model_memory:
             raise ConfigError(
                 f"model_window: {c.model_window} consecutive rollouts are more than model_memory keeps, "
                 f"{c.model_memory}; raise the one or lower the other"
             )
+        self.replays = hasattr(self.base, "condition_by")  # the base draws stored rollouts
+        if self.replays:
+            self.base.condition_by(self._condition)
         self.memory = RolloutMemory(c.model_memory, c.model_window) if c.model_memory > 1 else None
         self.model.prepare(args, self.base, c.rollout_steps * c.model_window, self.memory is not None)
         # the model that is updated: ``model`` itself, or a copy that ``model`` follows (``model_tau``)
@@ -79,9 +82,8 @@ class OpponentModelLearner:
         with torch.no_grad():
             self.model.observe(batch)
             targets = self._targets(batch) if self.memory is None else None
-            if not self.model.is_shared:
-                inferred = self.model.condition(batch, self.base, t_env, targets)
-                batch.condition = self.mac.as_acted(inferred, batch.ends)
+            if not self.replays:
+                batch.condition = self._condition(batch, t_env, targets)
         self.base.train(batch, t_env, episode_num)
         if self.memory is not None:
             self.memory.insert(batch)
@@ -90,6 +92,12 @@ class OpponentModelLearner:
         if self.log_grid.due(t_env):
             self.stats.flush(self.logger, t_env)
             self.logger.log_stat("model_skipped_updates", self.trained.skipped.count, t_env)
+
+    def _condition(self, batch: Rollout, t_env: int, targets: Targets | None = None) -> Condition:
+        """The condition of a rollout's policy and values; none where the model is an auxiliary loss."""
+        if self.model.is_shared:
+            return Condition()
+        return self.mac.as_acted(self.model.condition(batch, self.base, t_env, targets), batch.ends)
 
     @torch.no_grad()
     def _targets(self, batch: Rollout) -> Targets:

@@ -77,6 +77,11 @@ class PPOLearner(RolloutLearner):
         ratio = (taken - old).exp()
         policy_loss = -masked_mean(clipped_objective(ratio, advantage, c.clip_ratio), alive)
         value_loss = masked_mean((self._values(batch)[0][:, :-1] - returns).square(), alive)
+        valued, numbers = batch.condition.valued, {}
+        if valued is not None:
+            also = self._values(batch.under(valued))[0][:, :-1]
+            numbers["valued_loss"] = masked_mean((also - returns).square(), alive)
+            value_loss = 0.5 * (value_loss + numbers["valued_loss"])
         mean_entropy = masked_mean(entropy, alive)
         loss = policy_loss + c.value_coef * value_loss - c.entropy_coef * mean_entropy
         grad_norm = self.descend(loss)
@@ -90,6 +95,7 @@ class PPOLearner(RolloutLearner):
                     "grad_norm": grad_norm,
                     "ratio_clipped_share": masked_mean(((ratio - 1.0).abs() > c.clip_ratio).float(), alive),
                     "approximate_kl": masked_mean(ratio - 1.0 - (taken - old), alive),
+                    **numbers,
                 }
             )
 

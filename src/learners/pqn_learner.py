@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..components.masks import alive_mask
 from ..components.returns import lambda_returns
-from ..components.rollout import Rollout
+from ..components.rollout import Ends, Rollout
 from ..components.unroll import unroll, unroll_ahead
 from ..config.keys import MixerKeys
 from ..config.schema import key, new_default, read
@@ -24,10 +24,16 @@ from .agent_learner import RolloutLearner, RolloutLearnerConfig, check_condition
 
 
 @dataclass(frozen=True)
-class PQNConfig(RolloutLearnerConfig, MixerKeys):
-    """Keys of ``learner: pqn_learner``, beside those of every learner from rollouts."""
+class RolloutQConfig(RolloutLearnerConfig, MixerKeys):
+    """Keys of Q-learning from rollouts, beside those of every learner from rollouts."""
 
     lr: float = new_default(RolloutLearnerConfig, "lr", 1e-3)
+
+
+@dataclass(frozen=True)
+class PQNConfig(RolloutQConfig):
+    """Keys of ``learner: pqn_learner``."""
+
     epochs: int = new_default(RolloutLearnerConfig, "epochs", 2)
     td_lambda: float = key(0.65, low=0, high=1, help="lambda of the returns: 0 one step, 1 the whole rollout")
 
@@ -35,54 +41,80 @@ class PQNConfig(RolloutLearnerConfig, MixerKeys):
 class PQNLearner(RolloutLearner):
     """Regression to lambda-returns of the greedy values."""
 
-    Config = PQNConfig
+    Config: type[RolloutQConfig] = PQNConfig
+    name = "pqn_learner"
     needs_discrete = True  # actions
-    config: PQNConfig
+    config: RolloutQConfig
     keeps_condition = True
 
     def __init__(self, mac: RolloutController, scheme: Any, logger: MetricLogger, args: Any) -> None:
-        require_discrete(args, "pqn_learner")
-        c = read(PQNConfig, args)
+        require_discrete(args, self.name)
+        c = read(self.Config, args)
         if c.mixer not in (None, "vdn"):
-            raise ConfigError(f"mixer: pqn_learner knows vdn alone, not {c.mixer}")
+            raise ConfigError(f"mixer: {self.name} knows vdn alone, not {c.mixer}")
         super().__init__(c, mac, logger, args, list(mac.parameters()))
 
     def update(self, batch: Rollout, *targets: Tensor) -> None:
-        """One gradient step: values of the actions taken towards their targets."""
-        (target,) = targets
-        alive = alive_mask(batch, self.n_agents)[:, :-1]  # [E, T, N]
+        """One gradient step: values of the actions taken towards their targets, under ``condition.valued`` too."""
+        target = targets[0]
+        taken, alive = self._taken(batch)
+        td_error = taken - target
+        loss = masked_mean(td_error.square(), alive)
+        numbers = {"loss": loss}
+        valued = batch.condition.valued
+        if valued is not None:
+            numbers["valued_loss"] = masked_mean((self._taken(batch.under(valued))[0] - targets[1]).square(), alive)
+            loss = 0.5 * (loss + numbers["valued_loss"])
+        numbers["grad_norm"] = self.descend(loss)
+        numbers |= {
+            "td_error_abs": masked_mean(td_error.detach().abs(), alive),
+            "q_taken_mean": masked_mean(taken.detach(), alive),
+            "target_mean": masked_mean(target, alive),
+        }
+        self.stats.add(numbers)
+
+    def _taken(self, batch: Rollout) -> tuple[Tensor, Tensor]:
+        """The values of the actions taken, and who is alive: [E, T, N] each, or [E, T, 1] with a mixer."""
+        alive = alive_mask(batch, self.n_agents)[:, :-1]
         q = unroll(self.mac, batch)[:, :-1]  # [E, T, N, U]
         taken = q.gather(3, batch["actions"][:, :-1]).squeeze(3)
         if self.config.mixer == "vdn":
-            taken, alive = (taken * alive).sum(dim=2, keepdim=True), alive.amax(dim=2, keepdim=True)
-        td_error = taken - target
-        loss = masked_mean(td_error.square(), alive)
-        grad_norm = self.descend(loss)
-        self.stats.add(
-            {
-                "loss": loss,
-                "grad_norm": grad_norm,
-                "td_error_abs": masked_mean(td_error.detach().abs(), alive),
-                "q_taken_mean": masked_mean(taken.detach(), alive),
-                "target_mean": masked_mean(target, alive),
-            }
-        )
+            return (taken * alive).sum(dim=2, keepdim=True), alive.amax(dim=2, keepdim=True)
+        return taken, alive
 
     @torch.no_grad()
     def targets(self, batch: Rollout) -> tuple[Tensor, ...]:
-        """lambda-returns from the greedy values of the present network: [E, T, N], or [E, T, 1] with a mixer."""
+        """Returns from the values of the best next actions: [E, T, N], or [E, T, 1] with a mixer.
+
+        If there is ``condition.valued``, also the returns under it.
+        """
+        valued = batch.condition.valued
+        return (self._returns(batch), *(() if valued is None else (self._returns(batch.under(valued)),)))
+
+    def _returns(self, batch: Rollout) -> Tensor:
         c, alive, e = self.config, alive_mask(batch, self.n_agents), batch.ends
-        outputs = unroll_ahead(self.mac, batch)
-        values = self._joint(_greedy(outputs, batch["avail_actions"][:, 1:]), alive[:, 1:])
-        last = None
-        if e is not None:
-            outputs = self.mac.evaluate(e.obs, e.last_actions, e.carry, batch.condition.at_ends)
-            last = self._joint(_greedy(outputs, e.avail), e.agent_mask)
+        values = self._joint(self.next_values(batch), alive[:, 1:])
+        last = None if e is None else self._joint(self.last_values(batch, e), e.agent_mask)
         ahead, over = values_ahead(batch, values, last)
         reward = batch["reward"][:, :-1]
         # without a mixer, rewards after an agent's death are the others'
         reward = reward.sum(dim=2, keepdim=True) if c.mixer == "vdn" else reward * alive[:, :-1]
-        return (lambda_returns(reward, ahead, over, c.gamma, c.td_lambda),)
+        return self.returns(reward, ahead, over)
+
+    def returns(self, reward: Tensor, ahead: Tensor, over: Tensor) -> Tensor:
+        """Targets [E, T, K] from rewards, values of the next observations, and ends [E, T, 1]: lambda-returns."""
+        c = self.config
+        assert isinstance(c, PQNConfig)
+        return lambda_returns(reward, ahead, over, c.gamma, c.td_lambda)
+
+    def next_values(self, batch: Rollout) -> Tensor:
+        """The value of the best action after each step of a rollout, [E, T, N]."""
+        return greedy(unroll_ahead(self.mac, batch), batch["avail_actions"][:, 1:])
+
+    def last_values(self, batch: Rollout, ends: Ends) -> Tensor:
+        """The same for the last observations of episodes that ended, [K, N]."""
+        outputs = self.mac.evaluate(ends.obs, ends.last_actions, ends.carry, batch.condition.at_ends)
+        return greedy(outputs, ends.avail)
 
     def check_goals(self, by_value: bool) -> None:
         """See ``BaseLearner``."""
@@ -90,7 +122,7 @@ class PQNLearner(RolloutLearner):
         check_conditioned(self.mac, by_value)
         if self.mac.conditions_input:
             why = "values the next state under this step's subgoal, which input does not allow"
-            raise ConfigError(f"condition_at: pqn_learner {why}; take head")
+            raise ConfigError(f"condition_at: {self.name} {why}; take head")
 
     def goal_values(self, batch: Rollout, goals: Tensor) -> Tensor:
         """The mean of Q over actions: see ``BaseLearner``."""
@@ -104,6 +136,6 @@ class PQNLearner(RolloutLearner):
         return values.sum(dim=-1, keepdim=True) if self.config.mixer == "vdn" else values
 
 
-def _greedy(q: Tensor, avail: Tensor) -> Tensor:
+def greedy(q: Tensor, avail: Tensor) -> Tensor:
     """The best available action's value: [..., U] -> [...]."""
     return q.masked_fill(avail == 0, -torch.inf).amax(dim=-1)

@@ -13,7 +13,7 @@ from ..components.masks import alive_mask, transition_mask
 from ..components.normalisers import RunningMeanStd
 from ..components.optimisers import anneal
 from ..components.unroll import unroll
-from ..config.keys import AgentLearnerKeys, MixerKeys, RMSpropKeys
+from ..config.keys import AgentLearnerKeys, MixerKeys, RMSpropKeys, TargetNetworkKeys
 from ..config.schema import key, read
 from ..modules.action_distributions import require_discrete
 from ..modules.td_error import taken_and_next, td_error
@@ -23,13 +23,9 @@ from .agent_learner import AgentLearner, copy_values
 
 
 @dataclass(frozen=True)
-class QLearnerConfig(AgentLearnerKeys, MixerKeys, RMSpropKeys):
+class QLearnerConfig(AgentLearnerKeys, MixerKeys, RMSpropKeys, TargetNetworkKeys):
     """Keys of ``learner: q_learner``."""
 
-    double_q: bool = key(True, help="the online network chooses the target's action (van Hasselt 2016)")
-    target_update_interval_or_tau: float = key(
-        200, above=0, help="above 1: copy the target network after so many updates; else: soft update at each"
-    )
     optimiser: Literal["adam", "rmsprop"] = key("adam", help="the optimiser; only rmsprop reads optim_alpha")
     standardise_rewards: bool = key(False, help="divide rewards by their running standard deviation")
     centre_rewards: bool = key(False, help="also subtract their running mean; only for episodes of equal length")

@@ -15,7 +15,8 @@ TINY = ["t_max=1600", "test_interval=800", "test_nepisode=8", "batch_size_run=8"
         "minibatches=1"]  # fmt: skip
 
 
-OWN = {"omg": ["vae_hidden_dim=16", "omg_horizon=5"], "omg_ppo": ["vae_hidden_dim=16", "omg_horizon=5"],
+OWN = {"omg_paper": ["vae_hidden_dim=16", "replay_rollouts=4"], "omg_paper_ppo": ["vae_hidden_dim=16"],
+       "omg": ["vae_hidden_dim=16", "omg_horizon=5"], "omg_ppo": ["vae_hidden_dim=16", "omg_horizon=5"],
        "place_prediction": ["model_horizon=5"], "object_prediction": ["model_horizon=5"]}  # fmt: skip
 
 
@@ -52,7 +53,8 @@ def test_a_manifest_lists_scripts_checkpoints_and_prior(source):
 
 
 @pytest.mark.parametrize("algorithm, number", [
-    ("omg_ppo", "omg_kl_loss"), ("omg", "omg_kl_loss"), ("place_prediction", "model_target_k"),
+    ("omg_ppo", "omg_kl_loss"), ("omg", "omg_value_std"), ("omg_paper", "valued_loss"),
+    ("omg_paper_ppo", "valued_loss"), ("place_prediction", "model_target_k"),
     ("object_prediction", "model_object_accuracy"), ("liam", "model_recon_loss"),
     ("naive_om", "model_action_accuracy"), ("plastic", "model_type_accuracy"),
 ])  # fmt: skip

@@ -159,15 +159,16 @@ def test_scientific_notation_is_read_as_a_number(tmp_path):
          "vae_lr: no part of this run reads it; it is a key of omg_vae_learner, omg (command line)"),
         (["with", "learner=q_lerner"],
          "learner: unknown name 'q_lerner'; did you mean 'q_learner'? "
-         "(known: omg_vae_learner, opponent_model_learner, ppo_learner, pqn_learner, q_learner, team_learner)"),
+         "(known: d3qn_learner, omg_vae_learner, opponent_model_learner, ppo_learner, pqn_learner, "
+         "q_learner, team_learner)"),
         (["with", "learner=no.such:Thing"], "learner: cannot import 'no.such' (No module named 'no')"),
         (["with", "learner=omarl.learners.q_learner:QLerner"],
          "learner: module 'omarl.learners.q_learner' has no 'QLerner'; did you mean 'QLearner'?"),
         (["--config=omg_va"],
          "--config=omg_va: no such configuration; did you mean 'omg_vae'? "
-         "(known: ippo, iql, liam, mappo, naive_om, object_prediction, omg, omg_ppo, omg_vae, "
-         "omg_vae_ppo, place_prediction, plastic, poam, ppo_history, "
-         "ppo_transformer, pqn, pqn_vdn, qmix, teams, vdn)"),
+         "(known: d3qn, ippo, iql, liam, mappo, naive_om, object_prediction, omg, omg_paper, omg_paper_ppo, "
+         "omg_ppo, omg_vae, omg_vae_ppo, place_prediction, plastic, poam, ppo_history, ppo_transformer, pqn, "
+         "pqn_vdn, qmix, teams, vdn)"),
         (["with", "seed=-1"], "seed: -1 is out of range, it must be at least 0 (command line)"),
         (["with", "seed=abc"], "seed: 'abc' is not an integer (command line)"),
         (["with", "vae_betas=[0.5,a]"], "vae_betas: 'a' is not a number (command line)"),
@@ -295,7 +296,7 @@ def test_mutable_defaults_are_not_shared():
 
 
 def test_an_unknown_configuration_is_answered_with_the_list():
-    with pytest.raises(ConfigError, match="known: ippo, iql, liam, mappo, naive_om, object_prediction, omg"):
+    with pytest.raises(ConfigError, match="known: d3qn, ippo, iql, liam, mappo, naive_om, object_prediction, omg"):
         find("algs", "zzz")
 
 

@@ -38,15 +38,24 @@ class ConditionedHead(nn.Module):
         n_actions: U.
         args: see ``modules.encoder.encoder_for``; the observations that the head reads are encoded ones.
         n_numbers: D numbers of an action, whose log standard deviations are further outputs that depend on nothing.
+        duelling: outputs are value + advantage - mean(advantage) (Wang et al. 2016).
     """
 
     def __init__(
-        self, hidden_dim: int, obs_dim: int, condition_dim: int, n_actions: int, args: Any, n_numbers: int = 0
+        self,
+        hidden_dim: int,
+        obs_dim: int,
+        condition_dim: int,
+        n_actions: int,
+        args: Any,
+        n_numbers: int = 0,
+        duelling: bool = False,
     ) -> None:
         super().__init__()
         self.encoder, obs_dim = encoder_for(args, "obs", obs_dim)
         self.fc1 = Linear(hidden_dim + obs_dim + condition_dim, hidden_dim)
         self.fc2 = Linear(hidden_dim, n_actions)
+        self.value = Linear(hidden_dim, 1) if duelling else None
         self.log_std = nn.Parameter(torch.zeros(n_numbers)) if n_numbers else None
 
     def forward(self, *parts: Tensor | None) -> Tensor:
@@ -56,5 +65,8 @@ class ConditionedHead(nn.Module):
         """
         present = [part for part in parts if part is not None]
         inputs = present[0] if len(present) == 1 else torch.cat(present, dim=-1)
-        outputs = self.fc2(F.relu(self.fc1(inputs)))
+        hidden = F.relu(self.fc1(inputs))
+        outputs = self.fc2(hidden)
+        if self.value is not None:
+            outputs = self.value(hidden) + outputs - outputs.mean(dim=-1, keepdim=True)
         return outputs if self.log_std is None else with_log_std(outputs, self.log_std)

@@ -74,7 +74,7 @@ def test_the_selector_takes_the_best_the_worst_the_next_the_third_or_any():
     valid = torch.tensor([[[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]]])
 
     def chosen(rule, optimistic=True):
-        return select(rule, optimistic, valid, lambda: values, 1)[0, :, 0].tolist()
+        return select(rule, optimistic, valid, values, 1)[0, :, 0].tolist()
 
     assert chosen("value") == [1, 0]  # the best, and the only valid one
     assert chosen("value", optimistic=False) == [0, 0]
@@ -107,7 +107,7 @@ def test_the_mixture_moves_from_selected_to_inferred_subgoals(prior):
 
 
 def test_action_values_of_the_next_state_are_taken_under_this_steps_subgoal(prior):
-    """Equation 8, for Q-learning."""
+    """Equation 4."""
     runner, learner = parts(prior, base="pqn_learner", action_selector="epsilon_greedy", omg_input="prior")
     batch, _ = conditioned(learner, runner)
     condition, e = batch.condition, batch.ends
