@@ -68,7 +68,7 @@ def test_values_are_trained_on_subgoals_of_candidates_of_the_same_episode(prior,
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("trains", [True, False])
 def test_values_of_candidates_are_learned_from_the_same_returns(prior, base, trains):
-    """One rollout, many updates: the error of V(s, g) of candidates' subgoals falls, if values are trained on them."""
+    """One rollout, many updates: the error of V(s, g) of candidates' subgoals falls, if they are trained."""
     runner, learner = parts(prior, base=base, copies=32, omg_value_candidates=trains, lr=1e-2)
     batch = runner.run()
     condition(learner, batch)
