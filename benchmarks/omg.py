@@ -37,7 +37,6 @@ from omg_tables import tables
 from omg_tasks import (
     ARMS,
     MATURE,
-    MODELS,
     ONLY,
     RETEST,
     SEEDS,
@@ -49,6 +48,8 @@ from omg_tasks import (
     USUAL,
     Task,
     called,
+    information,
+    words_of,
 )
 
 
@@ -114,16 +115,9 @@ def prepare(name: str, results: Path, jobs: int) -> Path:
     return pool
 
 
-def information(task: Task, more: str) -> list[str]:
-    """The keys that set which information learners get about their opponents."""
-    if more == "blind":
-        return [f"opponent_information=[{task.seen.replace('actions', '').strip(',')}]", "use_rnn=False"]
-    return [f"opponent_information=[{','.join(filter(None, (task.seen, more)))}]"]
-
-
 def run(name: str, arm: str, seed: int, results: Path, setting: str | None = None) -> str:
     """Makes one run unless its folder exists. With a ``setting`` the tests use the validation opponents."""
-    task, (alg, more, words) = TASKS[name], ARMS[arm]
+    task, alg = TASKS[name], ARMS[arm].alg
     place, split, label, settings = results / called(name) / arm / str(seed), "test", arm, ""
     if setting is not None:
         label, settings = f"{arm} {setting}".strip(), " ".join([UNTUNED, STARTS.get(alg, ""), setting])
@@ -134,10 +128,7 @@ def run(name: str, arm: str, seed: int, results: Path, setting: str | None = Non
         return f"{place}: exists"
     unfinished = place.with_name(f"{seed}.partial")
     shutil.rmtree(unfinished, ignore_errors=True)
-    mode = [f"omg_mode={task.mode}"] if alg.startswith("omg") else []
-    mode += [f"model_subjects={task.about}"] if alg in MODELS and task.about != "*" else []
-    mode += [f"model_horizon={task.horizon}"] if alg == "place_prediction" else []
-    keys = keywords([*task.words, *information(task, more), *mode, *words, *settings.split()])
+    keys = keywords([*words_of(task, ARMS[arm]), *settings.split()])
     keys |= {"pool": results / "pools" / name, "split": split, "t_max": task.steps, "test_interval": task.steps // 5,
              "test_nepisode": TESTED, "seed": seed, "label": label}  # fmt: skip
     omarl.train(alg, task.env_config, **keys, use_tensorboard=False, local_results_path=unfinished)

@@ -148,6 +148,17 @@ DISJOINT = {
               "south_east", "remote"),
         teams=(), generators=PARTNERS),
 }  # fmt: skip
+TEN, OTHERS = tuple(range(1, 11)), tuple(range(21, 31))  # seeds
+# The tasks on which the OMG paper trains and tests with teams only: 10 to train against, others of the same algorithm
+# (homologue) and of other algorithms (non-homologue) to test.
+REPRODUCTION = {
+    "paper_foraging": TASKS["foraging"]._replace(
+        train=(), validation=(), test=(), teams=(),
+        generators=generators(iql=(TEN, (11,), OTHERS), vdn=((), (), OTHERS[:5]), qmix=((), (), OTHERS[:5]))),
+    "paper_hunt": TASKS["patrol"]._replace(
+        train=(), validation=(), test=(), teams=(), about="*",
+        generators=generators(ippo=(TEN, (11,), OTHERS), iql=((), (), OTHERS[:5]), mappo=((), (), OTHERS[:5]))),
+}  # fmt: skip
 STEPS = {name: task.steps for name, task in TASKS.items()}  # the usual lengths
 
 
@@ -155,6 +166,22 @@ def called(name: str) -> str:
     """The name of a task's runs and tables: the task, and the length of its runs if it is not the usual one."""
     steps = TASKS[name].steps
     return name if steps == STEPS[name] else f"{name}_{steps / 1e6:g}M"
+
+
+def information(task: Task, more: str) -> list[str]:
+    """The keys that set which information learners get about their opponents."""
+    if more == "blind":
+        return [f"opponent_information=[{task.seen.replace('actions', '').strip(',')}]", "use_rnn=False"]
+    return [f"opponent_information=[{','.join(filter(None, (task.seen, more)))}]"]
+
+
+def words_of(task: Task, arm: Arm) -> list[str]:
+    """The keys of an arm's runs in a task."""
+    words = [*task.words, *information(task, arm.information)]
+    words += [f"omg_mode={task.mode}"] if arm.alg.startswith("omg") else []
+    words += [f"model_subjects={task.about}"] if arm.alg in MODELS and task.about != "*" else []
+    words += [f"model_horizon={task.horizon}"] if arm.alg == "place_prediction" else []
+    return [*words, *arm.words]
 
 
 class Arm(NamedTuple):
@@ -176,6 +203,37 @@ ARMS = {
     "bayes": Arm("ppo_history", "belief"),
     "next_actions": Arm("ppo_history", "next_actions"),
     "oracle": Arm("ppo_history", "goal"),
+}
+# OMG as published, and the baselines of its paper on the same base learner: D3QN, or PPO without a recurrent policy
+ON_D3QN = ("base_learner=d3qn_learner", "action_selector=epsilon_greedy", "test_greedy=True", "use_rnn=False",
+           "head_duelling=True", "batch_size_run=32", "replay_rollouts=200", "epsilon_anneal_time=200000", "epochs=4",
+           "lr=1e-3", "lr_anneal=False")  # fmt: skip
+PUBLISHED = {
+    "d3qn": Arm("d3qn"),
+    "d3qn_naive_om": Arm("naive_om", words=ON_D3QN),
+    "d3qn_liam": Arm("liam", words=ON_D3QN),
+    "omg_paper": Arm("omg_paper"),
+    "omg_paper_ppo": Arm("omg_paper_ppo"),
+    "ppo": Arm("ppo_history", words=("use_rnn=False",)),
+    "ppo_naive_om": Arm("naive_om", words=("use_rnn=False",)),
+    "ppo_liam": Arm("liam", words=("use_rnn=False",)),
+}
+PAPER_CHOICES = {  # the paper's ablations
+    f"{arm} {name}": Arm(arm, words=words)
+    for arm in ("omg_paper", "omg_paper_ppo")
+    for name, words in {
+        "conservative": ("omg_mode=conservative",),
+        "mlp": ("omg_inference=mlp",),
+        "random": ("omg_selection=random",),
+        "next": ("omg_selection=next",),
+        "third": ("omg_selection=third",),
+        "inferred": ("omg_input=inferred",),
+        "prior": ("omg_input=prior",),
+        "H=1": ("omg_horizon=1",),
+        "H=3": ("omg_horizon=3",),
+        "H=10": ("omg_horizon=10",),
+        "untrained_candidates": ("omg_value_candidates=False",),
+    }.items()
 }
 CHOICES = {  # one setting changed: the ablations of the OMG paper, and the settings of place prediction
     "omg": {
@@ -209,6 +267,7 @@ ARMS |= CHANGED
 ONLY = {"object_prediction": "foraging"}  # arms that need one environment
 MODELS = ("naive_om", "liam", "place_prediction")  # models that can predict some opponents only
 USUAL = [name for name in ARMS if name not in CHANGED and name != "next_actions"]
+ARMS |= PUBLISHED | PAPER_CHOICES
 
 
 # The settings that tuning started from and tried: first those of the base, then those of each method with the best

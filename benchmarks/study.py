@@ -1,0 +1,246 @@
+"""Opponent models against held-out opponents that share nothing with those of training, from nothing to the tables.
+
+    python benchmarks/study.py run   --results FOLDER [--tasks ...] [--arms ...] [--seeds 10] [--jobs 2] [--scale 1]
+    python benchmarks/study.py plan  [the same]   the runs, and hours if --results has earlier ones
+    python benchmarks/study.py table --results FOLDER [--tasks ...]
+
+``run`` trains the teams that a task declares (``Task.generators``), makes its pool and refuses one whose splits share
+a component (the leak check), trains each arm with each seed, tests it, and writes the tables. Finished runs are kept
+and interrupted ones are resumed, so the same command continues. ``--scale 0.01`` shortens everything, for a trial of
+the script: its tables go to the results, not to ``benchmarks/omg/study``.
+
+The subgoal prior of OMG is the VAE of the first training team, trained on the states of that team's training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import logging
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import omarl
+from keywords import keywords
+from omarl import evaluation, pooling
+from omarl.configuration.request import from_keywords
+from omarl.utils.checkpoints import reason_of
+from omarl.utils.metrics import Logger
+from omg_tasks import ARMS, DISJOINT, MATURE, ONLY, REPRODUCTION, RETEST, SEEDS, TESTED, Task, Team, words_of
+from study_tables import hours, tables
+
+TASKS = DISJOINT | REPRODUCTION
+# Headroom first: policies without and with memory, then the exact filter and the true goals, then the models.
+CORE = ("base", "history", "bayes", "oracle", "naive_om", "liam", "place_prediction")
+PAPER = {
+    "paper_foraging": ("d3qn", "d3qn_naive_om", "d3qn_liam", "omg_paper", "omg_paper conservative"),
+    "paper_hunt": ("ppo", "ppo_naive_om", "ppo_liam", "omg_paper_ppo", "omg_paper_ppo conservative"),
+}
+POLICY_GRADIENT = ("ippo", "mappo")  # the algorithms of teams that have a critic
+# of the VAE that becomes the subgoal prior: the sizes that OMG's configurations have
+PRIOR = {"learner": "omg_vae_learner", "vae_latent_dim": 16, "vae_linear_path": False}
+BASES = {"iql": "q_learner", "ippo": "ppo_learner"}  # learners of the algorithms that may train the prior
+LEAST = {"episodes": 30, "steps": 2_000}  # of a scaled test and of a scaled run
+
+
+class Scale(NamedTuple):
+    """The share of the usual lengths."""
+
+    share: float
+
+    def steps(self, usual: int) -> int:
+        """The length of a run."""
+        return usual if self.share == 1.0 else max(round(usual * self.share), LEAST["steps"])
+
+    def episodes(self, usual: int) -> int:
+        """The number of test episodes."""
+        return usual if self.share == 1.0 else max(round(usual * self.share), LEAST["episodes"])
+
+
+class Study(NamedTuple):
+    """What the command line asks for."""
+
+    results: Path
+    scale: Scale
+    steps: int  # of each arm's runs; 0: the task's
+
+    def length(self, task: Task) -> int:
+        """Steps of an arm's run."""
+        return self.scale.steps(self.steps or task.steps)
+
+    def team(self, task: Task, team: Team) -> Path:
+        """The folder of a team's run. Tasks with the same environment share teams."""
+        words = hashlib.sha256(" ".join([*task.words, *task.team_words]).encode()).hexdigest()[:8]
+        return self.results / "teams" / f"{task.env_config}_{words}" / str(self.scale.steps(MATURE)) / team.name
+
+    def pool(self, name: str) -> Path:
+        """The folder of a task's pool."""
+        return self.results / "pools" / f"{name}_{self.scale.steps(MATURE)}"
+
+    def run(self, name: str, arm: str, seed: int) -> Path:
+        """The folder of an arm's run."""
+        return self.results / "runs" / name / str(self.length(TASKS[name])) / arm.replace(" ", ",") / str(seed)
+
+
+def trained(place: Path, config: str, env: str, **keys: Any) -> bool:
+    """Makes the run in ``place``, or resumes it; False if it was finished before."""
+    if (place / "done").is_file():
+        return False
+    try:
+        omarl.resume(place)
+    except omarl.ConfigError:  # it does not exist, or has no checkpoint
+        shutil.rmtree(place, ignore_errors=True)
+        omarl.train(config, env, path=place, use_tensorboard=False, **keys)
+    (place / "done").touch()
+    return True
+
+
+def train_team(study: Study, name: str, team: Team) -> str:
+    """Trains a team with all of its members learning."""
+    task, place = TASKS[name], study.team(TASKS[name], team)
+    steps = study.scale.steps(MATURE)
+    words = [word for word in task.team_words if "critic" not in word or team.algorithm in POLICY_GRADIENT]
+    keys: dict[str, Any] = keywords([*task.words, *words])
+    keys |= {"t_max": steps, "save_model_interval": max(steps // 2, 1), "test_interval": 0, "seed": team.seed,
+             "common_reward": task.env_config == "foraging" and task.mode == "optimistic"}  # fmt: skip
+    if team == prior_team(task):
+        keys |= {**PRIOR, "base_learner": BASES[team.algorithm]}
+    made = trained(place, team.algorithm, task.env_config, **keys)
+    return f"{place}: {'done' if made else 'exists'}"
+
+
+def prior_team(task: Task) -> Team:
+    """The team on whose states the subgoal prior is trained: the first that may be and is of training."""
+    return next(team for team in task.generators if team.split == "train" and team.algorithm in BASES)
+
+
+def prior_of(study: Study, task: Task) -> str:
+    """The run whose VAE is the pool's subgoal prior."""
+    return str(study.team(task, prior_team(task)))
+
+
+def make_pool(study: Study, name: str) -> str:
+    """Makes a task's pool, or checks the one that exists: the splits must share no component."""
+    task, out = TASKS[name], study.pool(name)
+    keys: dict[str, Any] = keywords(task.words)
+    if out.is_dir():
+        keys |= {"pool": out, "disjoint": True}
+    else:
+        runs = {split: [str(study.team(task, team)) for team in task.generators if team.split == split]
+                for split in ("train", "validation", "test")}  # fmt: skip
+        keys |= {**task.scripts, "runs": runs["train"], "validation_runs": runs["validation"],
+                 "test_runs": runs["test"], "prior": prior_of(study, task), "out": out,
+                 "disjoint": True}  # fmt: skip
+    layers = from_keywords(keys, None, task.env_config, "pool", pooling.PoolConfig)
+    return pooling.described(layers.values)
+
+
+def run_arm(study: Study, name: str, arm: str, seed: int) -> str:
+    """Trains an arm with one seed and tests its last checkpoint with every held-out opponent."""
+    task, place = TASKS[name], study.run(name, arm, seed)
+    steps = study.length(task)
+    keys: dict[str, Any] = keywords(words_of(task, ARMS[arm]))
+    keys |= {"pool": study.pool(name), "split": "test", "t_max": steps, "seed": seed, "label": arm,
+             "test_interval": max(steps // 5, 1), "test_nepisode": study.scale.episodes(TESTED),
+             "save_model_interval": max(steps // 2, 1)}  # fmt: skip
+    if study.scale.share != 1.0:
+        keys |= dict.fromkeys(("runner_log_interval", "learner_log_interval"), max(steps // 20, 1))
+    made = trained(place, ARMS[arm].alg, task.env_config, **keys)
+    if not list(place.glob("checkpoints/*/evaluation.json")):
+        asked = {"checkpoint_path": place, "test_nepisode": study.scale.episodes(RETEST)}
+        evaluation.evaluate(from_keywords(asked, command="evaluate").values, Logger(logging.getLogger("study")))
+    return f"{place}: {'done' if made else 'exists'}"
+
+
+def begin() -> None:
+    """Prepares a process."""
+    omarl.keep_freed_memory()
+
+
+def in_processes(jobs: int, function: Callable[..., str], tasks: Iterable[tuple[Any, ...]]) -> None:
+    """Calls the function in processes of one thread each, a fresh one for every call, and prints what it returns."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, spawn, initializer=begin, max_tasks_per_child=1) as workers:
+        for future in [workers.submit(function, *each) for each in tasks]:
+            print(future.result(), flush=True)
+
+
+def arms_of(name: str, asked: list[str] | None) -> list[str]:
+    """The arms of a task: those asked for, or the usual ones."""
+    wanted = asked or list(PAPER.get(name, CORE))
+    if not asked and TASKS[name].env_config == "foraging" and name not in PAPER:
+        wanted.append("object_prediction")
+    return [arm for arm in wanted if ONLY.get(arm, TASKS[name].env_config) == TASKS[name].env_config]
+
+
+def planned(study: Study, args: argparse.Namespace) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """The teams and the runs of arms, each as arguments of its function; the arms of a seed follow each other."""
+    teams = {study.team(TASKS[name], team): (study, name, team) for name in args.tasks
+             for team in TASKS[name].generators}  # fmt: skip
+    runs = [(study, name, arm, seed) for name in args.tasks for seed in range(1, args.seeds + 1)
+            for arm in arms_of(name, args.arms)]  # fmt: skip
+    return list(teams.values()), runs
+
+
+def parsed() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["run", "plan", "table"])
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--arms", nargs="+", choices=ARMS)
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--steps", type=int, default=0, help="of each run of an arm; by default the task's")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of all lengths; below 1 for a trial")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--results", type=Path, required=True, help="folder of teams, pools and runs")
+    parser.add_argument("--tables", type=Path, help="folder of the tables; by default benchmarks/omg/study")
+    args = parser.parse_args()
+    if not 0 < args.scale <= 1:
+        parser.error(f"--scale: {args.scale} is not above 0 and at most 1")
+    if args.seeds < 1 or args.jobs < 1 or args.steps < 0:
+        parser.error("--seeds, --jobs: at least 1; --steps: at least 0")
+    return args
+
+
+def command(name: str, args: argparse.Namespace) -> str:
+    """The command that makes a task's table."""
+    words = [f"python benchmarks/study.py run --tasks {name}"]
+    words += [f"--arms {' '.join(repr(arm) if ' ' in arm else arm for arm in args.arms)}"] if args.arms else []
+    usual = {"seeds": SEEDS, "steps": 0, "scale": 1.0}
+    words += [f"--{key} {getattr(args, key)}" for key, value in usual.items() if getattr(args, key) != value]
+    return " ".join([*words, "--results FOLDER"])
+
+
+def main() -> None:
+    """Runs the command line that the module describes."""
+    args = parsed()
+    study = Study(args.results.resolve(), Scale(args.scale), args.steps)
+    teams, runs = planned(study, args)
+    if args.what == "plan":
+        labels = {study.team(TASKS[name], team): f"{TASKS[name].env_config} team {team.algorithm}"
+                  for _, name, team in teams}  # fmt: skip
+        print(hours(labels | {study.run(name, arm, seed): f"{name} {arm}" for _, name, arm, seed in runs}))
+        return
+    if args.what == "run":
+        in_processes(args.jobs, train_team, teams)
+        for name in args.tasks:
+            print(make_pool(study, name))
+        in_processes(args.jobs, run_arm, runs)
+    is_trial = args.scale < 1 or args.steps
+    out = args.tables or (study.results / "tables" if is_trial else Path(__file__).parent / "omg" / "study")
+    for name in args.tasks:
+        folder = study.run(name, "any", 1).parents[1]
+        print(tables(name, TASKS[name], folder, study.pool(name), out, command(name, args)))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except omarl.OmarlError as error:
+        raise SystemExit(f"error: {reason_of(error)}") from None

@@ -1,0 +1,244 @@
+"""Tables of ``study.py``: ``<task>.csv`` has the numbers of each run, and ``<task>.md`` is made from it alone.
+
+Scripted and learned opponents are always separate. Each mean has two 95% intervals (Student's t): over seeds, of the
+means over opponents, and over opponents, of the means over seeds. Differences are paired in the same way.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from omarl.analysis.runs import Series, read_metrics
+from omarl.analysis.statistics import Interval, mean_interval
+from omarl.opponents.pool import read_pool
+from omg_tasks import Task
+
+SCRIPTS, LEARNED = "scripts", "learned"
+KNOWN, NEW = "learned, algorithm of training", "learned, new algorithm"
+REFERENCES = ("history", "d3qn", "ppo", "base")  # the first one that a table has is the base of differences
+MECHANISM = {"omg_value_std": "std of values over candidates", "omg_value_range": "range",
+             "valued_loss": "error of these values", "omg_selected_k": "steps to the selected state",
+             "test_omg_hit_ratio": "hit ratio", "test_omg_hit_chance": "its chance level"}  # fmt: skip
+
+
+class Result(NamedTuple):
+    """One number of a run.
+
+    Attributes:
+        measure: ``return`` against the opponent ``at``, whose kind is ``kind``; ``curve``, the return of the test at
+            step ``at``; ``seconds`` of training until the end, without tests; or a name of ``MECHANISM``.
+    """
+
+    arm: str
+    seed: int
+    measure: str
+    kind: str
+    at: str
+    value: float
+
+
+def kinds_of(pool: Path) -> dict[str, str]:
+    """The kind of each test opponent: a script, or a team whose algorithm occurs in training or does not."""
+    members = read_pool(pool).members
+    trained = {member.family for member in members if member.split == "train"}
+    return {member.name: SCRIPTS if member.kind == "scripted" else KNOWN if member.family in trained else NEW
+            for member in members if member.split == "test"}  # fmt: skip
+
+
+def seconds_of(wall: Series, tested: Iterable[float]) -> float:
+    """Seconds of training until the last step, without tests: the median rate of the logs between which was no test.
+
+    The first interval, in which functions are compiled, is left out where there are others.
+
+    Args:
+        wall: seconds since the start, at the steps of the logs.
+        tested: the steps of the tests.
+    """
+    at, seconds = np.asarray(wall.t, float), np.asarray(wall.value, float)
+    tests = np.array(sorted(tested))
+    # a test at step t is between the log of t and the next one, or in that of t itself
+    free = [i for i in range(1, len(at)) if not ((tests >= at[i - 1]) & (tests <= at[i])).any()]
+    free = free or list(range(1, len(at)))
+    per_step = [(seconds[i] - seconds[i - 1]) / (at[i] - at[i - 1]) for i in free[1:] or free]
+    return float(np.median(per_step) * at[-1]) if per_step else float("nan")
+
+
+def measured(arm: str, place: Path, kinds: Mapping[str, str]) -> list[Result]:
+    """All numbers of a finished run."""
+    seed, metrics = int(place.name), read_metrics(place)
+    (file,) = place.glob("checkpoints/*/evaluation.json")
+    rows = json.loads(file.read_text(encoding="utf-8"))["by_opponent"]
+    found = [Result(arm, seed, "return", kinds[row["name"]], row["name"], row["return"])
+             for row in rows if row["of"] == "opponent"]  # fmt: skip
+    curve = metrics["test_return_mean"]
+    found += [Result(arm, seed, "curve", "", f"{t:.0f}", v) for t, v in zip(curve.t, curve.value, strict=True)]
+    found.append(Result(arm, seed, "seconds", "", "", seconds_of(metrics["wall_s"], curve.t)))
+    found += [Result(arm, seed, name, "", "", metrics[name].value[-1]) for name in MECHANISM if name in metrics]
+    return [one._replace(value=float(f"{one.value:.6g}")) for one in found]
+
+
+def gather(file: Path, folder: Path, pool: Path) -> list[Result]:
+    """The numbers of finished runs and, of runs that are not on the disk, those in the CSV; rewrites the CSV."""
+    known: dict[tuple[str, int], list[Result]] = {}
+    if file.is_file():
+        with file.open(encoding="utf-8", newline="") as lines:
+            for row in csv.DictReader(lines):
+                one = Result(
+                    row["arm"], int(row["seed"]), row["measure"], row["kind"], row["at"], float(row["value"])
+                )
+                known.setdefault((one.arm, one.seed), []).append(one)
+    places = [
+        place.parent
+        for place in sorted(folder.glob("*/*/done"))
+        if list(place.parent.glob("checkpoints/*/evaluation.json"))
+    ]
+    if places:
+        kinds = kinds_of(pool)
+        for place in places:
+            arm = place.parent.name.replace(",", " ")
+            known[arm, int(place.name)] = measured(arm, place, kinds)
+    found = [one for key in sorted(known) for one in known[key]]
+    if found:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("w", encoding="utf-8", newline="") as lines:
+            writer = csv.writer(lines, lineterminator="\n")
+            writer.writerow(Result._fields)
+            writer.writerows([*one[:-1], f"{one.value:.6g}"] for one in found)
+    return found
+
+
+def matrix(found: Sequence[Result], arm: str, kinds: Sequence[str]) -> dict[tuple[int, str], float]:
+    """The final return of each seed against each opponent of these kinds."""
+    return {(one.seed, one.at): one.value for one in found
+            if one.arm == arm and one.measure == "return" and one.kind in kinds}  # fmt: skip
+
+
+def both(values: Mapping[tuple[int, str], float]) -> tuple[Interval, Interval]:
+    """Intervals over seeds and over opponents of the mean of values, which are keyed by both."""
+    intervals = []
+    for axis in (0, 1):
+        groups: dict[object, list[float]] = {}
+        for key, value in values.items():
+            groups.setdefault(key[axis], []).append(value)
+        intervals.append(mean_interval([float(np.mean(each)) for each in groups.values()]))
+    return intervals[0], intervals[1]
+
+
+def difference(
+    a: Mapping[tuple[int, str], float], b: Mapping[tuple[int, str], float]
+) -> dict[tuple[int, str], float]:
+    """The differences of two arms where both have the same seed and opponent."""
+    return {key: a[key] - b[key] for key in a.keys() & b.keys()}
+
+
+def return_at(found: Sequence[Result], arm: str, seconds: float) -> list[float]:
+    """The return of each seed of an arm after so many seconds of training; its last one if training was shorter."""
+    values = []
+    for seed in sorted({one.seed for one in found if one.arm == arm}):
+        mine = [one for one in found if one.arm == arm and one.seed == seed]
+        curve = sorted((float(one.at), one.value) for one in mine if one.measure == "curve")
+        (whole,) = (one.value for one in mine if one.measure == "seconds")
+        steps = [t for t, _ in curve]
+        values.append(float(np.interp(seconds, [whole * t / steps[-1] for t in steps], [v for _, v in curve])))
+    return values
+
+
+def shown(interval: Interval) -> str:
+    """An interval as tables show it, without bounds if there was one value only."""
+    if np.isnan(interval.low):
+        return f"{interval.point:.4g}"
+    return f"{interval.point:.4g} [{interval.low:.4g}, {interval.high:.4g}]"
+
+
+def groups_of(found: Sequence[Result]) -> dict[str, tuple[str, ...]]:
+    """The groups of opponents that a table has, each with its kinds."""
+    there = {one.kind for one in found if one.measure == "return"}
+    groups = {SCRIPTS: (SCRIPTS,), LEARNED: (KNOWN, NEW), KNOWN: (KNOWN,), NEW: (NEW,)}
+    return {name: kinds for name, kinds in groups.items() if there & {*kinds}}
+
+
+def page(name: str, task: Task, found: Sequence[Result], made: str) -> str:
+    """The table of a task."""
+    arms = list(dict.fromkeys(one.arm for one in found))
+    seeds = {arm: len({one.seed for one in found if one.arm == arm}) for arm in arms}
+    reference = next((arm for arm in REFERENCES if arm in arms), arms[0])
+    steps = max(int(one.at) for one in found if one.measure == "curve")
+    lines = [f"# {name}", "",
+             f"Runs of {steps:,} steps. Training, validation and test opponents share no component. Returns are "
+             "means; brackets are 95% intervals (Student's t).", ""]  # fmt: skip
+    for group, kinds in groups_of(found).items():
+        opponents = len({one.at for one in found if one.measure == "return" and one.kind in kinds})
+        lines += [f"## {group[0].upper()}{group[1:]} ({opponents} opponents)", "",
+                  "| | seeds | return, interval over seeds | over opponents | minus "
+                  f"{reference}, over seeds | over opponents |",
+                  "| --- | --- | --- | --- | --- | --- |"]  # fmt: skip
+        base = matrix(found, reference, kinds)
+        for arm in arms:
+            mine = matrix(found, arm, kinds)
+            against = difference(mine, base) if arm != reference else {}
+            cells = [shown(each) for each in both(mine)] + (
+                [shown(each) for each in both(against)] if against else ["", ""]
+            )
+            lines.append(f"| {arm} | {seeds[arm]} | {' | '.join(cells)} |")
+        lines.append("")
+    lines += [*by_seconds(found, arms, reference), *mechanism(found, arms), f"`{made}`", ""]
+    return "\n".join(lines)
+
+
+def by_seconds(found: Sequence[Result], arms: Sequence[str], reference: str) -> list[str]:
+    """The returns of all test opponents together, after the seconds that the reference trains."""
+    seconds = {arm: [one.value for one in found if one.arm == arm and one.measure == "seconds"] for arm in arms}
+    budget = float(np.median(seconds[reference]))
+    lines = ["## Equal seconds", "",
+             f"Return with all test opponents after {budget:.0f} seconds of training, the time of `{reference}`: one "
+             "thread for each run, without tests and the compilation at the start. A slower arm is read from its own "
+             "tests until then.", "",
+             "| | seconds of training | return | return at its end |", "| --- | --- | --- | --- |"]  # fmt: skip
+    for arm in arms:
+        early, late = (shown(mean_interval(return_at(found, arm, t))) for t in (budget, np.inf))
+        lines.append(f"| {arm} | {np.median(seconds[arm]):.0f} | {early} | {late} |")
+    return [*lines, ""]
+
+
+def mechanism(found: Sequence[Result], arms: Sequence[str]) -> list[str]:
+    """What models and selectors did at the end of training, if it was measured."""
+    names = [name for name in MECHANISM if any(one.measure == name for one in found)]
+    if not names:
+        return []
+    heads = [f"{MECHANISM[name]} (`{name}`)" for name in names]
+    lines = ["## Mechanism", "", f"| | {' | '.join(heads)} |", f"| --- |{' --- |' * len(names)}"]
+    for arm in arms:
+        values = [[one.value for one in found if one.arm == arm and one.measure == name] for name in names]
+        if any(values):
+            cells = [shown(mean_interval(each)) if each else "" for each in values]
+            lines.append(f"| {arm} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def tables(name: str, task: Task, folder: Path, pool: Path, out: Path, made: str) -> str:
+    """Writes the CSV and the page of a task; returns a line about it."""
+    found = gather(out / f"{name}.csv", folder, pool)
+    if not found:
+        return f"{name}: no finished runs"
+    (out / f"{name}.md").write_text(page(name, task, found, made), encoding="utf-8")
+    return f"{name}: {out / f'{name}.md'}"
+
+
+def hours(runs: Mapping[Path, str]) -> str:
+    """How many runs of each label there are, how many are finished, and the hours of the others at the same speed."""
+    lines, total = [], 0.0
+    for label in dict.fromkeys(runs.values()):
+        places = [place for place, of in runs.items() if of == label]
+        done = [place for place in places if (place / "done").is_file()]
+        line = f"{label}: {len(places)} runs, {len(done)} finished"
+        if done:
+            each = float(np.mean([read_metrics(place)["wall_s"].value[-1] for place in done])) / 3600
+            total += each * (len(places) - len(done))
+            line += f", {each:.2f} hours each"
+        lines.append(line)
+    return "\n".join([*lines, f"{total:.1f} hours of one core for the runs of labels with a finished run"])

@@ -1,0 +1,135 @@
+"""The opponent-modelling study: its plan, its tables by hand, and a tiny run of the whole script."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omarl.analysis.runs import series_of
+from omarl.config.files import find
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def study(monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+    import study
+
+    return study
+
+
+@pytest.fixture
+def tables(study):
+    import study_tables
+
+    return study_tables
+
+
+def test_seconds_are_those_between_tests(tables):
+    """Two seconds for ten steps; compilation takes 50 before the first log, the test at 20 takes 30."""
+    wall = series_of([10, 20, 30, 40, 50], [52, 54, 86, 88, 90])
+    assert tables.seconds_of(wall, [0, 20]) == pytest.approx(10.0)
+
+
+def test_intervals_over_seeds_and_over_opponents(tables):
+    """Opponents differ by 10, seeds by 0 or 1: the first interval is narrow, the second is wide."""
+    values = {(seed, who): 10.0 * i + seed % 2 for seed in (1, 2, 3, 4) for i, who in enumerate("abc")}
+    seeds, opponents = tables.both(values)
+    assert seeds.point == opponents.point == pytest.approx(10.5)
+    assert seeds.high - seeds.low < 2.0 < 40.0 < opponents.high - opponents.low
+    shifted = {key: value + 1.0 for key, value in values.items() if key != (4, "c")}
+    paired = tables.both(tables.difference(shifted, values))
+    assert paired == ((1.0, 1.0, 1.0), (1.0, 1.0, 1.0))
+
+
+def results(tables, arm, seed, shift, seconds):
+    kinds = {"nearest": tables.SCRIPTS, "west": tables.SCRIPTS, "iql_1": tables.KNOWN, "qmix_2": tables.NEW}
+    found = [tables.Result(arm, seed, "return", kind, who, shift + (2.0 if kind == tables.SCRIPTS else 1.0))
+             for who, kind in kinds.items()]  # fmt: skip
+    found += [tables.Result(arm, seed, "curve", "", str(t), t / 100.0) for t in (0, 50, 100)]
+    return [*found, tables.Result(arm, seed, "seconds", "", "", seconds)]
+
+
+def test_the_page_separates_scripts_from_teams_and_compares_at_equal_seconds(tables, study):
+    found = [one for seed in (1, 2) for one in results(tables, "history", seed, 0.0, 10.0)]
+    found += [one for seed in (1, 2) for one in results(tables, "liam", seed, 0.5, 40.0)]
+    page = tables.page("disjoint_patrol", study.TASKS["disjoint_patrol"], found, "made")
+    heads = [line for line in page.splitlines() if line.startswith("## ")]
+    assert heads == ["## Scripts (2 opponents)", "## Learned (2 opponents)",
+                     "## Learned, algorithm of training (1 opponents)", "## Learned, new algorithm (1 opponents)",
+                     "## Equal seconds"]  # fmt: skip
+    rows = [line for line in page.splitlines() if line.startswith("| liam")]
+    assert rows[0] == "| liam | 2 | 2.5 [2.5, 2.5] | 2.5 [2.5, 2.5] | 0.5 [0.5, 0.5] | 0.5 [0.5, 0.5] |"
+    assert rows[1].startswith("| liam | 2 | 1.5 [1.5, 1.5] |")
+    assert rows[-1] == "| liam | 40 | 0.25 [0.25, 0.25] | 1 [1, 1] |"  # a quarter of its steps in the same seconds
+
+
+def test_every_arm_of_the_study_is_a_configuration(study):
+    from omg_tasks import ARMS, PAPER_CHOICES, PUBLISHED
+
+    arms = {*study.CORE, *PUBLISHED, *PAPER_CHOICES, *(arm for each in study.PAPER.values() for arm in each)}
+    assert all(find("algs", ARMS[arm].alg).is_file() for arm in arms)
+    assert study.arms_of("disjoint_patrol", None) == list(study.CORE)
+    assert study.arms_of("disjoint_foraging", None) == [*study.CORE, "object_prediction"]
+    assert study.arms_of("disjoint_patrol", ["object_prediction", "liam"]) == ["liam"]
+
+
+def test_the_tasks_of_the_paper_have_ten_teams_to_train_against_and_twenty_to_test(study):
+    from omg_tasks import REPRODUCTION
+
+    for task in REPRODUCTION.values():
+        by_split = {split: {t.algorithm for t in task.generators if t.split == split} for split in ("train", "test")}
+        counts = {split: sum(t.split == split for t in task.generators) for split in ("train", "test")}
+        assert counts == {"train": 10, "test": 20}
+        assert len(by_split["train"]) == 1 and by_split["train"] < by_split["test"] and len(by_split["test"]) == 3
+
+
+def test_lengths_shrink_together(study):
+    scale = study.Scale(0.01)
+    assert (scale.steps(1_000_000), scale.episodes(4800), study.Scale(1.0).steps(7)) == (10_000, 48, 7)
+
+
+def test_a_tiny_study_from_nothing_to_its_tables(study, tables, tmp_path, monkeypatch, capsys):
+    """Three teams, two arms and a seed; then the same command again, which finds everything finished."""
+    import omg_tasks
+
+    teams = omg_tasks.generators(ippo=((1,), (), (2,)), mappo=((), (), (3,)))
+    tiny = omg_tasks.DISJOINT["disjoint_patrol"]._replace(
+        train=("guard+pair_corners",), validation=(), test=("chase+pair_sides",), generators=teams
+    )
+    monkeypatch.setitem(study.TASKS, "disjoint_patrol", tiny)
+    monkeypatch.setattr(study, "LEAST", {"episodes": 3, "steps": 400})
+    monkeypatch.setattr(
+        study, "in_processes", lambda jobs, function, tasks: [print(function(*each)) for each in tasks]
+    )
+    words = ["study.py", "run", "--tasks", "disjoint_patrol", "--arms", "history", "omg_paper_ppo", "--seeds", "1",
+             "--scale", "0.0001", "--results", str(tmp_path)]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", words)
+    study.main()
+    first = capsys.readouterr().out
+    assert first.count(": done") == 5 and "no opponents of two splits share components" in first
+    page = (tmp_path / "tables" / "disjoint_patrol.md").read_text()
+    assert "## Scripts (1 opponents)" in page and "## Learned (2 opponents)" in page and "omg_value_std" in page
+    study.main()
+    again = capsys.readouterr().out
+    assert again.count(": exists") == 5 and "share components" in again
+    assert (tmp_path / "tables" / "disjoint_patrol.md").read_text() == page
+    monkeypatch.setattr(sys, "argv", ["study.py", "plan", *words[2:]])
+    study.main()
+    assert "disjoint_patrol history: 1 runs, 1 finished" in capsys.readouterr().out
+    assert np.isfinite(
+        [one.value for one in tables.gather(tmp_path / "tables" / "disjoint_patrol.csv", tmp_path, tmp_path)]
+    ).all()
+
+
+def test_splits_that_share_a_component_stop_the_study(study, tmp_path, monkeypatch):
+    import omarl
+
+    task = study.TASKS["disjoint_patrol"]._replace(
+        train=("guard+pair_corners",), validation=(), test=("guard+pair_sides",), generators=()
+    )
+    monkeypatch.setitem(study.TASKS, "disjoint_patrol", task)
+    monkeypatch.setattr(study, "prior_of", lambda study, task: "")
+    with pytest.raises(omarl.ConfigError, match="disjoint: 1 of 1 test opponents share components with train"):
+        study.make_pool(study.Study(tmp_path, study.Scale(0.01), 0), "disjoint_patrol")
