@@ -31,7 +31,7 @@ from speed import table
 ROOT = Path(__file__).parents[1]
 QUIET = ["use_tensorboard=False", "save_model=False"]
 REPLAY, ROLLOUTS = ["iql", "vdn", "qmix", "omg_vae"], ["ippo", "mappo", "pqn", "pqn_vdn", "omg_vae_ppo"]
-MODELS = ["naive_om", "liam", "poam", "plastic", "omg_ppo", "place_prediction", "object_prediction"]
+MODELS = ["naive_om", "liam", "poam", "plastic", "meliba", "omg_ppo", "place_prediction", "object_prediction"]
 SEEDS = (1, 2, 3)
 COPIES = (128, 2048, 16384)
 SPREAD, TAG, FORAGING = (f"--env-config={name}" for name in ("simple_spread", "simple_tag", "foraging"))

@@ -44,6 +44,7 @@ REGISTRY: dict[str, dict[str, Any]] = {
         "liam": ".opponent_models.liam:LIAMModel",
         "naive": ".opponent_models.naive:NaiveModel",
         "plastic": ".opponent_models.plastic:PlasticModel",
+        "meliba": ".opponent_models.meliba:MelibaModel",
         "omg": ".opponent_models.omg.model:OMGModel",
         "place_prediction": ".opponent_models.place_prediction:PlaceModel",
         "object_prediction": ".opponent_models.object_prediction:ObjectModel",

@@ -29,13 +29,14 @@ def shuffled(condition: Condition, ends: Ends | None, seed: int) -> Condition:
     After the last step of an episode, the other copy may be within its episode: then ``at_ends`` is its condition
     after that step.
     """
-    assert condition.acting is not None and condition.critic is not None
-    other = another_copy(len(condition.acting), seed).to(condition.acting.device)
+    steps = [each for each in (condition.acting, condition.critic) if each is not None]
+    other = another_copy(len(steps[0]), seed).to(steps[0].device)
+    acting, critic, ahead = (None if each is None else each[other] for each in condition[:3])
     at_ends = condition.at_ends
     if ends is not None and at_ends is not None:
-        after = condition.critic if condition.next is None else torch.cat([condition.next[:, :1], condition.next], 1)
+        after = steps[-1] if condition.next is None else torch.cat([condition.next[:, :1], condition.next], dim=1)
         table = after.clone()  # [E, T+1, N, D]
         table[ends.copy, ends.step + 1] = at_ends
         at_ends = table[other[ends.copy], ends.step + 1]
-    ahead = None if condition.next is None else condition.next[other]
-    return Condition(condition.acting[other], condition.critic[other], ahead, at_ends)
+    valued = None if condition.valued is None else shuffled(condition.valued, ends, seed)
+    return Condition(acting, critic, ahead, at_ends, valued)

@@ -18,7 +18,11 @@ def states_reached(batch: Rollout) -> Tensor:
 
 def steps_to_come(batch: Rollout, horizon: int) -> Tensor:
     """1 where the state after the k-th of the next H steps is in the rollout and of the same episode: [E, T, H]."""
-    over = ended(batch)[:, :-1]  # [E, T]
+    return steps_until(ended(batch)[:, :-1], horizon)
+
+
+def steps_until(over: Tensor, horizon: int) -> Tensor:
+    """``steps_to_come`` from ``over`` [E, T], 1 on the last step of each episode."""
     steps, valid, going_on = over.shape[1], [], torch.ones_like(over)
     for k in range(horizon):
         inside, past = torch.zeros_like(over), torch.zeros_like(over)

@@ -15,6 +15,7 @@ TINY = ["t_max=1600", "test_interval=800", "test_nepisode=8", "batch_size_run=8"
         "minibatches=1"]  # fmt: skip
 
 
+PREDICTS_ACTIONS = ("liam", "naive_om", "plastic", "meliba")
 OWN = {"omg_paper": ["vae_hidden_dim=16", "replay_rollouts=4"], "omg_paper_ppo": ["vae_hidden_dim=16"],
        "omg": ["vae_hidden_dim=16", "omg_horizon=5"], "omg_ppo": ["vae_hidden_dim=16", "omg_horizon=5"],
        "place_prediction": ["model_horizon=5"], "object_prediction": ["model_horizon=5"]}  # fmt: skip
@@ -56,7 +57,7 @@ def test_a_manifest_lists_scripts_checkpoints_and_prior(source):
     ("omg_ppo", "omg_kl_loss"), ("omg", "omg_value_std"), ("omg_paper", "valued_loss"),
     ("omg_paper_ppo", "valued_loss"), ("place_prediction", "model_target_k"),
     ("object_prediction", "model_object_accuracy"), ("liam", "model_recon_loss"),
-    ("naive_om", "model_action_accuracy"), ("plastic", "model_type_accuracy"),
+    ("naive_om", "model_action_accuracy"), ("plastic", "model_type_accuracy"), ("meliba", "model_kl_type"),
 ])  # fmt: skip
 def test_opponent_modelling_learners_train_evaluate_and_replay(source, tmp_path, algorithm, number):
     words = [
@@ -72,7 +73,7 @@ def test_opponent_modelling_learners_train_evaluate_and_replay(source, tmp_path,
     assert done.code == 0, done.err
     names = {name for line in done.lines() for name in line}
     assert {number, f"{number}_std", "loss", "test_return_mean"} <= names
-    tested = "test_model_action_accuracy" if algorithm in ("liam", "naive_om", "plastic") else "test_omg_hit_ratio"
+    tested = "test_model_action_accuracy" if algorithm in PREDICTS_ACTIONS else "test_omg_hit_ratio"
     assert tested in names
     if tested == "test_omg_hit_ratio":
         assert "test_omg_hit_chance" in names

@@ -166,7 +166,7 @@ def test_scientific_notation_is_read_as_a_number(tmp_path):
          "learner: module 'omarl.learners.q_learner' has no 'QLerner'; did you mean 'QLearner'?"),
         (["--config=omg_va"],
          "--config=omg_va: no such configuration; did you mean 'omg_vae'? "
-         "(known: d3qn, ippo, iql, liam, mappo, naive_om, object_prediction, omg, omg_paper, omg_paper_ppo, "
+         "(known: d3qn, ippo, iql, liam, mappo, meliba, naive_om, object_prediction, omg, omg_paper, omg_paper_ppo, "
          "omg_ppo, omg_vae, omg_vae_ppo, place_prediction, plastic, poam, ppo_history, ppo_transformer, pqn, "
          "pqn_vdn, qmix, teams, vdn)"),
         (["with", "seed=-1"], "seed: -1 is out of range, it must be at least 0 (command line)"),
@@ -296,7 +296,7 @@ def test_mutable_defaults_are_not_shared():
 
 
 def test_an_unknown_configuration_is_answered_with_the_list():
-    with pytest.raises(ConfigError, match="known: d3qn, ippo, iql, liam, mappo, naive_om, object_prediction, omg"):
+    with pytest.raises(ConfigError, match="known: d3qn, ippo, iql, liam, mappo, meliba, naive_om, object_pred"):
         find("algs", "zzz")
 
 
