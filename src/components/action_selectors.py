@@ -57,8 +57,10 @@ class EpsilonGreedy:
     def _choose(values: Tensor, avail: Tensor, uniforms: Tensor, epsilon: float) -> Tensor:
         """The same in one compiled call, which takes a fifth of the time for few copies."""
         chosen = np.empty(values.shape[:-1], np.int64)
-        rows = (each.detach().numpy().reshape(-1, each.shape[-1]) for each in (values, avail, uniforms))
-        kernels("value_kernels").choose(*rows, np.float32(epsilon), chosen.reshape(-1))
+        scores, open_, drawn = (
+            each.numpy().reshape(-1, each.shape[-1]) for each in (values.detach(), avail, uniforms)
+        )
+        kernels("value_kernels").choose(scores, open_, drawn, np.float32(epsilon), chosen.reshape(-1))
         return torch.from_numpy(chosen)
 
 

@@ -17,10 +17,12 @@ from ..config.schema import key, read
 from ..modules.action_distributions import distribution, kind_of
 from ..modules.compiled import is_compiled
 from ..modules.encoder import as_features
+from ..modules.gru import Array
 from ..modules.unrolling import as_rows, from_rows, unroll_rows
 from ..registry import resolve
 from ..types import ConfigError, Observation, PathLike, feature_size
 from ..utils.tensor_files import load_tensors
+from .array_step import InputRows, array_step
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,9 @@ class BasicMAC(nn.Module):
         self.sees_last_actions = self.config.obs_last_action
         self.hidden_states = torch.zeros(0)
         self.identity = torch.eye(self.n_agents)
+        self.input_rows = InputRows(
+            self.n_actions if self.config.obs_last_action else 0, self.n_agents if self.config.obs_agent_id else 0
+        )
 
     def _check_outputs(self, agent: Any, input_shape: int) -> None:
         with torch.no_grad():
@@ -144,7 +149,7 @@ class BasicMAC(nn.Module):
     def _step(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """One step: inputs [E, N, I], hidden [E, N, H] -> outputs [E, N, U], hidden [E, N, H]."""
         if self.decides and not torch.is_grad_enabled() and is_compiled("gru_kernels", inputs):
-            return self._compiled_step(inputs, hidden)
+            return self._array_step(inputs.contiguous().numpy(), hidden.contiguous().numpy())
         copies = inputs.shape[0]
         outputs, states = [], []
         for size, members, agent in zip(self.sizes, self.members, self.agents, strict=True):
@@ -154,16 +159,9 @@ class BasicMAC(nn.Module):
             states.append(state.reshape(copies, size, -1))
         return self.in_agent_order(outputs, 1), self.in_agent_order(states, 1)
 
-    def _compiled_step(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """The same with arrays, which are cheaper to slice and to join than tensors."""
-        given, before, copies = inputs.numpy(), hidden.numpy(), len(inputs)
-        outputs, after = np.empty((copies, self.n_agents, self.n_actions), np.float32), np.empty_like(before)
-        parts: Any = zip(self.members, self.agents, strict=True)
-        for members, agent in parts:
-            rows = (np.ascontiguousarray(x[:, members]).reshape(-1, x.shape[2]) for x in (given, before))
-            for whole, part in zip((outputs, after), agent.decision(*rows), strict=True):
-                whole[:, members] = part.reshape(copies, -1, whole.shape[2])
-        return torch.from_numpy(outputs), torch.from_numpy(after)
+    def _array_step(self, inputs: Array, hidden: Array) -> tuple[Tensor, Tensor]:
+        """``_step`` with arrays."""
+        return array_step(self.agents, self.members, inputs, hidden, self.n_actions)
 
     def split_carry(self, carry: Tensor) -> tuple[Tensor, Tensor]:
         """The agents' part of a recurrent state, and what a subclass adds behind it."""
@@ -175,7 +173,6 @@ class BasicMAC(nn.Module):
         hidden = [agent.init_hidden().expand(size, -1) for size, agent in pairs]
         return self.in_agent_order(hidden, 0).unsqueeze(0).expand(n, -1, -1).contiguous()
 
-    @torch.no_grad()
     def act(
         self, observation: Observation, last_actions: Tensor, carry: Tensor, t_env: int, test_mode: bool
     ) -> tuple[Tensor, Tensor]:
@@ -184,10 +181,20 @@ class BasicMAC(nn.Module):
         Schedules depend on ``t_env``; ``test_mode`` does not explore. ``last_actions`` are one-hot [E, N, U], zeros
         where an episode begins.
         """
-        obs = as_features(torch.as_tensor(observation.obs, device=carry.device))
         avail = torch.as_tensor(observation.avail, device=carry.device)
-        outputs, carry = self._decide(obs, last_actions, carry)
-        return self.action_selector.select_action(outputs, avail, t_env, test_mode=test_mode), carry
+        if self._decides_with_arrays(observation, carry):
+            rows = self.input_rows.of(observation.obs, last_actions.numpy())
+            outputs, carry = self._array_step(rows, carry.contiguous().numpy())
+            return self.action_selector.select_action(outputs, avail, t_env, test_mode=test_mode), carry
+        with torch.no_grad():
+            obs = as_features(torch.as_tensor(observation.obs, device=carry.device))
+            outputs, carry = self._decide(obs, last_actions, carry)
+            return self.action_selector.select_action(outputs, avail, t_env, test_mode=test_mode), carry
+
+    def _decides_with_arrays(self, observation: Observation, carry: Tensor) -> bool:
+        """Whether compiled functions compute the decision, which need no tensors of the observation."""
+        plain = self.decides and self.agents_decide and observation.obs.dtype == np.float32
+        return plain and is_compiled("gru_kernels", carry)
 
     def _decide(self, obs: Tensor, last_actions: Tensor, carry: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs [E, N, U] and the next carry."""

@@ -177,7 +177,7 @@ class VectorEnv:
             allowed = (chosen >= 0) & (chosen < self.info.n_actions)
         else:
             allowed = self._current.avail.reshape(-1).take(self._rows + chosen)
-        if not allowed.all():
+        if np.count_nonzero(allowed) < allowed.size:
             copy, agent = np.argwhere(allowed == 0)[0]
             action = chosen[copy, agent].tolist()
             raise EnvError(

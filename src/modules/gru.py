@@ -80,11 +80,11 @@ class _Recurrence(Function):
         encoded, gates, new = (x.new_empty(kept * size) for size in (len(b_enc), 3 * width, width))
         shift = b_in.clone()
         shift[: 2 * width] += b_rec[: 2 * width]
-        given = x, w_enc, b_enc, w_in, w_rec, shift, b_rec[2 * width :], w_out, b_out
+        packed = kernels(KERNELS).pack_forward(*(w.detach().numpy() for w in (w_enc, w_in, w_rec, w_out)))
+        given = x, *map(torch.from_numpy, packed), b_enc, shift, b_rec[2 * width :], b_out
         arrays = [a.numpy() for a in (*given, hidden, out, encoded, gates, new)]
-        chunk, groups = kernels(KERNELS).chunks(rows, w_in.shape[1], width)
-        run = kernels(KERNELS).forward
-        for_groups(lambda group: run(*arrays, learns, chunk, group, groups), groups)
+        groups, run = kernels(KERNELS).groups_of(rows), kernels(KERNELS).forward
+        for_groups(lambda group: run(*arrays, learns, group, groups), groups)
         if learns:
             ctx.save_for_backward(x, w_enc, w_in, w_rec, w_out, hidden, encoded, gates, new)
             ctx.set_materialize_grads(False)
@@ -96,12 +96,13 @@ class _Recurrence(Function):
         none = x.new_empty(0, 0, 0)
         d_x = torch.empty_like(x) if ctx.needs_input_grad[1] else none
         d_first = torch.empty_like(hidden[0])
-        chunk, groups = kernels(KERNELS).chunks(x.shape[1], w_in.shape[1], hidden.shape[2])
+        groups = kernels(KERNELS).groups_of(x.shape[1])
         sums = [x.new_zeros(groups, *shape) for w in (w_enc, w_in, w_rec, w_out) for shape in (w.shape, w.shape[:1])]
         given = (none if grad is None else grad.contiguous() for grad in grads)
-        arrays = [a.numpy() for a in (*ctx.saved_tensors, *given, d_x, d_first)]
-        by_group, run = [total.numpy() for total in sums], kernels(KERNELS).backward
-        for_groups(lambda group: run(*arrays, *(total[group] for total in by_group), chunk, group, groups), groups)
+        packed = kernels(KERNELS).pack_backward(*(w.numpy() for w in (w_enc, w_in, w_rec, w_out)))
+        others = (a.numpy() for a in (hidden, *ctx.saved_tensors[6:], *given, d_x, d_first))
+        arrays, by_group, run = (x.numpy(), *packed, *others), [s.numpy() for s in sums], kernels(KERNELS).backward
+        for_groups(lambda group: run(*arrays, *(total[group] for total in by_group), group, groups), groups)
         e_w, e_b, in_w, in_b, rec_w, rec_b, out_w, out_b = (t[0] if groups == 1 else t.sum(dim=0) for t in sums)
         return None, d_x if d_x.numel() else None, d_first, e_w, e_b, in_w, rec_w, in_b, rec_b, out_w, out_b
 

@@ -7,6 +7,8 @@ that begin at its first index, and its body is a single operation.
 import numpy as np
 from numba import njit
 
+from .matrix_kernels import pack, product
+
 zero, half, one = np.float32(0.0), np.float32(0.5), np.float32(1.0)
 
 # tanh as a quotient of polynomials on [-7.9, 7.9], +-1 outside this interval. The error is at most 3e-7.
@@ -53,9 +55,12 @@ def add_rows(into, values):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def linear(x, weight, bias, out):
-    """``out`` [rows, O] = x [rows, I] times the transpose of ``weight`` [O, I] + ``bias`` [O]."""
-    np.dot(x, weight.T, out)
+def linear(x, packed, bias, out):
+    """``out`` [rows, O] = x [rows, I] times the transpose of a weight [O, I] + ``bias`` [O].
+
+    ``packed`` is ``pack(weight.T)``, see ``matrix_kernels``.
+    """
+    product(x, packed, out)
     for m in range(out.shape[0]):
         row = out[m]
         for j in range(out.shape[1]):
@@ -72,10 +77,9 @@ def rectify(values):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def linear_backward(grad, x, by_weight, d_weight, d_bias):
-    """Adds the gradients of ``linear``'s weight and bias; ``by_weight`` is memory of the weight's shape."""
-    np.dot(grad.T, x, by_weight)
-    add(d_weight, by_weight)
+def linear_backward(grad, x, d_weight, d_bias):
+    """Adds the gradients of ``linear``'s weight [O, I] and bias; ``grad`` [rows, O] is that of its output."""
+    product(grad.T, pack(x), d_weight, True)
     add_rows(d_bias, grad)
 
 

@@ -4,6 +4,15 @@ import numpy as np
 from numba import njit
 
 from .layer_kernels import FAST, half, tanh, zero
+from .matrix_kernels import pack, product
+
+
+@njit(cache=True, nogil=True)
+def times(weight, packed, rows):
+    """``weight`` [O, I] times a packed matrix [I, rows], in new memory."""
+    out = np.empty((len(weight), rows), np.float32)
+    product(weight, packed, out)
+    return out
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
@@ -20,14 +29,15 @@ def step(x, hidden, w_enc, b_enc, w_in, w_rec, b_in, b_rec, w_out, b_out, w_valu
         after, out: outputs, [M, H] and [M, U].
     """
     rows, h = hidden.shape
-    code = np.dot(w_enc, np.ascontiguousarray(x.T))
+    code = times(w_enc, pack(x.T), rows)
     for j in range(code.shape[0]):
         row, shift = code[j], b_enc[j]
         for m in range(rows):
             v = row[m] + shift
             row[m] = zero if v < zero else v
     old = np.ascontiguousarray(hidden.T)
-    given, products, state = np.dot(w_in, code), np.dot(w_rec, old), np.empty((h, rows), np.float32)
+    given, products = times(w_in, pack(code), rows), times(w_rec, pack(old), rows)
+    state = np.empty((h, rows), np.float32)
     for j in range(2 * h):
         g, p, shift = given[j], products[j], b_in[j] + b_rec[j]
         for m in range(rows):
@@ -46,9 +56,12 @@ def step(x, hidden, w_enc, b_enc, w_in, w_rec, b_in, b_rec, w_out, b_out, w_valu
     after[:] = state.T
     if not w_out.size:
         return
-    advantage = np.dot(w_out, state)
+    packed = pack(state)
+    advantage = times(w_out, packed, rows)
     for j in range(advantage.shape[0]):
         advantage[j] += b_out[j]
     if w_value.size:
-        advantage += (np.dot(w_value, state) + b_value[0]) - advantage.sum(axis=0) / np.float32(advantage.shape[0])
+        advantage += (times(w_value, packed, rows) + b_value[0]) - advantage.sum(axis=0) / np.float32(
+            advantage.shape[0]
+        )
     out[:] = advantage.T

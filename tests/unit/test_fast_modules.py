@@ -1,8 +1,10 @@
 """Linear and GRU equal torch's layers: outputs, gradients and state dicts."""
 
 import copy
+import itertools
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from fakes import args_for, env_info, random_batch
@@ -208,19 +210,20 @@ def test_gru_gives_the_same_numbers_with_any_number_of_threads():
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
 
 
-@pytest.mark.parametrize("copies", [False, True])
-def test_gru_equals_torch_with_the_chunks_of_every_kind_of_processor(copies, monkeypatch):
-    module = compiled.kernels("gru_kernels")
-    monkeypatch.setattr(module, "COPIES", copies)
-    monkeypatch.setattr(module, "MAX_ROWS", 96 if copies else 48)
-    assert module.chunks(96, 64, 64) == ((96, 1) if copies else (48, 2))
-    gru, theirs = GRU(64, 64), nn.GRU(64, 64, batch_first=True)
-    theirs.load_state_dict(gru.state_dict())
-    x, h = torch.randn(250, 6, 64), torch.zeros(1, 250, 64)
-    mine, expected = gru(x, h)[0], theirs(x, h)[0]
-    torch.testing.assert_close(mine, expected, rtol=1e-5, atol=2e-6)
-    for got, wanted in zip(gradients(gru, [], mine), gradients(theirs, [], expected), strict=True):
-        torch.testing.assert_close(got / wanted.abs().max(), wanted / wanted.abs().max(), rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("adds", [False, True])
+def test_products_of_packed_matrices_equal_numpys(transposed, adds):
+    kernels, rng = compiled.kernels("matrix_kernels"), np.random.default_rng(1)
+    numbers = lambda *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
+    for rows, depth, width in itertools.product((1, 3, 4, 9), (0, 1, 7), (1, 8, 26, 48, 50)):
+        a = numbers(depth, rows).T if transposed else numbers(rows, depth)
+        b = numbers(width, depth).T if transposed else numbers(depth, width)
+        whole = numbers(rows, width + 2)
+        out, beyond = whole[:, 1:-1], whole[:, [0, -1]].copy()
+        expected = a @ b + (out if adds else 0.0)
+        kernels.product(a, kernels.pack(b), out, adds)
+        np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-5)
+        assert np.array_equal(whole[:, [0, -1]], beyond)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])

@@ -7,6 +7,7 @@ import numpy as np
 from numba import njit
 
 from ..layer_kernels import FAST, half, linear, linear_backward, mask, one, rectify, tanh, zero
+from ..matrix_kernels import pack, product
 
 CHUNK = 100  # rows, whose arrays stay in the processor's cache
 two = np.float32(2.0)
@@ -36,16 +37,18 @@ def forward(values, state, a_w, a_b, w1_w, w1_b, c_w, c_b, w2_w, w2_b, b1_w, b1_
         hidden: the same: the mixing network's hidden layer, [R, K].
     """
     n, k = values.shape[1], hidden.shape[1]
+    a_p, c_p, d_p, b1_p = pack(a_w.T), pack(c_w.T), pack(d_w.T), pack(b1_w.T)
+    w1_p, w2_p, b2_p = pack(w1_w.T), pack(w2_w.T), pack(b2_w.T)
     for first in range(0, len(values), CHUNK):
         rows = slice(first, first + CHUNK)
         x = state[rows]
-        for weight, bias, code in ((a_w, a_b, a[rows]), (c_w, c_b, c[rows]), (d_w, d_b, d[rows])):
+        for weight, bias, code in ((a_p, a_b, a[rows]), (c_p, c_b, c[rows]), (d_p, d_b, d[rows])):
             linear(x, weight, bias, code)
             rectify(code)
-        linear(a[rows], w1_w, w1_b, w1[rows])
-        linear(c[rows], w2_w, w2_b, w2[rows])
-        linear(x, b1_w, b1_b, hidden[rows])
-        linear(d[rows], b2_w, b2_b, total[rows])
+        linear(a[rows], w1_p, w1_b, w1[rows])
+        linear(c[rows], w2_p, w2_b, w2[rows])
+        linear(x, b1_p, b1_b, hidden[rows])
+        linear(d[rows], b2_p, b2_b, total[rows])
         for r in range(first, min(first + CHUNK, len(values))):
             h, weights = hidden[r], w1[r]
             for i in range(n):
@@ -88,12 +91,16 @@ def through_the_mixing(grad, values, w1, w2, hidden, d_values, d_w1, d_w2, d_hid
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
-def through_two_layers(grad, x, code, weight, d_weight, d_bias, d_first_weight, d_first_bias):
-    """Adds the gradients of a hypernetwork's two layers; ``grad`` [R, O] is that of its outputs."""
-    linear_backward(grad, code, np.empty_like(d_weight), d_weight, d_bias)
-    d_code = np.dot(grad, weight)
+def through_two_layers(grad, x, code, packed, d_weight, d_bias, d_first_weight, d_first_bias):
+    """Adds the gradients of a hypernetwork's two layers; ``grad`` [R, O] is that of its outputs.
+
+    ``packed`` is ``pack`` of the second layer's weight.
+    """
+    linear_backward(grad, code, d_weight, d_bias)
+    d_code = np.empty(code.shape, np.float32)
+    product(grad, packed, d_code)
     mask(d_code, code)
-    linear_backward(d_code, x, np.empty_like(d_first_weight), d_first_weight, d_first_bias)
+    linear_backward(d_code, x, d_first_weight, d_first_bias)
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -106,7 +113,7 @@ def backward(grad, values, state, w1_w, w2_w, b2_w, a, w1, c, w2, hidden, d, d_v
         d_values: an output, [R, N].
         d_a_w, ..., d_b2_b: zeros of the shapes of the parameters, to which the gradients are added.
     """
-    rows = min(CHUNK, len(values))
+    rows, w1_p, w2_p, b2_p = min(CHUNK, len(values)), pack(w1_w), pack(w2_w), pack(b2_w)
     d_w1, d_w2 = np.empty((rows, w1.shape[1]), np.float32), np.empty((rows, w2.shape[1]), np.float32)
     d_hidden = np.empty((rows, hidden.shape[1]), np.float32)
     for first in range(0, len(values), CHUNK):
@@ -117,7 +124,7 @@ def backward(grad, values, state, w1_w, w2_w, b2_w, a, w1, c, w2, hidden, d, d_v
             through_the_mixing(
                 grad[r, 0], values[r], w1[r], w2[r], hidden[r], d_values[r], d_w1[i], d_w2[i], d_hidden[i]
             )
-        linear_backward(d_hidden[:n], x, np.empty_like(d_b1_w), d_b1_w, d_b1_b)
-        through_two_layers(d_w1[:n], x, a[first:last], w1_w, d_w1_w, d_w1_b, d_a_w, d_a_b)
-        through_two_layers(d_w2[:n], x, c[first:last], w2_w, d_w2_w, d_w2_b, d_c_w, d_c_b)
-        through_two_layers(grad[first:last], x, d[first:last], b2_w, d_b2_w, d_b2_b, d_d_w, d_d_b)
+        linear_backward(d_hidden[:n], x, d_b1_w, d_b1_b)
+        through_two_layers(d_w1[:n], x, a[first:last], w1_p, d_w1_w, d_w1_b, d_a_w, d_a_b)
+        through_two_layers(d_w2[:n], x, c[first:last], w2_p, d_w2_w, d_w2_b, d_c_w, d_c_b)
+        through_two_layers(grad[first:last], x, d[first:last], b2_p, d_b2_w, d_b2_b, d_d_w, d_d_b)
