@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from .layer_kernels import FAST, add, half, linear, linear_backward, mask, one, rectify, tanh
-from .matrix_kernels import pack, product
+from .matrix_kernels import fill, packed_size, product
 
 CHUNK, MAX_GROUPS = 48, 4  # rows, and the most groups
 
@@ -81,17 +81,23 @@ def gates_backward(d_hidden, before, gates, new, d_given, d_products, kept):
             rest[j] = d[j] * z[j]
 
 
-@njit(cache=True, nogil=True)
+def packed(*matrices):
+    """Packed copies of matrices, see ``matrix_kernels``."""
+    copies = [np.empty(packed_size.py_func(*matrix.shape), np.float32) for matrix in matrices]
+    for matrix, copy in zip(matrices, copies, strict=True):
+        fill(matrix, copy)
+    return copies
+
+
 def pack_forward(w_enc, w_in, w_rec, w_out):
-    """The weights as ``forward`` reads them; see there and ``matrix_kernels``."""
+    """The weights as ``forward`` reads them."""
     h = w_rec.shape[1]
-    return pack(w_enc.T), pack(w_in.T), pack(w_rec[: 2 * h].T), pack(w_rec[2 * h :].T), pack(w_out.T)
+    return packed(w_enc.T, w_in.T, w_rec[: 2 * h].T, w_rec[2 * h :].T, w_out.T)
 
 
-@njit(cache=True, nogil=True)
 def pack_backward(w_enc, w_in, w_rec, w_out):
     """The weights as ``backward`` reads them."""
-    return pack(w_enc), pack(w_in), pack(w_rec), pack(w_out)
+    return packed(w_enc, w_in, w_rec, w_out)
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")

@@ -126,24 +126,36 @@ wide, medium, narrow = (tile(ROWS, n) for n in (3, 2, 1))
 wide_row, medium_row, narrow_row = (tile(1, n) for n in (3, 2, 1))
 
 
-@njit(cache=True, nogil=True)
-def pack(b):
-    """A matrix [K, N] in the order in which ``product`` reads it: panels of columns, each row by row.
+@njit(cache=True, nogil=True, inline="always")
+def packed_size(depth, width):
+    """The numbers in a packed matrix [K, N]."""
+    return depth * (-(-width // LANES) * LANES)
 
-    Columns of zeros complete the last vector. A transposed ``b`` costs no more.
+
+@njit(cache=True, nogil=True)
+def fill(b, packed):
+    """Writes the matrix b [K, N] in the order in which ``product`` reads it: panels of columns, each row by row.
+
+    Columns of zeros complete the last vector. A transposed ``b`` costs no more. ``packed`` has ``packed_size``.
     """
     separate()
     depth, width = b.shape
-    packed = np.empty(depth * -(-width // LANES) * LANES, np.float32)
     for first in range(0, width, PANEL):
         wanted = min(PANEL, width - first)
-        panel = packed[depth * first : depth * first + depth * -(-wanted // LANES) * LANES].reshape(depth, -1)
+        panel = packed[packed_size(depth, first) : packed_size(depth, first + wanted)].reshape(depth, -1)
         for k in range(depth):
             row = panel[k]
             for j in range(wanted):
                 row[j] = b[k, first + j]
             for j in range(wanted, len(row)):
                 row[j] = np.float32(0.0)
+
+
+@njit(cache=True, nogil=True)
+def pack(b):
+    """A packed copy of b, see ``fill``. For compiled functions: numba may fail to return new arrays to Python."""
+    packed = np.empty(packed_size(b.shape[0], b.shape[1]), np.float32)
+    fill(b, packed)
     return packed
 
 
@@ -172,7 +184,7 @@ def columns(a, panel, out, row, column, next_row, rows, depth, vectors, adds):
 
 @njit(cache=True, nogil=True)
 def product(a, packed, out, adds=False):
-    """``out`` [M, N] = a [M, K] times b [K, N] for ``packed = pack(b)``; with ``adds``, it is added to ``out``.
+    """``out`` [M, N] = a [M, K] times b [K, N], which is ``packed``; with ``adds``, it is added to ``out``.
 
     All are float32. ``a`` may be a transposed array. The elements of a row of ``out`` follow each other in memory.
     """
