@@ -9,7 +9,7 @@ a component (the leak check), trains each arm with each seed, tests it, and writ
 and interrupted ones are resumed, so the same command continues. ``--scale 0.01`` shortens everything, for a trial of
 the script: its tables go to the results, not to ``benchmarks/omg/study``.
 
-The subgoal prior of OMG is the VAE of the first training team, trained on the states of that team's training.
+The subgoal prior of OMG is a VAE of states that the training teams visited while they were trained.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ PAPER = {
 }
 POLICY_GRADIENT = ("ippo", "mappo")  # the algorithms of teams that have a critic
 # of the VAE that becomes the subgoal prior: the sizes that OMG's configurations have
-PRIOR = {"learner": "omg_vae_learner", "vae_latent_dim": 16, "vae_linear_path": False}
+PRIOR = {"learner": "omg_vae_learner", "vae_latent_dim": 16, "vae_linear_path": False, "vae_keep_states": 20_000}
 BASES = {"iql": "q_learner", "ippo": "ppo_learner"}  # learners of the algorithms that may train the prior
 LEAST = {"episodes": 30, "steps": 2_000}  # of a scaled test and of a scaled run
 
@@ -108,20 +108,15 @@ def train_team(study: Study, name: str, team: Team) -> str:
     keys: dict[str, Any] = keywords([*task.words, *words])
     keys |= {"t_max": steps, "save_model_interval": max(steps // 2, 1), "test_interval": 0, "seed": team.seed,
              "common_reward": task.env_config == "foraging" and task.mode == "optimistic"}  # fmt: skip
-    if team == prior_team(task):
+    if team in prior_teams(task):
         keys |= {**PRIOR, "base_learner": BASES[team.algorithm]}
     made = trained(place, team.algorithm, task.env_config, **keys)
     return f"{place}: {'done' if made else 'exists'}"
 
 
-def prior_team(task: Task) -> Team:
-    """The team on whose states the subgoal prior is trained: the first that may be and is of training."""
-    return next(team for team in task.generators if team.split == "train" and team.algorithm in BASES)
-
-
-def prior_of(study: Study, task: Task) -> str:
-    """The run whose VAE is the pool's subgoal prior."""
-    return str(study.team(task, prior_team(task)))
+def prior_teams(task: Task) -> list[Team]:
+    """The teams on whose states the subgoal prior is trained: those of training whose learner is known."""
+    return [team for team in task.generators if team.split == "train" and team.algorithm in BASES]
 
 
 def make_pool(study: Study, name: str) -> str:
@@ -134,8 +129,8 @@ def make_pool(study: Study, name: str) -> str:
         runs = {split: [str(study.team(task, team)) for team in task.generators if team.split == split]
                 for split in ("train", "validation", "test")}  # fmt: skip
         keys |= {**task.scripts, "runs": runs["train"], "validation_runs": runs["validation"],
-                 "test_runs": runs["test"], "prior": prior_of(study, task), "out": out,
-                 "disjoint": True}  # fmt: skip
+                 "test_runs": runs["test"], "prior": [str(study.team(task, team)) for team in prior_teams(task)],
+                 "prior_updates": study.scale.steps(5_000), "out": out, "disjoint": True}  # fmt: skip
     layers = from_keywords(keys, None, task.env_config, "pool", pooling.PoolConfig)
     return pooling.described(layers.values)
 

@@ -8,7 +8,8 @@ from .configuration.layers import from_checkpoint
 from .opponent_models.omg.prior import latents_of_prior
 from .opponents.pool import MANIFEST, Pool, digest, read_pool
 from .opponents.switching import switch_of
-from .pooling import info_of, make_or_read_pool, prior_of
+from .pool_prior import prior_of
+from .pooling import info_of, make_or_read_pool
 from .registry import resolve
 from .small_pool import ENVIRONMENT, NEEDS_POOL, default_scripts, small_pool
 from .types import ConfigError

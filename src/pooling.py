@@ -16,9 +16,10 @@ from .disjoint import Overlap, check_disjoint, components_of, overlaps, run_of
 from .envs.make import make_vec_env
 from .games.lookup import game_named, part_of
 from .opponents.pool import AGENTS, CONFIG, MANIFEST, SPLITS, Member, Pool, digest, inside, read_pool, write_pool
+from .pool_prior import prior_of, write_prior
 from .run import NAME, RunConfig
 from .types import ConfigError, EnvInfo, OmarlError
-from .utils.checkpoints import find_checkpoint, last_checkpoints
+from .utils.checkpoints import last_checkpoints
 from .utils.run_directory import env_label
 
 MEMBERS = tuple(f"{split}{kind}" for kind in ("scripts", "runs") for split in ("", "validation_", "test_"))
@@ -36,7 +37,10 @@ class PoolConfig(RunConfig, RunsKeys):
     validation_scripts: list[str] | str = key("", help="the same: opponents to choose settings by")
     test_scripts: list[str] | str = key("", help="the same: held-out opponents")
     checkpoints: Literal["last", "all"] = key("last", help="which checkpoints of each run join the pool")
-    prior: str = key("", help="a run with the VAE; its encoder becomes the pool's subgoal prior")
+    prior: list[str] | str = key(
+        "", help="a run with the VAE, which becomes the subgoal prior; several: a VAE of the states that they kept"
+    )
+    prior_updates: int = key(5_000, low=1, help="updates of a prior that is trained on the states of several runs")
     disjoint: bool = key(False, help="refuse a pool in which opponents of two splits share components")
 
 
@@ -72,11 +76,8 @@ def make_pool(values: Mapping[str, Any]) -> Pool:
             raise ConfigError("runs, scripts: name opponents to train against")
         check_scripts(members, environment)
         prior = ""
-        if config.prior:
-            file = prior_of(config.prior)
-            check_environment(file.parent, config.prior, label, "prior")
-            shutil.copy(file, draft / "prior.th")
-            prior = "prior.th"
+        if sources := words(config.prior):
+            prior = add_prior(config, sources, draft, label)
         pool = write_pool(draft, config.env, config.env_args, members, prior)
         if config.disjoint:
             check_disjoint(overlaps_of(pool, config.game))
@@ -86,6 +87,19 @@ def make_pool(values: Mapping[str, Any]) -> Pool:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return Pool(out, config.env, config.env_args, tuple(members), prior)
+
+
+def add_prior(config: PoolConfig, runs: list[str], draft: Path, label: str) -> str:
+    """Writes the pool's subgoal prior and returns the name of its file; ``label`` is the pool's environment."""
+    for run in runs:
+        check_environment(prior_of(run).parent, run, label, "prior")
+    name = "prior.th"
+    if len(runs) == 1:
+        shutil.copy(prior_of(runs[0]), draft / name)
+    else:
+        environment = {"env": config.env, "env_args": config.env_args, "game": config.game}
+        write_prior(runs, info_of(environment).state_blocks, config.prior_updates, draft / name)
+    return name
 
 
 def check_scripts(members: Sequence[Member], values: Mapping[str, Any]) -> None:
@@ -153,14 +167,6 @@ def check_environment(checkpoint: Path, run: str, label: str, key: str) -> dict[
     if env_label(config) != label:
         raise ConfigError(f"{key}: {run} was trained in {env_label(config)}, and the pool is for {label}")
     return config
-
-
-def prior_of(run: str, key: str = "prior") -> Path:
-    """``vae.th`` of a run's last checkpoint; raises ConfigError, which names ``key``, if the run has none."""
-    file = find_checkpoint(run, key=key) / "vae.th"
-    if not file.is_file():
-        raise ConfigError(f"{key}: {run} has no VAE; give a run of omg_vae")
-    return file
 
 
 def make_or_read_pool(values: Mapping[str, Any]) -> Pool:

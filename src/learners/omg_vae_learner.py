@@ -14,11 +14,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ..components.state_sample import StateSample
 from ..components.vae_config import VAEConfig
 from ..components.vae_trainer import VAETrainer
 from ..config.keys import BaseLearnerKeys
 from ..config.schema import key, read, user_keys
-from ..modules.encoder import as_stored
+from ..modules.encoder import as_features, as_stored
 from ..types import Batch, Block, Controller, MetricLogger, PathLike, feature_size
 from ..utils.metrics import Grid, IntervalStats
 from ..utils.tensor_files import load_tensors
@@ -36,6 +37,9 @@ class OMGVAEConfig(VAEConfig, BaseLearnerKeys):
 
     vae_input: Literal["state", "obs"] = key("state", help="the VAE models the state or each agent's observation")
     vae_updates: int = key(1, low=1, help="VAE updates for each batch; short runs make more unless it is set")
+    vae_keep_states: int = key(
+        0, low=0, help="states of the whole run that checkpoints keep, for a prior of several runs (command pool)"
+    )
     vae_watch: Literal["off", "warn", "act"] = key("off", help="report, or correct, the VAE's faults at every log")
 
 
@@ -53,6 +57,8 @@ class OMGVAELearner:
         self.base = make_base_learner(self.config.base_learner, mac, scheme, logger, args)
         self.on_policy = bool(getattr(self.base, "on_policy", False))
         self.trainer = VAETrainer(features_of(scheme, self.config.vae_input, args), self.config)
+        kept = self.config.vae_keep_states
+        self.sample = StateSample(kept, getattr(args, "seed", None) or 0) if kept else None
         self.stats = IntervalStats()
         self.log_grid = Grid(self.config.learner_log_interval)
         self.watch = VAEWatch(self.trainer, logger, acts=self.config.vae_watch == "act")
@@ -70,6 +76,8 @@ class OMGVAELearner:
         self.base.train(batch, t_env, episode_num)
         states = self.real_states(batch)
         self.trainer.collect(states)
+        if self.sample is not None:
+            self.sample.add(states)
         for _ in range(self.config.vae_updates):
             self.stats.add(self.trainer.update())
         if self.log_grid.due(t_env):
@@ -119,6 +127,8 @@ class OMGVAELearner:
         """Writes the base learner's files, and ``vae.th``: the VAE, its optimiser and the state statistics."""
         self.base.save_models(path)
         torch.save(self.trainer.state_dict(), Path(path) / "vae.th")
+        if self.sample is not None:
+            torch.save(as_features(self.sample.states), Path(path) / "states.th")
 
     def load_models(self, path: PathLike) -> None:
         self.base.load_models(path)
@@ -128,7 +138,9 @@ class OMGVAELearner:
     def state_dict(self) -> dict[str, Any]:
         """All that the next update depends on, with the base learner's state if it provides one."""
         base = self.base.state_dict() if hasattr(self.base, "state_dict") else None
-        return {"base": base, "vae": self.trainer.state_dict(), "watch": self.watch.state_dict(), **log_state(self)}
+        kept = None if self.sample is None else self.sample.state_dict()
+        own = {"vae": self.trainer.state_dict(), "watch": self.watch.state_dict(), "sample": kept}
+        return {"base": base, **own, **log_state(self)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if state["base"] is not None:
@@ -136,6 +148,8 @@ class OMGVAELearner:
         self.trainer.load_state_dict(state["vae"])
         if "watch" in state:
             self.watch.load_state_dict(state["watch"])
+        if self.sample is not None and state.get("sample") is not None:
+            self.sample.load_state_dict(state["sample"])
         load_log_state(self, state)
 
 

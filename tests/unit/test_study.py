@@ -91,10 +91,10 @@ def test_lengths_shrink_together(study):
 
 
 def test_a_tiny_study_from_nothing_to_its_tables(study, tables, tmp_path, monkeypatch, capsys):
-    """Three teams, two arms and a seed; then the same command again, which finds everything finished."""
+    """Four teams, two arms and a seed; then the same command again, which finds everything finished."""
     import omg_tasks
 
-    teams = omg_tasks.generators(ippo=((1,), (), (2,)), mappo=((), (), (3,)))
+    teams = omg_tasks.generators(ippo=((1, 4), (), (2,)), mappo=((), (), (3,)))
     tiny = omg_tasks.DISJOINT["disjoint_patrol"]._replace(
         train=("guard+pair_corners",), validation=(), test=("chase+pair_sides",), generators=teams
     )
@@ -108,12 +108,12 @@ def test_a_tiny_study_from_nothing_to_its_tables(study, tables, tmp_path, monkey
     monkeypatch.setattr(sys, "argv", words)
     study.main()
     first = capsys.readouterr().out
-    assert first.count(": done") == 5 and "no opponents of two splits share components" in first
+    assert first.count(": done") == 6 and "no opponents of two splits share components" in first
     page = (tmp_path / "tables" / "disjoint_patrol.md").read_text()
     assert "## Scripts (1 opponents)" in page and "## Learned (2 opponents)" in page and "omg_value_std" in page
     study.main()
     again = capsys.readouterr().out
-    assert again.count(": exists") == 5 and "share components" in again
+    assert again.count(": exists") == 6 and "share components" in again
     assert (tmp_path / "tables" / "disjoint_patrol.md").read_text() == page
     monkeypatch.setattr(sys, "argv", ["study.py", "plan", *words[2:]])
     study.main()
@@ -130,6 +130,5 @@ def test_splits_that_share_a_component_stop_the_study(study, tmp_path, monkeypat
         train=("guard+pair_corners",), validation=(), test=("guard+pair_sides",), generators=()
     )
     monkeypatch.setitem(study.TASKS, "disjoint_patrol", task)
-    monkeypatch.setattr(study, "prior_of", lambda study, task: "")
     with pytest.raises(omarl.ConfigError, match="disjoint: 1 of 1 test opponents share components with train"):
         study.make_pool(study.Study(tmp_path, study.Scale(0.01), 0), "disjoint_patrol")
