@@ -31,7 +31,7 @@ LAYERS = [
     ["fitting", "notices", "resuming", "testing"],
     ["training_loop"],
     ["configuration"],
-    ["command_line", "disjoint", "training"],
+    ["command_line", "disjoint", "pool_prior", "training"],
     ["evaluation", "policy", "pooling"],
     ["small_pool"],
     ["default_pool"],
