@@ -33,14 +33,14 @@ ROOT = Path(__file__).parents[1]
 MPE2 = ["simple", "simple_adversary", "simple_crypto", "simple_formation", "simple_line", "simple_push",
         "simple_reference", "simple_speaker_listener", "simple_spread", "simple_tag", "simple_world_comm",
         "collect_treasure"]  # fmt: skip
-CLASSIC = ["chess", "connect_four", "go", "hanabi", "leduc_holdem", "rps", "texas_holdem", "texas_holdem_no_limit",
+CLASSIC = ["chess", "connect_four", "gin_rummy", "go", "hanabi", "leduc_holdem", "rps", "texas_holdem", "texas_holdem_no_limit",
            "tictactoe"]  # fmt: skip
 KEYS: dict[str, list[str]] = {
     "mpe2": [f"mpe2.{name}" for name in MPE2],
     "pettingzoo": [
         *(f"classic/{name}" for name in CLASSIC),
         *(f"butterfly/{name}" for name in ("cooperative_pong", "knights_archers_zombies", "pistonball")),
-        *(f"sisl/{name}" for name in ("multiwalker", "pursuit")),
+        *(f"sisl/{name}" for name in ("multiwalker", "pursuit", "waterworld")),
         *(f"atari/{name}" for name in ("pong", "boxing")),
     ],
     "lbforaging": ["lbforaging:Foraging-8x8-2p-3f-v3", "lbforaging:Foraging-10x10-3p-3f-v3"],
@@ -84,6 +84,7 @@ ALSO = {
     "classic/hanabi": "open_spiel",
     "open_spiel": "shimmy",
     "classic/leduc_holdem": "rlcard",
+    "classic/gin_rummy": "rlcard",
 }
 LIMIT = 300  # seconds that a process may take in all
 GRACE = 30  # seconds for the checkpoint and the curves after a stop
@@ -148,7 +149,7 @@ def row(key: str, package: str, options: argparse.Namespace) -> Row:
     start = re.search(r" on \S+ \((.*?): .*\), episodes of at most (\d+) steps", output)
     summary = re.search(r"(\d+) environment steps, \d+ episodes, (\d+) updates", output)
     done, updates = summary.groups() if summary else ("", "")
-    choices = [match.expand(short) for line, short in CHOICES.items() if (match := re.search(line, output))]
+    choices = [match.expand(short) for line, short in CHOICES.items() for match in re.finditer(line, output)]
     interface = f"{start[1]}; {start[2]} steps" if start else ""
     packages = [name for name in (package, ALSO.get(package), ALSO.get(key)) if name]
     return Row(key, versions(packages, options.python), interface, "; ".join(choices), done, updates, explained, r2,

@@ -51,7 +51,8 @@ def fitted(values: Mapping[str, Any], user_keys: Collection[str], say: Callable[
         steps = f"episodes have up to {env.info.episode_limit} steps, the run {complete['t_max']}"
         say(f"length: {steps}, so {changes}; a value that you set is kept")
     if updates := vae_updates(complete, lengths, env.info, user_keys):
-        say(f"length: for a run of this length, {_changes(updates, complete)}; a value that you set is kept")
+        changes = _changes(updates, complete)
+        say(f"length: the run has {complete['t_max']} steps, so {changes}; a value that you set is kept")
     lengths |= updates
     complete |= lengths
     sizes, info = shrunk(complete, env.info, user_keys)
