@@ -33,8 +33,8 @@ ROOT = Path(__file__).parents[1]
 MPE2 = ["simple", "simple_adversary", "simple_crypto", "simple_formation", "simple_line", "simple_push",
         "simple_reference", "simple_speaker_listener", "simple_spread", "simple_tag", "simple_world_comm",
         "collect_treasure"]  # fmt: skip
-CLASSIC = ["chess", "connect_four", "gin_rummy", "go", "hanabi", "leduc_holdem", "rps", "texas_holdem", "texas_holdem_no_limit",
-           "tictactoe"]  # fmt: skip
+CLASSIC = ["chess", "connect_four", "gin_rummy", "go", "hanabi", "leduc_holdem", "rps", "texas_holdem",
+           "texas_holdem_no_limit", "tictactoe"]  # fmt: skip
 KEYS: dict[str, list[str]] = {
     "mpe2": [f"mpe2.{name}" for name in MPE2],
     "pettingzoo": [
@@ -93,7 +93,7 @@ MEASURES = ("test_vae_explained_variance", "test_vae_r2")
 # The lines that report what omarl chose, each with a short form
 CHOICES = {
     r"they end after (\d+ steps) \((.*?)\)": r"episodes of \1 (\2)",
-    r"length: .*?, so (.*?);": r"\1",
+    r"(?:length|time): .*?, so (.*?);": r"\1",
     r"memory: .* are available, so (.*?);": r"\1",
     r"base_learner: (\w+) actions; ippo trains": r"ippo (\1 actions)",
 }

@@ -1,5 +1,6 @@
 """Fits the default sizes of a run to the available memory and to its length, and stores an estimated limit."""
 
+import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -9,9 +10,10 @@ import numpy as np
 
 from . import budget
 from .config.schema import read
+from .envs.actions import actions_by_score
 from .envs.episode_limits import NAMES
 from .run import TRAIN_STREAM, RunConfig, make_env
-from .types import EnvError, EnvInfo
+from .types import EnvError, EnvInfo, VecEnv
 from .utils.memory import readable
 
 # Keys that are halved until the run fits, and the least value that a default shrinks to
@@ -24,6 +26,7 @@ RAMPS = 2  # a run has so many times the VAE's updates of the ramp of the KL wei
 MOST_VAE_UPDATES = 32  # for each batch
 VAE_NUMBERS = 2**22  # of states in the VAE's updates for each batch: images get fewer updates
 FEWEST_TESTED = 4  # episodes of a test that is shortened because they are long
+TIMED_STEPS, TIMED_SECONDS = 50, 2.0  # at most so many random steps are timed, for at most so long
 
 
 def fitted(values: Mapping[str, Any], user_keys: Collection[str], say: Callable[[str], None]) -> dict[str, Any]:
@@ -41,10 +44,11 @@ def fitted(values: Mapping[str, Any], user_keys: Collection[str], say: Callable[
     """
     if values.get("checkpoint_path"):
         return {}
+    complete = {**vars(read(RunConfig, values)), **values}
     env = make_env(replace(read(RunConfig, values), env_workers=0), 1, TRAIN_STREAM)
+    pace = seconds_per_step(env) if complete["max_seconds"] else 0.0
     with suppress(EnvError):  # reported when the run's copies are closed
         env.close()
-    complete = {**vars(read(RunConfig, values)), **values}
     lengths = by_length(complete, env.info, user_keys)
     if lengths:
         changes = _changes(lengths, complete)
@@ -55,6 +59,10 @@ def fitted(values: Mapping[str, Any], user_keys: Collection[str], say: Callable[
         say(f"length: the run has {complete['t_max']} steps, so {changes}; a value that you set is kept")
     lengths |= updates
     complete |= lengths
+    if tests := by_time(complete, env.info, pace, user_keys):
+        say(f"time: a step takes {1000 * pace:.0f} ms, so {_changes(tests, complete)}; a value that you set is kept")
+    lengths |= tests
+    complete |= tests
     sizes, info = shrunk(complete, env.info, user_keys)
     before = {**complete, "env_args.episode_limit": env.info.episode_limit}
     after = {**sizes, "env_args.episode_limit": info.episode_limit}
@@ -96,6 +104,30 @@ def by_length(values: Mapping[str, Any], info: EnvInfo, fixed: Collection[str]) 
     if values["test_interval"] and not values["pool"]:
         wanted["test_nepisode"] = max(values["test_interval"] // (5 * steps), FEWEST_TESTED)
     return {name: size for name, size in wanted.items() if name not in fixed and size < values[name]}
+
+
+def by_time(values: Mapping[str, Any], info: EnvInfo, pace: float, fixed: Collection[str]) -> dict[str, int]:
+    """Shorter tests of a run with ``max_seconds`` in a slow environment, one step of which takes ``pace`` seconds.
+
+    A test takes about a fifth of the seconds, but has ``FEWEST_TESTED`` episodes. What networks take is not counted.
+    """
+    if not (pace and values["test_interval"]) or values["pool"] or "test_nepisode" in fixed:
+        return {}
+    episodes = max(int(values["max_seconds"] / (5 * pace * info.episode_limit)), FEWEST_TESTED)
+    return {"test_nepisode": episodes} if episodes < values["test_nepisode"] else {}
+
+
+def seconds_per_step(env: VecEnv) -> float:
+    """The seconds of one step of a single copy, from a few random ones; 0.0 if it fails, which the run reports."""
+    rng, kind, steps = np.random.default_rng(0), env.info.actions, 0
+    try:
+        observation, begun = env.reset(), time.monotonic()
+        while steps < TIMED_STEPS and time.monotonic() - begun < TIMED_SECONDS:
+            scores = rng.random(observation.avail.shape) * observation.avail
+            observation, steps = env.step(actions_by_score(kind, scores)).observation, steps + 1
+        return (time.monotonic() - begun) / steps
+    except EnvError:
+        return 0.0
 
 
 def vae_updates(

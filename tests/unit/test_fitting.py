@@ -1,14 +1,18 @@
 """Default sizes shrink to the available memory; an update is made exactly if no line announces that there is none."""
 
 import logging
+import time
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from fakes import env_info
 from omarl import budget, fitting, training
 from omarl.configuration.request import from_keywords
 from omarl.run import build
 from omarl.training_loop import Training
+from omarl.types import EnvError
 from omarl.utils.metrics import Logger
 
 GIB = 1 << 30
@@ -180,6 +184,39 @@ def test_short_runs_make_more_vae_updates_for_each_batch(t_max, size, keys, expe
     assert {"vae_updates": 1, **fitting.vae_updates(values, {}, info, ())}["vae_updates"] == expected
     assert not fitting.vae_updates(values, {}, info, {"vae_updates"})
     assert not fitting.vae_updates(values_of("iql", t_max=t_max), {}, info, ())
+
+
+@pytest.mark.parametrize(
+    ("pace", "expected"), [(0.001, {}), (0.02, {"test_nepisode": 12}), (1.0, {"test_nepisode": 4})]
+)
+def test_tests_take_a_fifth_of_the_seconds_of_a_run(pace, expected):
+    values, info = values_of("iql", max_seconds=120), env_info(episode_limit=100)
+    assert fitting.by_time(values, info, pace, ()) == expected
+    for other in ({"pool": "x"}, {"test_interval": 0}):
+        assert not fitting.by_time({**values, **other}, info, pace, ())
+    assert not fitting.by_time(values, info, pace, {"test_nepisode"})
+    assert not fitting.by_time(values, info, 0.0, ())  # not measured
+
+
+def test_the_time_of_a_step_is_measured_and_a_failing_environment_is_left_to_the_run(monkeypatch):
+    class Slow:
+        info, closed = env_info(), False
+
+        def reset(self):
+            return SimpleNamespace(avail=np.ones((1, 3, 5), np.uint8))
+
+        def step(self, actions):
+            assert actions.shape == (1, 3)
+            time.sleep(0.02)
+            return SimpleNamespace(observation=self.reset())
+
+    assert 0.02 <= fitting.seconds_per_step(Slow()) < 0.2
+
+    def fails(self, actions):
+        raise EnvError("no")
+
+    monkeypatch.setattr(Slow, "step", fails)
+    assert fitting.seconds_per_step(Slow()) == 0.0
 
 
 def test_a_short_run_in_long_episodes_makes_updates_and_a_line_says_why(caplog):
