@@ -77,6 +77,27 @@ KEYS: dict[str, list[str]] = {
     "pypzbattlesnake": ["pypzbattlesnake.env:BattleSnake"],
     "gobigger": ["gobigger.envs:GoBiggerEnv"],
     "overcooked-ai": ["overcooked_ai_py.mdp.overcooked_env:OvercookedEnv"],
+    "PyFlyt": [
+        "PyFlyt.pz_envs.quadx_envs.ma_quadx_hover_env:MAQuadXHoverEnv",
+        "PyFlyt.pz_envs.fixedwing_envs.ma_fixedwing_dogfight_env:MAFixedwingDogfightEnv",
+    ],
+    "chasing-targets-gym": ["chasing_targets_gym:ChasingTargets-v0"],
+    "gym-multigrid": ["gym_multigrid:multigrid-collect-v0", "gym_multigrid:multigrid-collect-rooms-v0"],
+    "ma-gym": ["ma_gym:PredatorPrey5x5-v0", "ma_gym:Switch2-v0"],
+    "fanorona-aec": ["env.fanorona_env"],
+    "gobblet-rl": ["gobblet.gobblet_v0"],
+    "rlskyjo": ["rlskyjo.environment.skyjo_env"],
+    "marlware": ["marlware.warehouse:Warehouse"],
+    "wildfire-environment": ["wildfire_environment.envs:WildfireEnv"],
+    "overcooked": ["overcooked:Overcooked"],
+    "laser-learning-environment": ["lle:LLE"],
+    "gymnasium-robotics": ["gymnasium_robotics.envs.multiagent_mujoco.mujoco_multi:MultiAgentMujocoEnv"],
+    "sumo-rl": ["sumo_rl:parallel_env"],
+    "swmmenv": ["swmmEnv:SWMMParallelEnv"],
+    "cogrid": ["cogrid.cogrid_env:CoGridEnv"],
+    "collectivecrossing": ["collectivecrossing:CollectiveCrossingEnv"],
+    "ppage": ["ppage.core.gridworld:GridWorldEnv"],
+    "adversarial-market-marl": ["adversarial_market.environment.lob_env:LOBEnvironment"],
 }
 # Packages that an environment needs, too
 ALSO = {
