@@ -103,7 +103,7 @@ def table(results: Mapping[str, Mapping[str, Result]], t_max: int) -> str:
         "its tests and `replay`, and of the pool where it was made. Short runs show that everything works, not how",
         f"well. {', '.join(works)} run in all {len(results)} environments.",
         "Where no objects are known, `object_prediction` is `place_prediction`, and says so.",
-        "Empty cells were not run.",
+        *([] if all(name in of for of in results.values() for name in ALGORITHMS) else ["Empty cells were not run."]),
         *(f'Refused, `{name}`: "{refusal}".' for name, refusal in refusals),
         "",
         f"| environment | opponents | {' | '.join(ALGORITHMS)} | replay |",
