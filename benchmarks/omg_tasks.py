@@ -204,37 +204,6 @@ ARMS = {
     "next_actions": Arm("ppo_history", "next_actions"),
     "oracle": Arm("ppo_history", "goal"),
 }
-# OMG as published, and the baselines of its paper on the same base learner: D3QN, or PPO without a recurrent policy
-ON_D3QN = ("base_learner=d3qn_learner", "action_selector=epsilon_greedy", "test_greedy=True", "use_rnn=False",
-           "head_duelling=True", "batch_size_run=32", "replay_rollouts=200", "epsilon_anneal_time=200000", "epochs=4",
-           "lr=1e-3", "lr_anneal=False")  # fmt: skip
-PUBLISHED = {
-    "d3qn": Arm("d3qn"),
-    "d3qn_naive_om": Arm("naive_om", words=ON_D3QN),
-    "d3qn_liam": Arm("liam", words=ON_D3QN),
-    "omg_paper": Arm("omg_paper"),
-    "omg_paper_ppo": Arm("omg_paper_ppo"),
-    "ppo": Arm("ppo_history", words=("use_rnn=False",)),
-    "ppo_naive_om": Arm("naive_om", words=("use_rnn=False",)),
-    "ppo_liam": Arm("liam", words=("use_rnn=False",)),
-}
-PAPER_CHOICES = {  # the paper's ablations
-    f"{arm} {name}": Arm(arm, words=words)
-    for arm in ("omg_paper", "omg_paper_ppo")
-    for name, words in {
-        "conservative": ("omg_mode=conservative",),
-        "mlp": ("omg_inference=mlp",),
-        "random": ("omg_selection=random",),
-        "next": ("omg_selection=next",),
-        "third": ("omg_selection=third",),
-        "inferred": ("omg_input=inferred",),
-        "prior": ("omg_input=prior",),
-        "H=1": ("omg_horizon=1",),
-        "H=3": ("omg_horizon=3",),
-        "H=10": ("omg_horizon=10",),
-        "untrained_candidates": ("omg_value_candidates=False",),
-    }.items()
-}
 CHOICES = {  # one setting changed: the ablations of the OMG paper, and the settings of place prediction
     "omg": {
         "inference=mlp": ("omg_inference=mlp",),
@@ -265,9 +234,8 @@ ARMS |= AIDED
 CHANGED = {name: Arm(ARMS[arm].alg, words=words) for arm, each in CHOICES.items() for name, words in each.items()}
 ARMS |= CHANGED
 ONLY = {"object_prediction": "foraging"}  # arms that need one environment
-MODELS = ("naive_om", "liam", "place_prediction")  # models that can predict some opponents only
+MODELS = ("naive_om", "liam", "place_prediction", "meliba", "plastic")  # models that can predict some opponents only
 USUAL = [name for name in ARMS if name not in CHANGED and name != "next_actions"]
-ARMS |= PUBLISHED | PAPER_CHOICES
 
 
 # The settings that tuning started from and tried: first those of the base, then those of each method with the best

@@ -31,16 +31,11 @@ from omarl import evaluation, pooling
 from omarl.configuration.request import from_keywords
 from omarl.utils.checkpoints import reason_of
 from omarl.utils.metrics import Logger
-from omg_tasks import ARMS, DISJOINT, MATURE, ONLY, REPRODUCTION, RETEST, SEEDS, TESTED, Task, Team, words_of
+from omg_tasks import DISJOINT, MATURE, REPRODUCTION, RETEST, SEEDS, TESTED, Task, Team, words_of
+from study_arms import ARMS, arms_of
 from study_tables import hours, tables
 
 TASKS = DISJOINT | REPRODUCTION
-# Headroom first: policies without and with memory, then the exact filter and the true goals, then the models.
-CORE = ("base", "history", "bayes", "oracle", "naive_om", "liam", "place_prediction")
-PAPER = {
-    "paper_foraging": ("d3qn", "d3qn_naive_om", "d3qn_liam", "omg_paper", "omg_paper conservative"),
-    "paper_hunt": ("ppo", "ppo_naive_om", "ppo_liam", "omg_paper_ppo", "omg_paper_ppo conservative"),
-}
 POLICY_GRADIENT = ("ippo", "mappo")  # the algorithms of teams that have a critic
 # of the VAE that becomes the subgoal prior: the sizes that OMG's configurations have
 PRIOR = {"learner": "omg_vae_learner", "vae_latent_dim": 16, "vae_linear_path": False, "vae_keep_states": 20_000}
@@ -166,20 +161,12 @@ def in_processes(jobs: int, function: Callable[..., str], tasks: Iterable[tuple[
             print(future.result(), flush=True)
 
 
-def arms_of(name: str, asked: list[str] | None) -> list[str]:
-    """The arms of a task: those asked for, or the usual ones."""
-    wanted = asked or list(PAPER.get(name, CORE))
-    if not asked and TASKS[name].env_config == "foraging" and name not in PAPER:
-        wanted.append("object_prediction")
-    return [arm for arm in wanted if ONLY.get(arm, TASKS[name].env_config) == TASKS[name].env_config]
-
-
 def planned(study: Study, args: argparse.Namespace) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
     """The teams and the runs of arms, each as arguments of its function; the arms of a seed follow each other."""
     teams = {study.team(TASKS[name], team): (study, name, team) for name in args.tasks
              for team in TASKS[name].generators}  # fmt: skip
     runs = [(study, name, arm, seed) for name in args.tasks for seed in range(1, args.seeds + 1)
-            for arm in arms_of(name, args.arms)]  # fmt: skip
+            for arm in arms_of(name, TASKS[name], args.arms)]  # fmt: skip
     return list(teams.values()), runs
 
 

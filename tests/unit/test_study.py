@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from omarl.analysis.runs import series_of
 from omarl.config.files import find
+from omarl.configuration.request import from_keywords
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -66,13 +67,29 @@ def test_the_page_separates_scripts_from_teams_and_compares_at_equal_seconds(tab
 
 
 def test_every_arm_of_the_study_is_a_configuration(study):
-    from omg_tasks import ARMS, PAPER_CHOICES, PUBLISHED
+    import study_arms
 
-    arms = {*study.CORE, *PUBLISHED, *PAPER_CHOICES, *(arm for each in study.PAPER.values() for arm in each)}
-    assert all(find("algs", ARMS[arm].alg).is_file() for arm in arms)
-    assert study.arms_of("disjoint_patrol", None) == list(study.CORE)
-    assert study.arms_of("disjoint_foraging", None) == [*study.CORE, "object_prediction"]
-    assert study.arms_of("disjoint_patrol", ["object_prediction", "liam"]) == ["liam"]
+    usual = {
+        *study_arms.CORE,
+        *study_arms.OURS.values(),
+        *(arm for each in study_arms.PAPER.values() for arm in each),
+    }
+    assert usual <= {*study.ARMS} and all(find("algs", arm.alg).is_file() for arm in study.ARMS.values())
+    patrol, foraging = study.TASKS["disjoint_patrol"], study.TASKS["disjoint_foraging"]
+    assert study.arms_of("disjoint_patrol", patrol, None) == list(study_arms.CORE)
+    assert study.arms_of("disjoint_foraging", foraging, None) == [*study_arms.CORE, "object_prediction"]
+    assert study.arms_of("disjoint_patrol", patrol, ["object_prediction", "liam"]) == ["liam"]
+
+
+@pytest.mark.parametrize("name", ["disjoint_patrol", "disjoint_foraging"])
+def test_every_key_of_an_arm_is_read_by_its_runs(study, name):
+    from keywords import keywords
+    from omg_tasks import words_of
+
+    task = study.TASKS[name]
+    for arm in study.arms_of(name, task, list(study.ARMS)):
+        keys = {**keywords(words_of(task, study.ARMS[arm])), "pool": "pool", "split": "test"}
+        assert from_keywords(keys, study.ARMS[arm].alg, task.env_config).values["pool"] == "pool", arm
 
 
 def test_the_tasks_of_the_paper_have_ten_teams_to_train_against_and_twenty_to_test(study):
