@@ -1,11 +1,13 @@
 """Measures speed: environments, training compared with EPyMARL, time to a trained team, the cost of the VAE.
 
-    python benchmarks/speed.py [raw] [spread] [return] [ppo] [vae] [--repeats 5] [--epymarl CHECKOUT]
+    python benchmarks/speed.py [raw] [spread] [return] [ppo] [vae] [jaxmarl] [--repeats 5] [--epymarl CHECKOUT]
+                               [--jaxmarl CHECKOUT --python PYTHON]
 
 Compared programs run in turn, repeatedly, on the same cores; tables give medians, ratios and their ranges. Writes
 ``benchmarks/speed/<part>.md`` for the given parts (all by default). EPyMARL is not part of this repository:
 ``--epymarl`` takes a checkout (github.com/uoe-agents/epymarl, tested at cbc38c0), whose packages must be installed.
-The script runs a copy of it, changed to work with the current PettingZoo.
+The script runs a copy of it, changed to work with the current PettingZoo. The part ``jaxmarl`` needs a checkout and
+an interpreter, see ``speed_jaxmarl.py``; without them it is left out.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from omarl.utils.allocator import keep_freed_memory
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
+PARTS = ["raw", "spread", "return", "ppo", "vae", "jaxmarl"]
 FORAGING = ("gymnasium", "lbforaging:Foraging-8x8-2p-3f-v3")
 WORKED = 32  # copies for worker processes: with fewer, messages take longer than the steps
 TAG, SPREAD = ("pettingzoo", "mpe2.simple_tag_v3"), ("pettingzoo", "mpe2.simple_spread_v3")
@@ -349,10 +352,14 @@ def bare_products(rows: int, state: int, hidden: int, latent: int) -> None:
 def main() -> None:
     """Runs the command line that the module describes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=["raw", "spread", "return", "ppo", "vae", []], default=[])
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--epymarl", type=Path, help="a checkout of EPyMARL, timed in turn with omarl")
+    parser.add_argument("--jaxmarl", type=Path, help="a checkout of JaxMARL, timed in turn with omarl")
+    parser.add_argument("--python", type=Path, help="the interpreter that runs JaxMARL")
     args = parser.parse_args()
+    if (args.jaxmarl is None) != (args.python is None) or ("jaxmarl" in args.parts and args.jaxmarl is None):
+        parser.error("jaxmarl: give both --jaxmarl CHECKOUT and --python PYTHON")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     parts: dict[str, Callable[[], list[str]]] = {
         "raw": lambda: raw(args.repeats),
@@ -361,6 +368,10 @@ def main() -> None:
         "ppo": lambda: ppo(args.repeats),
         "vae": lambda: vae_costs(args.repeats),
     }
+    if args.jaxmarl is not None:
+        from speed_jaxmarl import compare  # which imports this file
+
+        parts["jaxmarl"] = lambda: compare(args.python, args.jaxmarl, args.repeats)
     (HERE / "speed").mkdir(exist_ok=True)
     for name in args.parts or parts:
         lines = [*parts[name](), "", f"{machine()}; median [lowest, highest] of {args.repeats}; "
