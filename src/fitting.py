@@ -24,7 +24,7 @@ ROUNDS = 4  # a run collects at least so many episodes from each copy, and has s
 UPDATES = 40  # a run from rollouts makes at least so many updates
 RAMPS = 2  # a run has so many times the VAE's updates of the ramp of the KL weight
 MOST_VAE_UPDATES = 32  # for each batch
-VAE_NUMBERS = 2**22  # of states in the VAE's updates for each batch: images get fewer updates
+VAE_NUMBERS = 2**22  # of states in the VAE's updates for each batch, or as many as the agents read
 FEWEST_TESTED = 4  # episodes of a test that is shortened because they are long
 TIMED_STEPS, TIMED_SECONDS = 50, 2.0  # at most so many random steps are timed, for at most so long
 
@@ -135,19 +135,28 @@ def vae_updates(
 ) -> dict[str, int]:
     """The VAE's updates for each batch, if the run's length changes them.
 
-    They rise if a run is so short that the KL weight would not reach its end. Rollouts that have fewer copies because
-    of ``lengths`` have proportionally fewer.
+    They rise if a run is so short that the KL weight would not reach its end: to as many as reach it, and at least to
+    one pass over the states of a batch, as long as the VAE reads fewer numbers than the agents do. Rollouts that have
+    fewer copies because of ``lengths`` have proportionally fewer.
     """
     if "vae_updates" not in values or "vae_updates" in fixed:
         return {}
-    copies, default = values["batch_size_run"], values["vae_updates"]
-    steps, least = values["env_steps_per_update"], default
-    if values["runner"] == "rollout":
-        fewer = lengths.get("batch_size_run", copies)
-        steps, least = fewer * values["rollout_steps"], -(-default * fewer // copies)
-    wanted = -(-RAMPS * values["vae_alpha_ramp"] // max(values["t_max"] // steps, 1))
-    most = min(MOST_VAE_UPDATES, VAE_NUMBERS // (max(values["vae_batch_states"], 1) * int(np.prod(info.state_shape))))
-    updates = max(min(wanted, most), least)
+    sizes, default = {**values, **lengths}, values["vae_updates"]
+    is_rollout = values["runner"] == "rollout"
+    steps, states = values["env_steps_per_update"], sizes["batch_size"] * info.episode_limit
+    least = default
+    if is_rollout:
+        steps = states = sizes["batch_size_run"] * values["rollout_steps"]
+        least = -(-default * sizes["batch_size_run"] // values["batch_size_run"])
+    of_ramp = -(-RAMPS * values["vae_alpha_ramp"] // max(values["t_max"] // steps, 1))
+    if of_ramp <= least:
+        return {"vae_updates": least} if least != default else {}
+    drawn = values["vae_batch_states"] or states
+    numbers = VAE_NUMBERS
+    if info.state_dtype is not np.uint8:  # convolutions of images cost more
+        numbers = max(numbers, states * info.n_agents * info.obs_shape)
+    most = min(MOST_VAE_UPDATES, numbers // (drawn * info.state_shape))
+    updates = max(min(max(of_ramp, states // drawn), most), least)
     return {"vae_updates": updates} if updates != default else {}
 
 

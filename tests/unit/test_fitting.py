@@ -120,6 +120,25 @@ def test_long_episodes_have_fewer_copies_smaller_batches_and_shorter_tests(t_max
 
 
 @pytest.mark.parametrize(
+    ("state", "obs", "keys", "expected"),
+    [
+        (60, 3, {}, 19),  # 5 episodes of 500 steps, 128 states at a time
+        (60, 3, {"vae_batch_states": 0}, 5),  # all at a time: as many as the ramp needs
+        (14_000, 7000, {}, 19),  # the agents read 35 million numbers, which were 19 updates and a half
+        (14_000, 700, {}, 2),
+        (14_000, 7000, {"state_dtype": np.uint8}, 2),  # of images
+        (60, 3, {"t_max": 10**6}, 1),
+    ],
+)
+def test_vae_updates_of_a_short_run_pass_over_each_batch_once(state, obs, keys, expected):
+    given = {"t_max": 10_000, **keys}
+    dtype = given.pop("state_dtype", np.float32)
+    values = {**values_of("omg_vae", **given), "batch_size": 5}
+    info = env_info(state_shape=state, obs_shape=obs, obs_sizes=(obs,) * 2, state_dtype=dtype, episode_limit=500)
+    assert {"vae_updates": 1, **fitting.vae_updates(values, {}, info, ())}["vae_updates"] == expected
+
+
+@pytest.mark.parametrize(
     ("algorithm", "t_max", "steps", "copies"),
     [
         ("ippo", 1_000_000, 25, 128),
