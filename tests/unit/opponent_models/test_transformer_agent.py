@@ -87,6 +87,19 @@ def test_no_information_crosses_the_begin_of_an_episode():
         torch.testing.assert_close(found[row : row + 1, first:], fresh)
 
 
+def test_steps_that_do_not_exist_are_not_attended_to():
+    """With two steps in the window, what is in the place of older ones does not matter, but these two do."""
+    network, inputs = agent(layers=2), torch.randn(5, 6, 3)
+    _, hidden = network.unroll(torch.randn(5, 2, 3), network.init_hidden().expand(5, -1))
+    other, changed = hidden.clone(), hidden.clone()
+    windows = other[:, :-1].view(5, 2, 3, 8)
+    windows[:, :, 0] = torch.randn(5, 2, 8)
+    changed[:, :-1].view(5, 2, 3, 8)[:, :, 1] += 1.0
+    wanted = network.unroll(inputs, hidden)[0]
+    torch.testing.assert_close(network.unroll(inputs, other)[0], wanted)
+    assert not torch.allclose(network.unroll(inputs, changed)[0], wanted)
+
+
 def test_an_untrained_network_has_the_features_of_the_present_step():
     torch.manual_seed(0)
     network = TransformerAgent(3, SimpleNamespace(hidden_dim=8))
