@@ -8,8 +8,8 @@
 
 Runs of the first two parts share the machine, ``--jobs`` at a time; rates are measured one by one. ``--scale 0.02``
 shortens all runs, for a test of this script; ``--device cpu`` needs no GPU. Writes ``gpu.md`` into FOLDER
-(default: benchmarks/speed). Took 9 minutes on one H100 with 16 processor cores (``--jobs 14``) when the tests ran
-before the short runs; now they run at the same time, which has not been timed.
+(default: benchmarks/speed). On one H100 with 16 processor cores and ``--jobs 14`` the checks took 75 s, the training
+116 s, and the rates 278 s with four batches of each; they now have three.
 """
 
 import argparse

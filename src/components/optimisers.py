@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping
+from functools import wraps
 from typing import Any
 
 import torch
@@ -58,6 +59,27 @@ class SkippedUpdates(Stateful):
                 )
 
 
+def _without_wrapper(method: Any) -> Any:
+    """A method of torch's optimisers without the wrapper that imports torch's compiler."""
+    plain = getattr(method, "__wrapped__", method)
+
+    @wraps(method)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with torch.no_grad():  # as the wrapper of ``step`` does
+            return plain(self, *args, **kwargs)
+
+    return call
+
+
+def _light(kind: Any) -> Any:
+    """A class of torch's optimisers for code that torch does not compile: its compiler takes a second to import."""
+    names = ("add_param_group", "zero_grad", "step", "state_dict", "load_state_dict")
+    return type(kind.__name__, (kind,), {name: _without_wrapper(getattr(kind, name)) for name in names})
+
+
+Adam, RMSprop = _light(torch.optim.Adam), _light(torch.optim.RMSprop)
+
+
 def make_optimiser(
     name: str,
     parameters: Iterable[Tensor],
@@ -72,8 +94,8 @@ def make_optimiser(
     Both read ``eps``.
     """
     if name == "adam":
-        return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=eps, fused=True)
-    return torch.optim.RMSprop(parameters, lr=lr, alpha=alpha, eps=eps)
+        return Adam(parameters, lr=lr, betas=betas, eps=eps, fused=True)
+    return RMSprop(parameters, lr=lr, alpha=alpha, eps=eps)
 
 
 def load_optimiser(optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
