@@ -106,7 +106,8 @@ class OMGModel(SubgoalInference):
 
     def _values(self, batch: Rollout, base: BaseLearner, reached: Tensor) -> Tensor:
         """E_{g ~ p_psi(. | s)} V(s_t, g) for each of the next H states s: [E, T, N, H]."""
-        mean, log_var = self.prior.encode(states_ahead(reached, self._every_step(reached)))  # [E, T, H, Z]
+        steps = self._every_step(reached)
+        mean, log_var = (states_ahead(each, steps) for each in self.prior.encode(reached))  # [E, T, H, Z]
         count = self.config.omg_prior_samples
         if count:
             copies = (x[:, :, :, None].expand(-1, -1, -1, count, -1) for x in (mean, log_var))
