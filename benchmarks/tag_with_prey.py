@@ -31,10 +31,12 @@ class TagWithPrey(ParallelEnv):
     """mpe2's simple_tag_v3 for the predators; the prey is scripted."""
 
     metadata: ClassVar = {"name": "tag_with_prey", "is_parallelizable": True}
+    render_mode = None  # SuperSuit reads it
 
-    def __init__(self, max_cycles: int = 25) -> None:
-        """Arguments: the number of steps of an episode."""
-        self._env = simple_tag_v3.parallel_env(max_cycles=max_cycles)
+    def __init__(self, max_cycles: int = 25, continuous_actions: bool = False) -> None:
+        """Arguments: the number of steps of an episode; whether actions are forces in [0, 1], one for each choice."""
+        self._env = simple_tag_v3.parallel_env(max_cycles=max_cycles, continuous_actions=continuous_actions)
+        self._is_continuous = continuous_actions
         self._steps = 0
         self.possible_agents = [name for name in self._env.possible_agents if name != PREY]
         self.agents = self.possible_agents
@@ -62,7 +64,8 @@ class TagWithPrey(ParallelEnv):
         predators = np.stack([places[name] for name in self.possible_agents])
         self._steps += 1
         prey = flee(places[PREY], predators) if self._steps % 2 else REST
-        outcome = self._env.step({**actions, PREY: prey})
+        action = np.eye(5, dtype=np.float32)[prey] if self._is_continuous else prey
+        outcome = self._env.step({**actions, PREY: action})
         self.agents = [name for name in self._env.agents if name != PREY]
         observations, rewards, terminations, truncations, infos = map(self._team, outcome)
         return observations, rewards, terminations, truncations, infos
