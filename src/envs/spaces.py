@@ -110,7 +110,7 @@ def _image(shape: tuple[int, ...], images: Images) -> Flattener:
 
 def _one_hot(start: int) -> Writer:
     def write(value: Any, row: Row) -> None:
-        index = int(value) - start
+        index = int(np.asarray(value).item()) - start  # some environments return an array of one number
         if not 0 <= index < len(row):  # a negative index would count from the end
             raise ValueError(f"value {index} is outside its Discrete space of {len(row)}")
         row[:] = 0

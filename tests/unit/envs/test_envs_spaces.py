@@ -20,6 +20,7 @@ CASES = [
     (spaces.Discrete(3), 2, [0, 0, 1]),
     (spaces.Discrete(3, start=-1), np.int64(-1), [1, 0, 0]),
     (spaces.Discrete(2), np.array(1), [0, 1]),
+    (spaces.Discrete(2), np.array([1]), [0, 1]),
     (spaces.MultiBinary((1, 3)), np.array([[1, 0, 1]]), [1, 0, 1]),
     (spaces.MultiDiscrete([2, 3]), np.array([1, 0]), [0, 1, 1, 0, 0]),
     (spaces.MultiDiscrete([2, 3], start=[5, -1]), np.array([5, 1]), [1, 0, 0, 0, 1]),
