@@ -25,14 +25,15 @@ from same_results import ROOT, checkout
 LIMIT = 1.05
 KEYS = ("test_interval=8000", "test_nepisode=16", "use_tensorboard=False", "env_workers=0", "seed=3")
 VAE = ("vae_linear_path=False", "vae_latent_dim=16", "vae_window=4", "vae_lr=3e-4")  # the same at every revision
+COPIES = ("batch_size_run=128",)  # the same at every revision, also in short runs
 # environment, steps, further keys
 TRAININGS = {
     "iql": ("simple_spread", 24_000, ()),
     "iql, package": ("simple_spread", 8_000, ("env_args.backend=pettingzoo",)),
-    "ippo": ("simple_spread", 80_000, ()),
+    "ippo": ("simple_spread", 80_000, COPIES),
     "omg_vae": ("simple_tag", 10_000, VAE),
-    "liam": ("foraging", 24_000, ()),
-    "place_prediction": ("foraging", 24_000, ()),
+    "liam": ("foraging", 24_000, COPIES),
+    "place_prediction": ("foraging", 24_000, COPIES),
 }
 
 
