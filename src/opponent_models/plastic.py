@@ -56,11 +56,19 @@ class PlasticModel(ActionModel):
             raise ConfigError("opponent_model: plastic infers which training member of a pool plays, and the pool "
                               "has none; make one with scripts or runs")  # fmt: skip
         self.fc = Linear(self.width, self.width)
+        self.common = Linear(self.width, self.n_subjects * self.n_outputs)
         self.out = Linear(self.width, self.n_types * self.n_subjects * self.n_outputs)
+        # The types' models are equal at first: random differences between them would be taken for evidence.
+        torch.nn.init.zeros_(self.out.weight)
+        torch.nn.init.zeros_(self.out.bias)
 
     def outputs_by_type(self, history: Tensor) -> Tensor:
-        """Encoded histories [..., W] -> each type's predictions [..., K, M * P]."""
-        return self.out(F.relu(self.fc(history))).unflatten(-1, (self.n_types, -1))
+        """Encoded histories [..., W] -> each type's predictions [..., K, M * P].
+
+        They are the sum of a part that all types share and one of each type.
+        """
+        hidden = F.relu(self.fc(history))
+        return self.common(hidden)[..., None, :] + self.out(hidden).unflatten(-1, (self.n_types, -1))
 
     def action_outputs(self, features: Tensor) -> Tensor:
         """The predictions of the likeliest type, [..., M * P]."""

@@ -119,6 +119,14 @@ def test_each_types_model_learns_only_from_its_own_steps():
         assert by_type[playing] > 0 and by_type[1 - playing] == 0
 
 
+def test_untrained_models_of_the_types_are_equal_and_give_no_evidence():
+    """Random differences between them would be taken for evidence."""
+    runner, learner = against(plastic_eta=1.0)
+    batch = runner.run()
+    condition(learner, batch)
+    assert (batch.condition.acting == 0.5).all()
+
+
 def test_it_learns_to_recognise_the_opponent_that_plays():
     """After one action the types differ with certainty; the first step of eight is a guess."""
     runner, learner = against(copies=32, model_lr=2e-2, plastic_eta=1.0)
