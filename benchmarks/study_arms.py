@@ -19,7 +19,7 @@ BASELINES = {
 }
 # OMG as published, and the baselines of its paper on the same base learner: D3QN, or PPO without a recurrent policy
 ON_D3QN = ("base_learner=d3qn_learner", "action_selector=epsilon_greedy", "use_rnn=False",
-           "head_duelling=True", "batch_size_run=32", "replay_rollouts=200", "epsilon_anneal_time=200000", "epochs=4",
+           "head_duelling=True", "batch_size_run=32", "replay_rollouts=100", "epsilon_anneal_time=200000", "epochs=4",
            "lr=1e-3", "lr_anneal=False")  # fmt: skip
 PUBLISHED = {
     "d3qn": Arm("d3qn"),
