@@ -1,6 +1,6 @@
 """Constructors of raw environments by ``env_args.key``, with errors that name the cause and the remedy."""
 
-import importlib
+import importlib.util
 import inspect
 import pkgutil
 import re
@@ -210,6 +210,11 @@ def _explain_import(key: str) -> Iterator[None]:
         if absent == key and (near := _called(key)):
             raise ConfigError(f"env_args.key: there is no module {key!r}{_did_you_mean(near)}") from error
         root = absent.partition(".")[0]
+        if parent and importlib.util.find_spec(root):
+            raise ConfigError(
+                f"env_args.key: importing {key} fails: the installed {root} has no module {absent!r}; "
+                "another version of it may have one"
+            ) from error
         package = _PIP_NAMES.get(root, root)
         extra = re.match(r"(?:pettingzoo\.)?(atari|butterfly|classic|sisl)[./]", key)
         also = f" or 'pettingzoo[{extra[1]}]'" if extra and "pettingzoo[" not in package else ""

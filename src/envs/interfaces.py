@@ -17,6 +17,7 @@ from ..types import ConfigError, EnvError
 from .adapter import Adapter
 from .arrays import Frame
 from .images import AS_THEY_ARE, Images
+from .messages import one_line
 from .spaces import MASK_KEY, check_spaces
 from .turns import remove_dead
 from .values import RESET, STEP, check_dictionaries, for_each, reward_fault, unpacked
@@ -179,7 +180,7 @@ class GymAdapter(Adapter):
         if not (isinstance(obs, spaces.Tuple) and isinstance(act, spaces.Tuple) and len(obs) == len(act)):
             raise ConfigError(
                 f"environment {key}: observations and actions must be Tuples of one space for each agent, "
-                f"not {obs} and {act}"
+                f"not {one_line(obs)} and {one_line(act)}"
             )
         names = [f"agent_{i}" for i in range(len(act))]
         check_spaces(key, [*obs.spaces, *act.spaces])

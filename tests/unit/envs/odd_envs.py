@@ -128,6 +128,13 @@ def single_agent() -> gymnasium.Env:
     return gymnasium.make("CartPole-v1")
 
 
+def single_agent_with_a_table() -> gymnasium.Env:
+    env = gymnasium.make("CartPole-v1")
+    low = np.arange(4.0).reshape(2, 2)
+    env.observation_space = spaces.Box(low, low + 1)
+    return env
+
+
 class ByNumber(gymnasium.Env):
     """Two agents, 0 and 1, in Dicts, as in multigrid; agent 0 ends one step before agent 1."""
 

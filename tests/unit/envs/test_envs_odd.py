@@ -142,8 +142,12 @@ def test_spaces_of_the_old_gym_are_named(odd: Any, name: str) -> None:
 
 
 def test_an_environment_of_one_agent_is_refused(odd: Any) -> None:
-    with pytest.raises(ConfigError, match="Tuples of one space for each agent"):
+    with pytest.raises(ConfigError, match="Tuples of one space for each agent") as error:
         odd("single_agent")
+    assert "\n" not in str(error.value)
+    with pytest.raises(ConfigError, match="Tuples of one space for each agent") as error:
+        odd("single_agent_with_a_table")  # the text of its space has line breaks
+    assert "\n" not in str(error.value)
 
 
 def test_gymnasium_dicts_by_agent_are_played(odd: Any) -> None:

@@ -180,6 +180,17 @@ def test_a_package_that_raises_when_it_is_imported_gives_one_line(
         make("pettingzoo", key="raising_worlds.world")
 
 
+def test_a_package_that_lacks_a_part_of_itself_is_not_said_to_be_missing(
+    make: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    (tmp_path / "partial_worlds").mkdir()
+    (tmp_path / "partial_worlds" / "__init__.py").write_text("from partial_worlds.render import draw\n")
+    lacks = r"importing partial_worlds fails: the installed partial_worlds has no module 'partial_worlds.render'"
+    with pytest.raises(ConfigError, match=lacks):
+        make("pettingzoo", key="partial_worlds:World")
+
+
 @pytest.mark.parametrize("name", ["Toy", "Turns", "recorded_tag"])
 def test_a_key_may_name_a_class_or_a_function(make: Any, name: str) -> None:
     info = make("gymnasium", key=f"toy_envs:{name}", max_cycles=5).info
