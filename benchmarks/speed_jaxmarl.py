@@ -38,7 +38,7 @@ def rates(algorithm: str, units: int, python: Path, checkout: Path) -> dict[str,
     """One repetition of each program."""
     ours = [f"--config={algorithm}", *OURS, f"hidden_dim={units}"]
     theirs = python, checkout, algorithm, units
-    found = {f"omarl, {n} thread{'s' * (n > 1)}": our_rate([*ours, f"torch_threads={n}"]) for n in (1, 2)}
+    found = {f"omarl, {n} thread{'s' * (n > 1)}": our_rate([*ours, f"compiled_threads={n}"]) for n in (1, 2)}
     return found | {f"JaxMARL, {n} core{'s' * (n > 1)}": their_rate(*theirs, n) for n in (1, 2)}
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from types import SimpleNamespace
 from typing import Any, ClassVar, Literal
 
@@ -14,9 +15,10 @@ from .components.episode_batch import Scheme, make_scheme
 from .config.keys import RewardKeys, StepKeys, TestKeys
 from .config.schema import key, read
 from .controllers.pymarl_controller import PyMARLController
-from .envs.make import PACKAGED, make_vec_env
+from .envs.make import PACKAGED, free_cores, make_vec_env
 from .envs.watch import Limits
 from .games.lookup import game_named
+from .modules.compiled import threads_set
 from .opponents.pool import Pool, read_pool
 from .opponents.pool_env import PoolEnv
 from .opponents.switching import switch_of
@@ -29,6 +31,7 @@ from .utils.memory import memory_errors_explained
 from .utils.metrics import Logger
 from .utils.seeding import seed_everything, stream_seed
 
+MOST_THREADS = 4  # of compiled functions, which divide their rows into up to four groups
 MANY_COPIES = 256  # from here on, the memory of the copies is checked before they are made
 NAME = re.compile(r"[^/\\\x00-\x1f]*[^/\\.\x00-\x1f][^/\\\x00-\x1f]*")  # of a run, which names folders
 TRAIN_STREAM, TEST_STREAM, REPLAY_STREAM, OPPONENTS_STREAM = range(4)
@@ -95,8 +98,9 @@ class RunConfig(StepKeys, RewardKeys, TestKeys):
     evaluate: bool = key(False, help="test the checkpoint instead of training")
     local_results_path: str = key("results", help="folder of all results")
     buffer_cpu_only: bool = key(True, help="keep the replay buffer in main memory, also when training on the GPU")
-    torch_threads: int = key(
-        1, low=1, help="threads of torch and of compiled recurrent layers; more than 1 speed up only large networks"
+    torch_threads: int = key(1, low=1, help="threads of torch; more than 1 speed up only large networks")
+    compiled_threads: int = key(
+        0, low=0, help="threads of compiled recurrent layers; 0: as many cores as are free at the start, at most 4"
     )
     seed: int = key(0, low=0, high=2**32 - 1, help="seed of all random numbers; drawn if not given")
 
@@ -266,6 +270,12 @@ def assemble(
     return Parts(config, args, info, env, test_env, scheme, groups, learner, runner, tester, logger)
 
 
+@cache
+def _cores_free_at_start() -> int:
+    """The cores that were free when this process first made the objects of a run."""
+    return free_cores()
+
+
 @contextmanager
 def opened(
     values: Mapping[str, Any], logger: Logger, user_keys: Collection[str] = (), trains: bool = False
@@ -279,8 +289,9 @@ def opened(
         config = read(RunConfig, values)
         torch.set_num_threads(config.torch_threads)
         seed_everything(config.seed)
-        parts = build(values, logger, user_keys, trains)
-        try:
-            yield parts
-        finally:
-            parts.close()
+        with threads_set(config.compiled_threads or min(_cores_free_at_start(), MOST_THREADS)):
+            parts = build(values, logger, user_keys, trains)
+            try:
+                yield parts
+            finally:
+                parts.close()

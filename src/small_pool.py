@@ -25,7 +25,7 @@ from .utils.run_directory import env_label, locked
 NEEDS_POOL = "model_mac"  # the controller of learners that play against a pool
 ENVIRONMENT = ("env", "env_args", "game")
 FROM_RUN = (*ENVIRONMENT, "reward_weights", "gamma")
-OF_MACHINE = ("env_workers", "env_timeout", "env_restarts", "torch_threads")  # change no numbers
+OF_MACHINE = ("env_workers", "env_timeout", "env_restarts", "torch_threads", "compiled_threads")  # change no numbers
 SHAPE = ("vae_latent_dim", "vae_linear_path", "vae_hidden_dim", "vae_log_var_bound", "vae_log_var_limit")
 OF_PRIOR = ("omg_learners", "opponent_information", "common_reward")  # of a prior that is trained beside scripts
 PRIOR = {"learner": "omg_vae_learner", "base_learner": "ppo_learner", "vae_updates": 32, "vae_batch_states": 256,

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from omarl.modules.compiled import threads
 
 
 def process_state() -> dict[str, Any]:
@@ -23,6 +24,7 @@ def process_state() -> dict[str, Any]:
         "numpy's generator, the object": id(np.random.get_bit_generator()),
         "torch's generator": torch.get_rng_state().tolist(),
         "torch's threads": torch.get_num_threads(),
+        "threads of compiled functions": threads(),
         "gradients": torch.is_grad_enabled(),
         "default type": torch.get_default_dtype(),
         "numpy's errors": np.geterr(),

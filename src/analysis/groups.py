@@ -25,8 +25,8 @@ RETURNS = ("test_return_mean", "test_total_return_mean", "test_battle_won_mean",
 SHORT = 0.8  # a run shorter than this share of the group's longest run is reported
 # Keys in which runs of one group may differ: seed, paths, hardware and logging intervals.
 MAY_DIFFER = {"seed", "label", "checkpoint_path", "load_step", "local_results_path", "unique_token", "env_workers",
-            "env_timeout", "env_restarts",
-            "torch_threads", "trust", "use_cuda", "use_tensorboard", "observers", "save_model", "save_model_interval",
+            "env_timeout", "env_restarts", "torch_threads", "compiled_threads", "trust", "use_cuda",
+            "use_tensorboard", "observers", "save_model", "save_model_interval",
             "save_buffer", "log_interval", "runner_log_interval", "learner_log_interval", "t_max",
             "max_seconds"}  # fmt: skip
 FEW = 5  # an interval over fewer seeds is unreliable

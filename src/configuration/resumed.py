@@ -15,8 +15,8 @@ from ..utils.run_directory import status_of, write_json
 from .layers import COMMAND_LINE, STORED, Layers, complete, from_checkpoint
 
 # keys that change no number of the run
-MAY_CHANGE = {"t_max", "max_seconds", "trust", "torch_threads", "env_workers", "env_timeout", "env_restarts",
-              "log_interval", "use_tensorboard", "observers", "save_model_interval", "save_buffer",
+MAY_CHANGE = {"t_max", "max_seconds", "trust", "torch_threads", "compiled_threads", "env_workers", "env_timeout",
+              "env_restarts", "log_interval", "use_tensorboard", "observers", "save_model_interval", "save_buffer",
               "keep_checkpoints"}  # fmt: skip
 
 

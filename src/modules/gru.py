@@ -3,9 +3,7 @@
 Without numba, on a GPU, and for sequences of one step, ``nn.GRU`` itself is used.
 """
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,31 +13,12 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional as F
 
-from .compiled import is_compiled, kernels
+from .compiled import for_groups, is_compiled, kernels
 from .linear import linear, under_vmap
 
 KERNELS = "gru_kernels"
 Array = NDArray[np.float32]
 Pair = tuple[Tensor, Tensor]
-
-
-@cache
-def helpers(threads: int) -> ThreadPoolExecutor:
-    """The threads that work next to the calling one."""
-    return ThreadPoolExecutor(threads, "gru")
-
-
-def for_groups(call: Callable[[int], None], groups: int) -> None:
-    """Calls ``call`` with each group, in up to ``torch.get_num_threads()`` threads."""
-    threads = min(groups, torch.get_num_threads())
-    if threads == 1:
-        for group in range(groups):
-            call(group)
-        return
-    others = [helpers(threads - 1).submit(call, group) for group in range(1, groups)]
-    call(0)
-    for other in others:
-        other.result()
 
 
 class Arrays:

@@ -198,14 +198,12 @@ def test_compiled_decisions_of_a_controller_equal_torchs(changes, monkeypatch):
 def test_gru_gives_the_same_numbers_with_any_number_of_threads():
     torch.manual_seed(1)
     layer, gru, x = Linear(9, 64), GRU(64, 64), torch.randn(200, 7, 9)
-    found, threads = [], torch.get_num_threads()
-    try:
-        for n in (1, 2, 4):
-            torch.set_num_threads(n)
+    found = []
+    for n in (1, 2, 4):
+        with compiled.threads_set(n):
             out = gru.encoded(layer, x, torch.zeros(1, 200, 64))[0]
             found.append([out, *torch.autograd.grad(out.square().sum(), [*layer.parameters(), *gru.parameters()])])
-    finally:
-        torch.set_num_threads(threads)
+    assert compiled.threads() == 1
     for other in found[1:]:
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
 
