@@ -113,10 +113,14 @@ def table(tasks: list[str], results: Path) -> None:
     present = [task for task in tasks if all(list((results / what / task).glob("*.json")) for what in names)]
     size = 4.2 * len(present), 3.2
     figure, axes = plt.subplots(1, len(present), figsize=size, squeeze=False, layout="constrained")
-    lines = ["# Continuous actions", "", *str(__doc__).split("\n\n")[3].splitlines(), "",
-             "Mean returns of the last test, summed over agents, with 95% intervals over seeds (Student's t).", "",
-             "| environment | steps | seeds | first test | omarl ippo | Stable-Baselines3 PPO |",
-             "|---|---|---|---|---|---|"]  # fmt: skip
+    setting = str(__doc__).split("\n\n")[3]
+    for name in ("COPIES", "EPISODES", "ROLLOUT"):
+        setting = setting.replace(f"``{name}``", str(globals()[name]))
+    lines = ["# Continuous actions", "", *setting.splitlines(), "",
+             "Test returns, summed over agents, with 95% intervals over seeds (Student's t): of the last test, and "
+             "in brackets the mean over all tests after the first.", "",
+             "| environment | steps | seeds | omarl ippo | Stable-Baselines3 PPO |",
+             "|---|---|---|---|---|"]  # fmt: skip
     for axis, task in zip(axes[0], present, strict=True):
         cells = []
         for what, name in names.items():
@@ -126,10 +130,10 @@ def table(tasks: list[str], results: Path) -> None:
             steps = curves[:, 0].mean(axis=0)
             axis.plot(steps, [mean.point for mean in means], label=name)
             axis.fill_between(steps, [mean.low for mean in means], [mean.high for mean in means], alpha=0.2)
-            last = means[-1]
-            cells += [f"{last.point:.1f} [{last.low:.1f}, {last.high:.1f}]"]
-        first, until = means[0], f"{int(steps[-1]):,}"
-        lines.append(f"| {task} | {until} | {len(files)} | {first.point:.1f} | {' | '.join(cells)} |")
+            last, run = means[-1], mean_interval(curves[:, 1, 1:].mean(axis=1))
+            cells += [f"{last.point:.1f} [{last.low:.1f}, {last.high:.1f}] "
+                      f"({run.point:.1f} [{run.low:.1f}, {run.high:.1f}])"]  # fmt: skip
+        lines.append(f"| {task} | {int(steps[-1]):,} | {len(files)} | {' | '.join(cells)} |")
         axis.set(title=task, xlabel="environment steps", ylabel="test return")
         axis.legend(fontsize="small")
     figure.savefig(OUT / "continuous.png", dpi=100)
