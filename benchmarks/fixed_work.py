@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from omarl.components.replay_buffer import ReplayBuffer
 from omarl.configuration.request import from_keywords
+from omarl.modules.compiled import threads_set
 from omarl.run import Parts, opened
 from omarl.utils.allocator import keep_freed_memory
 from omarl.utils.metrics import Logger
@@ -110,7 +111,8 @@ def main() -> int:
     keep_freed_memory()
     with work() as calls:
         torch.set_num_threads(args.threads)
-        now = measured({name: call for name, call in calls.items() if args.only in name}, args.rounds)
+        with threads_set(args.threads):
+            now = measured({name: call for name, call in calls.items() if args.only in name}, args.rounds)
     stored = json.loads(STORED.read_text(encoding="utf-8")) if STORED.is_file() else {"times": {}}
     slower = False
     for name, value in now.items():

@@ -2,10 +2,10 @@
 
     python benchmarks/paired_speed.py BEFORE AFTER [--pairs 15] [--only iql liam] [--out FILE.csv]
 
-Each pair trains once with each revision, first and second by turns, through ``main.py`` with one thread and no
-workers. CPU seconds of the whole process count, not wall-clock time, so that other processes disturb little. Prints
-for each training the median of the ratios AFTER / BEFORE with its quartiles, and writes every pair to ``--out``.
-Exits with 1 if a median exceeds 1.05. About 30 minutes on one core.
+Each pair trains once with each revision, first and second by turns, through ``main.py`` with one thread of
+torch and no workers. CPU seconds of the whole process count, not wall-clock time, so that other processes disturb
+little. Prints for each training the median of the ratios AFTER / BEFORE with its quartiles, and writes every
+pair to ``--out``. Exits with 1 if a median exceeds 1.05. About 30 minutes on one core.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ import argparse
 import json
 import logging
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -32,7 +31,6 @@ SIZES = {
     "features": [16, 64, 256, 1024, 4096],
 }
 FITTED = 3  # sizes, the largest ones, through which the exponent is fitted
-MEBIBYTE = 2**20
 
 
 class Cost(NamedTuple):
@@ -41,6 +39,12 @@ class Cost(NamedTuple):
     collect: float
     update: float
     memory: float  # at most, beyond that after the imports
+
+
+def peak() -> int:
+    """The most kibibytes that this process has had in memory. ``getrusage`` would count its parent's at the fork."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 
 
 def measure(algorithm: str, size: dict[str, int], repeats: int) -> Cost:
@@ -55,11 +59,12 @@ def measure(algorithm: str, size: dict[str, int], repeats: int) -> Cost:
 
     torch.set_num_threads(1)
     keep_freed_memory()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak()
     copies = size["copies"]
     keys: dict[str, Any] = {
         "env_args": {"key": "scaling_env:ScalingEnv", **{k: size[k] for k in ("agents", "steps", "features")}},
-        "batch_size_run": copies, "env_workers": 0, "seed": 1, "use_tensorboard": False, "save_model": False,
+        "batch_size_run": copies, "env_workers": 0, "compiled_threads": 1, "seed": 1,
+        "use_tensorboard": False, "save_model": False,
     }  # fmt: skip
     if algorithm != "ippo":
         keys |= {"batch_size": copies, "buffer_size": copies, "test_nepisode": 1, "t_max": 10_000_000}
@@ -82,9 +87,8 @@ def measure(algorithm: str, size: dict[str, int], repeats: int) -> Cost:
     with opened(values, Logger(logging.getLogger("scaling"))) as parts:
         cycle(parts)
         times = [cycle(parts) for _ in range(repeats)]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     collect, update = (statistics.median(column) for column in zip(*times, strict=True))
-    return Cost(collect, update, (peak - before) * 1024 / MEBIBYTE)
+    return Cost(collect, update, (peak() - before) / 1024)
 
 
 def in_process(algorithm: str, size: dict[str, int], repeats: int) -> Cost | str:

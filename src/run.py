@@ -100,7 +100,7 @@ class RunConfig(StepKeys, RewardKeys, TestKeys):
     buffer_cpu_only: bool = key(True, help="keep the replay buffer in main memory, also when training on the GPU")
     torch_threads: int = key(1, low=1, help="threads of torch; more than 1 speed up only large networks")
     compiled_threads: int = key(
-        0, low=0, help="threads of compiled recurrent layers; 0: as many cores as are free at the start, at most 4"
+        0, low=0, help="threads of compiled recurrent layers; 0: in training the cores free at the start, at most 4"
     )
     seed: int = key(0, low=0, high=2**32 - 1, help="seed of all random numbers; drawn if not given")
 
@@ -289,7 +289,8 @@ def opened(
         config = read(RunConfig, values)
         torch.set_num_threads(config.torch_threads)
         seed_everything(config.seed)
-        with threads_set(config.compiled_threads or min(_cores_free_at_start(), MOST_THREADS)):
+        free = min(_cores_free_at_start(), MOST_THREADS) if trains and not config.compiled_threads else 1
+        with threads_set(config.compiled_threads or free):
             parts = build(values, logger, user_keys, trains)
             try:
                 yield parts

@@ -98,6 +98,9 @@ class BasicMAC(nn.Module):
         if self.agents_decide:
             self.agents = nn.ModuleList(map(distribution(kind_of(args), self.n_actions).policy, self.agents))
         self.decides = all(getattr(agent, "decides", False) for agent in self.agents)  # see ``RNNAgent``
+        # whether a decision is what this class computes from its input and its networks
+        own = ("inputs", "_decide", "_step")
+        self.is_plain = self.agents_decide and all(getattr(type(self), n) is getattr(BasicMAC, n) for n in own)
         self.action_selector = resolve("action_selector", self.config.action_selector)(args)
         self.sees_last_actions = self.config.obs_last_action
         self.hidden_states = torch.zeros(0)
@@ -193,7 +196,7 @@ class BasicMAC(nn.Module):
 
     def _decides_with_arrays(self, observation: Observation, carry: Tensor) -> bool:
         """Whether compiled functions compute the decision, which need no tensors of the observation."""
-        plain = self.decides and self.agents_decide and observation.obs.dtype == np.float32
+        plain = self.decides and self.is_plain and observation.obs.dtype == np.float32
         return plain and is_compiled("gru_kernels", carry)
 
     def _decide(self, obs: Tensor, last_actions: Tensor, carry: Tensor) -> tuple[Tensor, Tensor]:

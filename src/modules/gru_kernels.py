@@ -83,7 +83,7 @@ def gates_backward(d_hidden, before, gates, new, d_given, d_products, kept):
 
 def packed(*matrices):
     """Packed copies of matrices, see ``matrix_kernels``."""
-    copies = [np.empty(packed_size.py_func(*matrix.shape), np.float32) for matrix in matrices]
+    copies = [np.empty(packed_size(*matrix.shape), np.float32) for matrix in matrices]
     for matrix, copy in zip(matrices, copies, strict=True):
         fill(matrix, copy)
     return copies

@@ -49,9 +49,7 @@ def process_state_kept() -> Iterator[None]:
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Products of NumPy and SciPy use one thread: compiled code makes small ones, in threads of its own."""
-    import scipy.linalg  # noqa: F401  # loads the library that compiled code calls, so that it is limited, too
-
+    """Products of NumPy use one thread: they are small."""
     with threadpool_limits(1, "blas"):
         yield
 

@@ -195,6 +195,20 @@ def test_compiled_decisions_of_a_controller_equal_torchs(changes, monkeypatch):
     torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-5, atol=2e-6)
 
 
+@pytest.mark.parametrize("name", ["inputs", "_decide", "_step"])
+def test_a_controller_that_changes_a_part_of_the_decision_acts_by_it(name):
+    def changed(self, *args):
+        calls.append(name)
+        return getattr(BasicMAC, name)(self, *args)
+
+    calls, info = [], env_info()
+    batch = random_batch(info, [3, 3])
+    mac = type("Own", (BasicMAC,), {name: changed})(batch.scheme, batch.groups, args_for(info))
+    now = Observation(*(batch[n][:, 1].numpy() for n in ("obs", "state", "avail_actions", "agent_mask")))
+    mac.act(now, batch["actions_onehot"][:, 1], mac.initial_carry(2), 0, True)
+    assert calls
+
+
 def test_gru_gives_the_same_numbers_with_any_number_of_threads():
     torch.manual_seed(1)
     layer, gru, x = Linear(9, 64), GRU(64, 64), torch.randn(200, 7, 9)
