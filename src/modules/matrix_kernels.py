@@ -1,6 +1,7 @@
 """Products of small matrices, compiled by numba, with one matrix packed once for many products.
 
-BLAS packs both matrices at each product, which costs about as much as the arithmetic where they are small.
+BLAS packs both matrices at each product, which takes a sixth to a third of the time where they are small
+(benchmarks/products.py).
 
 A product is computed in tiles of ``ROWS`` rows and up to ``VECTORS`` vectors of columns, whose sums stay in the
 processor's registers (Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", 2008). numba has no
@@ -24,17 +25,6 @@ BYTES = 4  # of a number
 FLOAT, INDEX = ir.FloatType(), ir.IntType(64)
 VECTOR = ir.VectorType(FLOAT, LANES)
 EVERYWHERE = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-
-
-@intrinsic
-def separate(_: Any) -> Any:
-    """Keeps the function that calls this apart: LLVM would compile it again within each of its callers."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        builder.function.attributes.add("noinline")
-        return context.get_dummy_value()
-
-    return types.void(), generate
 
 
 def _spread(builder: Any, number: Any) -> Any:
@@ -138,7 +128,6 @@ def fill(b, packed):
 
     Columns of zeros complete the last vector. A transposed ``b`` costs no more. ``packed`` has ``packed_size``.
     """
-    separate()
     depth, width = b.shape
     for first in range(0, width, PANEL):
         wanted = min(PANEL, width - first)
@@ -162,7 +151,6 @@ def pack(b):
 @njit(cache=True, nogil=True)
 def columns(a, panel, out, row, column, next_row, rows, depth, vectors, adds):
     """All rows of a product with one panel, of ``vectors`` vectors of columns. Other arguments: see ``tile``."""
-    separate()
     full, width = rows - rows % ROWS, vectors * LANES
     for m in range(0, full, ROWS):
         a_m, out_m = a + m * row * BYTES, out + m * next_row * BYTES
@@ -188,7 +176,6 @@ def product(a, packed, out, adds=False):
 
     All are float32. ``a`` may be a transposed array. The elements of a row of ``out`` follow each other in memory.
     """
-    separate()
     rows, depth, width = a.shape[0], a.shape[1], out.shape[1]
     if depth == 0:
         if not adds:
