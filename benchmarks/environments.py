@@ -215,8 +215,9 @@ def lines_in(file: Path) -> dict[str, str]:
 
 
 def line_of(each: Row) -> str:
-    cells = [f"`{each.key}`", *each[1:8], f"{each.seconds:.0f}", each.result]
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    """A line of the table; a bar would end a cell, and brackets would make a link."""
+    cells = (re.sub(r"([|\[\]])", r"\\\1", cell) for cell in (*each[1:8], f"{each.seconds:.0f}", each.result))
+    return f"| `{each.key}` | " + " | ".join(cells) + " |"
 
 
 def is_rising(line: str, column: int) -> bool:

@@ -17,7 +17,6 @@ from ..types import ConfigError, EnvError
 from .adapter import Adapter
 from .arrays import Frame
 from .images import AS_THEY_ARE, Images
-from .messages import one_line
 from .spaces import MASK_KEY, check_spaces
 from .turns import remove_dead
 from .values import RESET, STEP, check_dictionaries, for_each, reward_fault, unpacked
@@ -167,6 +166,12 @@ class AECAdapter(PettingZooAdapter):
         self.write(frame, observations, env.infos, alive, acting)
 
 
+def kind(space: spaces.Space[Any]) -> str:
+    """A short name of a space: its class, and the number of its parts."""
+    parts = f" of {len(space)}" if isinstance(space, spaces.Tuple | spaces.Dict) else ""
+    return f"a {type(space).__name__}{parts}"
+
+
 class GymAdapter(Adapter):
     """One gymnasium environment in array form; its agents live as long as the episode.
 
@@ -180,7 +185,7 @@ class GymAdapter(Adapter):
         if not (isinstance(obs, spaces.Tuple) and isinstance(act, spaces.Tuple) and len(obs) == len(act)):
             raise ConfigError(
                 f"environment {key}: observations and actions must be Tuples of one space for each agent, "
-                f"not {one_line(obs)} and {one_line(act)}"
+                f"not {kind(obs)} and {kind(act)}"
             )
         names = [f"agent_{i}" for i in range(len(act))]
         check_spaces(key, [*obs.spaces, *act.spaces])
