@@ -21,3 +21,12 @@ def unroll(mac: Any, batch: Any) -> Tensor:
         return mac.unroll(batch)
     mac.init_hidden(batch.batch_size)
     return torch.stack([mac.forward(batch, t=t) for t in range(batch.max_seq_length)], dim=1)
+
+
+def unroll_both(mac: Any, target: Any, batch: Any) -> tuple[Tensor, Tensor]:
+    """``unroll`` of a controller and, without gradient, of its target; at the same time where it can."""
+    if hasattr(mac, "can_unroll_beside") and mac.can_unroll_beside(batch):
+        return mac.unroll_beside(target, batch)
+    outputs = unroll(mac, batch)
+    with torch.no_grad():
+        return outputs, unroll(target, batch)

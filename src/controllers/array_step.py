@@ -1,59 +1,49 @@
-"""One step of all agents with arrays instead of tensors, which are cheaper to slice and to join for few copies."""
+"""One step of all agents with arrays instead of tensors, and their inputs along episodes, by compiled functions."""
 
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ..modules.gru import Array
-
-
-class InputRows:
-    """The networks' inputs ``obs, last action, agent`` in memory that is used again at each step.
-
-    Args:
-        n_actions, n_agents: sizes of the last two parts; 0 leaves a part out.
-    """
-
-    def __init__(self, n_actions: int, n_agents: int) -> None:
-        self.n_actions, self.n_agents = n_actions, n_agents
-        self.rows: Array = np.empty((0, 0, 0), np.float32)
-
-    def of(self, obs: Array, last_actions: Array) -> Array:
-        """[E, N, O] and [E, N, U] -> [E, N, I], until the next call."""
-        copies, agents, size = obs.shape
-        end = size + self.n_actions
-        if len(self.rows) != copies:
-            self.rows = np.empty((copies, agents, end + self.n_agents), np.float32)
-            if self.n_agents:
-                self.rows[..., end:] = np.eye(self.n_agents)
-        self.rows[..., :size] = obs
-        if self.n_actions:
-            self.rows[..., size:end] = last_actions
-        return self.rows
+from ..modules.compiled import kernels
+from ..modules.gru import Array, Given
 
 
 def array_step(
-    agents: Iterable[Any], members: list[Any], inputs: Array, hidden: Array, n_outputs: int
-) -> tuple[Tensor, Tensor]:
-    """Outputs [E, N, U] and hidden [E, N, H] from inputs [E, N, I] and hidden [E, N, H].
+    agents: Iterable[Any],
+    members: Iterable[NDArray[np.int64]],
+    obs: Array,
+    last_actions: Array,
+    identities: int,
+    hidden: Array,
+    n_outputs: int,
+) -> tuple[Array, Array]:
+    """Outputs [E, N, U] and new states [E, N, H] of all agents.
 
     Args:
-        agents: the networks, with ``decision(rows, hidden)``.
-        members: the agents that each network computes, as slices or lists of indices.
-        inputs, hidden: arrays.
+        agents: the networks, with ``decision(given, after, out)``.
+        members: the indices of the agents that each network computes.
+        obs, last_actions, identities, hidden: see ``step_kernels.step``.
         n_outputs: U.
     """
-    copies, n, _ = inputs.shape
-    if len(members) == 1:
-        for agent in agents:
-            outputs, after = agent.decision(inputs.reshape(copies * n, -1), hidden.reshape(copies * n, -1))
-        return torch.from_numpy(outputs.reshape(copies, n, -1)), torch.from_numpy(after.reshape(hidden.shape))
-    outputs, after = np.empty((copies, n, n_outputs), np.float32), np.empty(hidden.shape, np.float32)
+    # compiled functions are compiled again for arrays that are not contiguous
+    obs, last_actions, hidden = (np.ascontiguousarray(each) for each in (obs, last_actions, hidden))
+    out, after = np.empty((*obs.shape[:2], n_outputs), np.float32), np.empty_like(hidden)
     for own, agent in zip(members, agents, strict=True):
-        rows = (np.ascontiguousarray(x[:, own]).reshape(-1, x.shape[2]) for x in (inputs, hidden))
-        for whole, part in zip((outputs, after), agent.decision(*rows), strict=True):
-            whole[:, own] = part.reshape(copies, -1, whole.shape[2])
-    return torch.from_numpy(outputs), torch.from_numpy(after)
+        agent.decision(Given(obs, last_actions, identities, own, hidden), after, out)
+    return out, after
+
+
+def inputs_along(batch: Any, members: NDArray[np.int64], n_actions: int, identities: int) -> Tensor:
+    """The inputs [T+1, B * members, I] of some agents along the episodes of a batch; n_actions is 0 for none.
+
+    Other arguments: see ``step_kernels.step``.
+    """
+    obs, actions, filled = (batch[name].contiguous().numpy() for name in ("obs", "actions", "filled"))
+    episodes, steps = obs.shape[:2]
+    x = torch.zeros(steps, episodes * len(members), obs.shape[3] + n_actions + identities)
+    kernels("step_kernels").inputs_along(obs, actions, filled, n_actions, identities, members, x.numpy())
+    return x

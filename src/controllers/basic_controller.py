@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +21,8 @@ from ..modules.unrolling import as_rows, from_rows, unroll_rows
 from ..registry import resolve
 from ..types import ConfigError, Observation, PathLike, feature_size
 from ..utils.tensor_files import load_tensors
-from .array_step import InputRows, array_step
+from .array_step import array_step, inputs_along
+from .sharing import as_slice, for_agents, sharing_groups
 
 
 @dataclass(frozen=True)
@@ -34,30 +34,6 @@ class BasicMACConfig:
     share_parameters: Literal["all", "type", "none"] = key("type", help="which agents share one network")
     obs_agent_id: bool = key(True, help="append the agent's one-hot index to its observation")
     obs_last_action: bool = key(True, help="append the agent's last action, one-hot, to its observation")
-
-
-def sharing_groups(share: str, agent_types: list[str]) -> list[list[int]]:
-    """Which agents share a network (``all`` | ``type`` | ``none``): lists of indices, each agent in one list."""
-    n = len(agent_types)
-    by_share: dict[str, list[Any]] = {"all": [0] * n, "type": agent_types, "none": list(range(n))}
-    kinds = by_share[share]
-    return [[i for i, kind in enumerate(kinds) if kind == wanted] for wanted in dict.fromkeys(kinds)]
-
-
-def _as_slice(indices: list[int]) -> slice | list[int]:
-    """The same selection as a slice, which copies nothing, where indices follow each other."""
-    first, last = indices[0], indices[-1]
-    return slice(first, last + 1) if indices == list(range(first, last + 1)) else indices
-
-
-def _for_agents(args: Any, group: list[int]) -> Any:
-    """The arguments with the observation blocks of some of the agents."""
-    info: Any = getattr(args, "env_info", None)
-    blocks = getattr(info, "obs_blocks", ())
-    if not blocks:
-        return args
-    own = replace(info, obs_blocks=tuple(blocks[i] for i in group))
-    return SimpleNamespace(**{**vars(args), "env_info": own})
 
 
 class BasicMAC(nn.Module):
@@ -86,12 +62,13 @@ class BasicMAC(nn.Module):
         agent_types = list(getattr(args, "agent_types", ["agent"] * self.n_agents))
         groups = sharing_groups(self.config.share_parameters, agent_types)
         self.sizes = [len(group) for group in groups]
-        self.members = [_as_slice(group) for group in groups]  # views where agents of a kind stand together
+        self.members = [as_slice(group) for group in groups]  # views where agents of a kind stand together
+        self.member_arrays = [np.array(group) for group in groups]
         order = [i for group in groups for i in group]
         self.positions = None if order == sorted(order) else [order.index(i) for i in range(self.n_agents)]
         agent = resolve("agent", self.config.agent)
         input_shape = self._input_shape(scheme) + more_inputs
-        self.agents = nn.ModuleList(agent(input_shape, _for_agents(args, group)) for group in groups)
+        self.agents = nn.ModuleList(agent(input_shape, for_agents(args, group)) for group in groups)
         first: Any = self.agents[0]
         self.width = int(first.init_hidden().shape[-1])
         self._check_outputs(first, input_shape)
@@ -102,12 +79,11 @@ class BasicMAC(nn.Module):
         own = ("inputs", "_decide", "_step")
         self.is_plain = self.agents_decide and all(getattr(type(self), n) is getattr(BasicMAC, n) for n in own)
         self.action_selector = resolve("action_selector", self.config.action_selector)(args)
+        self.chooses = getattr(self.action_selector, "chooses", False)
         self.sees_last_actions = self.config.obs_last_action
         self.hidden_states = torch.zeros(0)
         self.identity = torch.eye(self.n_agents)
-        self.input_rows = InputRows(
-            self.n_actions if self.config.obs_last_action else 0, self.n_agents if self.config.obs_agent_id else 0
-        )
+        self.identities = self.n_agents if self.config.obs_agent_id else 0  # numbers of the input
 
     def _check_outputs(self, agent: Any, input_shape: int) -> None:
         with torch.no_grad():
@@ -152,7 +128,9 @@ class BasicMAC(nn.Module):
     def _step(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """One step: inputs [E, N, I], hidden [E, N, H] -> outputs [E, N, U], hidden [E, N, H]."""
         if self.decides and not torch.is_grad_enabled() and is_compiled("gru_kernels", inputs):
-            return self._array_step(inputs.contiguous().numpy(), hidden.contiguous().numpy())
+            given = inputs.numpy()
+            out, after = self._array_step(given, given[..., :0], 0, hidden)
+            return torch.from_numpy(out), torch.from_numpy(after)
         copies = inputs.shape[0]
         outputs, states = [], []
         for size, members, agent in zip(self.sizes, self.members, self.agents, strict=True):
@@ -162,9 +140,10 @@ class BasicMAC(nn.Module):
             states.append(state.reshape(copies, size, -1))
         return self.in_agent_order(outputs, 1), self.in_agent_order(states, 1)
 
-    def _array_step(self, inputs: Array, hidden: Array) -> tuple[Tensor, Tensor]:
+    def _array_step(self, obs: Array, last_actions: Array, identities: int, hidden: Tensor) -> tuple[Array, Array]:
         """``_step`` with arrays."""
-        return array_step(self.agents, self.members, inputs, hidden, self.n_actions)
+        given = obs, last_actions, identities, hidden.numpy()
+        return array_step(self.agents, self.member_arrays, *given, self.n_actions)
 
     def split_carry(self, carry: Tensor) -> tuple[Tensor, Tensor]:
         """The agents' part of a recurrent state, and what a subclass adds behind it."""
@@ -184,20 +163,31 @@ class BasicMAC(nn.Module):
         Schedules depend on ``t_env``; ``test_mode`` does not explore. ``last_actions`` are one-hot [E, N, U], zeros
         where an episode begins.
         """
-        avail = torch.as_tensor(observation.avail, device=carry.device)
         if self._decides_with_arrays(observation, carry):
-            rows = self.input_rows.of(observation.obs, last_actions.numpy())
-            outputs, carry = self._array_step(rows, carry.contiguous().numpy())
-            return self.action_selector.select_action(outputs, avail, t_env, test_mode=test_mode), carry
+            return self._act_with_arrays(observation, last_actions.numpy(), carry, t_env, test_mode)
+        avail = torch.as_tensor(observation.avail, device=carry.device)
         with torch.no_grad():
             obs = as_features(torch.as_tensor(observation.obs, device=carry.device))
             outputs, carry = self._decide(obs, last_actions, carry)
             return self.action_selector.select_action(outputs, avail, t_env, test_mode=test_mode), carry
 
+    def _act_with_arrays(
+        self, observation: Observation, taken: Array, carry: Tensor, t_env: int, test_mode: bool
+    ) -> tuple[Tensor, Tensor]:
+        """``act`` without tensors, whose operations take most of the time where copies are few."""
+        taken = taken if self.config.obs_last_action else taken[..., :0]
+        outputs, after = self._array_step(observation.obs, taken, self.identities, carry)
+        if self.chooses:
+            chosen = torch.from_numpy(self.action_selector.choose(outputs, observation.avail, t_env, test_mode))
+        else:
+            values, avail = torch.from_numpy(outputs), torch.from_numpy(observation.avail)
+            chosen = self.action_selector.select_action(values, avail, t_env, test_mode=test_mode)
+        return chosen, torch.from_numpy(after)
+
     def _decides_with_arrays(self, observation: Observation, carry: Tensor) -> bool:
         """Whether compiled functions compute the decision, which need no tensors of the observation."""
         plain = self.decides and self.is_plain and observation.obs.dtype == np.float32
-        return plain and is_compiled("gru_kernels", carry)
+        return plain and is_compiled("step_kernels", carry)
 
     def _decide(self, obs: Tensor, last_actions: Tensor, carry: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs [E, N, U] and the next carry."""
@@ -234,6 +224,24 @@ class BasicMAC(nn.Module):
             out = unroll_rows(agent, rows, hidden, None if begins is None else begins.repeat_interleave(size, dim=0))
             outputs.append(from_rows(out, size))  # [B, T+1, n, U]
         return self.in_agent_order(outputs, 2)
+
+    def can_unroll_beside(self, batch: Any) -> bool:
+        """Whether ``unroll_beside`` can compute complete episodes ``batch`` with compiled functions."""
+        plain = self.decides and self.is_plain and type(self).unroll is BasicMAC.unroll
+        discrete = batch["actions"].dtype == torch.long and batch["actions"].shape[-1] == 1
+        return plain and discrete and batch.carry is None and is_compiled("step_kernels", batch["obs"])
+
+    def unroll_beside(self, other: BasicMAC, batch: Any) -> tuple[Tensor, Tensor]:
+        """``unroll`` of this controller and, without gradient, of a copy of it with other weights."""
+        mine: list[Tensor] = []
+        theirs: list[Tensor] = []
+        n_actions = self.n_actions if self.config.obs_last_action else 0
+        parts: Any = zip(self.member_arrays, self.agents, other.agents, strict=True)
+        for members, agent, others in parts:
+            both = agent.unroll_beside(others, inputs_along(batch, members, n_actions, self.identities))
+            for found, each in zip((mine, theirs), both, strict=True):  # [T+1, B*n, U]
+                found.append(from_rows(each.transpose(0, 1), len(members)))
+        return self.in_agent_order(mine, 2), self.in_agent_order(theirs, 2)
 
     def init_hidden(self, batch_size: int) -> None:
         """PyMARL's: begins ``batch_size`` episodes for ``forward``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,8 @@ class VectorEnv:
             EnvError: an action is not available, an environment fails or returns numbers that are not finite, or a
                 worker has died.
         """
-        self._arrays.actions[...] = self._checked(actions)
+        if not self._admit(actions):
+            self._arrays.actions[...] = self._checked(actions)
         assert self._current is not None
         before = None if self._lost is None else Frame._make(array.copy() for array in self._current)
         self._run("step")
@@ -159,6 +161,14 @@ class VectorEnv:
                 self.close()
             raise
 
+    def _admit(self, actions: NDArray[Any]) -> bool:
+        """Takes over discrete actions that are all available, in one compiled call; False if it cannot."""
+        to, now = self._arrays.actions, self._current
+        if self.info.actions.shape or now is None or _admit() is None:
+            return False
+        alike = actions.shape == to.shape and actions.dtype == to.dtype and actions.flags.c_contiguous
+        return bool(alike and _admit()(actions, now.acting, now.avail, to))
+
     def _checked(self, actions: NDArray[Any]) -> NDArray[Any]:
         """The actions, 0 for agents that do not act."""
         if self._current is None:
@@ -185,6 +195,16 @@ class VectorEnv:
                 f"to {self.info.agents[agent]}"
             )
         return chosen
+
+
+@cache
+def _admit() -> Any:
+    """The compiled check of actions; None without numba, which is imported here and not in workers."""
+    with suppress(ImportError):
+        from .action_kernels import admit
+
+        return admit
+    return None
 
 
 def _all_equal(frame: Frame) -> bool:

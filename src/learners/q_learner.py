@@ -12,7 +12,7 @@ from torch import Tensor
 from ..components.masks import alive_mask, transition_mask
 from ..components.normalisers import RunningMeanStd
 from ..components.optimisers import anneal
-from ..components.unroll import unroll
+from ..components.unroll import unroll_both
 from ..config.keys import AgentLearnerKeys, MixerKeys, RMSpropKeys, TargetNetworkKeys
 from ..config.schema import key, read
 from ..modules.action_distributions import require_discrete
@@ -68,9 +68,7 @@ class QLearner(AgentLearner):
         mask = transition_mask(batch)[..., None]  # [B, T, 1]
         alive = alive_mask(batch, self.n_agents)  # [B, T+1, N]
         agent_mask = mask * alive[:, :-1]
-        q = unroll(self.mac, batch)  # [B, T+1, N, U]
-        with torch.no_grad():
-            target_q = unroll(self.target_mac, batch)
+        q, target_q = unroll_both(self.mac, self.target_mac, batch)  # [B, T+1, N, U]
         actions, avail = batch["actions"], batch["avail_actions"]
         taken, next_values = taken_and_next(q, target_q, actions, avail, self.config.double_q)  # [B, T, N]
         next_alive = alive[:, 1:]

@@ -9,11 +9,13 @@ import math
 from abc import ABC, abstractmethod
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..types import DISCRETE, ActionKind, ConfigError
+from .compiled import kernels
 from .losses import tanh_bound
 
 LOG_STD_LIMIT = 3.0  # of predictions
@@ -101,6 +103,10 @@ class Categorical(ActionDistribution):
         return every.gather(-1, actions).squeeze(-1), -(every.exp() * every).sum(dim=-1)
 
     def encode(self, actions: Tensor) -> Tensor:
+        if actions.is_cpu and kernels("value_kernels") is not None:
+            features = np.empty((actions.numel(), self.n_actions), np.float32)
+            if kernels("value_kernels").one_hot(actions.reshape(-1).numpy(), features):
+                return torch.from_numpy(features).view(*actions.shape[:-1], self.n_actions)
         zeros = torch.zeros(*actions.shape[:-1], self.n_actions, device=actions.device)
         return zeros.scatter_(-1, actions, 1.0)
 

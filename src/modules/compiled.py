@@ -22,7 +22,7 @@ def kernels(name: str) -> Any:
 
 def is_compiled(name: str, values: Tensor) -> bool:
     """Whether the functions of the module ``name`` can compute ``values``."""
-    return values.device.type == "cpu" and values.dtype == torch.float32 and kernels(name) is not None
+    return values.is_cpu and values.dtype == torch.float32 and kernels(name) is not None
 
 
 class _Threads:

@@ -4,7 +4,8 @@ Without numba, on a GPU, and for sequences of one step, ``nn.GRU`` itself is use
 """
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,11 +15,21 @@ from torch.autograd import Function
 from torch.nn import functional as F
 
 from .compiled import for_groups, is_compiled, kernels
-from .linear import linear, under_vmap
+from .linear import Linear, linear, under_vmap
 
 KERNELS = "gru_kernels"
 Array = NDArray[np.float32]
 Pair = tuple[Tensor, Tensor]
+
+
+class Given(NamedTuple):
+    """What a decision depends on, in arrays: see ``step_kernels.step``."""
+
+    obs: Array
+    last_actions: Array
+    identities: int
+    members: NDArray[np.int64]
+    hidden: Array
 
 
 class Arrays:
@@ -42,48 +53,68 @@ class Arrays:
         return Arrays()
 
 
+class _Pass:
+    """One forward pass of ``_Recurrence``: its outputs, and what computes them group by group."""
+
+    def __init__(self, learns: bool, x: Tensor, first: Tensor, parameters: Sequence[Tensor]) -> None:
+        w_enc, b_enc, w_in, w_rec, b_in, b_rec, w_out, b_out = (each.detach() for each in parameters)
+        (steps, rows, _), width = x.shape, first.shape[1]
+        self.hidden, self.out = x.new_empty(steps + 1, rows, width), x.new_empty(steps, rows, len(b_out))
+        self.hidden[0] = first
+        kept = steps * rows if learns else 0
+        self.kept = [x.new_empty(kept * size) for size in (len(b_enc), 3 * width, width)]
+        shift = b_in.clone()
+        shift[: 2 * width] += b_rec[: 2 * width]
+        packed = kernels(KERNELS).pack_forward(*(w.numpy() for w in (w_enc, w_in, w_rec, w_out)))
+        others = (a.numpy() for a in (b_enc, shift, b_rec[2 * width :], b_out, self.hidden, self.out, *self.kept))
+        self.arrays = x.detach().numpy(), *packed, *others
+        self.learns, self.groups = learns, kernels(KERNELS).groups_of(rows)
+
+    def run(self, group: int) -> None:
+        """Computes the rows of one group."""
+        kernels(KERNELS).forward(*self.arrays, self.learns, group, self.groups)
+
+
 class _Recurrence(Function):
     """Hidden states [T, M, H] and outputs of a head [T, M, U], from inputs [T, M, I] and the first state [M, H].
 
     The parameters are those of a linear layer with a rectifier before the GRU, the GRU's, and those of a linear layer
-    that reads the hidden states. Those of the layers are empty where there is none.
+    that reads the hidden states. Those of the layers are empty where there is none. ``beside`` are the parameters of
+    another network of the same kind; its outputs of the head are the third result, without gradient, computed at the
+    same time.
     """
 
     @staticmethod
-    def forward(ctx: Any, learns: bool, x: Tensor, first: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
-        w_enc, b_enc, w_in, w_rec, b_in, b_rec, w_out, b_out = parameters
-        (steps, rows, _), width = x.shape, first.shape[1]
-        hidden, out = x.new_empty(steps + 1, rows, width), x.new_empty(steps, rows, len(b_out))
-        hidden[0] = first
-        kept = steps * rows if learns else 0
-        encoded, gates, new = (x.new_empty(kept * size) for size in (len(b_enc), 3 * width, width))
-        shift = b_in.clone()
-        shift[: 2 * width] += b_rec[: 2 * width]
-        packed = kernels(KERNELS).pack_forward(*(w.detach().numpy() for w in (w_enc, w_in, w_rec, w_out)))
-        given = x, *map(torch.from_numpy, packed), b_enc, shift, b_rec[2 * width :], b_out
-        arrays = [a.numpy() for a in (*given, hidden, out, encoded, gates, new)]
-        groups, run = kernels(KERNELS).groups_of(rows), kernels(KERNELS).forward
-        for_groups(lambda group: run(*arrays, learns, group, groups), groups)
+    def forward(
+        ctx: Any, learns: bool, beside: Sequence[Tensor], x: Tensor, first: Tensor, *parameters: Tensor
+    ) -> tuple[Tensor, ...]:
+        own = _Pass(learns, x, first, parameters)
+        passes = [own, *([_Pass(False, x, first, beside)] if beside else ())]
+        jobs = [partial(each.run, group) for each in passes for group in range(each.groups)]
+        for_groups(lambda job: jobs[job](), len(jobs))
         if learns:
-            ctx.save_for_backward(x, w_enc, w_in, w_rec, w_out, hidden, encoded, gates, new)
+            w_enc, _, w_in, w_rec, _, _, w_out, _ = parameters
+            ctx.save_for_backward(x, w_enc, w_in, w_rec, w_out, own.hidden, *own.kept)
             ctx.set_materialize_grads(False)
-        return hidden[1:], out
+        others = [each.out for each in passes[1:]]
+        ctx.mark_non_differentiable(*others)
+        return own.hidden[1:], own.out, *others
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         x, w_enc, w_in, w_rec, w_out, hidden = ctx.saved_tensors[:6]
         none = x.new_empty(0, 0, 0)
-        d_x = torch.empty_like(x) if ctx.needs_input_grad[1] else none
+        d_x = torch.empty_like(x) if ctx.needs_input_grad[2] else none
         d_first = torch.empty_like(hidden[0])
         groups = kernels(KERNELS).groups_of(x.shape[1])
         sums = [x.new_zeros(groups, *shape) for w in (w_enc, w_in, w_rec, w_out) for shape in (w.shape, w.shape[:1])]
-        given = (none if grad is None else grad.contiguous() for grad in grads)
+        given = (none if grad is None else grad.contiguous() for grad in grads[:2])
         packed = kernels(KERNELS).pack_backward(*(w.numpy() for w in (w_enc, w_in, w_rec, w_out)))
         others = (a.numpy() for a in (hidden, *ctx.saved_tensors[6:], *given, d_x, d_first))
         arrays, by_group, run = (x.numpy(), *packed, *others), [s.numpy() for s in sums], kernels(KERNELS).backward
         for_groups(lambda group: run(*arrays, *(total[group] for total in by_group), group, groups), groups)
         e_w, e_b, in_w, in_b, rec_w, rec_b, out_w, out_b = (t[0] if groups == 1 else t.sum(dim=0) for t in sums)
-        return None, d_x if d_x.numel() else None, d_first, e_w, e_b, in_w, rec_w, in_b, rec_b, out_w, out_b
+        return None, None, d_x if d_x.numel() else None, d_first, e_w, e_b, in_w, rec_w, in_b, rec_b, out_w, out_b
 
 
 class GRU(nn.GRU):
@@ -107,7 +138,8 @@ class GRU(nn.GRU):
     @property
     def weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """All parameters."""
-        return self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0
+        own: Any = self._parameters  # a fifth of the time of attributes
+        return own["weight_ih_l0"], own["weight_hh_l0"], own["bias_ih_l0"], own["bias_hh_l0"]
 
     def forward(self, input: Tensor, hx: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """A sequence [M, T, I] from hidden [1, M, H] -> hidden states [M, T, H] and the last one [1, M, H]."""
@@ -130,27 +162,37 @@ class GRU(nn.GRU):
         """Whether ``decision`` computes a step for such inputs: compiled, and without gradients."""
         return not torch.is_grad_enabled() and is_compiled(KERNELS, input) and not under_vmap(self.weight_ih_l0)
 
-    def decision(self, layer: nn.Linear, head: Sequence[Tensor], input: Array, hidden: Array) -> tuple[Array, Array]:
+    def decision(self, layer: Linear, head: Sequence[Tensor], given: Given, after: Array, out: Array) -> None:
         """One step with the layer before it and the agent's head, in one call.
 
         Args:
             layer: as in ``encoded``.
             head: weight [U, H] and bias, then those of a value [1, H] if there is one; nothing: no head.
-            input, hidden: [M, I] and [M, H], contiguous.
-
-        Returns:
-            The head's outputs [M, U] (U = 0 without one) and the new state [M, H].
+            given: the agents' inputs and states.
+            after, out: the outputs, new states [E, N, H] and the head's [E, N, U] (U = 0 without one), of the
+                agents in ``given.members``.
         """
-        layers = [layer.weight, layer.bias, *self.weights, *head, *(2 * self._no_layer)[len(head) :]]
-        out, after = np.empty((len(input), len(layers[6])), np.float32), np.empty_like(hidden)
-        kernels("step_kernels").step(input, hidden, *self._arrays.of(layers), after, out)
-        return out, after
+        layers = [*layer.pair, *self.weights, *head, *(2 * self._no_layer)[len(head) :]]
+        kernels("step_kernels").step(*given, *self._arrays.of(layers), after, out)
 
     def _along(self, input: Tensor, hx: Tensor, layer: Pair, head: Pair) -> tuple[Tensor, Tensor, Tensor]:
         """Outputs of the head [M, T, U], hidden states [M, T, H] and the last one [1, M, H]."""
         by_time, learns = input.transpose(0, 1).contiguous(), torch.is_grad_enabled()
-        hidden, out = _Recurrence.apply(learns, by_time, hx[0].contiguous(), *layer, *self.weights, *head)
+        hidden, out = _Recurrence.apply(learns, (), by_time, hx[0].contiguous(), *layer, *self.weights, *head)
         return out.transpose(0, 1), hidden.transpose(0, 1), hidden[-1:]
+
+    def beside(
+        self, own: Sequence[Tensor], other: Sequence[Tensor], by_time: Tensor, first: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The outputs of a network around this cell and, without gradient, of another one: [T, M, U] each.
+
+        Args:
+            own, other: the parameters of each network's layer, cell and head.
+            by_time: the inputs of both, [T, M, I], contiguous.
+            first: the first state of both, [M, H].
+        """
+        _, mine, theirs = _Recurrence.apply(torch.is_grad_enabled(), tuple(other), by_time, first, *own)
+        return mine, theirs
 
     def step(self, input: Tensor, hidden: Tensor) -> Tensor:
         """One step: [M, I], [M, H] -> [M, H]; costs a sixth of a sequence of one step."""

@@ -61,6 +61,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 class Linear(nn.Linear):
     """``nn.Linear`` with a bias, with the same parameters, the same function and the same state dict."""
 
+    @property
+    def pair(self) -> tuple[Tensor, Tensor]:
+        """The weight [O, I] and the bias [O]."""
+        own: Any = self._parameters  # a fifth of the time of attributes
+        return own["weight"], own["bias"]
+
     def forward(self, input: Tensor) -> Tensor:
         """[..., I] -> [..., O]."""
         return linear(input, self.weight, self.bias)

@@ -15,28 +15,74 @@ def times(weight, packed, rows):
     return out
 
 
-@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def step(x, hidden, w_enc, b_enc, w_in, w_rec, b_in, b_rec, w_out, b_out, w_value, b_value, after, out):
-    """One step of all rows, and the outputs of the agent's head.
+@njit(cache=True, nogil=True)
+def inputs(obs, last_actions, identities, members):
+    """The inputs ``obs, last action, agent`` of some agents as columns [I, E * members]. Arguments: ``step``."""
+    copies, size, actions = len(obs), obs.shape[2], last_actions.shape[2]
+    x = np.zeros((size + actions + identities, copies * len(members)), np.float32)
+    for e in range(copies):
+        for i in range(len(members)):
+            n, m = members[i], e * len(members) + i
+            for k in range(size):
+                x[k, m] = obs[e, n, k]
+            for k in range(actions):
+                x[size + k, m] = last_actions[e, n, k]
+            if identities:
+                x[size + actions + n, m] = np.float32(1.0)
+    return x
 
-    Inside, arrays are [features, rows]: products with weights [outputs, inputs] then need no transposed copy of them.
+
+@njit(cache=True, nogil=True)
+def inputs_along(obs, actions, filled, n_actions, identities, members, x):
+    """The inputs ``obs, last action, agent`` of some agents along B episodes.
 
     Args:
-        x, hidden: [M, I] and [M, H].
-        w_enc, ..., b_rec: as the layers store them; ``w_enc`` is not empty.
-        w_out, b_out, w_value, b_value: the head, a linear layer [U, H]; with a layer [1, H] for values, advantages
-            have mean 0 and the value is added. Empty for none.
-        after, out: outputs, [M, H] and [M, U].
+        obs, actions, filled: [B, T, N, O], [B, T, N, 1] and [B, T, 1]; an action of padding has no feature.
+        n_actions: the size of a last action in the input; 0 for none.
+        identities, members: see ``step``.
+        x: the output [T, B * members, I], zeros.
     """
-    rows, h = hidden.shape
-    code = times(w_enc, pack(x.T), rows)
-    for j in range(code.shape[0]):
-        row, shift = code[j], b_enc[j]
-        for m in range(rows):
-            v = row[m] + shift
-            row[m] = zero if v < zero else v
-    old = np.ascontiguousarray(hidden.T)
-    given, products = times(w_in, pack(code), rows), times(w_rec, pack(old), rows)
+    size = obs.shape[3]
+    for t in range(len(x)):
+        for b in range(len(obs)):
+            for i in range(len(members)):
+                n = members[i]
+                row = x[t, b * len(members) + i]
+                for k in range(size):
+                    row[k] = obs[b, t, n, k]
+                if n_actions and t and filled[b, t - 1, 0]:
+                    row[size + actions[b, t - 1, n, 0]] = np.float32(1.0)
+                if identities:
+                    row[size + n_actions + n] = np.float32(1.0)
+
+
+@njit(cache=True, nogil=True)
+def columns_of(values, members):
+    """[E, N, H] -> [H, E * members]."""
+    copies, _, width = values.shape
+    columns = np.empty((width, copies * len(members)), np.float32)
+    for e in range(copies):
+        for i in range(len(members)):
+            row = values[e, members[i]]
+            for j in range(width):
+                columns[j, e * len(members) + i] = row[j]
+    return columns
+
+
+@njit(cache=True, nogil=True)
+def write(columns, members, values):
+    """The inverse of ``columns_of``."""
+    for e in range(len(values)):
+        for i in range(len(members)):
+            row = values[e, members[i]]
+            for j in range(len(columns)):
+                row[j] = columns[j, e * len(members) + i]
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def gates(given, products, old, b_in, b_rec):
+    """The new state [H, M] from both contributions to the gates [3H, M], which are overwritten, and the old state."""
+    h, rows = old.shape
     state = np.empty((h, rows), np.float32)
     for j in range(2 * h):
         g, p, shift = given[j], products[j], b_in[j] + b_rec[j]
@@ -53,7 +99,39 @@ def step(x, hidden, w_enc, b_enc, w_in, w_rec, b_in, b_rec, w_out, b_out, w_valu
             n[m] = tanh(n[m])
         for m in range(rows):
             s[m] = n[m] + z[m] * (b[m] - n[m])
-    after[:] = state.T
+    return state
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def step(
+    obs, last_actions, identities, members, hidden, w_enc, b_enc, w_in, w_rec, b_in, b_rec, w_out, b_out, w_value,
+    b_value, after, out,
+):  # fmt: skip
+    """One step of the agents that share a network, in E copies, and the outputs of the network's head.
+
+    Inside, arrays are [features, rows]: products with weights [outputs, inputs] then need no transposed copy of them.
+
+    Args:
+        obs, last_actions: [E, N, O] and [E, N, U]; without last actions in the input, the latter has size 0.
+        identities: the number of agents if the input ends with the agent's one-hot index, else 0.
+        members: the indices of these agents.
+        hidden: [E, N, H].
+        w_enc, ..., b_rec: as the layers store them; ``w_enc`` is not empty.
+        w_out, b_out, w_value, b_value: the head, a linear layer [U, H]; with a layer [1, H] for values, advantages
+            have mean 0 and the value is added. Empty for none.
+        after, out: outputs, [E, N, H] and [E, N, U]; those of other agents are left as they are.
+    """
+    rows = len(obs) * len(members)
+    code = times(w_enc, pack(inputs(obs, last_actions, identities, members)), rows)
+    for j in range(code.shape[0]):
+        row, shift = code[j], b_enc[j]
+        for m in range(rows):
+            v = row[m] + shift
+            row[m] = zero if v < zero else v
+    old = columns_of(hidden, members)
+    given, products = times(w_in, pack(code), rows), times(w_rec, pack(old), rows)
+    state = gates(given, products, old, b_in, b_rec)
+    write(state, members, after)
     if not w_out.size:
         return
     packed = pack(state)
@@ -64,4 +142,4 @@ def step(x, hidden, w_enc, b_enc, w_in, w_rec, b_in, b_rec, w_out, b_out, w_valu
         advantage += (times(w_value, packed, rows) + b_value[0]) - advantage.sum(axis=0) / np.float32(
             advantage.shape[0]
         )
-    out[:] = advantage.T
+    write(advantage, members, out)

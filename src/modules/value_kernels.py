@@ -1,6 +1,7 @@
 """Functions of action values, compiled by numba.
 
-Shapes: B episodes of T transitions, N agents, U actions, M rows, K values of a transition (N, or 1 of the team).
+Shapes: B episodes of T transitions, E copies, N agents, U actions, M rows, K values of a transition (N, or 1 of the
+team).
 """
 
 import numpy as np
@@ -24,14 +25,26 @@ def choose(values, avail, uniforms, epsilon, chosen):
     """Epsilon-greedy choices.
 
     Args:
-        values, avail: [M, U]; actions whose ``avail`` is 0 are not chosen.
-        uniforms: [M, U + 1] in [0, 1). The largest available one of the first U is a uniform choice; it is taken
+        values, avail: [E, N, U]; actions whose ``avail`` is 0 are not chosen.
+        uniforms: [E, N, U + 1] in [0, 1). The largest available one of the first U is a uniform choice; it is taken
             where the last one is below ``epsilon``.
-        chosen: the output, [M].
+        chosen: the output, [E, N].
     """
-    for m in range(len(values)):
-        scores = uniforms[m, :-1] if uniforms[m, -1] < epsilon else values[m]
-        chosen[m] = best(scores, avail[m])
+    for e in range(values.shape[0]):
+        for n in range(values.shape[1]):
+            scores = uniforms[e, n, :-1] if uniforms[e, n, -1] < epsilon else values[e, n]
+            chosen[e, n] = best(scores, avail[e, n])
+
+
+@njit(cache=True)
+def one_hot(actions, features):
+    """Writes the one-hot features [M, U] of actions [M]; returns whether all are in [0, U)."""
+    features[:] = 0.0
+    for m in range(len(actions)):
+        if not 0 <= actions[m] < features.shape[1]:
+            return False
+        features[m, actions[m]] = 1.0
+    return True
 
 
 @njit(cache=True, error_model="numpy")

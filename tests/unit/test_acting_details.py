@@ -27,8 +27,11 @@ def test_step_by_step_acting_and_unrolling_give_equal_values(hosted):
     actor = PyMARLController(mac, batch.scheme, batch.groups, "cpu") if hosted else mac
     expected = mac.unroll(batch).detach()
     seen = []
-    select = mac.action_selector.select_action
-    mac.action_selector.select_action = lambda q, *a, **k: (seen.append(q.clone()), select(q, *a, **k))[1]
+    selector = mac.action_selector
+    for name in ("select_action", "choose"):  # for tensors and for arrays
+        select = getattr(selector, name)
+        setattr(selector, name, lambda q, *a, select=select, **k: (
+            seen.append(torch.as_tensor(q).clone()) or select(q, *a, **k)))  # fmt: skip
     carry, last = actor.initial_carry(2), torch.zeros(2, 3, 2)
     for t in range(7):
         now = Observation(*(batch[n][:, t].numpy() for n in ("obs", "state", "avail_actions", "agent_mask")))
@@ -36,6 +39,21 @@ def test_step_by_step_acting_and_unrolling_give_equal_values(hosted):
         mac.init_hidden(2)  # a learner's call between two steps must not change the runner's state
         last = batch["actions_onehot"][:, t]
     torch.testing.assert_close(torch.stack(seen, dim=1), expected, rtol=1e-4, atol=1e-5)
+
+
+class LastAction(EpsilonGreedy):
+    """Ignores the values."""
+
+    def select_action(self, agent_inputs, avail_actions, t_env, test_mode=False):
+        return torch.full(agent_inputs.shape[:-1], agent_inputs.shape[-1] - 1)
+
+
+def test_a_selector_with_another_choice_is_asked():
+    batch = random_batch(MIXED, [6, 6], seed=3)
+    mac = BasicMAC(batch.scheme, batch.groups, args_for(MIXED, action_selector=f"{__name__}:LastAction"))
+    now = Observation(*(batch[n][:, 0].numpy() for n in ("obs", "state", "avail_actions", "agent_mask")))
+    actions, _ = mac.act(now, torch.zeros(2, 3, 2), mac.initial_carry(2), 0, True)
+    assert (actions == 1).all()
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 1.0])

@@ -14,7 +14,7 @@ from omarl.modules import compiled
 from omarl.modules import linear as linear_module
 from omarl.modules.agents.feature_agent import FeatureAgent
 from omarl.modules.agents.rnn_agent import RNNAgent
-from omarl.modules.gru import GRU
+from omarl.modules.gru import GRU, Given
 from omarl.modules.linear import Linear
 from omarl.types import Observation
 from torch import nn
@@ -137,8 +137,28 @@ def test_gru_with_layers_before_and_behind_it_equals_torch(rows, sizes):
 
 
 def decision(gru, layer, x, h, head=()):
-    """``GRU.decision`` of tensors."""
-    return [torch.from_numpy(each) for each in gru.decision(layer, head, x.contiguous().numpy(), h.numpy())]
+    """``GRU.decision`` of tensors, for one agent in each copy."""
+    rows, before = x.contiguous().numpy()[:, None], h.numpy()[:, None]
+    out, after = np.empty((len(x), 1, len(head[0]) if head else 0), np.float32), np.empty_like(before)
+    gru.decision(layer, head, Given(rows, rows[..., :0], 0, np.zeros(1, np.int64), before), after, out)
+    return [torch.from_numpy(each[:, 0]) for each in (out, after)]
+
+
+def test_a_decision_computes_only_its_agents_from_all_parts_of_their_inputs():
+    copies, agents, own = 3, 4, np.array([3, 1])
+    layer, gru, head = Linear(5 + 2 + agents, 6), GRU(6, 7), Linear(7, 2)
+    obs, last = (np.random.default_rng(0).random((copies, agents, size), np.float32) for size in (5, 2))
+    hidden = np.random.default_rng(1).random((copies, agents, 7), np.float32)
+    out, after = np.full((copies, agents, 2), -1.0, np.float32), np.full_like(hidden, -1.0)
+    with torch.no_grad():
+        gru.decision(layer, head.pair, Given(obs, last, agents, own, hidden), after, out)
+        ids = np.broadcast_to(np.eye(agents, dtype=np.float32), (copies, agents, agents))
+        rows = torch.from_numpy(np.concatenate([obs, last, ids], axis=2)[:, own]).reshape(-1, 5 + 2 + agents)
+        state = gru.step(torch.relu(layer(rows)), torch.from_numpy(hidden[:, own]).reshape(-1, 7))
+        expected = head(state)
+    for found, wanted in ((after, state), (out, expected)):
+        torch.testing.assert_close(torch.from_numpy(found[:, own]).reshape(wanted.shape), wanted)
+        assert (np.delete(found, own, axis=1) == -1.0).all()
 
 
 def test_decisions_follow_every_kind_of_change_of_the_weights():

@@ -40,7 +40,7 @@ def test_qmix_matches_its_formula():
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
 @pytest.mark.parametrize("where", ["values", "state", "grad", "weight1.2.weight", "weight2.0.bias"])
-@pytest.mark.parametrize("rows", [(3,), (40, 7)])
+@pytest.mark.parametrize("rows", [(3,), (40, 7), (50, 21)])
 def test_compiled_mixing_equals_torchs(rows, where, value, monkeypatch):
     mixer, values, state = qmixer(), 3 * torch.randn(*rows, 3), 3 * torch.randn(*rows, 4)
     grad, leaves = torch.randn(*rows, 1), list(mixer.parameters())
@@ -59,6 +59,16 @@ def test_compiled_mixing_equals_torchs(rows, where, value, monkeypatch):
         else:
             # torch's elu drops the NaN of some rows in the gradient, of others not
             assert not (torch.isfinite(mine) & ~torch.isfinite(theirs)).any()
+
+
+def test_mixing_gives_the_same_numbers_with_any_number_of_threads():
+    mixer, values, state = qmixer(), torch.randn(1250, 3), torch.randn(1250, 4)
+    found = []
+    for n in (1, 3):
+        with compiled.threads_set(n):
+            total = mixer(values, state)
+            found.append([total, *torch.autograd.grad(total.square().sum(), list(mixer.parameters()))])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 def test_qmix_weights_depend_on_the_state():

@@ -4,7 +4,8 @@ import pytest
 import torch
 from fakes import RecordingLogger, args_for, env_info, random_batch
 from omarl.components.unroll import unroll
-from omarl.controllers.basic_controller import BasicMAC, sharing_groups
+from omarl.controllers.basic_controller import BasicMAC
+from omarl.controllers.sharing import sharing_groups
 from omarl.learners.q_learner import QLearner
 from omarl.modules.td_error import taken_and_next, td_targets
 from omarl.types import ConfigError

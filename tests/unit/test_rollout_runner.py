@@ -65,10 +65,11 @@ def test_unrolling_a_rollout_reproduces_the_outputs_of_acting(share, layer_norm)
     mac = BasicMAC(scheme, groups, args)
     for agent in mac.agents:
         agent.fc1.weight.data /= 100  # observations are large, and would saturate the gates
-    seen, select = [], mac.action_selector.select_action
-    mac.action_selector.select_action = lambda outputs, *args, **kwargs: (
-        seen.append(outputs) or select(outputs, *args, **kwargs)
-    )
+    seen, selector = [], mac.action_selector
+    for name in ("select_action", "choose"):  # for tensors and for arrays
+        select = getattr(selector, name)
+        setattr(selector, name, lambda outputs, *a, select=select, **k: (
+            seen.append(torch.as_tensor(outputs)) or select(outputs, *a, **k)))  # fmt: skip
     runner = RolloutRunner(env, mac, scheme, groups, args)
     for _ in range(3):
         seen.clear()

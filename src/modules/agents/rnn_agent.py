@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,8 +12,10 @@ from ...config.keys import CellKeys, EncoderKeys
 from ...config.schema import key, read
 from ..cell import make_cell
 from ..encoder import encoder_for
-from ..gru import Array
+from ..gru import Array, Given
 from ..linear import Linear, linear
+
+ONE = np.zeros(1, np.int64)  # the index of the only agent
 
 
 @dataclass(frozen=True)
@@ -77,28 +80,36 @@ class RNNAgent(nn.Module):
         if not self.is_recurrent:
             return self.head(F.relu(self.norm2(self.rnn(self.features(inputs))))), hidden
         if self.encodes and self.rnn.decides(inputs):
-            rows, before = (each.contiguous().numpy() for each in (self.encoder(inputs), hidden))
-            outputs, hidden = map(torch.from_numpy, self.decision(rows, before))
+            outputs, hidden = self._decide(self.encoder(inputs), hidden)
             return outputs if self.has_own_head else self.head(hidden), hidden
         hidden = self.rnn.step(self.features(inputs), hidden)
         return self.head(self.norm2(self.rnn.output(hidden))), hidden
 
-    def decision(self, rows: Array, hidden: Array) -> tuple[Array, Array]:
-        """One compiled step: encoded inputs [M, I] and hidden [M, H] -> Q [M, U], hidden [M, H].
+    def _decide(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """``decision`` for encoded inputs [M, I] and hidden [M, H] -> outputs [M, U or 0] and hidden [M, H]."""
+        rows, before = (each.contiguous().numpy()[:, None] for each in (inputs, hidden))
+        width = self.fc2.out_features if self.has_own_head else 0
+        out, after = np.empty((len(rows), 1, width), np.float32), np.empty_like(before)
+        self.decision(Given(rows, rows[..., :0], 0, ONE, before), after, out)
+        return torch.from_numpy(out[:, 0]), torch.from_numpy(after[:, 0])
 
-        U is 0 if a subclass has another head.
+    def decision(self, given: Given, after: Array, out: Array) -> None:
+        """One compiled step of the agents ``given.members``: writes their states and Q values.
+
+        See ``GRU.decision``; without a head of its own, only the states.
         """
+        parts: Any = self._modules  # a fifth of the time of attributes
         head: list[Tensor] = []
         if self.has_own_head:
-            value = self.value
-            head = [self.fc2.weight, self.fc2.bias, *(() if value is None else (value.weight, value.bias))]
-        return self.rnn.decision(self.fc1, head, rows, hidden)
+            value = parts.get("value")
+            head = [*parts["fc2"].pair, *(() if value is None else value.pair)]
+        parts["rnn"].decision(parts["fc1"], head, given, after, out)
 
     def unroll(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """A sequence: inputs [M, T, I], hidden [M, S] -> Q [M, T, U], the last hidden [M, S]."""
         first = hidden.unsqueeze(0).contiguous()
         if self.encodes and self.has_own_head:
-            outputs, last = self.rnn.encoded(self.fc1, self.encoder(inputs), first, self._head_weights())
+            outputs, last = self.rnn.encoded(self.fc1, self.encoder(inputs), first, self.head_pair())
             return outputs, last.squeeze(0)
         if not self.is_recurrent:
             return self.head(F.relu(self.norm2(self.rnn(self.features(inputs))))), hidden
@@ -108,21 +119,30 @@ class RNNAgent(nn.Module):
             states, last = self.rnn(self.features(inputs), first)
         return self.head(self.norm2(self.rnn.output(states))), last.squeeze(0)
 
+    def unroll_beside(self, other: "RNNAgent", by_time: Tensor) -> tuple[Tensor, Tensor]:
+        """``unroll`` of this agent and, without gradient, of another one, along the same inputs at the same time.
+
+        Only if ``decides``, and where ``gru_kernels`` is compiled. Inputs [T, M, I] -> Q [T, M, U] each.
+        """
+        first = self.init_hidden().expand(by_time.shape[1], -1)
+        own, others = ((*each.fc1.pair, *each.rnn.weights, *each.head_pair()) for each in (self, other))
+        return self.rnn.beside(own, others, by_time, first)
+
     def features(self, inputs: Tensor) -> Tensor:
         """What the recurrent layer reads."""
         return F.relu(self.norm1(self.fc1(self.encoder(inputs))))
 
     def head(self, features: Tensor) -> Tensor:
         """Features [..., H] -> Q [..., U]: ``value + advantage - mean(advantage)``, computed as one linear layer."""
-        return self.fc2(features) if self.value is None else linear(features, *self._head_weights())
+        return self.fc2(features) if self.value is None else linear(features, *self.head_pair())
 
-    def _head_weights(self) -> tuple[Tensor, Tensor]:
+    def head_pair(self) -> tuple[Tensor, Tensor]:
         """Weight [U, H] and bias [U] of the linear layer that ``head`` is."""
-        advantage, value = self.fc2, self.value
-        if value is None:
-            return advantage.weight, advantage.bias
-        weight = advantage.weight - advantage.weight.mean(dim=0) + value.weight
-        return weight, advantage.bias - advantage.bias.mean() + value.bias
+        weight, bias = self.fc2.pair
+        if self.value is None:
+            return weight, bias
+        weight_value, bias_value = self.value.pair
+        return weight - weight.mean(dim=0) + weight_value, bias - bias.mean() + bias_value
 
 
 class MinGRUAgent(RNNAgent):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ...config.keys import EncoderKeys
 from ...config.schema import key, read
-from ..compiled import is_compiled, kernels
+from ..compiled import for_groups, is_compiled, kernels
 from ..encoder import encoder_for
 from ..linear import Linear
 
@@ -36,7 +36,9 @@ class _Mixing(Function):
         total = values.new_empty(rows, 1)
         sizes = hyper, values.shape[1] * units, hyper, units, units, units
         kept = [values.new_empty(rows, size) for size in sizes]
-        kernels(KERNELS).forward(*(each.numpy() for each in (values, state, *parameters, total, *kept)))
+        arrays = [each.numpy() for each in (values, state, *parameters, total, *kept)]
+        groups, run = kernels(KERNELS).groups_of(rows), kernels(KERNELS).forward
+        for_groups(lambda group: run(*arrays, group, groups), groups)
         ctx.save_for_backward(values, state, *(parameters[i] for i in (2, 6, 12)), *kept)
         ctx.shapes = [parameter.shape for parameter in parameters]
         return total
@@ -45,9 +47,12 @@ class _Mixing(Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         values = ctx.saved_tensors[0]
-        found = [torch.empty_like(values), *(values.new_zeros(shape) for shape in ctx.shapes)]
-        kernels(KERNELS).backward(*(each.numpy() for each in (grads[0].contiguous(), *ctx.saved_tensors, *found)))
-        return found[0], None, *found[1:]
+        groups, run = kernels(KERNELS).groups_of(len(values)), kernels(KERNELS).backward
+        d_values, sums = torch.empty_like(values), [values.new_zeros(groups, *shape) for shape in ctx.shapes]
+        arrays = [each.numpy() for each in (grads[0].contiguous(), *ctx.saved_tensors, d_values)]
+        by_group = [each.numpy() for each in sums]
+        for_groups(lambda group: run(*arrays, *(total[group] for total in by_group), group, groups), groups)
+        return d_values, None, *(total[0] if groups == 1 else total.sum(dim=0) for total in sums)
 
 
 class QMixer(nn.Module):

@@ -10,7 +10,13 @@ from ..layer_kernels import FAST, half, linear, linear_backward, mask, one, rect
 from ..matrix_kernels import pack, product
 
 CHUNK = 100  # rows, whose arrays stay in the processor's cache
+GROUP, MAX_GROUPS = 4 * CHUNK, 4  # rows of a group of chunks, at least, and the most groups
 two = np.float32(2.0)
+
+
+def groups_of(rows):
+    """The number of groups of rows, which can run in different threads: see ``gru_kernels``."""
+    return max(1, min(MAX_GROUPS, rows // GROUP))
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -23,10 +29,10 @@ def elu(values):
             row[k] = row[k] if row[k] > zero else two * t / (one - t)
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def forward(values, state, a_w, a_b, w1_w, w1_b, c_w, c_b, w2_w, w2_b, b1_w, b1_b, d_w, d_b, b2_w, b2_b,
-            total, a, w1, c, w2, hidden, d):  # fmt: skip
-    """The team's values ``total`` [R, 1].
+            total, a, w1, c, w2, hidden, d, group, groups):  # fmt: skip
+    """The team's values ``total`` [R, 1] of the rows of one group.
 
     Args:
         values, state: [R, N] and [R, S].
@@ -35,11 +41,12 @@ def forward(values, state, a_w, a_b, w1_w, w1_b, c_w, c_b, w2_w, w2_b, b1_w, b1_
         a, c, d: outputs for ``backward``: the hypernetworks' hidden layers, [R, W], [R, W] and [R, K].
         w1, w2: the same: weights before their absolute value, [R, N * K] and [R, K].
         hidden: the same: the mixing network's hidden layer, [R, K].
+        group, groups: which group, and how many there are.
     """
     n, k = values.shape[1], hidden.shape[1]
     a_p, c_p, d_p, b1_p = pack(a_w.T), pack(c_w.T), pack(d_w.T), pack(b1_w.T)
     w1_p, w2_p, b2_p = pack(w1_w.T), pack(w2_w.T), pack(b2_w.T)
-    for first in range(0, len(values), CHUNK):
+    for first in range(group * CHUNK, len(values), groups * CHUNK):
         rows = slice(first, first + CHUNK)
         x = state[rows]
         for weight, bias, code in ((a_p, a_b, a[rows]), (c_p, c_b, c[rows]), (d_p, d_b, d[rows])):
@@ -103,20 +110,21 @@ def through_two_layers(grad, x, code, packed, d_weight, d_bias, d_first_weight, 
     linear_backward(d_code, x, d_first_weight, d_first_bias)
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def backward(grad, values, state, w1_w, w2_w, b2_w, a, w1, c, w2, hidden, d, d_values, d_a_w, d_a_b, d_w1_w, d_w1_b,
-             d_c_w, d_c_b, d_w2_w, d_w2_b, d_b1_w, d_b1_b, d_d_w, d_d_b, d_b2_w, d_b2_b):  # fmt: skip
-    """Gradients from that of the team's values, ``grad`` [R, 1].
+             d_c_w, d_c_b, d_w2_w, d_w2_b, d_b1_w, d_b1_b, d_d_w, d_d_b, d_b2_w, d_b2_b, group, groups):  # fmt: skip
+    """Gradients of one group from that of the team's values, ``grad`` [R, 1].
 
     Args:
         values, ..., d: as in ``forward``.
         d_values: an output, [R, N].
-        d_a_w, ..., d_b2_b: zeros of the shapes of the parameters, to which the gradients are added.
+        d_a_w, ..., d_b2_b: sums of the shapes of the parameters, to which this group adds.
+        group, groups: as in ``forward``.
     """
     rows, w1_p, w2_p, b2_p = min(CHUNK, len(values)), pack(w1_w), pack(w2_w), pack(b2_w)
     d_w1, d_w2 = np.empty((rows, w1.shape[1]), np.float32), np.empty((rows, w2.shape[1]), np.float32)
     d_hidden = np.empty((rows, hidden.shape[1]), np.float32)
-    for first in range(0, len(values), CHUNK):
+    for first in range(group * CHUNK, len(values), groups * CHUNK):
         last = min(first + CHUNK, len(values))
         n, x = last - first, state[first:last]
         for r in range(first, last):
