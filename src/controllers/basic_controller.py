@@ -16,7 +16,7 @@ from ..config.schema import key, read
 from ..modules.action_distributions import distribution, kind_of
 from ..modules.compiled import is_compiled
 from ..modules.encoder import as_features
-from ..modules.gru import Array
+from ..modules.gru import Array, beside
 from ..modules.unrolling import as_rows, from_rows, unroll_rows
 from ..registry import resolve
 from ..types import ConfigError, Observation, PathLike, feature_size
@@ -233,14 +233,16 @@ class BasicMAC(nn.Module):
 
     def unroll_beside(self, other: BasicMAC, batch: Any) -> tuple[Tensor, Tensor]:
         """``unroll`` of this controller and, without gradient, of a copy of it with other weights."""
-        mine: list[Tensor] = []
-        theirs: list[Tensor] = []
         n_actions = self.n_actions if self.config.obs_last_action else 0
         parts: Any = zip(self.member_arrays, self.agents, other.agents, strict=True)
-        for members, agent, others in parts:
-            both = agent.unroll_beside(others, inputs_along(batch, members, n_actions, self.identities))
-            for found, each in zip((mine, theirs), both, strict=True):  # [T+1, B*n, U]
-                found.append(from_rows(each.transpose(0, 1), len(members)))
+        networks = [
+            agent.beside(others, inputs_along(batch, members, n_actions, self.identities))
+            for members, agent, others in parts
+        ]
+        mine, theirs = (
+            [from_rows(each.transpose(0, 1), size) for each, size in zip(found, self.sizes, strict=True)]
+            for found in beside(networks)  # [T+1, B*n, U] each
+        )
         return self.in_agent_order(mine, 2), self.in_agent_order(theirs, 2)
 
     def init_hidden(self, batch_size: int) -> None:

@@ -75,46 +75,102 @@ class _Pass:
         kernels(KERNELS).forward(*self.arrays, self.learns, group, self.groups)
 
 
-class _Recurrence(Function):
-    """Hidden states [T, M, H] and outputs of a head [T, M, U], from inputs [T, M, I] and the first state [M, H].
+class Network(NamedTuple):
+    """A network along sequences: a linear layer with a rectifier, a GRU, and a linear layer that reads its states.
 
-    The parameters are those of a linear layer with a rectifier before the GRU, the GRU's, and those of a linear layer
-    that reads the hidden states. Those of the layers are empty where there is none. ``beside`` are the parameters of
-    another network of the same kind; its outputs of the head are the third result, without gradient, computed at the
-    same time.
+    Args:
+        x, first: the inputs [T, M, I], contiguous, and the first state [M, H].
+        parameters: of the layer, the GRU and the last layer; those of a layer are empty where there is none.
+        beside: the parameters of another network of the same sizes with the same inputs; empty for none.
+    """
+
+    x: Tensor
+    first: Tensor
+    parameters: Sequence[Tensor]
+    beside: Sequence[Tensor] = ()
+
+
+class _Gradient:
+    """One backward pass of ``_Recurrence``: what computes it group by group, and its results."""
+
+    def __init__(self, saved: Sequence[Tensor], grads: Sequence[Tensor | None], of_inputs: bool) -> None:
+        x, w_enc, w_in, w_rec, w_out, hidden = saved[:6]
+        none = x.new_empty(0, 0, 0)
+        self.d_x, self.d_first = torch.empty_like(x) if of_inputs else none, torch.empty_like(hidden[0])
+        self.groups = kernels(KERNELS).groups_of(x.shape[1])
+        shapes = [shape for w in (w_enc, w_in, w_rec, w_out) for shape in (w.shape, w.shape[:1])]
+        self.sums = [x.new_zeros(self.groups, *shape) for shape in shapes]
+        given = (none if grad is None else grad.contiguous() for grad in grads)
+        packed = kernels(KERNELS).pack_backward(*(w.numpy() for w in (w_enc, w_in, w_rec, w_out)))
+        others = (a.numpy() for a in (hidden, *saved[6:], *given, self.d_x, self.d_first))
+        self.arrays, self.by_group = (x.numpy(), *packed, *others), [total.numpy() for total in self.sums]
+
+    def run(self, group: int) -> None:
+        """Computes the gradients of one group."""
+        sums = (total[group] for total in self.by_group)
+        kernels(KERNELS).backward(*self.arrays, *sums, group, self.groups)
+
+    def results(self) -> tuple[Tensor | None, ...]:
+        """The gradients of the inputs, the first state and the parameters."""
+        e_w, e_b, in_w, in_b, rec_w, rec_b, out_w, out_b = (
+            total[0] if self.groups == 1 else total.sum(dim=0) for total in self.sums
+        )
+        d_x = self.d_x if self.d_x.numel() else None
+        return d_x, self.d_first, e_w, e_b, in_w, rec_w, in_b, rec_b, out_w, out_b
+
+
+PER_NETWORK = 10  # tensors of a network: inputs, first state, parameters
+
+
+class _Recurrence(Function):
+    """Hidden states [T, M, H] and outputs [T, M, U] of each network, then those outputs of the networks beside them.
+
+    The latter have no gradient. All networks are computed at the same time. ``tensors`` are each network's ``x``,
+    ``first`` and ``parameters``; ``beside`` has the parameters of the networks beside them.
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, learns: bool, beside: Sequence[Tensor], x: Tensor, first: Tensor, *parameters: Tensor
-    ) -> tuple[Tensor, ...]:
-        own = _Pass(learns, x, first, parameters)
-        passes = [own, *([_Pass(False, x, first, beside)] if beside else ())]
-        jobs = [partial(each.run, group) for each in passes for group in range(each.groups)]
-        for_groups(lambda job: jobs[job](), len(jobs))
+    def forward(ctx: Any, learns: bool, beside: Sequence[Sequence[Tensor]], *tensors: Tensor) -> tuple[Tensor, ...]:
+        given = [tensors[i : i + PER_NETWORK] for i in range(0, len(tensors), PER_NETWORK)]
+        own = [_Pass(learns, x, first, parameters) for x, first, *parameters in given]
+        others = [_Pass(False, x, first, other) for (x, first, *_), other in zip(given, beside, strict=True) if other]
+        _run_all([*own, *others])
         if learns:
-            w_enc, _, w_in, w_rec, _, _, w_out, _ = parameters
-            ctx.save_for_backward(x, w_enc, w_in, w_rec, w_out, own.hidden, *own.kept)
+            saved = [
+                (x, w_enc, w_in, w_rec, w_out, each.hidden, *each.kept)
+                for (x, _, w_enc, _, w_in, w_rec, _, _, w_out, _), each in zip(given, own, strict=True)
+            ]
+            ctx.save_for_backward(*(tensor for each in saved for tensor in each))
             ctx.set_materialize_grads(False)
-        others = [each.out for each in passes[1:]]
-        ctx.mark_non_differentiable(*others)
-        return own.hidden[1:], own.out, *others
+        ctx.mark_non_differentiable(*(each.out for each in others))
+        return *(tensor for each in own for tensor in (each.hidden[1:], each.out)), *(each.out for each in others)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        x, w_enc, w_in, w_rec, w_out, hidden = ctx.saved_tensors[:6]
-        none = x.new_empty(0, 0, 0)
-        d_x = torch.empty_like(x) if ctx.needs_input_grad[2] else none
-        d_first = torch.empty_like(hidden[0])
-        groups = kernels(KERNELS).groups_of(x.shape[1])
-        sums = [x.new_zeros(groups, *shape) for w in (w_enc, w_in, w_rec, w_out) for shape in (w.shape, w.shape[:1])]
-        given = (none if grad is None else grad.contiguous() for grad in grads[:2])
-        packed = kernels(KERNELS).pack_backward(*(w.numpy() for w in (w_enc, w_in, w_rec, w_out)))
-        others = (a.numpy() for a in (hidden, *ctx.saved_tensors[6:], *given, d_x, d_first))
-        arrays, by_group, run = (x.numpy(), *packed, *others), [s.numpy() for s in sums], kernels(KERNELS).backward
-        for_groups(lambda group: run(*arrays, *(total[group] for total in by_group), group, groups), groups)
-        e_w, e_b, in_w, in_b, rec_w, rec_b, out_w, out_b = (t[0] if groups == 1 else t.sum(dim=0) for t in sums)
-        return None, None, d_x if d_x.numel() else None, d_first, e_w, e_b, in_w, rec_w, in_b, rec_b, out_w, out_b
+        networks = (len(ctx.needs_input_grad) - 2) // PER_NETWORK
+        saved, size = ctx.saved_tensors, len(ctx.saved_tensors) // networks
+        found = [
+            _Gradient(
+                saved[i * size : (i + 1) * size], grads[2 * i : 2 * i + 2], ctx.needs_input_grad[2 + i * PER_NETWORK]
+            )
+            for i in range(networks)
+        ]
+        _run_all(found)
+        return None, None, *(result for each in found for result in each.results())
+
+
+def _run_all(passes: Sequence[_Pass | _Gradient]) -> None:
+    """Runs all groups of all passes, in several threads if there are."""
+    jobs = [partial(each.run, group) for each in passes for group in range(each.groups)]
+    for_groups(lambda job: jobs[job](), len(jobs))
+
+
+def beside(networks: Sequence[Network]) -> tuple[list[Tensor], list[Tensor]]:
+    """The outputs [T, M, U] of networks and, without gradient, of those beside them, all at the same time."""
+    tensors = (tensor for each in networks for tensor in (each.x, each.first, *each.parameters))
+    results = _Recurrence.apply(torch.is_grad_enabled(), [tuple(each.beside) for each in networks], *tensors)
+    count = len(networks)
+    return list(results[1 : 2 * count : 2]), list(results[2 * count :])
 
 
 class GRU(nn.GRU):
@@ -178,21 +234,8 @@ class GRU(nn.GRU):
     def _along(self, input: Tensor, hx: Tensor, layer: Pair, head: Pair) -> tuple[Tensor, Tensor, Tensor]:
         """Outputs of the head [M, T, U], hidden states [M, T, H] and the last one [1, M, H]."""
         by_time, learns = input.transpose(0, 1).contiguous(), torch.is_grad_enabled()
-        hidden, out = _Recurrence.apply(learns, (), by_time, hx[0].contiguous(), *layer, *self.weights, *head)
+        hidden, out = _Recurrence.apply(learns, [()], by_time, hx[0].contiguous(), *layer, *self.weights, *head)
         return out.transpose(0, 1), hidden.transpose(0, 1), hidden[-1:]
-
-    def beside(
-        self, own: Sequence[Tensor], other: Sequence[Tensor], by_time: Tensor, first: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The outputs of a network around this cell and, without gradient, of another one: [T, M, U] each.
-
-        Args:
-            own, other: the parameters of each network's layer, cell and head.
-            by_time: the inputs of both, [T, M, I], contiguous.
-            first: the first state of both, [M, H].
-        """
-        _, mine, theirs = _Recurrence.apply(torch.is_grad_enabled(), tuple(other), by_time, first, *own)
-        return mine, theirs
 
     def step(self, input: Tensor, hidden: Tensor) -> Tensor:
         """One step: [M, I], [M, H] -> [M, H]; costs a sixth of a sequence of one step."""

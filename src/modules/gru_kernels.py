@@ -14,12 +14,19 @@ from numba import njit
 from .layer_kernels import FAST, add, half, linear, linear_backward, mask, one, rectify, tanh
 from .matrix_kernels import fill, packed_size, product
 
-CHUNK, MAX_GROUPS = 48, 4  # rows, and the most groups
+MOST, MAX_GROUPS = 32, 4  # rows of a chunk, and groups
+
+
+@njit(cache=True, nogil=True)
+def chunk_of(rows):
+    """The rows of a chunk: an even number of chunks, so that two threads have equal work."""
+    chunks = 2 * ((max(rows, 1) + 2 * MOST - 1) // (2 * MOST))
+    return 4 * ((rows + 4 * chunks - 1) // (4 * chunks))
 
 
 def groups_of(rows):
     """The number of groups."""
-    return max(1, min(MAX_GROUPS, -(-rows // CHUNK)))
+    return max(1, min(MAX_GROUPS, -(-rows // max(chunk_of(rows), 1))))
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
@@ -122,9 +129,9 @@ def forward(
     All weights are packed: ``pack_forward``.
     """
     steps, rows, h = x.shape[0], x.shape[1], hidden.shape[2]
-    e = len(b_enc) if len(b_enc) else x.shape[2]
-    for first in range(group * CHUNK, rows, groups * CHUNK):
-        last = min(first + CHUNK, rows)
+    e, chunk = len(b_enc) if len(b_enc) else x.shape[2], chunk_of(rows)
+    for first in range(group * chunk, rows, groups * chunk):
+        last = min(first + chunk, rows)
         n, kept = last - first, steps if learns else 1
         gate, q = np.empty((kept, n, 3 * h), np.float32), np.empty((kept, n, h), np.float32)
         code = np.empty((kept if len(b_enc) else 0, n, e), np.float32)
@@ -164,8 +171,9 @@ def backward(
         group, groups: as in ``forward``.
     """
     steps, rows, e, h = x.shape[0], x.shape[1], d_w_in.shape[1], hidden.shape[2]
-    for first in range(group * CHUNK, rows, groups * CHUNK):
-        last = min(first + CHUNK, rows)
+    chunk = chunk_of(rows)
+    for first in range(group * chunk, rows, groups * chunk):
+        last = min(first + chunk, rows)
         n = last - first
         gate = gates[first * steps * 3 * h : last * steps * 3 * h].reshape(steps, n, 3 * h)
         q = new[first * steps * h : last * steps * h].reshape(steps, n, h)

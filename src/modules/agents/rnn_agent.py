@@ -12,7 +12,7 @@ from ...config.keys import CellKeys, EncoderKeys
 from ...config.schema import key, read
 from ..cell import make_cell
 from ..encoder import encoder_for
-from ..gru import Array, Given
+from ..gru import Array, Given, Network
 from ..linear import Linear, linear
 
 ONE = np.zeros(1, np.int64)  # the index of the only agent
@@ -119,14 +119,10 @@ class RNNAgent(nn.Module):
             states, last = self.rnn(self.features(inputs), first)
         return self.head(self.norm2(self.rnn.output(states))), last.squeeze(0)
 
-    def unroll_beside(self, other: "RNNAgent", by_time: Tensor) -> tuple[Tensor, Tensor]:
-        """``unroll`` of this agent and, without gradient, of another one, along the same inputs at the same time.
-
-        Only if ``decides``, and where ``gru_kernels`` is compiled. Inputs [T, M, I] -> Q [T, M, U] each.
-        """
-        first = self.init_hidden().expand(by_time.shape[1], -1)
+    def beside(self, other: "RNNAgent", by_time: Tensor) -> Network:
+        """This agent with another one beside it, along inputs [T, M, I], for ``gru.beside``; only if ``decides``."""
         own, others = ((*each.fc1.pair, *each.rnn.weights, *each.head_pair()) for each in (self, other))
-        return self.rnn.beside(own, others, by_time, first)
+        return Network(by_time, self.init_hidden().expand(by_time.shape[1], -1), own, others)
 
     def features(self, inputs: Tensor) -> Tensor:
         """What the recurrent layer reads."""
