@@ -35,6 +35,7 @@ class Likelihood:
         self.groups = (torch.stack(padded) if padded else empty).to(device)  # [G, K]; index S: no feature
         self.is_gaussian = len(self.gaussian) == types.size
         self.has_copies = bool(types.is_copy.any())
+        self.fits_all = self.is_gaussian and not self.has_copies  # no state contradicts the types
         self.grouped = types.where(CATEGORICAL).to(device)
         self.follow()
 

@@ -77,7 +77,8 @@ class StateFeatures:
                 self._find(rows)
             elif self.is_typed:
                 self._check(rows)
-        self.likelihood.follow()
+        if not self.likelihood.is_gaussian:
+            self.likelihood.follow()
 
     def _are_pixels(self) -> bool:
         """Whether all features are pixels. They are Gaussian: the search for bits and groups takes too long."""
@@ -131,9 +132,10 @@ class StateFeatures:
 
     def _check(self, states: Tensor) -> None:
         assert self.types is not None
-        wrong = feature_types.contradicted(self.types, states)
-        is_wrong = wrong.any(dim=0)
-        is_full = self._remember(states)
+        is_full, is_wrong = self._remember(states), torch.zeros(self.size, dtype=torch.bool)
+        if not self.likelihood.fits_all:
+            wrong = feature_types.contradicted(self.types, states)
+            is_wrong = wrong.any(dim=0)
         if bool(is_wrong.any()):
             first = wrong.int().argmax(dim=0)[is_wrong].unique()  # one state for each feature
             self.evidence = torch.cat([self.evidence, states[first.to(states.device)].cpu()])
