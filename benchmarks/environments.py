@@ -119,6 +119,7 @@ ALSO = {
 LIMIT = 300  # seconds that a process may take in all
 GRACE = 30  # seconds for the checkpoint and the curves after a stop
 VARIANCE, R2 = 6, 7  # columns of the table
+BEFORE_NOTE = "learnt."  # the line of the page before the note
 MEASURES = ("test_vae_explained_variance", "test_vae_r2")
 # The lines that report what omarl chose, each with a short form
 CHOICES = {
@@ -214,6 +215,13 @@ def lines_in(file: Path) -> dict[str, str]:
     return {match[1]: match[0] for match in re.finditer(r"^\| `(.*?)` \|.*$", text, re.M)}
 
 
+def note_in(file: Path) -> str:
+    """The note of an earlier page."""
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    found = re.search(re.escape(BEFORE_NOTE) + r"\n(.*?)\n\n\| key", text, re.S)
+    return found[1] if found else ""
+
+
 def line_of(each: Row) -> str:
     """A line of the table; a bar would end a cell, and brackets would make a link."""
     cells = (re.sub(r"([|\[\]])", r"\\\1", cell) for cell in (*each[1:8], f"{each.seconds:.0f}", each.result))
@@ -247,7 +255,7 @@ def table(rows: list[str], options: argparse.Namespace) -> str:
         f"- {len(rows) - len(happy)} ended without an update; the last column has the line that says why.",
         "",
         "The runs are short: a line shows that an environment can be played and trained in, not how well it is",
-        "learnt.",
+        BEFORE_NOTE,
         *([options.note] if options.note else []),
         "",
         "| key | package | interface; longest episode | chosen by omarl | steps | updates | explained variance "
@@ -265,10 +273,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--jobs", type=int, default=1, help="environments at a time")
     parser.add_argument("--python", default=sys.executable, help="interpreter that has the packages")
-    parser.add_argument("--note", default="", help="a sentence about the machine, for the page")
+    parser.add_argument("--note", default="", help="about the machine; by default the earlier page's")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/environments.md")
     options = parser.parse_args()
     lines = lines_in(options.out)  # of environments that are not run again
+    options.note = options.note or note_in(options.out)
     pairs = [(key, package) for package, keys in KEYS.items() for key in keys
              if any(text in key for text in options.only) and not (options.missing and key in lines)]  # fmt: skip
 

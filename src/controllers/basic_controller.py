@@ -229,7 +229,7 @@ class BasicMAC(nn.Module):
         """Whether ``unroll_beside`` can compute complete episodes ``batch`` with compiled functions."""
         plain = self.decides and self.is_plain and type(self).unroll is BasicMAC.unroll
         discrete = batch["actions"].dtype == torch.long and batch["actions"].shape[-1] == 1
-        return plain and discrete and batch.carry is None and is_compiled("step_kernels", batch["obs"])
+        return plain and discrete and not isinstance(batch, Rollout) and is_compiled("step_kernels", batch["obs"])
 
     def unroll_beside(self, other: BasicMAC, batch: Any) -> tuple[Tensor, Tensor]:
         """``unroll`` of this controller and, without gradient, of a copy of it with other weights."""

@@ -51,7 +51,10 @@ def inputs_along(obs, actions, filled, n_actions, identities, members, x):
                 for k in range(size):
                     row[k] = obs[b, t, n, k]
                 if n_actions and t and filled[b, t - 1, 0]:
-                    row[size + actions[b, t - 1, n, 0]] = np.float32(1.0)
+                    action = actions[b, t - 1, n, 0]
+                    if action < 0 or action >= n_actions:
+                        raise IndexError("an action of the batch does not exist")
+                    row[size + action] = np.float32(1.0)
                 if identities:
                     row[size + n_actions + n] = np.float32(1.0)
 

@@ -55,3 +55,29 @@ def test_actions_of_padding_have_no_feature():
     first = unroll_both(mac, target, batch)[1]
     batch.data["actions"][batch["filled"].squeeze(-1) == 0] = 1
     assert torch.equal(unroll_both(mac, target, batch)[1], first)
+
+
+class HostBatch:
+    """What a host's batch offers."""
+
+    def __init__(self, batch):
+        self.batch_size, self.max_seq_length, self.scheme = batch.batch_size, batch.max_seq_length, batch.scheme
+        self._own = batch
+
+    def __getitem__(self, name):
+        return self._own[name].long() if name == "filled" else self._own[name]
+
+
+def test_a_hosts_batch_gives_the_same():
+    mac, target, batch = pair(MIXED)
+    for found, wanted in zip(
+        unroll_both(mac, target, HostBatch(batch)), unroll_both(mac, target, batch), strict=True
+    ):
+        assert torch.equal(found, wanted)
+
+
+def test_an_action_that_does_not_exist_is_an_error():
+    mac, target, batch = pair(ALIKE)
+    batch.data["actions"][0, 0] = 2
+    with pytest.raises(IndexError, match="action"):
+        unroll_both(mac, target, batch)
