@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..config.schema import key, read
 from ..modules.action_distributions import distribution, kind_of, require_discrete
-from ..modules.compiled import kernels
+from ..modules.compiled import is_compiled, kernels
 from ..modules.gru import Array
 from .schedules import linear
 
@@ -53,6 +53,9 @@ class EpsilonGreedy:
             return agent_inputs.masked_fill(avail_actions == 0, -torch.inf).argmax(dim=-1)
         # The largest of independent uniforms over the available actions is a uniform choice among them.
         uniforms = torch.rand(*agent_inputs.shape[:-1], agent_inputs.shape[-1] + 1, device=agent_inputs.device)
+        if agent_inputs.dim() == 3 and is_compiled("value_kernels", agent_inputs):
+            values, avail = agent_inputs.detach().numpy(), avail_actions.numpy()
+            return torch.from_numpy(_chosen(values, avail, uniforms.numpy(), epsilon))
         scores = torch.where(uniforms[..., -1:] < epsilon, uniforms[..., :-1], agent_inputs)
         return scores.masked_fill(avail_actions == 0, -torch.inf).argmax(dim=-1)
 
@@ -64,9 +67,14 @@ class EpsilonGreedy:
             self.uniforms = torch.zeros(shape)
         if epsilon:
             self.uniforms.uniform_()
-        chosen = np.empty(shape[:-1], np.int64)
-        kernels("value_kernels").choose(values, avail, self.uniforms.numpy(), np.float32(epsilon), chosen)
-        return chosen
+        return _chosen(values, avail, self.uniforms.numpy(), epsilon)
+
+
+def _chosen(values: Array, avail: Array, uniforms: Array, epsilon: float) -> NDArray[np.int64]:
+    """Epsilon-greedy choices [E, N] in one compiled call: see ``value_kernels.choose``."""
+    chosen = np.empty(values.shape[:-1], np.int64)
+    kernels("value_kernels").choose(values, avail, uniforms, np.float32(epsilon), chosen)
+    return chosen
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from numba import njit
 from .layer_kernels import FAST, add, half, linear, linear_backward, mask, one, rectify, tanh
 from .matrix_kernels import fill, packed_size, product
 
-MOST, MAX_GROUPS = 32, 4  # rows of a chunk, and groups
+MOST, MAX_GROUPS = 32, 4  # the most rows of a chunk, and the most groups
 
 
 @njit(cache=True, nogil=True)

@@ -9,6 +9,7 @@ from omarl.components.vae_trainer import VAEConfig, VAETrainer
 from omarl.controllers.basic_controller import BasicMAC
 from omarl.controllers.model_controller import ModelMAC
 from omarl.controllers.pymarl_controller import PyMARLController
+from omarl.modules import compiled
 from omarl.types import ConfigError, Observation, TrainingError
 from unit.test_omg_vae_learner import learner_of
 
@@ -54,6 +55,20 @@ def test_a_selector_with_another_choice_is_asked():
     now = Observation(*(batch[n][:, 0].numpy() for n in ("obs", "state", "avail_actions", "agent_mask")))
     actions, _ = mac.act(now, torch.zeros(2, 3, 2), mac.initial_carry(2), 0, True)
     assert (actions == 1).all()
+
+
+def test_tensors_arrays_and_torch_give_the_same_choices(monkeypatch):
+    selector = EpsilonGreedy(SimpleNamespace(epsilon_start=0.5, epsilon_finish=0.5))
+    values, avail = torch.randn(40, 3, 4), torch.randint(2, (40, 3, 4), dtype=torch.uint8)
+    avail[..., 1] = 1
+    found = []
+    for choose in (selector.select_action, selector.choose, selector.select_action):
+        torch.manual_seed(3)
+        given = [each.numpy() if choose == selector.choose else each for each in (values, avail)]
+        found.append(torch.as_tensor(choose(*given, 0)))
+        if len(found) == 2:
+            monkeypatch.setattr(compiled, "kernels", lambda name: None)
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 1.0])
