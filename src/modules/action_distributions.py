@@ -241,11 +241,11 @@ class WithLogStd(nn.Module):
 
     def __init__(self, agent: Any, size: int) -> None:
         super().__init__()
-        self.agent = agent
-        self.log_std = nn.Parameter(torch.zeros(size))
+        self.agent, self.log_std = agent, nn.Parameter(torch.zeros(size))
         self.is_recurrent = getattr(agent, "is_recurrent", True)
         if hasattr(agent, "unroll"):
             self.unroll = self._unroll
+        self.restarts = getattr(agent, "restarts", None)
 
     def init_hidden(self) -> Tensor:
         """The agent's recurrent state at the start of an episode."""
@@ -255,8 +255,8 @@ class WithLogStd(nn.Module):
         """Inputs [M, I], hidden [M, H] -> outputs followed by log standard deviations [M, U + D], hidden [M, H]."""
         return self._completed(*self.agent(inputs, hidden))
 
-    def _unroll(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        return self._completed(*self.agent.unroll(inputs, hidden))
+    def _unroll(self, inputs: Tensor, hidden: Tensor, *begins: Tensor) -> tuple[Tensor, Tensor]:
+        return self._completed(*self.agent.unroll(inputs, hidden, *begins))
 
     def _completed(self, outputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         return with_log_std(outputs, self.log_std), hidden

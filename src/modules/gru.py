@@ -56,7 +56,9 @@ class Arrays:
 class _Pass:
     """One forward pass of ``_Recurrence``: its outputs, and what computes them group by group."""
 
-    def __init__(self, learns: bool, x: Tensor, first: Tensor, parameters: Sequence[Tensor]) -> None:
+    def __init__(
+        self, learns: bool, x: Tensor, begins: Tensor, first: Tensor, parameters: Sequence[Tensor]
+    ) -> None:
         w_enc, b_enc, w_in, w_rec, b_in, b_rec, w_out, b_out = (each.detach() for each in parameters)
         (steps, rows, _), width = x.shape, first.shape[1]
         self.hidden, self.out = x.new_empty(steps + 1, rows, width), x.new_empty(steps, rows, len(b_out))
@@ -67,7 +69,7 @@ class _Pass:
         shift[: 2 * width] += b_rec[: 2 * width]
         packed = kernels(KERNELS).pack_forward(*(w.numpy() for w in (w_enc, w_in, w_rec, w_out)))
         others = (a.numpy() for a in (b_enc, shift, b_rec[2 * width :], b_out, self.hidden, self.out, *self.kept))
-        self.arrays = x.detach().numpy(), *packed, *others
+        self.arrays = x.detach().numpy(), begins.numpy(), *packed, *others
         self.learns, self.groups = learns, kernels(KERNELS).groups_of(rows)
 
     def run(self, group: int) -> None:
@@ -94,7 +96,7 @@ class _Gradient:
     """One backward pass of ``_Recurrence``: what computes it group by group, and its results."""
 
     def __init__(self, saved: Sequence[Tensor], grads: Sequence[Tensor | None], of_inputs: bool) -> None:
-        x, w_enc, w_in, w_rec, w_out, hidden = saved[:6]
+        x, begins, w_enc, w_in, w_rec, w_out, hidden = saved[:7]
         none = x.new_empty(0, 0, 0)
         self.d_x, self.d_first = torch.empty_like(x) if of_inputs else none, torch.empty_like(hidden[0])
         self.groups = kernels(KERNELS).groups_of(x.shape[1])
@@ -102,8 +104,8 @@ class _Gradient:
         self.sums = [x.new_zeros(self.groups, *shape) for shape in shapes]
         given = (none if grad is None else grad.contiguous() for grad in grads)
         packed = kernels(KERNELS).pack_backward(*(w.numpy() for w in (w_enc, w_in, w_rec, w_out)))
-        others = (a.numpy() for a in (hidden, *saved[6:], *given, self.d_x, self.d_first))
-        self.arrays, self.by_group = (x.numpy(), *packed, *others), [total.numpy() for total in self.sums]
+        others = (a.numpy() for a in (hidden, *saved[7:], *given, self.d_x, self.d_first))
+        self.arrays, self.by_group = (x.numpy(), begins.numpy(), *packed, *others), [total.numpy() for total in self.sums]
 
     def run(self, group: int) -> None:
         """Computes the gradients of one group."""
@@ -111,34 +113,35 @@ class _Gradient:
         kernels(KERNELS).backward(*self.arrays, *sums, group, self.groups)
 
     def results(self) -> tuple[Tensor | None, ...]:
-        """The gradients of the inputs, the first state and the parameters."""
+        """The gradients of ``_Recurrence``'s tensors of this network."""
         e_w, e_b, in_w, in_b, rec_w, rec_b, out_w, out_b = (
             total[0] if self.groups == 1 else total.sum(dim=0) for total in self.sums
         )
         d_x = self.d_x if self.d_x.numel() else None
-        return d_x, self.d_first, e_w, e_b, in_w, rec_w, in_b, rec_b, out_w, out_b
+        return d_x, None, self.d_first, e_w, e_b, in_w, rec_w, in_b, rec_b, out_w, out_b
 
 
-PER_NETWORK = 10  # tensors of a network: inputs, first state, parameters
+PER_NETWORK = 11  # tensors of a network: inputs, where episodes begin, first state, parameters
+NOWHERE = torch.empty(0, 0, dtype=torch.bool)  # no episode begins
 
 
 class _Recurrence(Function):
     """Hidden states [T, M, H] and outputs [T, M, U] of each network, then those outputs of the networks beside them.
 
     The latter have no gradient. All networks are computed at the same time. ``tensors`` are each network's ``x``,
-    ``first`` and ``parameters``; ``beside`` has the parameters of the networks beside them.
+    ``begins``, ``first`` and ``parameters``; ``beside`` has the parameters of the networks beside them.
     """
 
     @staticmethod
     def forward(ctx: Any, learns: bool, beside: Sequence[Sequence[Tensor]], *tensors: Tensor) -> tuple[Tensor, ...]:
         given = [tensors[i : i + PER_NETWORK] for i in range(0, len(tensors), PER_NETWORK)]
-        own = [_Pass(learns, x, first, parameters) for x, first, *parameters in given]
-        others = [_Pass(False, x, first, other) for (x, first, *_), other in zip(given, beside, strict=True) if other]
+        own = [_Pass(learns, x, begins, first, parameters) for x, begins, first, *parameters in given]
+        others = [_Pass(False, *each[:3], other) for each, other in zip(given, beside, strict=True) if other]
         _run_all([*own, *others])
         if learns:
             saved = [
-                (x, w_enc, w_in, w_rec, w_out, each.hidden, *each.kept)
-                for (x, _, w_enc, _, w_in, w_rec, _, _, w_out, _), each in zip(given, own, strict=True)
+                (x, begins, w_enc, w_in, w_rec, w_out, each.hidden, *each.kept)
+                for (x, begins, _, w_enc, _, w_in, w_rec, _, _, w_out, _), each in zip(given, own, strict=True)
             ]
             ctx.save_for_backward(*(tensor for each in saved for tensor in each))
             ctx.set_materialize_grads(False)
@@ -167,7 +170,7 @@ def _run_all(passes: Sequence[_Pass | _Gradient]) -> None:
 
 def beside(networks: Sequence[Network]) -> tuple[list[Tensor], list[Tensor]]:
     """The outputs [T, M, U] of networks and, without gradient, of those beside them, all at the same time."""
-    tensors = (tensor for each in networks for tensor in (each.x, each.first, *each.parameters))
+    tensors = (tensor for each in networks for tensor in (each.x, NOWHERE, each.first, *each.parameters))
     results = _Recurrence.apply(torch.is_grad_enabled(), [tuple(each.beside) for each in networks], *tensors)
     count = len(networks)
     return list(results[1 : 2 * count : 2]), list(results[2 * count :])
@@ -197,21 +200,33 @@ class GRU(nn.GRU):
         own: Any = self._parameters  # a fifth of the time of attributes
         return own["weight_ih_l0"], own["weight_hh_l0"], own["bias_ih_l0"], own["bias_hh_l0"]
 
-    def forward(self, input: Tensor, hx: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        """A sequence [M, T, I] from hidden [1, M, H] -> hidden states [M, T, H] and the last one [1, M, H]."""
+    def restarts(self, input: Tensor) -> bool:
+        """Whether ``forward`` and ``encoded`` take ``begins`` for such inputs."""
+        return is_compiled(KERNELS, input)
+
+    def forward(  # type: ignore[override]
+        self, input: Tensor, hx: Tensor, begins: Tensor = NOWHERE
+    ) -> tuple[Tensor, Tensor]:
+        """A sequence [M, T, I] from hidden [1, M, H] -> hidden states [M, T, H] and the last one [1, M, H].
+
+        The state before a step is zeros where ``begins``, bool [M, T], is true; only where ``restarts``, and not in
+        the first step.
+        """
         if input.shape[1] == 1 or not is_compiled(KERNELS, input):
             return super().forward(input, hx)
-        return self._along(input, hx, self._no_layer, self._no_layer)[1:]
+        return self._along(input, hx, self._no_layer, self._no_layer, begins)[1:]
 
-    def encoded(self, layer: nn.Linear, input: Tensor, hx: Tensor, head: Pair | None = None) -> tuple[Tensor, Tensor]:
-        """``self(relu(layer(input)), hx)``, in one call where it is compiled.
+    def encoded(
+        self, layer: nn.Linear, input: Tensor, hx: Tensor, head: Pair | None = None, begins: Tensor = NOWHERE
+    ) -> tuple[Tensor, Tensor]:
+        """``self(relu(layer(input)), hx, begins)``, in one call where it is compiled.
 
         With the weight [U, H] and bias of a linear layer ``head``, its outputs [M, T, U] replace the hidden states.
         """
         if input.shape[1] == 1 or not is_compiled(KERNELS, input):
             states, last = self(F.relu(layer(input)), hx)
             return states if head is None else linear(states, *head), last
-        out, states, last = self._along(input, hx, (layer.weight, layer.bias), head or self._no_layer)
+        out, states, last = self._along(input, hx, (layer.weight, layer.bias), head or self._no_layer, begins)
         return states if head is None else out, last
 
     def decides(self, input: Tensor) -> bool:
@@ -231,10 +246,13 @@ class GRU(nn.GRU):
         layers = [*layer.pair, *self.weights, *head, *(2 * self._no_layer)[len(head) :]]
         kernels("step_kernels").step(*given, *self._arrays.of(layers), after, out)
 
-    def _along(self, input: Tensor, hx: Tensor, layer: Pair, head: Pair) -> tuple[Tensor, Tensor, Tensor]:
+    def _along(
+        self, input: Tensor, hx: Tensor, layer: Pair, head: Pair, begins: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Outputs of the head [M, T, U], hidden states [M, T, H] and the last one [1, M, H]."""
-        by_time, learns = input.transpose(0, 1).contiguous(), torch.is_grad_enabled()
-        hidden, out = _Recurrence.apply(learns, [()], by_time, hx[0].contiguous(), *layer, *self.weights, *head)
+        by_time, where = (each.transpose(0, 1).contiguous() for each in (input, begins))
+        tensors = by_time, where, hx[0].contiguous(), *layer, *self.weights, *head
+        hidden, out = _Recurrence.apply(torch.is_grad_enabled(), [()], *tensors)
         return out.transpose(0, 1), hidden.transpose(0, 1), hidden[-1:]
 
     def step(self, input: Tensor, hidden: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ al. 2014, with the second bias where torch puts it).
 import numpy as np
 from numba import njit
 
-from .layer_kernels import FAST, add, half, linear, linear_backward, mask, one, rectify, tanh
+from .layer_kernels import FAST, add, half, linear, linear_backward, mask, one, rectify, tanh, zero
 from .matrix_kernels import fill, packed_size, product
 
 MOST, MAX_GROUPS = 32, 4  # the most rows of a chunk, and the most groups
@@ -88,6 +88,14 @@ def gates_backward(d_hidden, before, gates, new, d_given, d_products, kept):
             rest[j] = d[j] * z[j]
 
 
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def erase(values, where):
+    """Sets the rows ``where`` of values [rows, H] to 0, also from NaN."""
+    for m in range(len(where)):
+        if where[m]:
+            values[m] = zero
+
+
 def packed(*matrices):
     """Packed copies of matrices, see ``matrix_kernels``."""
     copies = [np.empty(packed_size(*matrix.shape), np.float32) for matrix in matrices]
@@ -109,13 +117,14 @@ def pack_backward(w_enc, w_in, w_rec, w_out):
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def forward(
-    x, w_enc, w_in, w_gates, w_new, w_out, b_enc, b_in, b_rec, b_out, hidden, out, encoded, gates, new, learns, group,
-    groups,
+    x, begins, w_enc, w_in, w_gates, w_new, w_out, b_enc, b_in, b_rec, b_out, hidden, out, encoded, gates, new,
+    learns, group, groups,
 ):  # fmt: skip
     """Hidden states, and outputs of the head, of the rows of one group.
 
     Args:
         x: [T, M, I].
+        begins: bool [T, M], true where an episode begins: the state before the step is zeros there. Empty: nowhere.
         w_enc, b_enc: [E, I] and [E], a linear layer with a rectifier before the GRU; empty for none, and E is I then.
         w_in, w_gates, w_new: the GRU's weights [3H, E], and [2H, H] and [H, H] of the state.
         b_in, b_rec: see ``gates_forward``.
@@ -135,6 +144,7 @@ def forward(
         n, kept = last - first, steps if learns else 1
         gate, q = np.empty((kept, n, 3 * h), np.float32), np.empty((kept, n, h), np.float32)
         code = np.empty((kept if len(b_enc) else 0, n, e), np.float32)
+        fresh = np.empty((n, h), np.float32)
         if learns:
             gate = gates[first * steps * 3 * h : last * steps * 3 * h].reshape(steps, n, 3 * h)
             q = new[first * steps * h : last * steps * h].reshape(steps, n, h)
@@ -143,6 +153,10 @@ def forward(
         for t in range(steps):
             # views by leading indices only: the compiler knows that they are contiguous
             i, before, after, given = t % kept, hidden[t][first:last], hidden[t + 1][first:last], x[t][first:last]
+            if begins.size:
+                fresh[:] = before
+                erase(fresh, begins[t][first:last])
+                before = fresh
             if len(b_enc):
                 linear(given, w_enc, b_enc, code[i])
                 rectify(code[i])
@@ -157,13 +171,13 @@ def forward(
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def backward(
-    x, w_enc, w_in, w_rec, w_out, hidden, encoded, gates, new, grad, d_out, d_x, d_first,
+    x, begins, w_enc, w_in, w_rec, w_out, hidden, encoded, gates, new, grad, d_out, d_x, d_first,
     d_w_enc, d_b_enc, d_w_in, d_b_in, d_w_rec, d_b_rec, d_w_out, d_b_out, group, groups,
 ):  # fmt: skip
     """Gradients of one group from those of the hidden states and of the head's outputs.
 
     Args:
-        x, hidden, encoded, gates, new: as in ``forward``.
+        x, begins, hidden, encoded, gates, new: as in ``forward``.
         w_enc, w_in, w_rec, w_out: packed, ``pack_backward``.
         grad, d_out: [T, M, H] and [T, M, U]; empty: 0.
         d_x, d_first: outputs [T, M, I] and [M, H]; ``d_x`` is not written if it is empty.
@@ -179,10 +193,14 @@ def backward(
         q = new[first * steps * h : last * steps * h].reshape(steps, n, h)
         d_given, d_products = np.empty((n, 3 * h), np.float32), np.empty((n, 3 * h), np.float32)
         d_hidden, ahead = np.zeros((n, h), np.float32), np.empty((n, h), np.float32)
-        d_code = np.empty((n, e), np.float32)
+        d_code, fresh = np.empty((n, e), np.float32), np.empty((n, h), np.float32)
         for t in range(steps - 1, -1, -1):
             given, before = x[t][first:last], hidden[t][first:last]
             inputs = given
+            if begins.size:
+                fresh[:] = before
+                erase(fresh, begins[t][first:last])
+                before = fresh
             if d_w_enc.size:
                 inputs = encoded[first * steps * e : last * steps * e].reshape(steps, n, e)[t]
             if grad.size:
@@ -192,6 +210,8 @@ def backward(
                 linear_backward(d_out[t][first:last], hidden[t + 1][first:last], d_w_out, d_b_out)
             gates_backward(d_hidden, before, gate[t], q[t], d_given, d_products, ahead)
             product(d_products, w_rec, ahead, True)
+            if begins.size:
+                erase(ahead, begins[t][first:last])
             d_hidden, ahead = ahead, d_hidden
             linear_backward(d_given, inputs, d_w_in, d_b_in)
             linear_backward(d_products, before, d_w_rec, d_b_rec)

@@ -21,7 +21,7 @@ def unroll_rows(agent: Any, rows: Tensor, hidden: Tensor, begins: Tensor | None 
 
     Args:
         agent: has ``forward(inputs, hidden)`` and ``init_hidden()``; if it also has ``unroll(rows, hidden)``, that
-            is used.
+            is used. ``unroll`` also takes ``begins``, bool [M, T], where ``restarts(rows)``, if there is one.
         rows: the inputs.
         hidden: the recurrent state before the first step.
         begins: [M, T, 1], 1 where an episode begins; None if every row is one episode.
@@ -45,13 +45,17 @@ def _unroll_agent(agent: Any, rows: Tensor, hidden: Tensor) -> Tensor:
 def _unroll_restarting(agent: Any, rows: Tensor, hidden: Tensor, begins: Tensor) -> Tensor:
     """As ``unroll_rows``, with the recurrent state reset where ``begins`` [M, T, 1] is 1.
 
-    Each episode's part of a row becomes a separate row, so that the recurrent network still runs in one call.
+    Each episode's part of a row becomes a separate row, so that a recurrent network that cannot reset its state still
+    runs in one call.
     """
     m, steps = rows.shape[:2]
     starts = begins.squeeze(-1) > 0
     starts[:, 0] = False  # ``hidden`` is already the state there
     if not starts.any():
         return _unroll_agent(agent, rows, hidden)
+    restarts = getattr(agent, "restarts", None)
+    if restarts is not None and restarts(rows):
+        return agent.unroll(rows, hidden, starts)[0]
     part = starts.long().cumsum(dim=1)  # [M, T]: the part of its row that a step belongs to
     first_part = torch.cat([part.new_zeros(1), (part[:, -1] + 1).cumsum(dim=0)[:-1]])
     segment = part + first_part[:, None]  # [M, T]: parts numbered over all rows

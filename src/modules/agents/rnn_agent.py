@@ -66,6 +66,8 @@ class RNNAgent(nn.Module):
         self.has_own_head = type(self).head is RNNAgent.head
         # whether ``decision`` is all that ``forward`` does, without gradients and where there are compiled functions
         has_plain_step = type(self).forward is RNNAgent.forward and isinstance(self.encoder, nn.Identity)
+        # whether ``unroll`` takes ``begins`` where the cell does; one of a subclass may not
+        self.may_restart = hasattr(self.rnn, "restarts") and type(self).unroll is RNNAgent.unroll
         self.decides = self.encodes and self.has_own_head and has_plain_step
         self.fc2 = Linear(config.hidden_dim, n_actions)
         self.value = Linear(config.hidden_dim, 1) if config.duelling else None
@@ -105,18 +107,25 @@ class RNNAgent(nn.Module):
             head = [*parts["fc2"].pair, *(() if value is None else value.pair)]
         parts["rnn"].decision(parts["fc1"], head, given, after, out)
 
-    def unroll(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """A sequence: inputs [M, T, I], hidden [M, S] -> Q [M, T, U], the last hidden [M, S]."""
-        first = hidden.unsqueeze(0).contiguous()
+    def restarts(self, inputs: Tensor) -> bool:
+        """Whether ``unroll`` takes ``begins`` for such inputs."""
+        return self.may_restart and self.rnn.restarts(inputs)
+
+    def unroll(self, inputs: Tensor, hidden: Tensor, begins: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """A sequence: inputs [M, T, I], hidden [M, S] -> Q [M, T, U], the last hidden [M, S].
+
+        Where ``begins``, bool [M, T], is true, an episode begins: see ``GRU.forward``.
+        """
+        first, where = hidden.unsqueeze(0).contiguous(), {} if begins is None else {"begins": begins}
         if self.encodes and self.has_own_head:
-            outputs, last = self.rnn.encoded(self.fc1, self.encoder(inputs), first, self.head_pair())
+            outputs, last = self.rnn.encoded(self.fc1, self.encoder(inputs), first, self.head_pair(), **where)
             return outputs, last.squeeze(0)
         if not self.is_recurrent:
             return self.head(F.relu(self.norm2(self.rnn(self.features(inputs))))), hidden
         if self.encodes:
-            states, last = self.rnn.encoded(self.fc1, self.encoder(inputs), first)
+            states, last = self.rnn.encoded(self.fc1, self.encoder(inputs), first, **where)
         else:
-            states, last = self.rnn(self.features(inputs), first)
+            states, last = self.rnn(self.features(inputs), first, **where)
         return self.head(self.norm2(self.rnn.output(states))), last.squeeze(0)
 
     def beside(self, other: "RNNAgent", by_time: Tensor) -> Network:

@@ -92,9 +92,17 @@ class ValueCritic(nn.Module):
         memories = from_rows(unroll_rows(self, as_rows(hidden), memory.flatten(0, 1), begun), n_agents)
         return self._values(memories), memories
 
-    def unroll(self, rows: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """First-layer outputs [M, T, H] and a recurrent state [M, S] -> all states [M, T, S], the last [M, S]."""
-        memories, last = self.fc2(rows, hidden.unsqueeze(0).contiguous())
+    def restarts(self, rows: Tensor) -> bool:
+        """Whether ``unroll`` takes ``begins`` for such rows."""
+        return hasattr(self.fc2, "restarts") and self.fc2.restarts(rows)
+
+    def unroll(self, rows: Tensor, hidden: Tensor, begins: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """First-layer outputs [M, T, H] and a recurrent state [M, S] -> all states [M, T, S], the last [M, S].
+
+        Where ``begins``, bool [M, T], is true, an episode begins: see ``GRU.forward``.
+        """
+        where = {} if begins is None else {"begins": begins}
+        memories, last = self.fc2(rows, hidden.unsqueeze(0).contiguous(), **where)
         return memories, last.squeeze(0)
 
     def _first_layer(self, obs: Tensor, state: Tensor | None, condition: Tensor | None) -> Tensor:
