@@ -31,6 +31,13 @@ class Ends(NamedTuple):
     last_actions: Tensor  # [K, N, U], one-hot
     carry: Tensor  # [K, ...], the recurrent state before the observation
 
+    def of(self, index: Tensor, copies: int) -> Ends | None:
+        """Those of some of the copies, which are numbered by their place in ``index``; None if there are none."""
+        place = index.new_full((copies,), -1).index_copy(0, index, torch.arange(len(index), device=index.device))
+        kept = place[self.copy] >= 0
+        found = Ends._make(tensor[kept] for tensor in self)
+        return found._replace(copy=place[found.copy]) if len(found.copy) else None
+
 
 class Condition(NamedTuple):
     """What an opponent model conditions policy and critic on along a rollout. Without a model, all are None."""
@@ -90,6 +97,12 @@ class Rollout(EpisodeBatch):
             part.critic_memory = self.critic_memory[index]
         return part
 
+    def selected(self, index: Tensor) -> Rollout:
+        """Some of the copies, complete, without the condition."""
+        data = {name: tensor[index] for name, tensor in self.data.items()}
+        ends = None if self.ends is None else self.ends.of(index, self.batch_size)
+        return Rollout(self.scheme, self.groups, data, self.carry[index], self.last_actions[index], ends)
+
     def under(self, condition: Condition) -> Rollout:
         """The same rollout, with shared tensors, under another condition."""
         other = copy.copy(self)
@@ -130,11 +143,15 @@ class RolloutMemory:
         """Restores ``state_dict``; the rollouts can be sampled after the next ``insert``."""
         self.rollouts, self._loaded = [], list(state["rollouts"])
 
-    def sample(self) -> Rollout:
-        """``window`` consecutive rollouts from a random place, or all where there are fewer, as one rollout."""
+    def sample(self, copies: Tensor | None = None) -> Rollout:
+        """``window`` consecutive rollouts from a random place, or all where there are fewer, as one rollout.
+
+        Of all copies, or of those that ``copies`` numbers.
+        """
         window = min(self.window, len(self.rollouts))
         first = int(torch.randint(len(self.rollouts) - window + 1, ()))
-        return joined(self.rollouts[first : first + window])
+        drawn = self.rollouts[first : first + window]
+        return joined(drawn if copies is None else [rollout.selected(copies) for rollout in drawn])
 
 
 def _packed(rollout: Rollout) -> dict[str, Any]:

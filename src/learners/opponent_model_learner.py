@@ -28,7 +28,9 @@ class OpponentModelLearnerConfig(BaseLearnerKeys, PoolKeys, RolloutKeys):
     """Keys of ``learner: opponent_model_learner``; the base learner and the model add theirs."""
 
     base_learner: str = new_default(BaseLearnerKeys, "base_learner", "ppo_learner")
-    model_epochs: int = key(1, low=1, help="passes of the model over each rollout")
+    model_epochs: float = key(
+        1.0, above=0, help="passes of the model after each rollout; 0.5: half of the updates of one pass"
+    )
     model_minibatches: int = key(4, low=1, help="updates of the model in each pass")
     model_memory: int = key(1, low=1, help="rollouts kept for the model's updates, the newest included")
     model_window: int = key(1, low=1, help="consecutive rollouts in each update of the model")
@@ -87,8 +89,10 @@ class OpponentModelLearner:
         self.base.train(batch, t_env, episode_num)
         if self.memory is not None:
             self.memory.insert(batch)
-        for _ in range(self.config.model_epochs):
-            self._fit(batch, targets)
+        each = self.config.model_minibatches
+        updates = max(round(self.config.model_epochs * each), 1)
+        for begun in range(0, updates, each):
+            self._fit(batch, targets, min(each, updates - begun))
         if self.log_grid.due(t_env):
             self.stats.flush(self.logger, t_env)
             self.logger.log_stat("model_skipped_updates", self.trained.skipped.count, t_env)
@@ -105,18 +109,19 @@ class OpponentModelLearner:
         self.stats.add(dict(targets.metrics))
         return targets
 
-    def _fit(self, batch: Rollout, targets: Targets | None) -> None:
-        """One pass of the model over the rollout, or with a memory over consecutive rollouts drawn from it."""
-        if self.memory is not None:
-            batch = self.memory.sample()
+    def _fit(self, batch: Rollout, targets: Targets | None, updates: int) -> None:
+        """The first updates of a pass over the rollout, or with a memory over consecutive rollouts drawn from it."""
+        size = -(-batch.batch_size // self.config.model_minibatches)
+        copies = torch.randperm(batch.batch_size, device=batch.device)[: updates * size]
+        if self.memory is not None:  # only the copies that are used
+            batch, copies = self.memory.sample(copies), torch.arange(len(copies), device=batch.device)
         targets = targets or self._targets(batch)
         mask = batch["agent_mask"][:, :-1].float()  # [E, T, N]
         if targets.counts is not None:
             mask = mask * targets.counts[..., None]
         if self.memory is not None and targets.complete is not None:
             mask = mask * targets.complete[..., None]
-        copies = batch.batch_size
-        for part in torch.randperm(copies, device=batch.device).chunk(min(self.config.model_minibatches, copies)):
+        for part in copies.split(size):
             self.stats.add(self.trained.update(batch.copies(part), targets.values[part], mask[part]))
             if self.trained is not self.model:
                 with torch.no_grad():

@@ -45,6 +45,13 @@ def states_ahead(reached: Tensor, steps: Tensor) -> Tensor:
     return reached.gather(1, index).unflatten(1, (length, k))
 
 
+def sums_ahead(values: Tensor, valid: Tensor) -> Tensor:
+    """Sums over the valid next steps, which follow each other: values [E, T, ...], [E, T, H] -> [E, T, ...]."""
+    total = torch.cat([torch.zeros_like(values[:, :1]), values.cumsum(dim=1)], dim=1)  # before each step
+    last = torch.arange(valid.shape[1], device=valid.device) + valid.sum(dim=2).long()  # [E, T]
+    return total[torch.arange(len(values), device=valid.device)[:, None], last] - total[:, :-1]
+
+
 def horizon_is_complete(batch: Rollout, valid: Tensor) -> Tensor:
     """1 where the rollout contains the next H states or the episode's last one: [E, T].
 

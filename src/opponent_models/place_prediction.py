@@ -1,7 +1,7 @@
 """Place prediction: for each opponent, a probability for each of C places at which it may be within H steps.
 
-The target is the opponent's place at a uniformly drawn one of the next H steps, so the model learns how long the
-opponent will be at each place. If no game states the opponents' positions, a place is a cluster of their
+The target is the share of the next H steps that the opponent spends at each place: all that one episode says of the
+distribution, where a place drawn from these steps would say it with noise. If no game states the opponents' positions, a place is a cluster of their
 observations, or of states that do not contain these. Related: successor representations (Dayan 1993) and gamma-models
 (Janner, Mordatch and Levine 2020), which discount the future instead of cutting it off. Of OMG it has the horizon and
 the conditioning of the policy, but no subgoal prior, no selection by value and no mixture.
@@ -19,15 +19,7 @@ from ..config.schema import key
 from ..games.layout import observation_indices
 from ..modules.codebook import Codebook
 from ..modules.linear import Linear
-from .horizon import (
-    check_horizon,
-    horizon_is_complete,
-    random_step,
-    states_ahead,
-    states_reached,
-    step_shares,
-    steps_to_come,
-)
+from .horizon import check_horizon, horizon_is_complete, states_reached, steps_to_come, sums_ahead
 from .model import BaseLearner, HorizonKeys, ModelConfig, Targets
 from .places import PlaceInference
 
@@ -97,23 +89,22 @@ class PlaceModel(PlaceInference):
         self.codebook.fit(self.places_in(states))
 
     def targets(self, batch: Rollout, base: BaseLearner) -> Targets:
-        """The code of each opponent's place at a random one of the next H steps, int64 [E, T, N, M].
+        """The shares of the next H steps that lead each opponent to each place, [E, T, M, C].
 
-        -1 if the opponent did not act in the step that led there, because it was dead or not on turn.
+        Steps count in which the opponent acted: it was not dead, and on turn. All are 0 if there is none.
         """
-        reached, valid = states_reached(batch), steps_to_come(batch, self.horizon)
-        chosen = random_step(valid, self.info.n_agents)
-        codes = self.codebook.codes(self.places_in(states_ahead(reached, chosen)))
-        codes = torch.where(states_ahead(self.acted(batch), chosen), codes, -1)
-        shares = step_shares("model_target_k", chosen, self.horizon)
-        return Targets(codes, horizon_is_complete(batch, valid), shares)
+        codes = self.codebook.codes(self.places_in(states_reached(batch)))  # [E, T, M]
+        visited = F.one_hot(codes, self.codebook.n_codes) * self.acted(batch)[..., None]
+        valid = steps_to_come(batch, self.horizon)
+        visits = sums_ahead(visited.float(), valid)
+        return Targets(visits / visits.sum(dim=-1, keepdim=True).clamp(min=1), horizon_is_complete(batch, valid))
 
     def loss(self, batch: Rollout, features: Tensor, targets: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Any]]:
         counts = mask > 0
-        logits = self.logits(features[counts])  # [R, M, C]
-        codes = targets[counts].flatten()
-        loss = F.cross_entropy(logits.flatten(0, 1), codes, reduction="sum", ignore_index=-1)
-        return loss / (codes >= 0).sum().clamp(min=1), {}
+        logits = self.logits(features[counts]).flatten(0, 1)  # [R * M, C]
+        shares = targets[:, :, None].expand(-1, -1, self.info.n_agents, -1, -1)[counts].flatten(0, 1)
+        loss = F.cross_entropy(logits, shares, reduction="sum")
+        return loss / shares.sum().clamp(min=1), {}
 
     def inferred_places(self, features: Tensor) -> Tensor:
         likeliest = self.condition_of(features).unflatten(-1, (self.n_subjects, -1)).argmax(dim=-1)

@@ -8,7 +8,7 @@ COMPANIONS = ("std", "min", "max")  # suffixes that ``IntervalStats`` logs in ad
 ELSEWHERE = re.compile(
     r"test_.*|return_.*|ep_length_.*|episode|dropped_episodes|updates|epsilon|steps_per_second|wall_s|t_env|"
     r"vae_(loss|recon_loss|kl_loss)|vae_(?!\w*loss)\w*|"
-    r"omg_alpha|omg_selected_k.*|model_target_k.*|(\w+_)?clipped_share|(\w+_)?grad_norm|"
+    r"omg_alpha|omg_selected_k.*|(\w+_)?clipped_share|(\w+_)?grad_norm|"
     r"(\w+_)?skipped_updates|td_error_abs|"
     r"q_taken_mean|target_mean|entropy|approximate_kl"
 )

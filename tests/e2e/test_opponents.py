@@ -55,7 +55,7 @@ def test_a_manifest_lists_scripts_checkpoints_and_prior(source):
 
 @pytest.mark.parametrize("algorithm, number", [
     ("omg_ppo", "omg_kl_loss"), ("omg", "omg_value_std"), ("omg_paper", "valued_loss"),
-    ("omg_paper_ppo", "valued_loss"), ("place_prediction", "model_target_k"),
+    ("omg_paper_ppo", "valued_loss"), ("place_prediction", "model_loss"),
     ("object_prediction", "model_object_accuracy"), ("liam", "model_recon_loss"),
     ("naive_om", "model_action_accuracy"), ("plastic", "model_type_accuracy"), ("meliba", "model_kl_type"),
 ])  # fmt: skip

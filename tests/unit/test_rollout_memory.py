@@ -81,3 +81,22 @@ def test_selected_copies_keep_their_recurrent_state_and_last_actions():
     assert torch.equal(part.carry, rollout.carry[[3, 1]])
     assert torch.equal(part.last_actions, rollout.last_actions[[3, 1]])
     assert torch.equal(part["obs"], rollout["obs"][[3, 1]])
+
+
+def test_a_sample_of_some_copies_has_their_steps_and_the_ends_of_their_episodes():
+    player, memory = runner(5), RolloutMemory(3, 3)
+    for _ in range(3):
+        memory.insert(player.run())
+    index = torch.tensor([3, 1])
+    every, some = memory.sample(), memory.sample(index)
+    assert set(some.data) == set(every.data)
+    assert all(torch.equal(tensor, every.data[name][index]) for name, tensor in some.data.items())
+    assert torch.equal(some.carry, every.carry[index]) and torch.equal(some.last_actions, every.last_actions[index])
+    ends = {(3, 1).index(copy): [] for copy in (3, 1)}
+    for copy, *rest in zip(*(each.tolist() for each in (every.ends.copy, every.ends.step, every.ends.obs)), strict=True):
+        if copy in (3, 1):
+            ends[(3, 1).index(copy)].append(rest)
+    for copy, *rest in zip(*(each.tolist() for each in (some.ends.copy, some.ends.step, some.ends.obs)), strict=True):
+        ends[copy].remove(rest)
+    assert not any(ends.values()) and len(some.ends.copy) >= 3
+    assert memory.rollouts[1].ends.of(index[:0], 4) is None

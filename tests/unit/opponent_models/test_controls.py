@@ -139,7 +139,7 @@ def test_an_auxiliary_loss_trains_the_policys_network_and_not_its_head_or_critic
 
     batch = runner.run()
     condition(learner, batch)
-    learner._fit(batch, learner._targets(batch))
+    learner._fit(batch, learner._targets(batch), 4)
     assert moved() == {"trunk", "model"}
     learner.base.train(batch, 1, 0)
     assert moved() == {*parts_of}

@@ -280,7 +280,7 @@ def test_updates_use_consecutive_rollouts_from_memory(prior):
     def recorded(batch, targets, mask):
         lengths.append(batch.max_seq_length - 1)
         cut.append((mask[:, -3:] == 0).any())
-        assert targets.shape == (2, lengths[-1], 1, 1) and mask.shape == (2, lengths[-1], 1)
+        assert targets.shape == (2, lengths[-1], 1, learner.model.codebook.n_codes) and mask.shape == (2, lengths[-1], 1)
         assert mask.any() and (mask[:, :-3] == batch["agent_mask"][:, :-4]).all()
         return updated(batch, targets, mask)
 
@@ -288,7 +288,16 @@ def test_updates_use_consecutive_rollouts_from_memory(prior):
     for _ in range(5):
         learner.train(runner.run(), runner.t_env, 0)
     assert lengths == [9] * 8 + [18] * 8 + [27] * 24 and any(cut)
-    assert learner.logger.series("model_target_k") and learner.logger.series("model_loss")
+    assert learner.logger.series("model_loss")
+
+
+@pytest.mark.parametrize(("epochs", "copies"), [(0.5, [2, 2]), (1.25, [2] * 5), (0.1, [2]), (2, [2] * 8)])
+def test_a_part_of_a_pass_makes_a_part_of_its_updates(prior, epochs, copies):
+    runner, learner = parts(prior, "naive", copies=8, model_epochs=epochs, model_minibatches=4)
+    found, updated = [], learner.trained.update
+    learner.trained.update = lambda batch, *given: found.append(batch.batch_size) or updated(batch, *given)
+    learner.train(runner.run(), runner.t_env, 0)
+    assert found == copies
 
 
 @pytest.mark.parametrize(("model", "size"), [("place_prediction", 5), ("naive", 5), ("liam", 16)])
