@@ -6,8 +6,9 @@
 
 ``run`` trains the teams that a task declares (``Task.generators``), makes its pool and refuses one whose splits share
 a component (the leak check), trains each arm with each seed, tests it, and writes the tables. Finished runs are kept
-and interrupted ones are resumed, so the same command continues. ``--scale 0.01`` shortens everything, for a trial of
-the script: its tables go to the results, not to ``benchmarks/omg/study``.
+and interrupted ones are resumed, so the same command continues. ``--scale 0.3`` shortens the training of teams, the
+runs of arms (unless ``--steps`` states their length) and tests. The tables then go to the results unless ``--tables``
+names another folder.
 
 The subgoal prior of OMG is a VAE of states that the training teams visited while they were trained.
 """
@@ -62,11 +63,11 @@ class Study(NamedTuple):
 
     results: Path
     scale: Scale
-    steps: int  # of each arm's runs; 0: the task's
+    steps: int  # of each arm's runs, whatever the scale; 0: the task's, scaled
 
     def length(self, task: Task) -> int:
         """Steps of an arm's run."""
-        return self.scale.steps(self.steps or task.steps)
+        return self.steps or self.scale.steps(task.steps)
 
     def team(self, task: Task, team: Team) -> Path:
         """The folder of a team's run. Tasks with the same environment share teams."""
@@ -174,11 +175,13 @@ def parsed() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["run", "plan", "table"])
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
-    parser.add_argument("--arms", nargs="+", choices=ARMS)
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, metavar="TASK", default=list(TASKS),
+                        help=f"of {', '.join(TASKS)}; by default all")  # fmt: skip
+    parser.add_argument("--arms", nargs="+", choices=ARMS, metavar="ARM",
+                        help=f"by default the usual ones of each task; of {', '.join(ARMS)}")  # fmt: skip
     parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--steps", type=int, default=0, help="of each run of an arm; by default the task's")
-    parser.add_argument("--scale", type=float, default=1.0, help="share of all lengths; below 1 for a trial")
+    parser.add_argument("--steps", type=int, default=0, help="of each run of an arm; by default the task's, scaled")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the usual lengths, above 0 and at most 1")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--results", type=Path, required=True, help="folder of teams, pools and runs")
     parser.add_argument("--tables", type=Path, help="folder of the tables; by default benchmarks/omg/study")
@@ -218,7 +221,7 @@ def main() -> None:
     out = args.tables or (study.results / "tables" if is_trial else Path(__file__).parent / "omg" / "study")
     for name in args.tasks:
         folder = study.run(name, "any", 1).parents[1]
-        print(tables(name, TASKS[name], folder, study.pool(name), out, command(name, args)))
+        print(tables(name, folder, study.pool(name), out, study.scale.steps(MATURE), command(name, args)))
 
 
 if __name__ == "__main__":

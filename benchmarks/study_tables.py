@@ -16,7 +16,6 @@ import numpy as np
 from omarl.analysis.runs import Series, read_metrics
 from omarl.analysis.statistics import Interval, mean_interval
 from omarl.opponents.pool import read_pool
-from omg_tasks import Task
 
 SCRIPTS, LEARNED = "scripts", "learned"
 KNOWN, NEW = "learned, algorithm of training", "learned, new algorithm"
@@ -162,15 +161,16 @@ def groups_of(found: Sequence[Result]) -> dict[str, tuple[str, ...]]:
     return {name: kinds for name, kinds in groups.items() if there & {*kinds}}
 
 
-def page(name: str, task: Task, found: Sequence[Result], made: str) -> str:
+def page(name: str, found: Sequence[Result], team_steps: int, made: str) -> str:
     """The table of a task."""
     arms = list(dict.fromkeys(one.arm for one in found))
     seeds = {arm: len({one.seed for one in found if one.arm == arm}) for arm in arms}
     reference = next((arm for arm in REFERENCES if arm in arms), arms[0])
     steps = max(int(one.at) for one in found if one.measure == "curve")
     lines = [f"# {name}", "",
-             f"Runs of {steps:,} steps. Training, validation and test opponents share no component. Returns are "
-             "means; brackets are 95% intervals (Student's t).", ""]  # fmt: skip
+             f"Runs of {steps:,} steps, against teams that were trained for {team_steps:,}. Training, validation and "
+             "test opponents share no component. Returns are means; brackets are 95% intervals (Student's t).",
+             ""]  # fmt: skip
     for group, kinds in groups_of(found).items():
         opponents = len({one.at for one in found if one.measure == "return" and one.kind in kinds})
         lines += [f"## {group[0].upper()}{group[1:]} ({opponents} opponents)", "",
@@ -220,12 +220,12 @@ def mechanism(found: Sequence[Result], arms: Sequence[str]) -> list[str]:
     return [*lines, ""]
 
 
-def tables(name: str, task: Task, folder: Path, pool: Path, out: Path, made: str) -> str:
-    """Writes the CSV and the page of a task; returns a line about it."""
+def tables(name: str, folder: Path, pool: Path, out: Path, team_steps: int, made: str) -> str:
+    """Writes the CSV and the page of a task; returns a line about it. ``made`` is the command that makes them."""
     found = gather(out / f"{name}.csv", folder, pool)
     if not found:
         return f"{name}: no finished runs"
-    (out / f"{name}.md").write_text(page(name, task, found, made), encoding="utf-8")
+    (out / f"{name}.md").write_text(page(name, found, team_steps, made), encoding="utf-8")
     return f"{name}: {out / f'{name}.md'}"
 
 
