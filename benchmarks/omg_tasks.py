@@ -227,8 +227,8 @@ CHOICES = {  # one setting changed: the ablations of the OMG paper, and the sett
     },
 }
 # the other models with the settings of place prediction: training data, and the place at which the condition enters
-AIDS = ("condition_at=input", "model_memory=20", "model_window=2", "model_epochs=4", "model_tau=0.02",
-        "model_lr=1e-3")  # fmt: skip
+AIDS = ("condition_at=input", "model_memory=20", "model_window=2", "model_epochs=0.25", "model_minibatches=16",
+        "model_tau=0.05", "model_lr=2e-3")  # fmt: skip
 AIDED = {f"{name}_aided": Arm(name, words=AIDS) for name in ("naive_om", "liam")}
 ARMS |= AIDED
 CHANGED = {name: Arm(ARMS[arm].alg, words=words) for arm, each in CHOICES.items() for name, words in each.items()}

@@ -76,7 +76,7 @@ class BasicMAC(nn.Module):
             self.agents = nn.ModuleList(map(distribution(kind_of(args), self.n_actions).policy, self.agents))
         self.decides = all(getattr(agent, "decides", False) for agent in self.agents)  # see ``RNNAgent``
         # whether a decision is what this class computes from its input and its networks
-        own = ("inputs", "_decide", "_step")
+        own = ("inputs", "decide", "_step")
         self.is_plain = self.agents_decide and all(getattr(type(self), n) is getattr(BasicMAC, n) for n in own)
         self.action_selector = resolve("action_selector", self.config.action_selector)(args)
         self.chooses = getattr(self.action_selector, "chooses", False)
@@ -168,7 +168,7 @@ class BasicMAC(nn.Module):
         avail = torch.as_tensor(observation.avail, device=carry.device)
         with torch.no_grad():
             obs = as_features(torch.as_tensor(observation.obs, device=carry.device))
-            outputs, carry = self._decide(obs, last_actions, carry)
+            outputs, carry = self.decide(obs, last_actions, carry)
             return self.action_selector.select_action(outputs, avail, t_env, test_mode=test_mode), carry
 
     def _act_with_arrays(
@@ -189,8 +189,8 @@ class BasicMAC(nn.Module):
         plain = self.decides and self.is_plain and observation.obs.dtype == np.float32
         return plain and is_compiled("step_kernels", carry)
 
-    def _decide(self, obs: Tensor, last_actions: Tensor, carry: Tensor) -> tuple[Tensor, Tensor]:
-        """Outputs [E, N, U] and the next carry."""
+    def decide(self, obs: Tensor, last_actions: Tensor, carry: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs [E, N, U] and the next carry for observations [E, N, O]; see ``act``."""
         return self._step(self.inputs(obs, last_actions), carry)
 
     def evaluate(self, obs: Tensor, last_actions: Tensor, carry: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -279,8 +279,8 @@ class BasicMAC(nn.Module):
         return self.agents
 
     @property
-    def can_be_stacked(self) -> bool:
-        """Whether several such controllers can act in one call: all that they hold are their agents."""
+    def can_be_opponent(self) -> bool:
+        """Whether it can act as a frozen opponent: all that it holds are its agents."""
         return self.kept is self.agents
 
     def load_state(self, other_mac: BasicMAC) -> None:

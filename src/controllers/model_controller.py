@@ -81,7 +81,7 @@ class ModelMAC(BasicMAC):
         carry = super().initial_carry(n)
         return carry if self.model is None else torch.cat([carry, self.model.initial_carry(n)], dim=-1)
 
-    def _decide(self, obs: Tensor, last_actions: Tensor, carry: Tensor) -> tuple[Tensor, Tensor]:
+    def decide(self, obs: Tensor, last_actions: Tensor, carry: Tensor) -> tuple[Tensor, Tensor]:
         """See ``BasicMAC``; the condition is what the model infers."""
         mine, models = self.split_carry(carry)
         condition = None

@@ -136,7 +136,8 @@ class _Recurrence(Function):
     def forward(ctx: Any, learns: bool, beside: Sequence[Sequence[Tensor]], *tensors: Tensor) -> tuple[Tensor, ...]:
         given = [tensors[i : i + PER_NETWORK] for i in range(0, len(tensors), PER_NETWORK)]
         own = [_Pass(learns, x, begins, first, parameters) for x, begins, first, *parameters in given]
-        others = [_Pass(False, *each[:3], other) for each, other in zip(given, beside, strict=True) if other]
+        pairs = zip(given, beside, strict=True)
+        others = [_Pass(False, x, begins, first, other) for (x, begins, first, *_), other in pairs if other]
         _run_all([*own, *others])
         if learns:
             saved = [

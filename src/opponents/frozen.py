@@ -1,4 +1,4 @@
-"""Trained opponents: all frozen networks of one shape act in one stacked call."""
+"""Trained opponents: frozen networks, each of which acts in the copies in which it plays."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.func import functional_call, stack_module_state
 
 from ..components.episode_batch import make_scheme
 from ..config.files import read_json
@@ -28,8 +27,8 @@ def load_controller(folder: Path, info: EnvInfo, trust: bool | Collection[str] =
     """The controller of a checkpoint, for acting only; ``info`` is of the environment with all agents.
 
     Raises:
-        ConfigError: files are missing, damaged, or of another environment, the controller cannot be stacked, or its
-            configuration names code that ``trust`` does not contain (see ``Foreign``).
+        ConfigError: files are missing, damaged, or of another environment, the controller cannot be an opponent, or
+            its configuration names code that ``trust`` does not contain (see ``Foreign``).
     """
     try:
         config = read_json(inside(folder, CONFIG))
@@ -49,13 +48,13 @@ def load_controller(folder: Path, info: EnvInfo, trust: bool | Collection[str] =
     except (OSError, ValueError, LookupError, RuntimeError, TypeError, AttributeError, MemoryError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"pool: {folder} holds no agents for {info.key} ({reason})") from error
-    if not getattr(mac, "can_be_stacked", False):
-        raise ConfigError(f"pool: {folder}: controller {config['mac']} cannot be stacked with others")
+    if not getattr(mac, "can_be_opponent", False):
+        raise ConfigError(f"pool: {folder}: controller {config['mac']} cannot play as an opponent")
     return mac.requires_grad_(False)
 
 
 def shape_of(mac: Any) -> str:
-    """Text that is equal for two controllers that can be stacked with each other."""
+    """Text that is equal for two controllers whose recurrent states are alike."""
     tensors = {name: tuple(value.shape) for name, value in mac.state_dict().items()}
     return repr((tensors, mac.config, [type(agent).__name__ for agent in mac.agents]))
 
@@ -69,15 +68,13 @@ class FrozenNetworks(Players):
     changing = ("carry", "last_actions", "random")
 
     def __init__(self, macs: Sequence[Any], info: EnvInfo, seats: list[int], n_envs: int, seed: int) -> None:
-        self.mac, self.seats = macs[0], seats
+        self.macs, self.seats = macs, seats
         self.actions = distribution(info.actions, info.n_actions)
-        self.stacks = [stack_module_state([mac.agents[i] for mac in macs]) for i in range(len(self.mac.agents))]
-        self.carry = self.mac.initial_carry(n_envs)
+        self.carry = macs[0].initial_carry(n_envs)
         self.first_carry = self.carry[:1].clone()
         self.last_actions = torch.zeros(n_envs, info.n_agents, info.n_actions)
-        self.samples = self.mac.config.action_selector == "softmax"
+        self.samples = macs[0].config.action_selector == "softmax"
         self.random = torch.Generator().manual_seed(seed % 2**63)
-        self.n_networks = len(macs)
 
     def begin(self, rows: Ints, which: Ints) -> None:
         """See ``Players``."""
@@ -89,8 +86,8 @@ class FrozenNetworks(Players):
     def act(self, rows: Ints, which: Ints, obs: Floats, avail: NDArray[np.uint8]) -> NDArray[Any]:
         """See ``Players``."""
         at = torch.from_numpy(rows)
-        inputs = self.mac.inputs(as_features(torch.from_numpy(obs[rows])), self.last_actions[at])
-        outputs, carry = self._outputs(inputs, self.carry[at], which)
+        seen = as_features(torch.from_numpy(obs[rows]))
+        outputs, carry = self._outputs(seen, self.last_actions[at], self.carry[at], which)
         self.carry[at] = carry
         available = torch.from_numpy(avail[rows])
         if self.samples:
@@ -104,34 +101,14 @@ class FrozenNetworks(Players):
         stored = torch.from_numpy(actions).reshape(*actions.shape[:2], -1)
         self.last_actions[torch.from_numpy(rows)] = self.actions.encode(stored)
 
-    def _outputs(self, inputs: Tensor, carry: Tensor, which: Ints) -> tuple[Tensor, Tensor]:
-        """Inputs [R, N, I] and carry [R, N, H] -> outputs [R, N, U] and carry [R, N, H].
-
-        Rows are sorted by network and padded, so that one ``vmap`` computes all networks.
-        """
-        counts = np.bincount(which, minlength=self.n_networks)
+    def _outputs(self, obs: Tensor, last_actions: Tensor, carry: Tensor, which: Ints) -> tuple[Tensor, Tensor]:
+        """The outputs [R, N, U] and the next carry of the networks ``which`` [R] for each row's [N, ...]."""
         order = np.argsort(which, kind="stable")
-        place = np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts)
-        net, slot = torch.from_numpy(which[order]), torch.from_numpy(place)
-        sorted_rows = torch.from_numpy(order)
-        outputs: list[Tensor] = []
-        states: list[Tensor] = []
-        parts: Any = zip(self.mac.sizes, self.mac.members, self.mac.agents, self.stacks, strict=True)
-        for size, members, agent, (parameters, buffers) in parts:
-            height = int(counts.max())
-
-            def padded(values: Tensor, height: int = height, size: int = size) -> Tensor:
-                table = values.new_zeros(self.n_networks, height, size, values.shape[-1])
-                table[net, slot] = values[sorted_rows]
-                return table.flatten(1, 2)
-
-            def one(p: Any, b: Any, x: Tensor, h: Tensor, agent: Any = agent) -> tuple[Tensor, Tensor]:
-                return functional_call(agent, (p, b), (x, h))
-
-            tables = padded(inputs[:, members]), padded(carry[:, members])
-            out, state = torch.vmap(one)(parameters, buffers, *tables)
-            for table, results in ((out, outputs), (state, states)):
-                by_row = table.new_empty(len(which), size, table.shape[-1])
-                by_row[sorted_rows] = table.unflatten(1, (height, size))[net, slot]
-                results.append(by_row)
-        return self.mac.in_agent_order(outputs, 1), self.mac.in_agent_order(states, 1)
+        own = np.split(order, np.flatnonzero(np.diff(which[order])) + 1)  # the rows of each network that plays
+        decided = []
+        for rows in own:
+            at = torch.from_numpy(rows)
+            decided.append(self.macs[which[rows[0]]].decide(obs[at], last_actions[at], carry[at]))
+        back = torch.from_numpy(np.argsort(order))
+        outputs, states = (torch.cat(each)[back] for each in zip(*decided, strict=True))
+        return outputs, states

