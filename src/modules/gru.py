@@ -56,9 +56,7 @@ class Arrays:
 class _Pass:
     """One forward pass of ``_Recurrence``: its outputs, and what computes them group by group."""
 
-    def __init__(
-        self, learns: bool, x: Tensor, begins: Tensor, first: Tensor, parameters: Sequence[Tensor]
-    ) -> None:
+    def __init__(self, learns: bool, x: Tensor, begins: Tensor, first: Tensor, parameters: Sequence[Tensor]) -> None:
         w_enc, b_enc, w_in, w_rec, b_in, b_rec, w_out, b_out = (each.detach() for each in parameters)
         (steps, rows, _), width = x.shape, first.shape[1]
         self.hidden, self.out = x.new_empty(steps + 1, rows, width), x.new_empty(steps, rows, len(b_out))
@@ -105,7 +103,10 @@ class _Gradient:
         given = (none if grad is None else grad.contiguous() for grad in grads)
         packed = kernels(KERNELS).pack_backward(*(w.numpy() for w in (w_enc, w_in, w_rec, w_out)))
         others = (a.numpy() for a in (hidden, *saved[7:], *given, self.d_x, self.d_first))
-        self.arrays, self.by_group = (x.numpy(), begins.numpy(), *packed, *others), [total.numpy() for total in self.sums]
+        self.arrays, self.by_group = (
+            (x.numpy(), begins.numpy(), *packed, *others),
+            [total.numpy() for total in self.sums],
+        )
 
     def run(self, group: int) -> None:
         """Computes the gradients of one group."""

@@ -1,10 +1,11 @@
 """Place prediction: for each opponent, a probability for each of C places at which it may be within H steps.
 
 The target is the share of the next H steps that the opponent spends at each place: all that one episode says of the
-distribution, where a place drawn from these steps would say it with noise. If no game states the opponents' positions, a place is a cluster of their
-observations, or of states that do not contain these. Related: successor representations (Dayan 1993) and gamma-models
-(Janner, Mordatch and Levine 2020), which discount the future instead of cutting it off. Of OMG it has the horizon and
-the conditioning of the policy, but no subgoal prior, no selection by value and no mixture.
+distribution. A place drawn from these steps would say the same with noise. If no game states the opponents'
+positions, a place is a cluster of their observations, or of states that do not contain these. Related: successor
+representations (Dayan 1993) and gamma-models (Janner, Mordatch and Levine 2020), which discount the future instead of
+cutting it off. Of OMG it has the horizon and the conditioning of the policy, but no subgoal prior, no selection by
+value and no mixture.
 """
 
 from dataclasses import dataclass

@@ -93,7 +93,9 @@ def test_a_sample_of_some_copies_has_their_steps_and_the_ends_of_their_episodes(
     assert all(torch.equal(tensor, every.data[name][index]) for name, tensor in some.data.items())
     assert torch.equal(some.carry, every.carry[index]) and torch.equal(some.last_actions, every.last_actions[index])
     ends = {(3, 1).index(copy): [] for copy in (3, 1)}
-    for copy, *rest in zip(*(each.tolist() for each in (every.ends.copy, every.ends.step, every.ends.obs)), strict=True):
+    for copy, *rest in zip(
+        *(each.tolist() for each in (every.ends.copy, every.ends.step, every.ends.obs)), strict=True
+    ):
         if copy in (3, 1):
             ends[(3, 1).index(copy)].append(rest)
     for copy, *rest in zip(*(each.tolist() for each in (some.ends.copy, some.ends.step, some.ends.obs)), strict=True):

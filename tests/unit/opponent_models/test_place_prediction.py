@@ -82,7 +82,9 @@ def test_each_step_is_trained_on_its_own_target(prior):
     def predicted_and_true(batch):
         with torch.no_grad():
             odds = model.condition_of(model.features(batch))
-        return odds[:, :-1, 0].argmax(dim=-1), model.codebook.codes(model.places_in(batch["state"][:, :-1].flatten(2)))
+        return odds[:, :-1, 0].argmax(dim=-1), model.codebook.codes(
+            model.places_in(batch["state"][:, :-1].flatten(2))
+        )
 
     for _ in range(80):
         batch = runner.run()
