@@ -96,6 +96,14 @@ def erase(values, where):
             values[m] = zero
 
 
+@njit(cache=True, nogil=True)
+def restarted(values, where, out):
+    """A copy of values [rows, H] in ``out``, 0 in the rows ``where``."""
+    out[:] = values
+    erase(out, where)
+    return out
+
+
 def packed(*matrices):
     """Packed copies of matrices, see ``matrix_kernels``."""
     copies = [np.empty(packed_size(*matrix.shape), np.float32) for matrix in matrices]
@@ -154,9 +162,7 @@ def forward(
             # views by leading indices only: the compiler knows that they are contiguous
             i, before, after, given = t % kept, hidden[t][first:last], hidden[t + 1][first:last], x[t][first:last]
             if begins.size:
-                fresh[:] = before
-                erase(fresh, begins[t][first:last])
-                before = fresh
+                before = restarted(before, begins[t][first:last], fresh)
             if len(b_enc):
                 linear(given, w_enc, b_enc, code[i])
                 rectify(code[i])
@@ -198,9 +204,7 @@ def backward(
             given, before = x[t][first:last], hidden[t][first:last]
             inputs = given
             if begins.size:
-                fresh[:] = before
-                erase(fresh, begins[t][first:last])
-                before = fresh
+                before = restarted(before, begins[t][first:last], fresh)
             if d_w_enc.size:
                 inputs = encoded[first * steps * e : last * steps * e].reshape(steps, n, e)[t]
             if grad.size:
