@@ -123,7 +123,6 @@ class _Gradient:
 
 
 PER_NETWORK = 11  # tensors of a network: inputs, where episodes begin, first state, parameters
-NOWHERE = torch.empty(0, 0, dtype=torch.bool)  # no episode begins
 
 
 class _Recurrence(Function):
@@ -170,9 +169,14 @@ def _run_all(passes: Sequence[_Pass | _Gradient]) -> None:
     for_groups(lambda job: jobs[job](), len(jobs))
 
 
+def nowhere(steps: int) -> Tensor:
+    """``begins`` if no episode begins, [T, 0]."""
+    return torch.empty(steps, 0, dtype=torch.bool)
+
+
 def beside(networks: Sequence[Network]) -> tuple[list[Tensor], list[Tensor]]:
     """The outputs [T, M, U] of networks and, without gradient, of those beside them, all at the same time."""
-    tensors = (tensor for each in networks for tensor in (each.x, NOWHERE, each.first, *each.parameters))
+    tensors = (t for each in networks for t in (each.x, nowhere(len(each.x)), each.first, *each.parameters))
     results = _Recurrence.apply(torch.is_grad_enabled(), [tuple(each.beside) for each in networks], *tensors)
     count = len(networks)
     return list(results[1 : 2 * count : 2]), list(results[2 * count :])
@@ -207,7 +211,7 @@ class GRU(nn.GRU):
         return is_compiled(KERNELS, input)
 
     def forward(  # type: ignore[override]
-        self, input: Tensor, hx: Tensor, begins: Tensor = NOWHERE
+        self, input: Tensor, hx: Tensor, begins: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """A sequence [M, T, I] from hidden [1, M, H] -> hidden states [M, T, H] and the last one [1, M, H].
 
@@ -219,7 +223,7 @@ class GRU(nn.GRU):
         return self._along(input, hx, self._no_layer, self._no_layer, begins)[1:]
 
     def encoded(
-        self, layer: nn.Linear, input: Tensor, hx: Tensor, head: Pair | None = None, begins: Tensor = NOWHERE
+        self, layer: nn.Linear, input: Tensor, hx: Tensor, head: Pair | None = None, begins: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """``self(relu(layer(input)), hx, begins)``, in one call where it is compiled.
 
@@ -249,10 +253,11 @@ class GRU(nn.GRU):
         kernels("step_kernels").step(*given, *self._arrays.of(layers), after, out)
 
     def _along(
-        self, input: Tensor, hx: Tensor, layer: Pair, head: Pair, begins: Tensor
+        self, input: Tensor, hx: Tensor, layer: Pair, head: Pair, begins: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Outputs of the head [M, T, U], hidden states [M, T, H] and the last one [1, M, H]."""
-        by_time, where = (each.transpose(0, 1).contiguous() for each in (input, begins))
+        by_time = input.transpose(0, 1).contiguous()
+        where = nowhere(len(by_time)) if begins is None else begins.t().contiguous()
         tensors = by_time, where, hx[0].contiguous(), *layer, *self.weights, *head
         hidden, out = _Recurrence.apply(torch.is_grad_enabled(), [()], *tensors)
         return out.transpose(0, 1), hidden.transpose(0, 1), hidden[-1:]

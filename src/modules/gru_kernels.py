@@ -98,7 +98,9 @@ def erase(values, where):
 
 @njit(cache=True, nogil=True)
 def restarted(values, where, out):
-    """A copy of values [rows, H] in ``out``, 0 in the rows ``where``."""
+    """A copy of values [rows, H] in ``out``, 0 in the rows ``where``; the values themselves if that is empty."""
+    if not len(where):
+        return values
     out[:] = values
     erase(out, where)
     return out
@@ -132,7 +134,8 @@ def forward(
 
     Args:
         x: [T, M, I].
-        begins: bool [T, M], true where an episode begins: the state before the step is zeros there. Empty: nowhere.
+        begins: bool [T, M], true where an episode begins: the state before the step is zeros there. [T, 0]:
+            nowhere.
         w_enc, b_enc: [E, I] and [E], a linear layer with a rectifier before the GRU; empty for none, and E is I then.
         w_in, w_gates, w_new: the GRU's weights [3H, E], and [2H, H] and [H, H] of the state.
         b_in, b_rec: see ``gates_forward``.
@@ -161,8 +164,7 @@ def forward(
         for t in range(steps):
             # views by leading indices only: the compiler knows that they are contiguous
             i, before, after, given = t % kept, hidden[t][first:last], hidden[t + 1][first:last], x[t][first:last]
-            if begins.size:
-                before = restarted(before, begins[t][first:last], fresh)
+            before = restarted(before, begins[t][first:last], fresh)
             if len(b_enc):
                 linear(given, w_enc, b_enc, code[i])
                 rectify(code[i])
@@ -203,8 +205,7 @@ def backward(
         for t in range(steps - 1, -1, -1):
             given, before = x[t][first:last], hidden[t][first:last]
             inputs = given
-            if begins.size:
-                before = restarted(before, begins[t][first:last], fresh)
+            before = restarted(before, begins[t][first:last], fresh)
             if d_w_enc.size:
                 inputs = encoded[first * steps * e : last * steps * e].reshape(steps, n, e)[t]
             if grad.size:
@@ -214,8 +215,7 @@ def backward(
                 linear_backward(d_out[t][first:last], hidden[t + 1][first:last], d_w_out, d_b_out)
             gates_backward(d_hidden, before, gate[t], q[t], d_given, d_products, ahead)
             product(d_products, w_rec, ahead, True)
-            if begins.size:
-                erase(ahead, begins[t][first:last])
+            erase(ahead, begins[t][first:last])
             d_hidden, ahead = ahead, d_hidden
             linear_backward(d_given, inputs, d_w_in, d_b_in)
             linear_backward(d_products, before, d_w_rec, d_b_rec)
