@@ -137,13 +137,19 @@ def loggers_of(layers: Layers, command: str) -> list[Any]:
 
 
 def make_experiment(
-    layers: Layers, started: float, words: Sequence[str] = (), loggers: Sequence[Any] = ()
+    layers: Layers,
+    started: float,
+    words: Sequence[str] = (),
+    loggers: Sequence[Any] = (),
+    reads_git: bool = True,
 ) -> Experiment:
     """Sacred's experiment with omarl's commands, configured with ``layers``.
 
-    ``words`` are those of the user, ``loggers`` observers besides the run's folder.
+    ``words`` are those of the user, ``loggers`` observers besides the run's folder. ``reads_git``: Sacred looks up
+    the commit and whether files have changed, if the working folder is a repository.
     """
-    experiment = OmarlExperiment("omarl", base_dir=str(Path.cwd()), save_git_info=Path(".git").exists())
+    reads_git = reads_git and Path(".git").exists()
+    experiment = OmarlExperiment("omarl", base_dir=str(Path.cwd()), save_git_info=reads_git)
     experiment.captured_out_filter = OutputFilter()
     experiment.add_config(layers.values)
     experiment.logger = console_logger()
@@ -158,7 +164,9 @@ def explained(experiment: Experiment, command: str, layers: Layers) -> str:
     from .configuration.parts import reference
 
     width = min(max(get_terminal_size().columns, 60), 118)
-    keys = reference(keys_of(command), layers.values, load(RUN_KEYS, command), width)
+    root = keys_of(command)
+    shared = load(RUN_KEYS, command) if has_run_keys(root) else object  # importing a run's keys imports torch
+    keys = reference(root, layers.values, shared, width)
     return f"{command}: {experiment.commands[command].__doc__}\n\n{keys}"
 
 
@@ -253,7 +261,9 @@ def main(argv: Sequence[str] | None = None, started: float | None = None) -> Non
                 )
                 raise SystemExit
         began = time.time() if started is None else started
-        experiment = make_experiment(layers, began, given, loggers_of(layers, command))
+        # A command without a run records no commit; of Sacred's options, --enforce_clean needs it.
+        reads_git = command not in (*TOOLS, "help") or any(word.startswith("-") for word in given)
+        experiment = make_experiment(layers, began, given, loggers_of(layers, command), reads_git)
         if asked and asked[0] in COMMANDS:
             print(explained(experiment, asked[0], layers))
             raise SystemExit

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
+from .distributions import chi_square_tail
 from .runs import Series, finite
 
 Floats = NDArray[np.float64]
@@ -139,7 +139,8 @@ def motion(series: Series | None, std: Series | None = None, updates_per_point: 
     if updates_per_point > 0 and len(known):  # a logged mean varies by ``noise``
         noise = float(np.sqrt(np.mean(known**2) / max(updates_per_point, 1.0)))
         freedom = max(len(residual) - 2, 1)
-        is_noise = scatter**2 <= float(special.chdtri(freedom, SIGNIFICANCE)) / freedom * noise**2
+        ratio = scatter / noise if noise else np.inf if scatter else 0.0
+        is_noise = chi_square_tail(freedom, freedom * ratio * ratio) >= SIGNIFICANCE
         swings = float(np.sqrt(max(0.0, scatter**2 - noise**2)))
     else:
         memory = longest_memory(residual)
@@ -167,7 +168,7 @@ def longest_memory(residual: Floats) -> float:
     spectrum = np.abs(np.fft.rfft(centred, 2 * n)) ** 2
     r = np.fft.irfft(spectrum, 2 * n)[1 : max(lags, n // 4) + 1] / power
     q = n * (n + 2) * float(np.sum(r[:lags] ** 2 / (n - np.arange(1, lags + 1))))
-    if special.chdtrc(lags, q) > SIGNIFICANCE or _has_short_memory(r, n):
+    if chi_square_tail(lags, q) > SIGNIFICANCE or _has_short_memory(r, n):
         return 0.0
     return float(min(1.0, np.abs(r[:lags]).max()))
 

@@ -10,7 +10,7 @@ import yaml
 from omarl.analysis.doctor import DiagnoseConfig, Diagnosis, diagnose, diagnose_arrays
 from omarl.analysis.doctor.reading import run_status
 from omarl.analysis.doctor.sawtooth import find_teeth
-from omarl.analysis.doctor.shapes import count_turns, excursions, level_shifts, without_outliers
+from omarl.analysis.doctor.shapes import count_turns, excursions, level_shifts, running_median, without_outliers
 from omarl.analysis.runs import Series
 from omarl.analysis.symptoms import longest_memory
 from omarl.components.vae_config import VAEConfig
@@ -234,3 +234,22 @@ def test_exploding_gradients_below_a_high_clip_are_found():
                         CONFIG | {"grad_norm_clip": 1e15})  # fmt: skip
     assert "gradient_clipping" in symptoms(diagnosis)
     assert not any(note.startswith("No update was clipped: ") for note in diagnosis.notes)
+
+
+@pytest.mark.parametrize("width", [1, 2, 5, 9, 11, 40, 301])
+@pytest.mark.parametrize("points", [1, 2, 8, 60])
+def test_a_running_median_is_that_of_each_window_with_mirrored_edges(width, points):
+    value = np.round(np.random.default_rng(points).normal(size=points), 1)  # with equal values
+    half = min(width // 2, points - 1)
+    mirrored = np.pad(value, half, mode="reflect")
+    expected = [np.median(mirrored[i : i + 2 * half + 1]) for i in range(points)]
+    np.testing.assert_array_equal(running_median(value, width), expected)
+
+
+@pytest.mark.parametrize("width", [5, 21])
+def test_nan_counts_as_infinite_in_a_running_median(width):
+    value = np.random.default_rng(0).normal(size=60)
+    value[[3, 30, 31]] = np.nan
+    np.testing.assert_array_equal(
+        running_median(value, width), running_median(np.where(np.isnan(value), np.inf, value), width)
+    )

@@ -199,7 +199,7 @@ def test_environment_workers_start_without_torch():
 
 def test_the_command_line_starts_without_what_only_some_commands_need():
     """And without any environment's package: a missing one must not stop a run that does not use it."""
-    heavy = ("torch", "matplotlib", "scipy.stats", "tensorboard", "pettingzoo", "mpe2", "lbforaging", "pygame",
+    heavy = ("torch", "matplotlib", "scipy", "tensorboard", "pettingzoo", "mpe2", "lbforaging", "pygame",
              "pymongo", "numba")  # fmt: skip
     for command in ("compare", "diagnose"):
         code = f"import omarl.experiment as e; e.configuration(['', 'help']); e.TOOLS['{command}'].function()"

@@ -1,11 +1,11 @@
 """Measures shapes of a logged curve: outliers, excursions, level shifts, turning points, and a change at its end."""
 
 import math
+from bisect import bisect_left, insort
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from ..runs import Series
 from ..symptoms import block_means
@@ -17,6 +17,7 @@ MIN_EXCURSION = 3  # consecutive points
 ROBUST = 1.4826  # ratio of a normal distribution's standard deviation to its median absolute deviation
 START = 0.1  # share of the points at the start of training, where excursions are normal
 MAX_POINTS = 2500  # longer curves are thinned before shapes are measured
+FEW_NEIGHBOURS = 9  # up to this width, a median that sorts every window anew is the faster one
 
 
 class Excursion(NamedTuple):
@@ -61,8 +62,20 @@ def thinned(series: Series) -> Series:
 
 
 def running_median(value: Floats, width: int) -> Floats:
-    """Median over ``width`` (odd) neighbours with mirrored edges: [points] -> [points]."""
-    return ndimage.median_filter(value, 2 * min(width // 2, len(value) - 1) + 1, mode="mirror")
+    """Median over ``width`` (odd) neighbours with mirrored edges: [points] -> [points]. NaN counts as infinite."""
+    half = min(width // 2, len(value) - 1)
+    padded = np.pad(np.where(np.isnan(value), np.inf, value), half, mode="reflect")
+    if width <= FEW_NEIGHBOURS:
+        windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)
+        return np.ascontiguousarray(np.partition(windows, half, axis=1)[:, half])
+    numbers: list[float] = padded.tolist()
+    window = sorted(numbers[: 2 * half + 1])
+    medians = [window[half]]
+    for leaving, entering in zip(numbers, numbers[2 * half + 1 :], strict=False):
+        del window[bisect_left(window, leaving)]
+        insort(window, entering)
+        medians.append(window[half])
+    return np.array(medians)
 
 
 def highest_level(value: Floats) -> float:
