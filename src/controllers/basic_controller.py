@@ -143,7 +143,7 @@ class BasicMAC(nn.Module):
     def _array_step(self, obs: Array, last_actions: Array, identities: int, hidden: Tensor) -> tuple[Array, Array]:
         """``_step`` with arrays."""
         given = obs, last_actions, identities, hidden.numpy()
-        return array_step(self.agents, self.member_arrays, *given, self.n_actions)
+        return array_step(self.agents, self.member_arrays, *given, self._outputs_wanted()[0])
 
     def split_carry(self, carry: Tensor) -> tuple[Tensor, Tensor]:
         """The agents' part of a recurrent state, and what a subclass adds behind it."""
@@ -227,7 +227,8 @@ class BasicMAC(nn.Module):
 
     def can_unroll_beside(self, batch: Any) -> bool:
         """Whether ``unroll_beside`` can compute complete episodes ``batch`` with compiled functions."""
-        plain = self.decides and self.is_plain and type(self).unroll is BasicMAC.unroll
+        encodes = all(getattr(agent, "encodes", False) for agent in self.agents)
+        plain = self.decides and encodes and self.is_plain and type(self).unroll is BasicMAC.unroll
         discrete = batch["actions"].dtype == torch.long and batch["actions"].shape[-1] == 1
         return plain and discrete and not isinstance(batch, Rollout) and is_compiled("step_kernels", batch["obs"])
 

@@ -1,14 +1,18 @@
 """Access to functions that numba compiles, for float32 on a CPU, and the threads that they run in."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+Array = NDArray[np.float32]
 
 
 @cache
@@ -23,6 +27,27 @@ def kernels(name: str) -> Any:
 def is_compiled(name: str, values: Tensor) -> bool:
     """Whether the functions of the module ``name`` can compute ``values``."""
     return values.is_cpu and values.dtype == torch.float32 and kernels(name) is not None
+
+
+class Arrays:
+    """NumPy views of parameters, made again only for a parameter that has moved to other memory.
+
+    A view keeps its memory alive, so another parameter cannot have the same address.
+    """
+
+    def __init__(self) -> None:
+        self.addresses: list[int] = []
+        self.views: list[Array] = []
+
+    def of(self, parameters: Sequence[Tensor]) -> list[Array]:
+        """The views of ``parameters``, in the same order at each call."""
+        addresses = [parameter.data_ptr() for parameter in parameters]
+        if addresses != self.addresses:
+            self.addresses, self.views = addresses, [parameter.detach().numpy() for parameter in parameters]
+        return self.views
+
+    def __deepcopy__(self, memo: Any) -> "Arrays":
+        return Arrays()
 
 
 class _Threads:

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional as F
 
-from .compiled import for_groups, is_compiled, kernels
-from .linear import Linear, linear, under_vmap
+from .compiled import Array, Arrays, for_groups, is_compiled, kernels
+from .linear import Linear, linear, pair_of, under_vmap
 
 KERNELS = "gru_kernels"
-Array = NDArray[np.float32]
 Pair = tuple[Tensor, Tensor]
+NO_SCALES = [torch.empty(0)] * 4  # no normalisation
 
 
 class Given(NamedTuple):
@@ -32,25 +32,18 @@ class Given(NamedTuple):
     hidden: Array
 
 
-class Arrays:
-    """NumPy views of parameters, made again only for a parameter that has moved to other memory.
+class Around(NamedTuple):
+    """The layers around a GRU for ``GRU.decision``.
 
-    A view keeps its memory alive, so another parameter cannot have the same address.
+    Args:
+        layer: the linear layer before it, which has a rectifier.
+        head: weight [U, H] and bias of a linear layer, then those of a value [1, H] if there is one; or nothing.
+        norms: the normalisation before the rectifier and that of the GRU's output; nothing: none.
     """
 
-    def __init__(self) -> None:
-        self.addresses: list[int] = []
-        self.views: list[Array] = []
-
-    def of(self, parameters: Sequence[Tensor]) -> list[Array]:
-        """The views of ``parameters``, in the same order at each call."""
-        addresses = [parameter.data_ptr() for parameter in parameters]
-        if addresses != self.addresses:
-            self.addresses, self.views = addresses, [parameter.detach().numpy() for parameter in parameters]
-        return self.views
-
-    def __deepcopy__(self, memo: Any) -> "Arrays":
-        return Arrays()
+    layer: Linear
+    head: Sequence[Tensor] = ()
+    norms: Sequence[nn.LayerNorm] = ()
 
 
 class _Pass:
@@ -239,18 +232,20 @@ class GRU(nn.GRU):
         """Whether ``decision`` computes a step for such inputs: compiled, and without gradients."""
         return not torch.is_grad_enabled() and is_compiled(KERNELS, input) and not under_vmap(self.weight_ih_l0)
 
-    def decision(self, layer: Linear, head: Sequence[Tensor], given: Given, after: Array, out: Array) -> None:
-        """One step with the layer before it and the agent's head, in one call.
+    def decision(self, around: Around, given: Given, after: Array, out: Array) -> None:
+        """One step with the layers around it, in one call.
 
         Args:
-            layer: as in ``encoded``.
-            head: weight [U, H] and bias, then those of a value [1, H] if there is one; nothing: no head.
+            around: these layers.
             given: the agents' inputs and states.
-            after, out: the outputs, new states [E, N, H] and the head's [E, N, U] (U = 0 without one), of the
+            after, out: the outputs, new states [E, N, H] and the head's [E, N, U] (U = H without one), of the
                 agents in ``given.members``.
         """
-        layers = [*layer.pair, *self.weights, *head, *(2 * self._no_layer)[len(head) :]]
-        kernels("step_kernels").step(*given, *self._arrays.of(layers), after, out)
+        norms, head = around.norms, around.head
+        scales = [part for norm in norms for part in pair_of(norm)] or NO_SCALES
+        layers = [*around.layer.pair, *self.weights, *scales, *head, *(2 * self._no_layer)[len(head) :]]
+        eps = np.float32(norms[0].eps if norms else 0.0)
+        kernels("step_kernels").step(*given, *self._arrays.of(layers), eps, after, out)
 
     def _along(
         self, input: Tensor, hx: Tensor, layer: Pair, head: Pair, begins: Tensor | None

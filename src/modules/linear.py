@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional as F
 
+from .compiled import Arrays
+
 MIN_ROWS, MIN_WIDTH, MIN_WORK = 256, 16, 1 << 20  # below these, calling oneDNN costs more than it saves
 
 # The operator that torch.compile calls on CPUs. It is private: if it is missing, only the speed may change.
@@ -58,15 +60,36 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return _Linear.apply(x.reshape(rows, -1), weight, bias).view(*x.shape[:-1], -1)
 
 
+def pair_of(layer: nn.Module) -> tuple[Tensor, Tensor]:
+    """The weight and the bias of a layer."""
+    own: Any = layer._parameters  # a fifth of the time of attributes
+    return own["weight"], own["bias"]
+
+
 class Linear(nn.Linear):
     """``nn.Linear`` with a bias, with the same parameters, the same function and the same state dict."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        self.arrays = Arrays()  # of the functions that compute this layer with those around it
 
     @property
     def pair(self) -> tuple[Tensor, Tensor]:
         """The weight [O, I] and the bias [O]."""
-        own: Any = self._parameters  # a fifth of the time of attributes
-        return own["weight"], own["bias"]
+        return pair_of(self)
 
     def forward(self, input: Tensor) -> Tensor:
         """[..., I] -> [..., O]."""
         return linear(input, self.weight, self.bias)
+
+
+def pair_of_heads(advantages: Linear, value: Linear | None) -> tuple[Tensor, Tensor]:
+    """Weight [U, I] and bias [U] of the linear layer ``value + advantage - mean(advantage)`` (Wang et al. 2016).
+
+    Without ``value``, those of ``advantages``.
+    """
+    weight, bias = advantages.pair
+    if value is None:
+        return weight, bias
+    weight_value, bias_value = value.pair
+    return weight - weight.mean(dim=0) + weight_value, bias - bias.mean() + bias_value

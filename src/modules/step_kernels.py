@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from .layer_kernels import FAST, half, tanh, zero
+from .layer_kernels import FAST, half, one, tanh, zero
 from .matrix_kernels import pack, product
 
 
@@ -106,9 +106,51 @@ def gates(given, products, old, b_in, b_rec):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def normalise(values, scale, shift, eps):
+    """Layer normalisation (Ba et al. 2016) of columns [H, M], in place."""
+    h, rows = values.shape
+    mean, factor = np.zeros(rows, np.float32), np.zeros(rows, np.float32)
+    for j in range(h):
+        v = values[j]
+        for m in range(rows):
+            mean[m] = mean[m] + v[m]
+    for m in range(rows):
+        mean[m] = mean[m] / np.float32(h)
+    for j in range(h):
+        v = values[j]
+        for m in range(rows):
+            v[m] = v[m] - mean[m]
+        for m in range(rows):
+            factor[m] = factor[m] + v[m] * v[m]
+    for m in range(rows):
+        factor[m] = one / np.sqrt(factor[m] / np.float32(h) + eps)
+    for j in range(h):
+        v, a, b = values[j], scale[j], shift[j]
+        for m in range(rows):
+            v[m] = v[m] * factor[m] * a + b
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def encode(w, b, scale, shift, eps, packed, rows):
+    """A linear layer, normalised unless ``scale`` is empty, with a rectifier: [H, M]. Other arguments: ``step``."""
+    code = times(w, packed, rows)
+    for j in range(code.shape[0]):
+        row, add = code[j], b[j]
+        for m in range(rows):
+            row[m] = row[m] + add
+    if scale.size:
+        normalise(code, scale, shift, eps)
+    for j in range(code.shape[0]):
+        row = code[j]
+        for m in range(rows):
+            row[m] = zero if row[m] < zero else row[m]
+    return code
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def step(
-    obs, last_actions, identities, members, hidden, w_enc, b_enc, w_in, w_rec, b_in, b_rec, w_out, b_out, w_value,
-    b_value, after, out,
+    obs, last_actions, identities, members, hidden, w_enc, b_enc, w_in, w_rec, b_in, b_rec, scale_1, shift_1, scale_2,
+    shift_2, w_out, b_out, w_value, b_value, eps, after, out,
 ):  # fmt: skip
     """One step of the agents that share a network, in E copies, and the outputs of the network's head.
 
@@ -120,22 +162,25 @@ def step(
         members: the indices of these agents.
         hidden: [E, N, H].
         w_enc, ..., b_rec: as the layers store them; ``w_enc`` is not empty.
+        scale_1, shift_1, scale_2, shift_2: layer normalisations before the rectifier and of the GRU's output; empty
+            for none.
         w_out, b_out, w_value, b_value: the head, a linear layer [U, H]; with a layer [1, H] for values, advantages
             have mean 0 and the value is added. Empty for none.
-        after, out: outputs, [E, N, H] and [E, N, U]; those of other agents are left as they are.
+        eps: of the normalisations.
+        after, out: outputs, [E, N, H] and [E, N, U]; those of other agents are left as they are. Without a head U is
+            H, and ``out`` what a head would read.
     """
     rows = len(obs) * len(members)
-    code = times(w_enc, pack(inputs(obs, last_actions, identities, members)), rows)
-    for j in range(code.shape[0]):
-        row, shift = code[j], b_enc[j]
-        for m in range(rows):
-            v = row[m] + shift
-            row[m] = zero if v < zero else v
+    x = pack(inputs(obs, last_actions, identities, members))
+    code = encode(w_enc, b_enc, scale_1, shift_1, eps, x, rows)
     old = columns_of(hidden, members)
     given, products = times(w_in, pack(code), rows), times(w_rec, pack(old), rows)
     state = gates(given, products, old, b_in, b_rec)
     write(state, members, after)
+    if scale_2.size:
+        normalise(state, scale_2, shift_2, eps)
     if not w_out.size:
+        write(state, members, out)
         return
     packed = pack(state)
     advantage = times(w_out, packed, rows)

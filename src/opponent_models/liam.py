@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..components.episode_batch import EpisodeBatch
 from ..components.normalisers import RunningMeanStd
 from ..components.rollout import Rollout
 from ..config.schema import key
 from ..games.layout import is_all_observations, observation_indices
+from ..modules.hidden import hidden_layer
 from ..modules.linear import Linear
 from ..modules.losses import masked_mean
 from .model import ModelConfig
@@ -80,7 +80,7 @@ class LIAMModel(ActionModel):
         return self.code(features).detach()
 
     def action_outputs(self, features: Tensor) -> Tensor:
-        return self.actions(F.relu(self.fc(self.code(features))))
+        return hidden_layer(self.code(features), self.fc, head=self.actions.pair)
 
     def loss(self, batch: Rollout, features: Tensor, targets: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Any]]:
         """Reconstruction of observations, standardised, and of the actions ``targets`` [E, T, N, M, W]."""
@@ -90,7 +90,7 @@ class LIAMModel(ActionModel):
             valid = self.observed.acted(targets).float()[..., self.owners]  # [E, T, N, S]
         self.stats.update(seen.flatten(0, 1), valid.amax(dim=2).flatten(0, 1))
         seen = self.stats.normalise(seen, 10.0)[:, :, None]
-        hidden = F.relu(self.fc(self.code(features)))
+        hidden = hidden_layer(self.code(features), self.fc)
         count = valid.sum(dim=-1)  # [E, T, N]
         error = ((self.observations(hidden) - seen).square() * valid).sum(dim=-1) / count.clamp(min=1)
         action_loss, correct, acted = self.action_loss(self.actions(hidden), targets)

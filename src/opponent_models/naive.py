@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..components.episode_batch import EpisodeBatch
 from ..components.masks import transition_mask
 from ..components.rollout import Rollout
+from ..modules.hidden import hidden_layer
 from ..modules.linear import Linear
 from ..modules.losses import masked_mean
 from .evaluation import Counts, Drawing
@@ -140,7 +140,7 @@ class NaiveModel(ActionModel):
         self.out = Linear(self.width, self.condition_dim)
 
     def action_outputs(self, features: Tensor) -> Tensor:
-        return self.out(F.relu(self.fc(features)))
+        return hidden_layer(features, self.fc, head=self.out.pair)
 
     def condition_of(self, features: Tensor) -> Tensor:
         """The distribution of each opponent's next action, [..., M * P], detached: probabilities of choices, means

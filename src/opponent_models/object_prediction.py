@@ -19,6 +19,7 @@ from ..components.masks import ended, transition_mask
 from ..components.rollout import Rollout
 from ..games.foraging.layout import food_slots, offsets_size
 from ..modules.agents.feature_agent import FeatureAgent
+from ..modules.hidden import hidden_layer
 from ..modules.linear import Linear
 from ..modules.unrolling import unroll_rows
 from ..types import ConfigError, EnvInfo
@@ -268,7 +269,7 @@ class ObjectModel(OpponentModel):
 
     def _score(self, features: Tensor) -> Tensor:
         """Features [..., W] -> logits [...]."""
-        return self.out(F.relu(self.fc(features))).squeeze(-1)
+        return hidden_layer(features, self.fc, head=self.out.pair).squeeze(-1)
 
 
 def _find(places: Tensor, among: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from ..components.episode_batch import EpisodeBatch
 from ..components.rollout import Rollout
 from ..config.schema import key
+from ..modules.hidden import hidden_layer
 from ..modules.linear import Linear
 from ..modules.losses import masked_mean
 from ..types import ConfigError
@@ -67,7 +68,7 @@ class PlasticModel(ActionModel):
 
         They are the sum of a part that all types share and one of each type.
         """
-        hidden = F.relu(self.fc(history))
+        hidden = hidden_layer(history, self.fc)
         return self.common(hidden)[..., None, :] + self.out(hidden).unflatten(-1, (self.n_types, -1))
 
     def action_outputs(self, features: Tensor) -> Tensor:

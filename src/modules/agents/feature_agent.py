@@ -4,16 +4,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..action_distributions import with_log_std
 from ..encoder import encoder_for
-from ..linear import Linear
+from ..hidden import hidden_layer
+from ..linear import Linear, pair_of_heads
 from .rnn_agent import RNNAgent
 
 
 class FeatureAgent(RNNAgent):
     """``RNNAgent`` whose outputs are its features [..., H]. Arguments: as there."""
+
+    gives_features = True
 
     def __init__(self, input_shape: int, args: Any) -> None:
         super().__init__(input_shape, args)
@@ -65,8 +67,5 @@ class ConditionedHead(nn.Module):
         """
         present = [part for part in parts if part is not None]
         inputs = present[0] if len(present) == 1 else torch.cat(present, dim=-1)
-        hidden = F.relu(self.fc1(inputs))
-        outputs = self.fc2(hidden)
-        if self.value is not None:
-            outputs = self.value(hidden) + outputs - outputs.mean(dim=-1, keepdim=True)
+        outputs = hidden_layer(inputs, self.fc1, head=pair_of_heads(self.fc2, self.value))
         return outputs if self.log_std is None else with_log_std(outputs, self.log_std)

@@ -12,8 +12,9 @@ from ...config.keys import CellKeys, EncoderKeys
 from ...config.schema import key, read
 from ..cell import make_cell
 from ..encoder import encoder_for
-from ..gru import Array, Given, Network
-from ..linear import Linear, linear
+from ..gru import Around, Array, Given, Network
+from ..hidden import hidden_layer
+from ..linear import Linear, linear, pair_of_heads
 
 ONE = np.zeros(1, np.int64)  # the index of the only agent
 
@@ -47,6 +48,7 @@ class RNNAgent(nn.Module):
 
     Config = RNNAgentConfig
     cell = ""
+    gives_features = False  # whether the outputs are what a head would read
 
     def __init__(self, input_shape: int, args: Any) -> None:
         super().__init__()
@@ -66,9 +68,11 @@ class RNNAgent(nn.Module):
         self.has_own_head = type(self).head is RNNAgent.head
         # whether ``decision`` is all that ``forward`` does, without gradients and where there are compiled functions
         has_plain_step = type(self).forward is RNNAgent.forward and isinstance(self.encoder, nn.Identity)
+        # whether the cell can compute a step with the layers around it
+        self.steps = hasattr(self.rnn, "decision") and type(self).features is RNNAgent.features
         # whether ``unroll`` takes ``begins`` where the cell does; one of a subclass may not
         self.may_restart = hasattr(self.rnn, "restarts") and type(self).unroll is RNNAgent.unroll
-        self.decides = self.encodes and self.has_own_head and has_plain_step
+        self.decides = self.steps and has_plain_step and (self.has_own_head or self.gives_features)
         self.fc2 = Linear(config.hidden_dim, n_actions)
         self.value = Linear(config.hidden_dim, 1) if config.duelling else None
 
@@ -81,31 +85,32 @@ class RNNAgent(nn.Module):
         hidden = hidden.reshape(-1, self.state_size)
         if not self.is_recurrent:
             return self.head(F.relu(self.norm2(self.rnn(self.features(inputs))))), hidden
-        if self.encodes and self.rnn.decides(inputs):
+        if self.steps and self.rnn.decides(inputs):
             outputs, hidden = self._decide(self.encoder(inputs), hidden)
-            return outputs if self.has_own_head else self.head(hidden), hidden
+            return outputs if self.has_own_head else self.head(outputs), hidden
         hidden = self.rnn.step(self.features(inputs), hidden)
         return self.head(self.norm2(self.rnn.output(hidden))), hidden
 
     def _decide(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """``decision`` for encoded inputs [M, I] and hidden [M, H] -> outputs [M, U or 0] and hidden [M, H]."""
+        """``decision`` for encoded inputs [M, I] and hidden [M, H] -> outputs [M, U or H] and hidden [M, H]."""
         rows, before = (each.contiguous().numpy()[:, None] for each in (inputs, hidden))
-        width = self.fc2.out_features if self.has_own_head else 0
+        width = self.fc2.out_features if self.has_own_head else self.hidden_dim
         out, after = np.empty((len(rows), 1, width), np.float32), np.empty_like(before)
         self.decision(Given(rows, rows[..., :0], 0, ONE, before), after, out)
         return torch.from_numpy(out[:, 0]), torch.from_numpy(after[:, 0])
 
     def decision(self, given: Given, after: Array, out: Array) -> None:
-        """One compiled step of the agents ``given.members``: writes their states and Q values.
+        """One compiled step of the agents ``given.members``: writes their states and outputs.
 
-        See ``GRU.decision``; without a head of its own, only the states.
+        See ``GRU.decision``; without a head of its own, what a head would read are the outputs.
         """
         parts: Any = self._modules  # a fifth of the time of attributes
         head: list[Tensor] = []
         if self.has_own_head:
             value = parts.get("value")
             head = [*parts["fc2"].pair, *(() if value is None else value.pair)]
-        parts["rnn"].decision(parts["fc1"], head, given, after, out)
+        norms = () if isinstance(parts["norm1"], nn.Identity) else (parts["norm1"], parts["norm2"])
+        parts["rnn"].decision(Around(parts["fc1"], head, norms), given, after, out)
 
     def restarts(self, inputs: Tensor) -> bool:
         """Whether ``unroll`` takes ``begins`` for such inputs."""
@@ -129,13 +134,13 @@ class RNNAgent(nn.Module):
         return self.head(self.norm2(self.rnn.output(states))), last.squeeze(0)
 
     def beside(self, other: "RNNAgent", by_time: Tensor) -> Network:
-        """This agent with another one beside it, along inputs [T, M, I], for ``gru.beside``; only if ``decides``."""
+        """This agent with another one beside it, along inputs [T, M, I], for ``gru.beside``; only if ``encodes``."""
         own, others = ((*each.fc1.pair, *each.rnn.weights, *each.head_pair()) for each in (self, other))
         return Network(by_time, self.init_hidden().expand(by_time.shape[1], -1), own, others)
 
     def features(self, inputs: Tensor) -> Tensor:
         """What the recurrent layer reads."""
-        return F.relu(self.norm1(self.fc1(self.encoder(inputs))))
+        return hidden_layer(self.encoder(inputs), self.fc1, self.norm1)
 
     def head(self, features: Tensor) -> Tensor:
         """Features [..., H] -> Q [..., U]: ``value + advantage - mean(advantage)``, computed as one linear layer."""
@@ -143,11 +148,7 @@ class RNNAgent(nn.Module):
 
     def head_pair(self) -> tuple[Tensor, Tensor]:
         """Weight [U, H] and bias [U] of the linear layer that ``head`` is."""
-        weight, bias = self.fc2.pair
-        if self.value is None:
-            return weight, bias
-        weight_value, bias_value = self.value.pair
-        return weight - weight.mean(dim=0) + weight_value, bias - bias.mean() + bias_value
+        return pair_of_heads(self.fc2, self.value)
 
 
 class MinGRUAgent(RNNAgent):

@@ -5,13 +5,13 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ...config.keys import CellKeys, EncoderKeys
 from ...config.schema import key, read
 from ...types import feature_size
 from ..cell import make_cell
 from ..encoder import encoder_for
+from ..hidden import hidden_layer
 from ..linear import Linear
 from ..unrolling import as_rows, from_rows, unroll_rows
 
@@ -72,7 +72,7 @@ class ValueCritic(nn.Module):
             assert memory is not None
             states = self.fc2.step(hidden.flatten(0, -2), memory.flatten(0, -2))
             return self._values(states.unflatten(0, hidden.shape[:-1]))
-        return self.out(F.relu(self.norm2(self.fc2(hidden)))).squeeze(-1)
+        return hidden_layer(hidden, self.fc2, self.norm2, self.out.pair).squeeze(-1)
 
     def along(
         self, obs: Tensor, state: Tensor | None, condition: Tensor | None, begins: Tensor, memory: Tensor
@@ -113,7 +113,7 @@ class ValueCritic(nn.Module):
             parts.append(self.state_encoder(state).unsqueeze(-2).expand(*obs.shape[:-1], -1))
         if condition is not None:
             parts.append(condition)
-        return F.relu(self.norm1(self.fc1(torch.cat(parts, dim=-1))))
+        return hidden_layer(torch.cat(parts, dim=-1), self.fc1, self.norm1)
 
     def _values(self, memory: Tensor) -> Tensor:
         """Recurrent states [..., S] -> values [...]."""

@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ...components.optimisers import make_optimiser
 from ...components.rollout import Rollout
 from ...components.vae_config import VAEOptimiserConfig, VAEShapeKeys
 from ...components.vae_optimiser import VAEOptimiser
 from ...config.schema import key
+from ...modules.hidden import hidden_layer
 from ...modules.linear import Linear
 from ...modules.losses import calibrated_nll, kl_gaussians, sample_gaussian, squared_error
 from ...modules.vae import bounded, code_size, mlp
@@ -48,12 +48,12 @@ class SubgoalInference(PlaceInference):
 
     def infer(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Features [..., W] -> mean and bounded log-variance of q_phi, [..., Z] each."""
-        mu, raw = self.posterior(F.relu(self.fc(features))).chunk(2, dim=-1)
+        mu, raw = hidden_layer(features, self.fc, head=self.posterior.pair).chunk(2, dim=-1)
         return mu, bounded(raw, self.config.vae_log_var_bound, self.config.vae_log_var_limit)
 
     def condition_of(self, features: Tensor) -> Tensor:
         """The inferred subgoal: the mean of q_phi, [..., Z], detached."""
-        return self.posterior(F.relu(self.fc(features)))[..., : self.condition_dim].detach()
+        return hidden_layer(features, self.fc, head=self.posterior.pair)[..., : self.condition_dim].detach()
 
     def decode(self, goal: Tensor, before: Tensor) -> Tensor:
         """Subgoals [..., Z] and the features of the previous step [..., W] -> standardised states [..., S]."""
