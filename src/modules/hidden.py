@@ -31,8 +31,8 @@ def hidden_layer(x: Tensor, layer: Linear, norm: nn.Module | None = None, head: 
         head: weight [U, H] and bias [U] of a linear layer that reads the hidden one; None: there is none.
     """
     pair, is_plain = layer.pair, head is None and not isinstance(norm, nn.LayerNorm)
-    small = x.numel() < MIN_ROWS * x.shape[-1] and (is_plain or torch.is_grad_enabled())
-    if small or not is_compiled(KERNELS, x) or under_vmap(x) or under_vmap(pair[0]):
+    few = x.numel() < MIN_ROWS * x.shape[-1] and (is_plain or torch.is_grad_enabled())
+    if few or not x.numel() or not is_compiled(KERNELS, x) or under_vmap(x) or under_vmap(pair[0]):
         hidden = layer(x) if norm is None else norm(layer(x))
         return F.relu(hidden) if head is None else linear(F.relu(hidden), *head)
     if x.dim() == 3 and not x.is_contiguous() and x.transpose(0, 1).is_contiguous():

@@ -14,7 +14,7 @@ from omarl.modules import compiled
 from omarl.modules import linear as linear_module
 from omarl.modules.agents.feature_agent import FeatureAgent
 from omarl.modules.agents.rnn_agent import RNNAgent
-from omarl.modules.gru import GRU, Given
+from omarl.modules.gru import GRU, Around, Given
 from omarl.modules.linear import Linear
 from omarl.types import Observation
 from torch import nn
@@ -106,7 +106,7 @@ def test_gru_with_a_layer_before_it_equals_torch(rows, sizes):
             given = [each(step) for each in head]
         if len(given) == 2:
             given = [given[1] + given[0] - given[0].mean(dim=1, keepdim=True)]
-        torch.testing.assert_close(out, given[0] if given else torch.empty(rows, 0), rtol=1e-5, atol=2e-6)
+        torch.testing.assert_close(out, given[0] if given else step, rtol=1e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize(("rows", "sizes"), [(5, (7, 6, 8, 3)), (100, (26, 64, 64, 5))])
@@ -139,8 +139,8 @@ def test_gru_with_layers_before_and_behind_it_equals_torch(rows, sizes):
 def decision(gru, layer, x, h, head=()):
     """``GRU.decision`` of tensors, for one agent in each copy."""
     rows, before = x.contiguous().numpy()[:, None], h.numpy()[:, None]
-    out, after = np.empty((len(x), 1, len(head[0]) if head else 0), np.float32), np.empty_like(before)
-    gru.decision(layer, head, Given(rows, rows[..., :0], 0, np.zeros(1, np.int64), before), after, out)
+    out, after = np.empty((len(x), 1, len(head[0]) if head else h.shape[1]), np.float32), np.empty_like(before)
+    gru.decision(Around(layer, head), Given(rows, rows[..., :0], 0, np.zeros(1, np.int64), before), after, out)
     return [torch.from_numpy(each[:, 0]) for each in (out, after)]
 
 
@@ -151,7 +151,7 @@ def test_a_decision_computes_only_its_agents_from_all_parts_of_their_inputs():
     hidden = np.random.default_rng(1).random((copies, agents, 7), np.float32)
     out, after = np.full((copies, agents, 2), -1.0, np.float32), np.full_like(hidden, -1.0)
     with torch.no_grad():
-        gru.decision(layer, head.pair, Given(obs, last, agents, own, hidden), after, out)
+        gru.decision(Around(layer, head.pair), Given(obs, last, agents, own, hidden), after, out)
         ids = np.broadcast_to(np.eye(agents, dtype=np.float32), (copies, agents, agents))
         rows = torch.from_numpy(np.concatenate([obs, last, ids], axis=2)[:, own]).reshape(-1, 5 + 2 + agents)
         state = gru.step(torch.relu(layer(rows)), torch.from_numpy(hidden[:, own]).reshape(-1, 7))
