@@ -181,8 +181,8 @@ class OpponentModel(nn.Module):
 
     def step(self, obs: Tensor, carry: Tensor) -> tuple[Tensor, Tensor]:
         """One step: observations [E, N, O] and carry [E, N, C] -> condition [E, N, D] and carry."""
-        features, state = self.encoder(obs.flatten(0, 1), carry.flatten(0, 1))
-        return self.condition_of(features).view(*obs.shape[:2], -1), state.view_as(carry)
+        features, state = self.encoder.step(obs, carry)
+        return self.condition_of(features), state
 
     def own_carry(self, batch: EpisodeBatch) -> Tensor:
         """The model's recurrent state at the first step of a rollout or of complete episodes: [E, N, C]."""

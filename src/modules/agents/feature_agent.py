@@ -15,10 +15,9 @@ from .rnn_agent import RNNAgent
 class FeatureAgent(RNNAgent):
     """``RNNAgent`` whose outputs are its features [..., H]. Arguments: as there."""
 
-    gives_features = True
-
     def __init__(self, input_shape: int, args: Any) -> None:
         super().__init__(input_shape, args)
+        self.decides = self.steps and self.has_plain_step and type(self).head is FeatureAgent.head
         del self.fc2, self.value
 
     def head(self, features: Tensor) -> Tensor:

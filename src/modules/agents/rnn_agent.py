@@ -16,8 +16,6 @@ from ..gru import Around, Array, Given, Network
 from ..hidden import hidden_layer
 from ..linear import Linear, linear, pair_of_heads
 
-ONE = np.zeros(1, np.int64)  # the index of the only agent
-
 
 @dataclass(frozen=True)
 class NetworkKeys(EncoderKeys):
@@ -48,7 +46,6 @@ class RNNAgent(nn.Module):
 
     Config = RNNAgentConfig
     cell = ""
-    gives_features = False  # whether the outputs are what a head would read
 
     def __init__(self, input_shape: int, args: Any) -> None:
         super().__init__()
@@ -67,12 +64,12 @@ class RNNAgent(nn.Module):
         self.encodes = is_plain and hasattr(self.rnn, "encoded")  # the cell can run the layer before it
         self.has_own_head = type(self).head is RNNAgent.head
         # whether ``decision`` is all that ``forward`` does, without gradients and where there are compiled functions
-        has_plain_step = type(self).forward is RNNAgent.forward and isinstance(self.encoder, nn.Identity)
+        self.has_plain_step = type(self).forward is RNNAgent.forward and isinstance(self.encoder, nn.Identity)
         # whether the cell can compute a step with the layers around it
         self.steps = hasattr(self.rnn, "decision") and type(self).features is RNNAgent.features
         # whether ``unroll`` takes ``begins`` where the cell does; one of a subclass may not
         self.may_restart = hasattr(self.rnn, "restarts") and type(self).unroll is RNNAgent.unroll
-        self.decides = self.steps and has_plain_step and (self.has_own_head or self.gives_features)
+        self.decides = self.steps and self.has_plain_step and self.has_own_head
         self.fc2 = Linear(config.hidden_dim, n_actions)
         self.value = Linear(config.hidden_dim, 1) if config.duelling else None
 
@@ -86,18 +83,25 @@ class RNNAgent(nn.Module):
         if not self.is_recurrent:
             return self.head(F.relu(self.norm2(self.rnn(self.features(inputs))))), hidden
         if self.steps and self.rnn.decides(inputs):
-            outputs, hidden = self._decide(self.encoder(inputs), hidden)
-            return outputs if self.has_own_head else self.head(outputs), hidden
+            outputs, hidden = self._decide(self.encoder(inputs)[:, None], hidden[:, None])
+            return (outputs if self.has_own_head else self.head(outputs))[:, 0], hidden[:, 0]
         hidden = self.rnn.step(self.features(inputs), hidden)
         return self.head(self.norm2(self.rnn.output(hidden))), hidden
 
     def _decide(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """``decision`` for encoded inputs [M, I] and hidden [M, H] -> outputs [M, U or H] and hidden [M, H]."""
-        rows, before = (each.contiguous().numpy()[:, None] for each in (inputs, hidden))
+        """``decision`` for encoded inputs [E, N, I] and hidden [E, N, H] -> outputs [E, N, U or H] and hidden."""
+        rows, before = (each.contiguous().numpy() for each in (inputs, hidden))
         width = self.fc2.out_features if self.has_own_head else self.hidden_dim
-        out, after = np.empty((len(rows), 1, width), np.float32), np.empty_like(before)
-        self.decision(Given(rows, rows[..., :0], 0, ONE, before), after, out)
-        return torch.from_numpy(out[:, 0]), torch.from_numpy(after[:, 0])
+        out, after = np.empty((*rows.shape[:2], width), np.float32), np.empty_like(before)
+        self.decision(Given(rows, rows[..., :0], 0, np.arange(rows.shape[1]), before), after, out)
+        return torch.from_numpy(out), torch.from_numpy(after)
+
+    def step(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """``forward`` for N agents in E copies: inputs [E, N, I], hidden [E, N, S] -> Q [E, N, U], hidden."""
+        if self.decides and self.rnn.decides(inputs):
+            return self._decide(inputs, hidden)
+        outputs, state = self(inputs.flatten(0, 1), hidden.flatten(0, 1))
+        return outputs.unflatten(0, inputs.shape[:2]), state.view_as(hidden)
 
     def decision(self, given: Given, after: Array, out: Array) -> None:
         """One compiled step of the agents ``given.members``: writes their states and outputs.
