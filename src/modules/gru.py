@@ -15,7 +15,7 @@ from torch.autograd import Function
 from torch.nn import functional as F
 
 from .compiled import Array, Arrays, for_groups, is_compiled, kernels
-from .linear import Linear, linear, pair_of, under_vmap
+from .linear import Linear, linear, under_vmap
 
 KERNELS = "gru_kernels"
 Pair = tuple[Tensor, Tensor]
@@ -242,7 +242,7 @@ class GRU(nn.GRU):
                 agents in ``given.members``.
         """
         norms, head = around.norms, around.head
-        scales = [part for norm in norms for part in pair_of(norm)] or NO_SCALES
+        scales = [part for norm in norms for part in (norm.weight, norm.bias)] or NO_SCALES
         layers = [*around.layer.pair, *self.weights, *scales, *head, *(2 * self._no_layer)[len(head) :]]
         eps = np.float32(norms[0].eps if norms else 0.0)
         kernels("step_kernels").step(*given, *self._arrays.of(layers), eps, after, out)

@@ -12,7 +12,7 @@ from torch.autograd import Function
 from torch.nn import functional as F
 
 from .compiled import Array, for_groups, is_compiled, kernels
-from .linear import Linear, linear, pair_of, under_vmap
+from .linear import Linear, linear, under_vmap
 
 KERNELS = "hidden_kernels"
 Pair = tuple[Tensor, Tensor]
@@ -37,7 +37,7 @@ def hidden_layer(x: Tensor, layer: Linear, norm: nn.Module | None = None, head: 
         return F.relu(hidden) if head is None else linear(F.relu(hidden), *head)
     if x.dim() == 3 and not x.is_contiguous() and x.transpose(0, 1).is_contiguous():
         return hidden_layer(x.transpose(0, 1), layer, norm, head).transpose(0, 1)  # keeps the memory layout: no copy
-    scale, eps = (pair_of(norm), norm.eps) if isinstance(norm, nn.LayerNorm) else (NO_SCALE, 0.0)
+    scale, eps = ((norm.weight, norm.bias), norm.eps) if isinstance(norm, nn.LayerNorm) else (NO_SCALE, 0.0)
     parameters = *pair, *scale, *(head or NO_LAYER)
     rows = x.reshape(-1, x.shape[-1]).contiguous()
     given = [rows.detach().numpy(), *layer.arrays.of(parameters)]
