@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -92,6 +93,12 @@ def last_wall_s(path: Path) -> float:
         return 0.0
 
 
+def _board(folder: Path, config: Mapping[str, Any]) -> Any:
+    from .tensorboard import Board
+
+    return Board(folder, config)
+
+
 class Logger:
     """PyMARL's logger, which also writes ``metrics.jsonl``.
 
@@ -123,12 +130,11 @@ class Logger:
         self._t_env = 0
         self._file: TextIO | None = None
         self._tensorboard: Any = None
+        self._make_tensorboard: Callable[[], Any] | None = None  # at the first values: its imports delay the start
         if directory is not None:
             self._file = (directory / "metrics.jsonl").open("a", encoding="utf-8")
             if config and config.get("use_tensorboard"):
-                from .tensorboard import Board
-
-                self._tensorboard = Board(directory / "tb", config)
+                self._make_tensorboard = partial(_board, directory / "tb", dict(config))
 
     def log_stat(self, key: str, value: Any, t: int, to_sacred: bool = True) -> None:
         """Records ``value`` (a number or a tensor of one number) for ``key`` at environment step ``t``.
@@ -166,12 +172,13 @@ class Logger:
 
     def _to_tensorboard(self, write: Callable[[Any], Any]) -> None:
         """Calls ``write``; after a failure a warning follows and TensorBoard is not written any more."""
-        if self._tensorboard is None:
-            return
         try:
-            write(self._tensorboard)
+            if self._make_tensorboard is not None:
+                self._tensorboard, self._make_tensorboard = self._make_tensorboard(), None
+            if self._tensorboard is not None:
+                write(self._tensorboard)
         except OSError as error:
-            self._tensorboard = None
+            self._tensorboard = self._make_tensorboard = None
             self.console_logger.warning(f"TensorBoard is not written any more ({error.strerror or error})")
 
     def continues(self, latest: Mapping[str, float]) -> None:

@@ -35,7 +35,7 @@ class Board:
 
         self.metrics, self.results = cast(Any, SummaryWriter(folder)), cast(Any, SummaryWriter(folder / "hparams"))
         _, start, self.end = hparams(hyperparameters(config), {RESULT: 0.0})
-        self.results.file_writer.add_summary(start)  # now, so that a killed run has it, too
+        self.results.file_writer.add_summary(start)  # not only at the end: a killed run has it, too
 
     def write(self, values: Mapping[str, float], t_env: int) -> None:
         """Adds the values of one step."""

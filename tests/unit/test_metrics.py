@@ -1,6 +1,8 @@
 import json
 import logging
 import math
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -119,3 +121,19 @@ def test_tensorboard_receives_metrics_and_the_configuration_with_the_test_return
 def test_tensorboard_is_written_on_request(tmp_path):
     Logger(logging.getLogger(), tmp_path, config={"use_tensorboard": False}).close()
     assert not (tmp_path / "tb").exists()
+
+
+def test_tensorboard_is_imported_for_the_first_values_only(tmp_path):
+    """Its import takes a part of the time before a run's first step."""
+    code = f"""
+import logging, sys
+from pathlib import Path
+from omarl.utils.metrics import Logger
+logger = Logger(logging.getLogger(), Path({str(tmp_path)!r}), config={{"use_tensorboard": True}})
+print("tensorboard" in sys.modules)
+logger.log_stat("loss", 1.0, 5)
+logger.close()
+print("tensorboard" in sys.modules, len(list(Path({str(tmp_path)!r}).glob("tb/events*"))))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\nTrue 1\n"
