@@ -44,9 +44,13 @@ def hidden_layer(x: Tensor, layer: Linear, norm: nn.Module | None = None, head: 
     if torch.is_grad_enabled():
         out = _Hidden.apply(given, np.float32(eps), rows, *parameters)
     else:
-        out = rows.new_empty(len(rows), len(parameters[-1]) or len(pair[1]))
-        outputs = [NONE, NONE, NOTHING, out.numpy()] if len(parameters[-1]) else [out.numpy(), NONE, NOTHING, NONE]
-        _run(given, np.float32(eps), outputs)
+        units, outputs = given[2].size, given[-1].size  # ``len`` of a tensor takes ten times as long
+        out = rows.new_empty(given[0].shape[0], outputs or units)
+        _run(
+            given,
+            np.float32(eps),
+            [NONE if outputs else out.numpy(), NONE, NOTHING, out.numpy() if outputs else NONE],
+        )
     return out.view(*x.shape[:-1], -1)
 
 
