@@ -222,6 +222,7 @@ CHOICES = {  # one setting changed: the ablations of the OMG paper, and the sett
         "places_H=10": ("model_horizon=10",),
         "places_condition_at=head": ("condition_at=head",),
         "places_memory=2": ("model_memory=2",),
+        "places_passes=4": ("model_epochs=4", "model_minibatches=4", "model_tau=0.02", "model_lr=1e-3"),
         "places_tau=1": ("model_tau=1",),
         "places_about=everyone": ("model_subjects=*",),
     },
