@@ -19,6 +19,7 @@ from ..components.rollout import Rollout
 from ..config.schema import key
 from ..games.layout import observation_indices
 from ..modules.codebook import Codebook
+from ..modules.hidden import hidden_layer
 from ..modules.linear import Linear
 from .horizon import check_horizon, horizon_is_complete, states_reached, steps_to_come, sums_ahead
 from .model import BaseLearner, HorizonKeys, ModelConfig, Targets
@@ -64,7 +65,8 @@ class PlaceModel(PlaceInference):
 
     def logits(self, features: Tensor) -> Tensor:
         """Features [..., W] -> logits of each opponent's places, [..., M, C]."""
-        return self.posterior(F.relu(self.fc(features))).unflatten(-1, (self.n_subjects, -1))
+        logits = hidden_layer(features, self.fc, head=self.posterior.pair)
+        return logits.unflatten(-1, (self.n_subjects, -1))
 
     def condition_of(self, features: Tensor) -> Tensor:
         """The probabilities of each opponent's places, [..., M * C], detached."""
