@@ -111,8 +111,8 @@ def train_team(study: Study, name: str, team: Team) -> str:
 
 
 def prior_teams(task: Task) -> list[Team]:
-    """The teams on whose states the subgoal prior is trained: those of training whose learner is known."""
-    return [team for team in task.generators if team.split == "train" and team.algorithm in BASES]
+    """The teams on whose states the subgoal prior is trained: none of validation or tests, and of a known learner."""
+    return [team for team in task.generators if team.split in ("train", "prior") and team.algorithm in BASES]
 
 
 def make_pool(study: Study, name: str) -> str:
