@@ -50,7 +50,7 @@ def test_linear_works_without_gradient_of_its_input():
 
 
 def test_linear_under_vmap_equals_torch():
-    """``torch.vmap``, which runs stacked opponent networks, does not support custom autograd functions."""
+    """``torch.vmap`` does not support custom autograd functions."""
     x, weight, bias = torch.randn(3, 300, 64), torch.randn(3, 64, 64), torch.randn(3, 64)
     stacked = torch.vmap(linear_module.linear)(x, weight, bias)
     torch.testing.assert_close(stacked, x @ weight.mT + bias[:, None], atol=1e-4, rtol=1e-4)
