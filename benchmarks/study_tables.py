@@ -157,7 +157,9 @@ def shown(interval: Interval) -> str:
 def groups_of(found: Sequence[Result]) -> dict[str, tuple[str, ...]]:
     """The groups of opponents that a table has, each with its kinds."""
     there = {one.kind for one in found if one.measure == "return"}
-    groups = {SCRIPTS: (SCRIPTS,), LEARNED: (KNOWN, NEW), KNOWN: (KNOWN,), NEW: (NEW,)}
+    groups = {SCRIPTS: (SCRIPTS,), LEARNED: (KNOWN, NEW)}
+    if {KNOWN, NEW} <= there:
+        groups |= {KNOWN: (KNOWN,), NEW: (NEW,)}
     return {name: kinds for name, kinds in groups.items() if there & {*kinds}}
 
 
