@@ -208,7 +208,8 @@ ARMS = {
     "next_actions": Arm("ppo_history", "next_actions"),
     "oracle": Arm("ppo_history", "goal"),
 }
-CHOICES = {  # one setting changed: the ablations of the OMG paper, and the settings of place prediction
+# one setting changed: the ablations of the OMG paper, and the settings of place prediction
+CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
     "omg": {
         "inference=mlp": ("omg_inference=mlp",),
         "selection=random": ("omg_selection=random",),
