@@ -52,17 +52,17 @@ def measured(made: run.Parts) -> Iterator[float]:
     yield seconds(lambda: learner.train(runner.run(), runner.t_env, 0), 1)
 
 
-def page(found: dict[str, list[list[float]]], pool: str, repeats: int) -> str:
-    """The table of the times that ``measured`` found in each turn."""
-    copies = f"{repeats} turns of all learners on one thread, of which medians are shown"
+def page(found: dict[str, list[list[float]]], command: str, repeats: int) -> str:
+    """The table of the times that ``measured`` found in each turn; ``command`` makes it."""
+    turns = f"{repeats} turns of all learners on one thread, of which medians are shown"
     heads = " | ".join(f"{name}, ms | ratio" for name in COLUMNS)
     lines = ["# What an opponent model costs", "",
-             f"{copies}, and the ratio to `{BASE}`. An iteration is a rollout of all copies and what is learned from "
-             f"it. `python benchmarks/model_cost.py --pool FOLDER`, here with {pool}.", "",
+             f"{turns}, and the ratio to `{BASE}`. An iteration is a rollout of all copies and what is learned from "
+             f"it. `{command}`.", "",
              f"| | {heads} |", "| --- |" + " --- |" * 2 * len(COLUMNS)]  # fmt: skip
-    for name, turns in found.items():
+    for name, times in found.items():
         cells = []
-        for mine, base in zip(zip(*turns, strict=True), zip(*found[BASE], strict=True), strict=True):
+        for mine, base in zip(zip(*times, strict=True), zip(*found[BASE], strict=True), strict=True):
             ratio = statistics.median(a / b for a, b in zip(mine, base, strict=True))
             cells += [f"{1e3 * statistics.median(mine):.3g}", f"{ratio:.2f}"]
         lines.append(f"| {name} | {' | '.join(cells)} |")
@@ -85,7 +85,8 @@ def main() -> None:
     for _ in range(args.repeats):
         for name, made in parts.items():
             found[name].append(list(measured(made)))
-    text = page(found, read_pool(args.pool).env_args["key"], args.repeats)
+    command = f"python benchmarks/model_cost.py --pool FOLDER --env {args.env} --models {' '.join(args.models)}"
+    text = page(found, command, args.repeats)
     print(text)
     (HERE / "omg" / "cost.md").write_text(text, encoding="utf-8")
 
