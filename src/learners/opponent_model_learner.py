@@ -111,7 +111,7 @@ class OpponentModelLearner:
 
     def _fit(self, batch: Rollout, targets: Targets | None, updates: int) -> None:
         """The first updates of a pass over the rollout, or with a memory over consecutive rollouts drawn from it."""
-        size = -(-batch.batch_size // self.config.model_minibatches)
+        size = -(-batch.batch_size // self.config.model_minibatches)  # copies of an update
         copies = torch.randperm(batch.batch_size, device=batch.device)[: updates * size]
         if self.memory is not None:  # only the copies that are used
             batch, copies = self.memory.sample(copies), torch.arange(len(copies), device=batch.device)

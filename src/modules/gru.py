@@ -212,6 +212,7 @@ class GRU(nn.GRU):
         the first step.
         """
         if input.shape[1] == 1 or not is_compiled(KERNELS, input):
+            assert begins is None or input.shape[1] == 1, "begins: only where ``restarts``"
             return super().forward(input, hx)
         return self._along(input, hx, self._no_layer, self._no_layer, begins)[1:]
 
@@ -223,7 +224,7 @@ class GRU(nn.GRU):
         With the weight [U, H] and bias of a linear layer ``head``, its outputs [M, T, U] replace the hidden states.
         """
         if input.shape[1] == 1 or not is_compiled(KERNELS, input):
-            states, last = self(F.relu(layer(input)), hx)
+            states, last = self(F.relu(layer(input)), hx, begins)
             return states if head is None else linear(states, *head), last
         out, states, last = self._along(input, hx, (layer.weight, layer.bias), head or self._no_layer, begins)
         return states if head is None else out, last

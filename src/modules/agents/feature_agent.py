@@ -17,7 +17,7 @@ class FeatureAgent(RNNAgent):
 
     def __init__(self, input_shape: int, args: Any) -> None:
         super().__init__(input_shape, args)
-        self.decides = self.steps and self.has_plain_step and type(self).head is FeatureAgent.head
+        self.decides = self.has_fused_step and self.has_plain_step and type(self).head is FeatureAgent.head
         del self.fc2, self.value
 
     def head(self, features: Tensor) -> Tensor:

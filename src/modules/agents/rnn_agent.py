@@ -66,10 +66,10 @@ class RNNAgent(nn.Module):
         # whether ``decision`` is all that ``forward`` does, without gradients and where there are compiled functions
         self.has_plain_step = type(self).forward is RNNAgent.forward and isinstance(self.encoder, nn.Identity)
         # whether the cell can compute a step with the layers around it
-        self.steps = hasattr(self.rnn, "decision") and type(self).features is RNNAgent.features
+        self.has_fused_step = hasattr(self.rnn, "decision") and type(self).features is RNNAgent.features
         # whether ``unroll`` takes ``begins`` where the cell does; one of a subclass may not
         self.may_restart = hasattr(self.rnn, "restarts") and type(self).unroll is RNNAgent.unroll
-        self.decides = self.steps and self.has_plain_step and self.has_own_head
+        self.decides = self.has_fused_step and self.has_plain_step and self.has_own_head
         self.fc2 = Linear(config.hidden_dim, n_actions)
         self.value = Linear(config.hidden_dim, 1) if config.duelling else None
 
@@ -82,7 +82,7 @@ class RNNAgent(nn.Module):
         hidden = hidden.reshape(-1, self.state_size)
         if not self.is_recurrent:
             return self.head(F.relu(self.norm2(self.rnn(self.features(inputs))))), hidden
-        if self.steps and self.rnn.decides(inputs):
+        if self.has_fused_step and self.rnn.decides(inputs):
             outputs, hidden = self._decide(self.encoder(inputs)[:, None], hidden[:, None])
             return (outputs if self.has_own_head else self.head(outputs))[:, 0], hidden[:, 0]
         hidden = self.rnn.step(self.features(inputs), hidden)
