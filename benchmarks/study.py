@@ -184,6 +184,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="share of the usual lengths, above 0 and at most 1")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--results", type=Path, required=True, help="folder of teams, pools and runs")
+    parser.add_argument("--reference", choices=ARMS, metavar="ARM", default="",
+                        help="the arm of the tables' differences; by default the base")  # fmt: skip
     parser.add_argument("--tables", type=Path, help="folder of the tables; by default benchmarks/omg/study")
     args = parser.parse_args()
     if not 0 < args.scale <= 1:
@@ -197,7 +199,7 @@ def command(name: str, args: argparse.Namespace) -> str:
     """The command that makes a task's table."""
     words = [f"python benchmarks/study.py run --tasks {name}"]
     words += [f"--arms {' '.join(repr(arm) if ' ' in arm else arm for arm in args.arms)}"] if args.arms else []
-    usual = {"seeds": SEEDS, "steps": 0, "scale": 1.0}
+    usual = {"seeds": SEEDS, "steps": 0, "scale": 1.0, "reference": ""}
     words += [f"--{key} {getattr(args, key)}" for key, value in usual.items() if getattr(args, key) != value]
     return " ".join([*words, "--results FOLDER"])
 
@@ -221,7 +223,8 @@ def main() -> None:
     out = args.tables or (study.results / "tables" if is_trial else Path(__file__).parent / "omg" / "study")
     for name in args.tasks:
         folder = study.run(name, "any", 1).parents[1]
-        print(tables(name, folder, study.pool(name), out, study.scale.steps(MATURE), command(name, args)))
+        made = study.scale.steps(MATURE), command(name, args)
+        print(tables(name, folder, study.pool(name), out, *made, args.reference))
 
 
 if __name__ == "__main__":

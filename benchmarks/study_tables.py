@@ -163,11 +163,11 @@ def groups_of(found: Sequence[Result]) -> dict[str, tuple[str, ...]]:
     return {name: kinds for name, kinds in groups.items() if there & {*kinds}}
 
 
-def page(name: str, found: Sequence[Result], team_steps: int, made: str) -> str:
-    """The table of a task."""
+def page(name: str, found: Sequence[Result], team_steps: int, made: str, reference: str = "") -> str:
+    """The table of a task; ``reference`` is the arm of the differences, by default one of ``REFERENCES``."""
     arms = list(dict.fromkeys(one.arm for one in found))
     seeds = {arm: len({one.seed for one in found if one.arm == arm}) for arm in arms}
-    reference = next((arm for arm in REFERENCES if arm in arms), arms[0])
+    reference = reference or next((arm for arm in REFERENCES if arm in arms), arms[0])
     steps = max(int(one.at) for one in found if one.measure == "curve")
     lines = [f"# {name}", "",
              f"Runs of {steps:,} steps, against teams that were trained for {team_steps:,}. Training, validation and "
@@ -222,12 +222,14 @@ def mechanism(found: Sequence[Result], arms: Sequence[str]) -> list[str]:
     return [*lines, ""]
 
 
-def tables(name: str, folder: Path, pool: Path, out: Path, team_steps: int, made: str) -> str:
+def tables(name: str, folder: Path, pool: Path, out: Path, team_steps: int, made: str, reference: str = "") -> str:
     """Writes the CSV and the page of a task; returns a line about it. ``made`` is the command that makes them."""
     found = gather(out / f"{name}.csv", folder, pool)
     if not found:
         return f"{name}: no finished runs"
-    (out / f"{name}.md").write_text(page(name, found, team_steps, made), encoding="utf-8")
+    if reference and all(one.arm != reference for one in found):
+        return f"{name}: no finished runs of {reference}, the --reference"
+    (out / f"{name}.md").write_text(page(name, found, team_steps, made, reference), encoding="utf-8")
     return f"{name}: {out / f'{name}.md'}"
 
 

@@ -56,6 +56,8 @@ def test_the_page_separates_scripts_from_teams_and_compares_at_equal_seconds(tab
     found = [one for seed in (1, 2) for one in results(tables, "history", seed, 0.0, 10.0)]
     found += [one for seed in (1, 2) for one in results(tables, "liam", seed, 0.5, 40.0)]
     page = tables.page("disjoint_patrol", found, 300_000, "made")
+    other = tables.page("disjoint_patrol", found, 300_000, "made", "liam")
+    assert "| history | 2 | 2 [2, 2] | 2 [2, 2] | -0.5 [-0.5, -0.5] | -0.5 [-0.5, -0.5] |" in other
     heads = [line for line in page.splitlines() if line.startswith("## ")]
     assert heads == ["## Scripts (2 opponents)", "## Learned (2 opponents)",
                      "## Learned, algorithm of training (1 opponents)", "## Learned, new algorithm (1 opponents)",
