@@ -85,7 +85,6 @@ class OpponentModel(nn.Module):
     """
 
     Config: type = ModelConfig  # that of a subclass extends it
-    encoder_type: type[FeatureAgent] = FeatureAgent
     information: ClassVar[tuple[str, ...]] = ("actions",)  # kinds of ``opponent_information`` that it reads
     fallback: ClassVar[str] = ""  # the configuration that takes its place where ``check_environment`` refuses it
     needs_prior: ClassVar[bool] = False  # whether runs need a subgoal prior: a trained state VAE
@@ -114,9 +113,13 @@ class OpponentModel(nn.Module):
         settings = {"hidden_dim": self.width, "cell": config.cell, "n_actions": 1, "duelling": False}
         if self.input_size(scheme) == feature_size(scheme, "obs"):
             settings |= {"encoder": config.encoder, "env_info": self.info}
-        self.encoder = self.encoder_type(self.input_size(scheme), SimpleNamespace(**settings))
+        self.encoder: Any = self.make_encoder(self.input_size(scheme), SimpleNamespace(**settings))
         self.shared_features: Callable[[EpisodeBatch], Tensor] | None = None  # see ``share``
         self.shared_parameters: list[nn.Parameter] = []
+
+    def make_encoder(self, size: int, settings: Any) -> nn.Module:
+        """The encoder of histories of ``size`` numbers at each step, with W features: ``hidden_dim`` of settings."""
+        return FeatureAgent(size, settings)
 
     def further_subjects(self) -> tuple[str, ...]:
         """Names of learners that are modelled, too, behind the opponents; ``actions_taken`` must contain them."""

@@ -53,7 +53,6 @@ class ObjectModel(OpponentModel):
     """
 
     Config = ObjectConfig
-    encoder_type = ObjectEncoder
     accuracy_name = "omg_hit_ratio"
     information = ("offsets", "actions")
     shares_network = False  # it reads one object at a time
@@ -76,6 +75,9 @@ class ObjectModel(OpponentModel):
 
     def input_size(self, scheme: Any) -> int:
         return 9 + self.observed.width + WAYS  # of an object: see ``_columns``
+
+    def make_encoder(self, size: int, settings: Any) -> nn.Module:
+        return ObjectEncoder(size, settings)
 
     @classmethod
     def check_environment(cls, full: EnvInfo) -> None:

@@ -23,6 +23,7 @@ from ..modules.hidden import hidden_layer
 from ..modules.linear import Linear
 from .horizon import check_horizon, horizon_is_complete, states_reached, steps_to_come, sums_ahead
 from .model import BaseLearner, HorizonKeys, ModelConfig, Targets
+from .place_traces import PlaceTraces
 from .places import PlaceInference
 
 LEAST_SPREAD = 1e-4  # standard deviation below which a feature is constant
@@ -32,6 +33,9 @@ LEAST_SPREAD = 1e-4  # standard deviation below which a feature is constant
 class PlaceConfig(ModelConfig, HorizonKeys):
     renamed: ClassVar[dict[str, str]] = {"omg_codes": "model_places"}
     model_places: int = key(36, low=2, help="C, places that each opponent may be at, found by k-means")
+    model_decays: list[float] = key(
+        [0.5, 0.9, 0.98], low=0, high=0.999999, help="decays per step of the traces of the places at which opponents were"
+    )
 
 
 class PlaceModel(PlaceInference):
@@ -58,6 +62,10 @@ class PlaceModel(PlaceInference):
         self.condition_dim = self.n_subjects * n_places
         self.fc = Linear(self.width, self.width)
         self.posterior = Linear(self.width, self.condition_dim)
+
+    def make_encoder(self, size: int, settings: Any) -> nn.Module:
+        c = self.config
+        return PlaceTraces(size, settings, self.n_subjects, c.model_places, c.model_decays)
 
     def prepare(self, args: Any, base: BaseLearner, steps: int, from_memory: bool) -> None:
         if from_memory:  # otherwise targets beyond the rollout are replaced by nearer ones
@@ -92,22 +100,28 @@ class PlaceModel(PlaceInference):
         self.codebook.fit(self.places_in(states))
 
     def targets(self, batch: Rollout, base: BaseLearner) -> Targets:
-        """The shares of the next H steps that lead each opponent to each place, [E, T, M, C].
+        """The shares of the next H steps that lead each opponent to each place, and its place now: [E, T, M, 2, C].
 
-        Steps count in which the opponent acted: it was not dead, and on turn. All are 0 if there is none.
+        Steps count in which the opponent acted: it was not dead, and on turn. All shares are 0 if there is none.
         """
         codes = self.codebook.codes(self.places_in(states_reached(batch)))  # [E, T, M]
         visited = F.one_hot(codes, self.codebook.n_codes) * self.acted(batch)[..., None]
         valid = steps_to_come(batch, self.horizon)
         visits = sums_ahead(visited.float(), valid)
-        return Targets(visits / visits.sum(dim=-1, keepdim=True).clamp(min=1), horizon_is_complete(batch, valid))
+        shares = visits / visits.sum(dim=-1, keepdim=True).clamp(min=1)
+        now = self.codebook.codes(self.places_in(batch["state"][:, :-1].flatten(2)))
+        both = torch.stack([shares, F.one_hot(now, self.codebook.n_codes).float()], dim=-2)
+        return Targets(both, horizon_is_complete(batch, valid))
 
     def loss(self, batch: Rollout, features: Tensor, targets: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Any]]:
         counts = mask > 0
-        logits = self.logits(features[counts]).flatten(0, 1)  # [R * M, C]
-        shares = targets[:, :, None].expand(-1, -1, self.info.n_agents, -1, -1)[counts].flatten(0, 1)
-        loss = F.cross_entropy(logits, shares, reduction="sum")
-        return loss / shares.sum().clamp(min=1), {}
+        each = targets[:, :, None].expand(-1, -1, self.info.n_agents, -1, -1, -1)[counts].flatten(0, 1)
+        shares, now = each.unbind(dim=-2)  # [R * M, C]
+        loss = _mean_cross_entropy(self.logits(features[counts]).flatten(0, 1), shares)
+        if self.is_shared:
+            return loss, {}
+        present = _mean_cross_entropy(self.encoder.present(batch["obs"][:, :-1][counts]).flatten(0, 1), now)
+        return loss + present, {"model_present_loss": present.detach()}
 
     def inferred_places(self, features: Tensor) -> Tensor:
         likeliest = self.condition_of(features).unflatten(-1, (self.n_subjects, -1)).argmax(dim=-1)
@@ -117,3 +131,8 @@ class PlaceModel(PlaceInference):
         probabilities = self.condition_of(features)
         places = self.codebook.centres.flatten(0, 1).expand(*probabilities.shape, -1)
         return torch.cat([places, probabilities[..., None]], dim=-1)
+
+
+def _mean_cross_entropy(logits: Tensor, shares: Tensor) -> Tensor:
+    """The mean over rows [R, C]; a row whose shares are all 0 does not count."""
+    return F.cross_entropy(logits, shares, reduction="sum") / shares.sum().clamp(min=1)
