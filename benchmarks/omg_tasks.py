@@ -223,16 +223,18 @@ CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
         "mode=conservative": ("omg_mode=conservative",),
     },
     "place_prediction": {
+        "places_H=1": ("model_horizon=1",),
         "places_H=5": ("model_horizon=5",),
         "places_H=10": ("model_horizon=10",),
         "places_condition_at=head": ("condition_at=head",),
         "places_memory=2": ("model_memory=2",),
-        "places_passes=4": ("model_epochs=4", "model_minibatches=4", "model_tau=0.02", "model_lr=1e-3"),
+        "places_recurrent": ("use_rnn=True",),
+        "places_no_traces": ("model_decays=[]",),
         "places_tau=1": ("model_tau=1",),
         "places_about=everyone": ("model_subjects=*",),
     },
 }
-# the other models with the settings of place prediction: training data, and the place at which the condition enters
+# the other models with the training data of place prediction, and its place at which the condition enters
 AIDS = ("condition_at=input", "model_memory=20", "model_window=2", "model_epochs=0.25", "model_minibatches=16",
         "model_tau=0.05", "model_lr=2e-3")  # fmt: skip
 AIDED = {f"{name}_aided": Arm(name, words=AIDS) for name in ("naive_om", "liam")}

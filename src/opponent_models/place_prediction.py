@@ -15,14 +15,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..components.episode_batch import EpisodeBatch
 from ..components.rollout import Rollout
 from ..config.schema import key
 from ..games.layout import observation_indices
+from ..games.lookup import own_indices
 from ..modules.codebook import Codebook
 from ..modules.hidden import hidden_layer
 from ..modules.linear import Linear
 from .horizon import check_horizon, horizon_is_complete, states_reached, steps_to_come, sums_ahead
 from .model import BaseLearner, HorizonKeys, ModelConfig, Targets
+from .place_map import PlaceMap
 from .place_traces import PlaceTraces
 from .places import PlaceInference
 
@@ -34,7 +37,7 @@ class PlaceConfig(ModelConfig, HorizonKeys):
     renamed: ClassVar[dict[str, str]] = {"omg_codes": "model_places"}
     model_places: int = key(36, low=2, help="C, places that each opponent may be at, found by k-means")
     model_decays: list[float] = key(
-        [0.5, 0.9, 0.98], low=0, high=0.999999, help="decays per step of the traces of the places at which opponents were"
+        [0.5, 0.9, 0.98], low=0, high=0.999999, help="decays per step of the traces of where opponents were"
     )
 
 
@@ -59,9 +62,13 @@ class PlaceModel(PlaceInference):
         # [M, D] factors: 1 for positions, else the inverse standard deviations in the first rollout; 0 for padding
         self.scale = nn.Buffer(torch.tensor(used), persistent=not self.places)
         self.codebook = Codebook(self.n_subjects, n_places, size)
-        self.condition_dim = self.n_subjects * n_places
+        # the columns of each learner's own place in its observation, [N, 2]; [N, 0] where it is unknown
+        own, length = own_indices(self.info.full, self.info.agents) if self.places else ([], 0.0)
+        self.own = nn.Buffer(torch.tensor(own, dtype=torch.long).view(self.info.n_agents, -1), persistent=False)
+        self.map = PlaceMap(length) if own else None
+        self.condition_dim = self.n_subjects * (n_places if self.map is None else self.map.size)
         self.fc = Linear(self.width, self.width)
-        self.posterior = Linear(self.width, self.condition_dim)
+        self.posterior = Linear(self.width, self.n_subjects * n_places)
 
     def make_encoder(self, size: int, settings: Any) -> nn.Module:
         c = self.config
@@ -71,14 +78,36 @@ class PlaceModel(PlaceInference):
         if from_memory:  # otherwise targets beyond the rollout are replaced by nearer ones
             check_horizon("model_horizon", self.horizon, steps)
 
+    def step(self, obs: Tensor, carry: Tensor) -> tuple[Tensor, Tensor]:
+        features, state = self.encoder.step(obs, carry)
+        return self.condition_of(self._with_own(features, obs)), state
+
+    def features(self, batch: EpisodeBatch) -> Tensor:
+        """The encoded history and, where it is known, the learner's own place: [E, T+1, N, W + (0 or 2)]."""
+        return self._with_own(super().features(batch), batch["obs"])
+
+    def _with_own(self, features: Tensor, obs: Tensor) -> Tensor:
+        if self.map is None:
+            return features
+        return torch.cat([features, obs.gather(-1, self.own.expand(*obs.shape[:-1], -1))], dim=-1)
+
     def logits(self, features: Tensor) -> Tensor:
-        """Features [..., W] -> logits of each opponent's places, [..., M, C]."""
-        logits = hidden_layer(features, self.fc, head=self.posterior.pair)
+        """Features -> logits of each opponent's places, [..., M, C]."""
+        logits = hidden_layer(features[..., : self.width], self.fc, head=self.posterior.pair)
         return logits.unflatten(-1, (self.n_subjects, -1))
 
+    @torch.no_grad()
+    def probabilities(self, features: Tensor) -> Tensor:
+        """Features -> probabilities of each opponent's places, [..., M, C]."""
+        return self.logits(features).softmax(dim=-1)
+
+    @torch.no_grad()
     def condition_of(self, features: Tensor) -> Tensor:
-        """The probabilities of each opponent's places, [..., M * C], detached."""
-        return self.logits(features).softmax(dim=-1).flatten(-2).detach()
+        """The probabilities of each opponent's places or, where the learner's own place is known, a map of them."""
+        probabilities = self.probabilities(features)
+        if self.map is None:
+            return probabilities.flatten(-2)
+        return self.map(probabilities, self.codebook.centres, features[..., self.width :]).flatten(-2)
 
     def places_in(self, states: Tensor) -> Tensor:
         """What is known of the subjects in states [..., S]: [..., M, D]."""
@@ -124,11 +153,11 @@ class PlaceModel(PlaceInference):
         return loss + present, {"model_present_loss": present.detach()}
 
     def inferred_places(self, features: Tensor) -> Tensor:
-        likeliest = self.condition_of(features).unflatten(-1, (self.n_subjects, -1)).argmax(dim=-1)
+        likeliest = self.logits(features).argmax(dim=-1)
         return self.codebook.vectors(likeliest).flatten(-2) if self.places else likeliest.float()
 
     def odds(self, features: Tensor) -> Tensor:
-        probabilities = self.condition_of(features)
+        probabilities = self.probabilities(features).flatten(-2)
         places = self.codebook.centres.flatten(0, 1).expand(*probabilities.shape, -1)
         return torch.cat([places, probabilities[..., None]], dim=-1)
 

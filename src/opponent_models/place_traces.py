@@ -36,7 +36,7 @@ class PlaceTraces(nn.Module):
         self.now1, self.now2 = Linear(size, args.hidden_dim), Linear(args.hidden_dim, n_slots * n_places)
         self.state_size = len(decays) * n_slots * n_places
         self.fc1 = Linear(size + self.state_size, args.hidden_dim)
-        self.slots = n_slots, n_places
+        self.slots, self.by_decay = (n_slots, n_places), (len(decays), n_slots * n_places)
         self.decays = nn.Buffer(torch.tensor(decays, dtype=torch.float32)[:, None], persistent=False)  # [K, 1]
         # the trace of independent inputs of variance 1 has variance 1 / (1 - d^2)
         scale = (1 - self.decays.square()).sqrt().repeat_interleave(n_slots * n_places)
@@ -66,7 +66,7 @@ class PlaceTraces(nn.Module):
         """One step: inputs [..., I], hidden [..., S] -> features [..., W], hidden."""
         encoded = self.encoder(inputs)
         now = self._probabilities(encoded)
-        traces = now[..., None, :] + self.decays * hidden.unflatten(-1, (len(self.decays), -1))
+        traces = now[..., None, :] + self.decays * hidden.unflatten(-1, self.by_decay)
         return self._features(encoded, traces.flatten(-2)), traces.flatten(-2)
 
     forward = step
@@ -86,7 +86,7 @@ class PlaceTraces(nn.Module):
         if begins is not None:
             kept = kept * (~begins).t()[..., None, None]
         traces = now.new_empty(*now.shape[:2], *self.decays.shape[:1], now.shape[-1])
-        last = hidden.unflatten(-1, (len(self.decays), -1))
+        last = hidden.unflatten(-1, self.by_decay)
         for t, each in enumerate(traces):
             last = torch.addcmul(now[t], kept[t], last, out=each)
         return self._features(encoded, traces.flatten(-2).transpose(0, 1)), last.flatten(-2)

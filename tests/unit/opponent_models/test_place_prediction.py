@@ -15,8 +15,13 @@ def places(prior, **values):
 
 
 def one_hot(codes):
-    """Targets of an opponent that is at one place: int64 [E, T, M] -> [E, T, M, 5]."""
-    return F.one_hot(codes, 5).float()
+    """Targets of an opponent that is at one place, now and later: int64 [E, T, M] -> [E, T, M, 2, 5]."""
+    return F.one_hot(codes, 5).float()[..., None, :].expand(-1, -1, -1, 2, -1)
+
+
+def predicted(model, batch):
+    """The probabilities of the only opponent's places, [E, T+1, 5]."""
+    return model.probabilities(model.features(batch))[:, :, 0, 0]
 
 
 def test_states_are_coded_as_the_nearest_place(prior):
@@ -47,7 +52,7 @@ def test_targets_are_the_shares_of_the_horizon_at_each_place(prior):
     batch, targets = conditioned(learner, runner)
     codes = learner.model.codebook.codes(learner.model.places_in(states_reached(batch)))  # [E, T, M]
     over = (batch["terminated"] + batch["truncated"])[:, :-1, 0] > 0
-    assert over[:, :-1].any() and targets.values.shape == (32, 9, 1, 5)
+    assert over[:, :-1].any() and targets.values.shape == (32, 9, 1, 2, 5)
     for e in range(32):
         for t in range(9):
             wanted, steps = torch.zeros(5), 0
@@ -56,8 +61,17 @@ def test_targets_are_the_shares_of_the_horizon_at_each_place(prior):
                 steps += 1
                 if over[e, k]:
                     break
-            torch.testing.assert_close(targets.values[e, t, 0], wanted / steps)
+            torch.testing.assert_close(targets.values[e, t, 0, 0], wanted / steps)
             assert targets.complete[e, t] == (steps == 3 or bool(over[e, t : t + 3].any()))
+
+
+def test_targets_contain_the_present_place(prior):
+    runner, learner = places(prior, copies=8)
+    learner.train(runner.run(), runner.t_env, 0)
+    batch, targets = conditioned(learner, runner)
+    model = learner.model
+    now = model.codebook.codes(model.places_in(batch["state"][:, :-1].flatten(2)))
+    assert torch.equal(targets.values[..., 1, :].argmax(dim=-1), now)
 
 
 def test_predictions_converge_to_frequencies(prior):
@@ -67,8 +81,7 @@ def test_predictions_converge_to_frequencies(prior):
     batch = runner.run()
     for _ in range(150):
         update(learner, batch, one_hot(3 * torch.randint(2, (64, 9, 1))))
-    with torch.no_grad():
-        odds = learner.model.condition_of(learner.model.features(batch))
+    odds = predicted(learner.model, batch)
     assert (odds.sum(dim=-1) - 1.0).abs().max() < 1e-5
     assert odds[..., 0].mean() == pytest.approx(0.5, abs=0.05) and odds[..., 3].mean() == pytest.approx(0.5, abs=0.05)
 
@@ -79,21 +92,17 @@ def test_each_step_is_trained_on_its_own_target(prior):
     learner.train(runner.run(), runner.t_env, 0)
     model = learner.model
 
-    def predicted_and_true(batch):
-        with torch.no_grad():
-            odds = model.condition_of(model.features(batch))
-        return odds[:, :-1, 0].argmax(dim=-1), model.codebook.codes(
-            model.places_in(batch["state"][:, :-1].flatten(2))
-        )
+    def true_places(batch):
+        return model.codebook.codes(model.places_in(batch["state"][:, :-1].flatten(2)))
 
     for _ in range(80):
         batch = runner.run()
-        update(learner, batch, one_hot(predicted_and_true(batch)[1]))
-    predicted, true = predicted_and_true(runner.run())
-    true = true[..., 0]
-    right = (predicted == true).float().mean()
+        update(learner, batch, one_hot(true_places(batch)))
+    batch = runner.run()
+    likeliest, true = predicted(model, batch)[:, :-1].argmax(dim=-1), true_places(batch)[..., 0]
+    right = (likeliest == true).float().mean()
     assert right > 0.8
-    assert (predicted[:, 1:] == true[:, :-1]).float().mean() < right - 0.1  # the opponent changes places
+    assert (likeliest[:, 1:] == true[:, :-1]).float().mean() < right - 0.1  # the opponent changes places
 
 
 def test_masked_steps_do_not_count(prior):
@@ -106,6 +115,32 @@ def test_masked_steps_do_not_count(prior):
     learner.model.logits = lambda features: given.append(len(features)) or logits(features)
     update(learner, batch, one_hot(torch.zeros(6, 9, 1, dtype=torch.long)), mask)
     assert given == [24]
+
+
+def test_the_condition_is_a_map_of_the_places_around_the_learner(prior):
+    """Foraging: the learner's row and column are the first two numbers that its observation says of itself."""
+    runner, learner = places(prior, copies=4)
+    learner.train(runner.run(), runner.t_env, 0)
+    model, batch = learner.model, runner.run()
+    features = model.features(batch)
+    assert torch.equal(features[..., -2:], batch["state"][:, :, None, model.info.full.obs_sizes[0] - 6 :][..., :2])
+    wanted = model.map(model.probabilities(features), model.codebook.centres, features[..., -2:])
+    assert torch.equal(model.condition_of(features), wanted.flatten(-2))
+    assert wanted.sum(dim=-1).sub(1).abs().max() < 1e-5
+
+
+def test_model_learns_where_opponents_are_now(prior):
+    runner, learner = places(prior, copies=64, model_lr=1e-2, model_hidden_dim=32)
+    learner.train(runner.run(), runner.t_env, 0)
+    for _ in range(100):
+        batch, targets = conditioned(learner, runner)
+        update(learner, batch, targets.values)
+    batch, targets = conditioned(learner, runner)
+    features, mask = learner.trained.features(batch)[:, :-1], torch.ones(64, 9, 1)
+    loss = learner.trained.loss(batch, features, targets.values, mask)[1]["model_present_loss"]
+    now = learner.model.encoder.present(batch["obs"][:, :-1])[:, :, 0, 0].argmax(dim=-1)
+    right = (now == targets.values[:, :, 0, 1].argmax(dim=-1)).float().mean()
+    assert loss < 0.3 and right > 0.9  # without learning 1.6 and 0.2
 
 
 def without_layout(prior, monkeypatch, **values):

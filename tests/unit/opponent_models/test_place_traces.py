@@ -1,0 +1,68 @@
+"""The memory of place prediction: traces of the places at which opponents were."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from omarl.modules.unrolling import unroll_rows
+from omarl.opponent_models.place_traces import PlaceTraces
+
+DECAYS = (0.0, 0.5, 0.9)
+
+
+@pytest.fixture
+def traces():
+    torch.manual_seed(1)
+    return PlaceTraces(5, SimpleNamespace(hidden_dim=8), n_slots=2, n_places=3, decays=DECAYS)
+
+
+def places_now(traces, inputs):
+    """[..., M * C]"""
+    return traces.present(inputs).softmax(dim=-1).flatten(-2)
+
+
+def test_state_is_the_discounted_sum_of_the_places_of_all_steps(traces):
+    inputs = torch.randn(4, 7, 5)
+    with torch.no_grad():
+        _, last = traces.unroll(inputs, traces.init_hidden().expand(4, -1))
+        now = places_now(traces, inputs)  # [4, 7, 6]
+    for k, decay in enumerate(DECAYS):
+        wanted = sum(decay ** (6 - t) * now[:, t] for t in range(7))
+        torch.testing.assert_close(last.view(4, 3, 6)[:, k], wanted)
+
+
+def test_unroll_equals_single_steps_and_restarts_where_episodes_begin(traces):
+    inputs, begins = torch.randn(4, 7, 5), torch.zeros(4, 7, 1)
+    begins[0, 3] = begins[1, 1] = begins[1, 5] = begins[2, 0] = 1
+    carry = torch.rand(4, traces.state_size)
+    with torch.no_grad():
+        found, hidden = unroll_rows(traces, inputs, carry, begins), carry
+        for t in range(7):
+            fresh = (begins[:, t] > 0) & torch.tensor(t > 0)  # at step 0 the carry is already the episode's
+            features, hidden = traces.step(inputs[:, t], torch.where(fresh, traces.init_hidden(), hidden))
+            torch.testing.assert_close(found[:, t], features)
+
+
+def test_no_gradient_passes_through_the_memory(traces):
+    inputs = torch.randn(4, 7, 5)
+    traces.unroll(inputs, traces.init_hidden().expand(4, -1))[0].sum().backward()
+    assert traces.fc1.weight.grad.abs().sum() > 0
+    assert traces.now1.weight.grad is None and traces.now2.weight.grad is None
+
+
+def test_independent_places_give_traces_of_one_scale(traces):
+    """``scale`` divides by the standard deviation that a decay has for independent inputs of variance 1."""
+    torch.manual_seed(0)
+    noise, state = torch.randn(400, 200), torch.zeros(400, 3)
+    for t in range(200):
+        state = state * torch.tensor(DECAYS) + noise[:, t, None]
+    scaled = state * traces.scale.view(3, 6)[:, 0]
+    assert scaled.std(dim=0).sub(1).abs().max() < 0.12
+
+
+def test_without_decays_there_is_no_memory():
+    traces = PlaceTraces(5, SimpleNamespace(hidden_dim=8), n_slots=1, n_places=3, decays=())
+    inputs = torch.randn(2, 4, 5)
+    features, last = traces.unroll(inputs, traces.init_hidden().expand(2, -1))
+    assert last.shape == (2, 0)
+    torch.testing.assert_close(features[:, 3], traces.step(inputs[:, 3], last)[0])
