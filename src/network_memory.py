@@ -105,7 +105,9 @@ def _layers(c: Any, info: EnvInfo) -> Iterator[Layer]:
         rows = c.batch_size_run * (c.rollout_steps * c.model_window + 1) * n * streams
         inputs = obs if streams == 1 else 0
         read = encoded_sizes(c.encoder, info, "obs", obs) if inputs else Sizes(0)
-        yield Layer(c.model_hidden_dim, inputs, read, True, -(-rows // c.model_minibatches), rows)
+        more = model.further_inputs(c, info) if hasattr(model, "further_inputs") else 0
+        read = read._replace(outputs=read.outputs + more)
+        yield Layer(c.model_hidden_dim, inputs + more, read, True, -(-rows // c.model_minibatches), rows)
     if "vae" in c.learner:
         vae = _of_vae(c, info, steps)
         yield vae._replace(trained=0, all_rows=0) if _are_bytes(c, info) else vae  # see ``_images_of_vae``

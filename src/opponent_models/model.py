@@ -166,6 +166,11 @@ class OpponentModel(nn.Module):
         """The number of recurrent states that the encoder has for each learner, for the estimate of memory."""
         return 1
 
+    @classmethod
+    def further_inputs(cls, config: Any, info: Any) -> int:
+        """The numbers that the encoder reads beside an observation, for the estimate of memory."""
+        return 0
+
     def prepare(self, args: Any, base: BaseLearner, steps: int, from_memory: bool) -> None:
         """Loads files that the model needs. Called once, before training.
 

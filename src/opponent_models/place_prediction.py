@@ -2,10 +2,14 @@
 
 The target is the share of the next H steps that the opponent spends at each place: all that one episode says of the
 distribution. A place drawn from these steps would say the same with noise. If no game states the opponents'
-positions, a place is a cluster of their observations, or of states that do not contain these. Related: successor
-representations (Dayan 1993) and gamma-models (Janner, Mordatch and Levine 2020), which discount the future instead of
-cutting it off. Of OMG it has the horizon and the conditioning of the policy, but no subgoal prior, no selection by
-value and no mixture.
+positions, a place is a cluster of their observations, or of states that do not contain these.
+
+The model remembers where opponents were in traces (``place_traces.py``). The policy is given a map of the
+probabilities around the learner (``place_map.py``), or the probabilities where its own position is unknown.
+
+Related: successor representations (Dayan 1993) and gamma-models (Janner, Mordatch and Levine 2020), which discount
+the future instead of cutting it off. Of OMG it has the horizon and the conditioning of the policy, but no subgoal
+prior, no selection by value and no mixture.
 """
 
 from dataclasses import dataclass
@@ -73,6 +77,10 @@ class PlaceModel(PlaceInference):
     def make_encoder(self, size: int, settings: Any) -> nn.Module:
         c = self.config
         return PlaceTraces(size, settings, self.n_subjects, c.model_places, c.model_decays)
+
+    @classmethod
+    def further_inputs(cls, config: Any, info: Any) -> int:
+        return len(config.model_decays) * len(info.opponents) * int(config.model_places)
 
     def prepare(self, args: Any, base: BaseLearner, steps: int, from_memory: bool) -> None:
         if from_memory:  # otherwise targets beyond the rollout are replaced by nearer ones

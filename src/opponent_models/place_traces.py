@@ -6,9 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..modules.compiled import is_compiled, kernels
 from ..modules.encoder import encoder_for
 from ..modules.hidden import hidden_layer
 from ..modules.linear import Linear
+
+KERNELS = "place_kernels"
 
 
 class PlaceTraces(nn.Module):
@@ -37,10 +40,10 @@ class PlaceTraces(nn.Module):
         self.state_size = len(decays) * n_slots * n_places
         self.fc1 = Linear(size + self.state_size, args.hidden_dim)
         self.slots, self.by_decay = (n_slots, n_places), (len(decays), n_slots * n_places)
-        self.decays = nn.Buffer(torch.tensor(decays, dtype=torch.float32)[:, None], persistent=False)  # [K, 1]
+        each = torch.tensor(decays, dtype=torch.float32)
+        self.decays = nn.Buffer(each, persistent=False)  # [K]
         # the trace of independent inputs of variance 1 has variance 1 / (1 - d^2)
-        scale = (1 - self.decays.square()).sqrt().repeat_interleave(n_slots * n_places)
-        self.scale = nn.Buffer(scale, persistent=False)  # [S]
+        self.scale = nn.Buffer((1 - each.square()).sqrt(), persistent=False)  # [K]
 
     def init_hidden(self) -> Tensor:
         """Zeros, [1, S]."""
@@ -58,16 +61,10 @@ class PlaceTraces(nn.Module):
         with torch.no_grad():
             return self._present(encoded.detach()).softmax(dim=-1).flatten(-2)
 
-    def _features(self, encoded: Tensor, traces: Tensor) -> Tensor:
-        """Traces [..., S] -> features [..., W]."""
-        return hidden_layer(torch.cat([encoded, traces * self.scale], dim=-1), self.fc1)
-
     def step(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """One step: inputs [..., I], hidden [..., S] -> features [..., W], hidden."""
-        encoded = self.encoder(inputs)
-        now = self._probabilities(encoded)
-        traces = now[..., None, :] + self.decays * hidden.unflatten(-1, self.by_decay)
-        return self._features(encoded, traces.flatten(-2)), traces.flatten(-2)
+        features, last = self.unroll(inputs.flatten(0, -2)[:, None], hidden.flatten(0, -2))
+        return features.view(*inputs.shape[:-1], -1), last.view_as(hidden)
 
     forward = step
 
@@ -81,12 +78,24 @@ class PlaceTraces(nn.Module):
         Where ``begins``, bool [R, T], is true, the traces are empty before the step.
         """
         encoded = self.encoder(inputs)
-        now = self._probabilities(encoded).transpose(0, 1)[:, :, None].contiguous()  # [T, R, 1, M * C]
-        kept = self.decays.expand(*inputs.shape[1::-1], -1, -1)  # [T, R, K, 1]
-        if begins is not None:
-            kept = kept * (~begins).t()[..., None, None]
-        traces = now.new_empty(*now.shape[:2], *self.decays.shape[:1], now.shape[-1])
-        last = hidden.unflatten(-1, self.by_decay)
-        for t, each in enumerate(traces):
-            last = torch.addcmul(now[t], kept[t], last, out=each)
-        return self._features(encoded, traces.flatten(-2).transpose(0, 1)), last.flatten(-2)
+        joined, last = self._joined(
+            encoded.transpose(0, 1), self._probabilities(encoded).transpose(0, 1), hidden, begins
+        )
+        return hidden_layer(joined.transpose(0, 1), self.fc1), last
+
+    def _joined(self, encoded: Tensor, now: Tensor, hidden: Tensor, begins: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Observations [T, R, I] joined with the traces of places [T, R, M * C]: [T, R, I + S]; the last traces."""
+        traces = hidden.unflatten(-1, self.by_decay)
+        fresh = torch.zeros(now.shape[:2], dtype=torch.bool, device=now.device) if begins is None else begins.t()
+        if is_compiled(KERNELS, now) and not (encoded.requires_grad and torch.is_grad_enabled()):
+            out = now.new_empty(*now.shape[:2], encoded.shape[-1] + self.state_size)
+            last = traces.clone(memory_format=torch.contiguous_format)
+            given = encoded.detach(), now, fresh.to(torch.uint8), self.decays, self.scale
+            arrays = [each.contiguous().numpy() for each in (*given, last, out)]
+            kernels(KERNELS).remember(*arrays)
+            return out, last.flatten(-2)
+        kept, each = self.decays[:, None] * (~fresh)[..., None, None], []  # [T, R, K, 1]
+        for t in range(len(now)):
+            traces = kept[t] * traces + now[t, :, None]
+            each.append((traces * self.scale[:, None]).flatten(-2))
+        return torch.cat([encoded, torch.stack(each)], dim=-1), traces.flatten(-2)

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from omarl.opponent_models.place_map import NODES, PlaceMap
+from omarl.modules.compiled import kernels
+from omarl.opponent_models.place_map import KERNELS, NODES, PlaceMap
 
 MIDDLE = NODES // 2
 
@@ -43,3 +44,12 @@ def test_each_opponent_has_its_map_and_its_sum_is_one():
     found = PlaceMap(1.0)(probabilities, centres, torch.rand(6, 2))
     assert found.shape == (6, 2, NODES * NODES)
     torch.testing.assert_close(found.sum(dim=-1), torch.ones(6, 2))
+
+
+def test_compiled_map_equals_that_of_torch(monkeypatch):
+    torch.manual_seed(0)
+    given = torch.rand(6, 5, 2, 4).softmax(dim=-1), 2 * torch.rand(2, 4, 2) - 1, 2 * torch.rand(6, 5, 2) - 1
+    assert kernels(KERNELS) is not None
+    found = PlaceMap(1.5)(*given)
+    monkeypatch.setattr("omarl.opponent_models.place_map.is_compiled", lambda name, values: False)
+    torch.testing.assert_close(found, PlaceMap(1.5)(*given))

@@ -132,7 +132,7 @@ def test_the_condition_is_a_map_of_the_places_around_the_learner(prior):
 def test_model_learns_where_opponents_are_now(prior):
     runner, learner = places(prior, copies=64, model_lr=1e-2, model_hidden_dim=32)
     learner.train(runner.run(), runner.t_env, 0)
-    for _ in range(100):
+    for _ in range(150):
         batch, targets = conditioned(learner, runner)
         update(learner, batch, targets.values)
     batch, targets = conditioned(learner, runner)

@@ -4,8 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from omarl.modules.compiled import kernels
 from omarl.modules.unrolling import unroll_rows
-from omarl.opponent_models.place_traces import PlaceTraces
+from omarl.opponent_models.place_traces import KERNELS, PlaceTraces
 
 DECAYS = (0.0, 0.5, 0.9)
 
@@ -43,6 +44,15 @@ def test_unroll_equals_single_steps_and_restarts_where_episodes_begin(traces):
             torch.testing.assert_close(found[:, t], features)
 
 
+def test_compiled_traces_equal_those_of_torch(traces, monkeypatch):
+    inputs, begins, carry = torch.randn(4, 7, 5), torch.rand(4, 7) < 0.3, torch.rand(4, traces.state_size)
+    assert kernels(KERNELS) is not None
+    found = traces.unroll(inputs, carry, begins)
+    monkeypatch.setattr("omarl.opponent_models.place_traces.is_compiled", lambda name, values: False)
+    for ours, theirs in zip(found, traces.unroll(inputs, carry, begins), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
 def test_no_gradient_passes_through_the_memory(traces):
     inputs = torch.randn(4, 7, 5)
     traces.unroll(inputs, traces.init_hidden().expand(4, -1))[0].sum().backward()
@@ -56,7 +66,7 @@ def test_independent_places_give_traces_of_one_scale(traces):
     noise, state = torch.randn(400, 200), torch.zeros(400, 3)
     for t in range(200):
         state = state * torch.tensor(DECAYS) + noise[:, t, None]
-    scaled = state * traces.scale.view(3, 6)[:, 0]
+    scaled = state * traces.scale
     assert scaled.std(dim=0).sub(1).abs().max() < 0.12
 
 
