@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..components.episode_batch import EpisodeBatch
 from ..components.rollout import Rollout
 from ..config.schema import key
 from ..games.layout import observation_indices
@@ -71,12 +70,17 @@ class PlaceModel(PlaceInference):
         self.own = nn.Buffer(torch.tensor(own, dtype=torch.long).view(self.info.n_agents, -1), persistent=False)
         self.map = PlaceMap(length) if own else None
         self.condition_dim = self.n_subjects * (n_places if self.map is None else self.map.size)
+        self.fc_in = Linear(self.encoder.n_features, self.width)
         self.fc = Linear(self.width, self.width)
         self.posterior = Linear(self.width, self.n_subjects * n_places)
 
     def make_encoder(self, size: int, settings: Any) -> nn.Module:
         c = self.config
         return PlaceTraces(size, settings, self.n_subjects, c.model_places, c.model_decays)
+
+    def share(self, *given: Any) -> None:
+        super().share(*given)
+        del self.fc_in  # the policy's network takes its place
 
     @classmethod
     def further_inputs(cls, config: Any, info: Any) -> int:
@@ -86,23 +90,10 @@ class PlaceModel(PlaceInference):
         if from_memory:  # otherwise targets beyond the rollout are replaced by nearer ones
             check_horizon("model_horizon", self.horizon, steps)
 
-    def step(self, obs: Tensor, carry: Tensor) -> tuple[Tensor, Tensor]:
-        features, state = self.encoder.step(obs, carry)
-        return self.condition_of(self._with_own(features, obs)), state
-
-    def features(self, batch: EpisodeBatch) -> Tensor:
-        """The encoded history and, where it is known, the learner's own place: [E, T+1, N, W + (0 or 2)]."""
-        return self._with_own(super().features(batch), batch["obs"])
-
-    def _with_own(self, features: Tensor, obs: Tensor) -> Tensor:
-        if self.map is None:
-            return features
-        return torch.cat([features, obs.gather(-1, self.own.expand(*obs.shape[:-1], -1))], dim=-1)
-
     def logits(self, features: Tensor) -> Tensor:
         """Features -> logits of each opponent's places, [..., M, C]."""
-        logits = hidden_layer(features[..., : self.width], self.fc, head=self.posterior.pair)
-        return logits.unflatten(-1, (self.n_subjects, -1))
+        hidden = features if self.is_shared else hidden_layer(features, self.fc_in)
+        return hidden_layer(hidden, self.fc, head=self.posterior.pair).unflatten(-1, (self.n_subjects, -1))
 
     @torch.no_grad()
     def probabilities(self, features: Tensor) -> Tensor:
@@ -115,7 +106,8 @@ class PlaceModel(PlaceInference):
         probabilities = self.probabilities(features)
         if self.map is None:
             return probabilities.flatten(-2)
-        return self.map(probabilities, self.codebook.centres, features[..., self.width :]).flatten(-2)
+        own = features.gather(-1, self.own.expand(*features.shape[:-1], -1))  # features begin with the observation
+        return self.map(probabilities, self.codebook.centres, own).flatten(-2)
 
     def places_in(self, states: Tensor) -> Tensor:
         """What is known of the subjects in states [..., S]: [..., M, D]."""

@@ -19,8 +19,8 @@ class PlaceTraces(nn.Module):
 
     A classifier infers from each observation alone where each opponent is now, a probability for each place. The
     memory is, for each opponent, place and decay d, the trace ``m_t = d m_{t-1} + p_t`` of these probabilities p. The
-    features are a hidden layer over the observation and the traces. No gradient passes through time, so that an
-    update costs what it costs without memory. Related: eligibility traces as a memory (Elman 1990 for learned ones;
+    features are the observation and the scaled traces. No gradient passes through time, so that an update costs what
+    it costs without memory. Related: eligibility traces as a memory (Elman 1990 for learned ones;
     Tallec and Ollivier 2018 and Voelker et al. 2019 for fixed time scales).
 
     It has the interface of an agent (``modules/unrolling.py``); its state has S = K * M * C numbers.
@@ -38,7 +38,7 @@ class PlaceTraces(nn.Module):
         self.encoder, size = encoder_for(args, "obs", input_shape)
         self.now1, self.now2 = Linear(size, args.hidden_dim), Linear(args.hidden_dim, n_slots * n_places)
         self.state_size = len(decays) * n_slots * n_places
-        self.fc1 = Linear(size + self.state_size, args.hidden_dim)
+        self.n_features = size + self.state_size
         self.slots, self.by_decay = (n_slots, n_places), (len(decays), n_slots * n_places)
         each = torch.tensor(decays, dtype=torch.float32)
         self.decays = nn.Buffer(each, persistent=False)  # [K]
@@ -47,7 +47,7 @@ class PlaceTraces(nn.Module):
 
     def init_hidden(self) -> Tensor:
         """Zeros, [1, S]."""
-        return self.fc1.weight.new_zeros(1, self.state_size)
+        return self.now1.weight.new_zeros(1, self.state_size)
 
     def present(self, inputs: Tensor) -> Tensor:
         """Observations [..., I] -> logits of the places at which each opponent is now, [..., M, C]."""
@@ -62,7 +62,7 @@ class PlaceTraces(nn.Module):
             return self._present(encoded.detach()).softmax(dim=-1).flatten(-2)
 
     def step(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """One step: inputs [..., I], hidden [..., S] -> features [..., W], hidden."""
+        """One step: inputs [..., I], hidden [..., S] -> features [..., I + S], hidden."""
         features, last = self.unroll(inputs.flatten(0, -2)[:, None], hidden.flatten(0, -2))
         return features.view(*inputs.shape[:-1], -1), last.view_as(hidden)
 
@@ -73,22 +73,21 @@ class PlaceTraces(nn.Module):
         return True
 
     def unroll(self, inputs: Tensor, hidden: Tensor, begins: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """A sequence: inputs [R, T, I], hidden [R, S] -> features [R, T, W], the last hidden.
+        """A sequence: inputs [R, T, I], hidden [R, S] -> features [R, T, I + S], the last hidden.
 
         Where ``begins``, bool [R, T], is true, the traces are empty before the step.
         """
         encoded = self.encoder(inputs)
-        joined, last = self._joined(
-            encoded.transpose(0, 1), self._probabilities(encoded).transpose(0, 1), hidden, begins
-        )
-        return hidden_layer(joined.transpose(0, 1), self.fc1), last
+        now = self._probabilities(encoded)
+        joined, last = self._joined(encoded.transpose(0, 1), now.transpose(0, 1), hidden, begins)
+        return joined.transpose(0, 1), last
 
     def _joined(self, encoded: Tensor, now: Tensor, hidden: Tensor, begins: Tensor | None) -> tuple[Tensor, Tensor]:
         """Observations [T, R, I] joined with the traces of places [T, R, M * C]: [T, R, I + S]; the last traces."""
         traces = hidden.unflatten(-1, self.by_decay)
         fresh = torch.zeros(now.shape[:2], dtype=torch.bool, device=now.device) if begins is None else begins.t()
         if is_compiled(KERNELS, now) and not (encoded.requires_grad and torch.is_grad_enabled()):
-            out = now.new_empty(*now.shape[:2], encoded.shape[-1] + self.state_size)
+            out = now.new_empty(*now.shape[:2], self.n_features)
             last = traces.clone(memory_format=torch.contiguous_format)
             given = encoded.detach(), now, fresh.to(torch.uint8), self.decays, self.scale
             arrays = [each.contiguous().numpy() for each in (*given, last, out)]

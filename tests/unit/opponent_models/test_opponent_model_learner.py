@@ -280,11 +280,8 @@ def test_updates_use_consecutive_rollouts_from_memory(prior):
     def recorded(batch, targets, mask):
         lengths.append(batch.max_seq_length - 1)
         cut.append((mask[:, -3:] == 0).any())
-        assert targets.shape == (2, lengths[-1], 1, learner.model.codebook.n_codes) and mask.shape == (
-            2,
-            lengths[-1],
-            1,
-        )
+        assert targets.shape == (2, lengths[-1], 1, 2, learner.model.codebook.n_codes)
+        assert mask.shape == (2, lengths[-1], 1)
         assert mask.any() and (mask[:, :-3] == batch["agent_mask"][:, :-4]).all()
         return updated(batch, targets, mask)
 

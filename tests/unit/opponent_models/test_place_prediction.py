@@ -123,8 +123,8 @@ def test_the_condition_is_a_map_of_the_places_around_the_learner(prior):
     learner.train(runner.run(), runner.t_env, 0)
     model, batch = learner.model, runner.run()
     features = model.features(batch)
-    assert torch.equal(features[..., -2:], batch["state"][:, :, None, model.info.full.obs_sizes[0] - 6 :][..., :2])
-    wanted = model.map(model.probabilities(features), model.codebook.centres, features[..., -2:])
+    own = batch["obs"][..., 9:11]  # behind three foods
+    wanted = model.map(model.probabilities(features), model.codebook.centres, own)
     assert torch.equal(model.condition_of(features), wanted.flatten(-2))
     assert wanted.sum(dim=-1).sub(1).abs().max() < 1e-5
 
@@ -201,6 +201,7 @@ def known(model, info, other):
     torch.nn.Module.__init__(model)
     model.info, model.config, model.width = info, other.config, other.width
     model.subjects, model.n_subjects, model.places, model.near = info.opponents, 2, [], 0.0
+    model.encoder = other.encoder
 
 
 def test_drawing_shows_the_likeliest_place_and_all_probabilities(prior):
