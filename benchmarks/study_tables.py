@@ -135,15 +135,15 @@ def difference(
     return {key: a[key] - b[key] for key in a.keys() & b.keys()}
 
 
-def return_at(found: Sequence[Result], arm: str, seconds: float) -> list[float]:
+def return_at(found: Sequence[Result], arm: str, seconds: float) -> dict[int, float]:
     """The return of each seed of an arm after so many seconds of training; its last one if training was shorter."""
-    values = []
+    values = {}
     for seed in sorted({one.seed for one in found if one.arm == arm}):
         mine = [one for one in found if one.arm == arm and one.seed == seed]
         curve = sorted((float(one.at), one.value) for one in mine if one.measure == "curve")
         (whole,) = (one.value for one in mine if one.measure == "seconds")
         steps = [t for t, _ in curve]
-        values.append(float(np.interp(seconds, [whole * t / steps[-1] for t in steps], [v for _, v in curve])))
+        values[seed] = float(np.interp(seconds, [whole * t / steps[-1] for t in steps], [v for _, v in curve]))
     return values
 
 
@@ -200,10 +200,15 @@ def by_seconds(found: Sequence[Result], arms: Sequence[str], reference: str) -> 
              f"Return with all test opponents after {budget:.0f} seconds of training, the time of `{reference}`: one "
              "thread for each run, without tests and the compilation at the start. A slower arm is read from its own "
              "tests until then.", "",
-             "| | seconds of training | return | return at its end |", "| --- | --- | --- | --- |"]  # fmt: skip
+             f"| | seconds of training | return | minus {reference} | return at its end |",
+             "| --- | --- | --- | --- | --- |"]  # fmt: skip
+    base = return_at(found, reference, budget)
     for arm in arms:
-        early, late = (shown(mean_interval(return_at(found, arm, t))) for t in (budget, np.inf))
-        lines.append(f"| {arm} | {np.median(seconds[arm]):.0f} | {early} | {late} |")
+        early, late = (return_at(found, arm, t) for t in (budget, np.inf))
+        both = [early[seed] - base[seed] for seed in early.keys() & base.keys()] if arm != reference else []
+        cells = [shown(mean_interval([*early.values()])), shown(mean_interval(both)) if both else "",
+                 shown(mean_interval([*late.values()]))]  # fmt: skip
+        lines.append(f"| {arm} | {np.median(seconds[arm]):.0f} | {' | '.join(cells)} |")
     return [*lines, ""]
 
 

@@ -65,7 +65,8 @@ def test_the_page_separates_scripts_from_teams_and_compares_at_equal_seconds(tab
     rows = [line for line in page.splitlines() if line.startswith("| liam")]
     assert rows[0] == "| liam | 2 | 2.5 [2.5, 2.5] | 2.5 [2.5, 2.5] | 0.5 [0.5, 0.5] | 0.5 [0.5, 0.5] |"
     assert rows[1].startswith("| liam | 2 | 1.5 [1.5, 1.5] |")
-    assert rows[-1] == "| liam | 40 | 0.25 [0.25, 0.25] | 1 [1, 1] |"  # a quarter of its steps in the same seconds
+    # a quarter of its steps in the same seconds
+    assert rows[-1] == "| liam | 40 | 0.25 [0.25, 0.25] | -0.75 [-0.75, -0.75] | 1 [1, 1] |"
 
 
 def test_every_arm_of_the_study_is_a_configuration(study):
