@@ -35,28 +35,31 @@ def remember(encoded, now, begins, decays, scale, traces, out):
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def spread(probabilities, centres, own, length, nodes, out):
-    """See ``PlaceMap``: probabilities [R, M, C], centres [M, C, 2], own [R, 2] -> out [R, M, nodes * nodes]."""
+    """See ``PlaceMap``: probabilities [R, M, C], centres [2, M, C], own [R, 2] -> out [R, M, nodes * nodes]."""
     rows, slots, places = probabilities.shape
     half = np.float32(nodes - 1) / np.float32(2)
+    at_x, at_y = np.empty(places, np.float32), np.empty(places, np.float32)
     for r in range(rows):
         for m in range(slots):
-            found = out[r, m]
+            found, shares = out[r, m], probabilities[r, m]
             found[:] = zero
+            _nodes(centres[0, m], own[r, 0], one / length, half, at_x)
+            _nodes(centres[1, m], own[r, 1], one / length, half, at_y)
             for c in range(places):
-                share = probabilities[r, m, c]
-                at_x = half + half * _warped((centres[m, c, 0] - own[r, 0]) / length)
-                at_y = half + half * _warped((centres[m, c, 1] - own[r, 1]) / length)
-                x, y = min(int(at_x), nodes - 2), min(int(at_y), nodes - 2)
-                to_x, to_y = at_x - np.float32(x), at_y - np.float32(y)
-                first = x * nodes + y
-                found[first] += share * (one - to_x) * (one - to_y)
-                found[first + 1] += share * (one - to_x) * to_y
-                found[first + nodes] += share * to_x * (one - to_y)
-                found[first + nodes + 1] += share * to_x * to_y
+                x, y = min(int(at_x[c]), nodes - 2), min(int(at_y[c]), nodes - 2)
+                to_x, to_y = at_x[c] - np.float32(x), at_y[c] - np.float32(y)
+                far, first = shares[c] * to_x, x * nodes + y
+                near = shares[c] - far
+                found[first] += near - near * to_y
+                found[first + 1] += near * to_y
+                found[first + nodes] += far - far * to_y
+                found[first + nodes + 1] += far * to_y
 
 
-@njit(cache=True, inline="always", nogil=True, fastmath=FAST, error_model="numpy")
-def _warped(away):
-    """The square root of a distance, at most 1, with its sign."""
-    root = min(np.sqrt(abs(away)), one)
-    return root if away > zero else -root
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _nodes(places, own, scale, half, out):
+    """Where the displacements of ``places`` [C] are among the nodes of an axis, from 0 to 2 * half: ``out`` [C]."""
+    for c in range(len(places)):
+        away = (places[c] - own) * scale
+        root = half * np.sqrt(min(abs(away), one))
+        out[c] = half + (root if away > zero else -root)

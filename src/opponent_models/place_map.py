@@ -36,7 +36,8 @@ class PlaceMap(nn.Module):
                 probabilities.reshape(-1, *centres.shape[:2]).contiguous(),
                 own.detach().reshape(-1, 2).contiguous(),
             )
-            given = rows[0].numpy(), centres.numpy(), rows[1].numpy(), np.float32(self.length)
+            axes = centres.permute(2, 0, 1).contiguous()
+            given = rows[0].numpy(), axes.numpy(), rows[1].numpy(), np.float32(self.length)
             kernels(KERNELS).spread(*given, NODES, found.view(-1, *found.shape[-2:]).numpy())
             return found
         away = (centres - own[..., None, None, :]) / self.length
