@@ -46,7 +46,8 @@ def spread(probabilities, centres, own, length, nodes, out):
             _nodes(centres[0, m], own[r, 0], one / length, half, at_x)
             _nodes(centres[1, m], own[r, 1], one / length, half, at_y)
             for c in range(places):
-                x, y = min(int(at_x[c]), nodes - 2), min(int(at_y[c]), nodes - 2)
+                x = max(min(int(at_x[c]), nodes - 2), 0)  # 0 for NaN, which remains in the shares
+                y = max(min(int(at_y[c]), nodes - 2), 0)
                 to_x, to_y = at_x[c] - np.float32(x), at_y[c] - np.float32(y)
                 far, first = shares[c] * to_x, x * nodes + y
                 near = shares[c] - far
@@ -61,5 +62,5 @@ def _nodes(places, own, scale, half, out):
     """Where the displacements of ``places`` [C] are among the nodes of an axis, from 0 to 2 * half: ``out`` [C]."""
     for c in range(len(places)):
         away = (places[c] - own) * scale
-        root = half * np.sqrt(min(abs(away), one))
+        root = half * np.sqrt(one if abs(away) > one else abs(away))
         out[c] = half + (root if away > zero else -root)

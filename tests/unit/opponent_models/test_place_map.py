@@ -53,3 +53,8 @@ def test_compiled_map_equals_that_of_torch(monkeypatch):
     found = PlaceMap(1.5)(*given)
     monkeypatch.setattr("omarl.opponent_models.place_map.is_compiled", lambda name, values: False)
     torch.testing.assert_close(found, PlaceMap(1.5)(*given))
+
+
+def test_nan_remains_nan_and_infinity_is_the_edge():
+    assert mapped((1.0, 1.0), own=(float("nan"), 0.0)).isnan().any()
+    torch.testing.assert_close(mapped((0.0, float("inf"))), mapped((0.0, 9.0)))
