@@ -124,9 +124,9 @@ def generators(**seeds: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 # there.
 PARTNERS = generators(iql=((1, 2), (11,), (21, 22)), ippo=((1, 2), (11,), (21, 22)), qmix=((), (), (21, 22)),
                       mappo=((), (), (21, 22)), pqn_vdn=((), (), (21, 22)))  # fmt: skip
-HUNTS = tuple(team._replace(split="prior") if team.split == "train" else team for team in
-              generators(iql=((1, 2), (11,), (21, 22)), ippo=((1, 2), (11,), (21, 22)), mappo=((), (), (21, 22, 23)),
-                         pqn=((), (), (21, 22, 23))))  # fmt: skip
+HUNTERS = generators(iql=((1, 2), (11,), (21, 22)), ippo=((1, 2), (11,), (21, 22)), mappo=((), (), (21, 22, 23)),
+                     pqn=((), (), (21, 22, 23)))  # fmt: skip
+HUNTS = tuple(team._replace(split="prior") if team.split == "train" else team for team in HUNTERS)
 # The tasks above with scripts that share neither predators nor prey (nor a round of the prey) between splits.
 DISJOINT = {
     "disjoint_patrol": TASKS["patrol"]._replace(
@@ -152,6 +152,8 @@ DISJOINT = {
               "south_east", "remote"),
         teams=(), generators=PARTNERS),
 }  # fmt: skip
+# Four of the fourteen training opponents are teams.
+DISJOINT["disjoint_patrol_teams"] = DISJOINT["disjoint_patrol"]._replace(generators=HUNTERS)
 TEN, OTHERS = tuple(range(1, 11)), tuple(range(21, 31))  # seeds
 # The tasks on which the OMG paper trains and tests with teams only: 10 to train against, others of the same algorithm
 # (homologue) and of other algorithms (non-homologue) to test.
