@@ -118,10 +118,9 @@ def generators(**seeds: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
 # Teams for a study with disjoint splits: 4 to train against, 2 to choose settings by, and 10 to test, from one run
 # each. Only iql and ippo occur in training. In predator-prey the four give states to the subgoal prior, and no
-# opponents: with them beside the ten scripts, `base` and `history` did not learn in a million steps (two seeds each).
-# The likely reason is that all predators get each catch, so that teams which catch much hide what the learner did.
-# QMIX and VDN learn from one shared reward, which predators and prey, who compete, do not have: PQN takes their place
-# there.
+# opponents: beside them a predator learns to keep away from the prey, because trained team-mates catch more if it is
+# out of their way (distance_to_prey.py). QMIX and VDN learn from one shared reward, which predators and prey, who
+# compete, do not have: PQN takes their place there.
 PARTNERS = generators(iql=((1, 2), (11,), (21, 22)), ippo=((1, 2), (11,), (21, 22)), qmix=((), (), (21, 22)),
                       mappo=((), (), (21, 22)), pqn_vdn=((), (), (21, 22)))  # fmt: skip
 HUNTERS = generators(iql=((1, 2), (11,), (21, 22)), ippo=((1, 2), (11,), (21, 22)), mappo=((), (), (21, 22, 23)),
