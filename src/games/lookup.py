@@ -8,12 +8,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..registry import load, suggest
 from ..types import ConfigError, EnvInfo
 from .game import Game, Part, declares_game
-from .layout import Layout, is_all_observations, observation_starts
+from .layout import Layout
 
 
 @cache
@@ -73,21 +71,6 @@ def place_indices(info: EnvInfo, names: Sequence[str]) -> tuple[list[int], float
         return [], 0.0
     agents = [info.agents.index(name) for name in names]
     return layout.places[agents].flatten().tolist(), layout.near
-
-
-def own_indices(info: EnvInfo, names: Sequence[str]) -> tuple[list[list[int]], float]:
-    """Indices in the observation of each agent in ``names`` of its own two coordinates, and the board's length.
-
-    No indices and 0 if the layout or the length is unknown, or an agent does not observe its position.
-    """
-    layout = layout_of(info)
-    if layout is None or layout.high is None or not is_all_observations(info):
-        return [], 0.0
-    agents = [info.agents.index(name) for name in names]
-    own = layout.places[agents] - observation_starts(info)[agents, None]
-    if (own < 0).any() or (own >= np.array(info.obs_sizes)[agents, None]).any():
-        return [], 0.0
-    return own.tolist(), layout.high - layout.low
 
 
 def part_of(info: EnvInfo, name: str) -> Any:

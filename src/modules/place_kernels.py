@@ -1,9 +1,8 @@
-"""Traces of places and maps of places (``opponent_models/place_traces.py``, ``place_map.py``), compiled by numba."""
+"""Traces of places (``opponent_models/place_traces.py``), compiled by numba."""
 
-import numpy as np
 from numba import njit
 
-from .layer_kernels import FAST, one, zero
+from .layer_kernels import FAST, zero
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
@@ -31,36 +30,3 @@ def remember(encoded, now, begins, decays, scale, traces, out):
                 for p in range(places):
                     trace[p] = kept * trace[p] + probabilities[p]
                     written[p] = factor * trace[p]
-
-
-@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def spread(probabilities, centres, own, length, nodes, out):
-    """See ``PlaceMap``: probabilities [R, M, C], centres [2, M, C], own [R, 2] -> out [R, M, nodes * nodes]."""
-    rows, slots, places = probabilities.shape
-    half = np.float32(nodes - 1) / np.float32(2)
-    at_x, at_y = np.empty(places, np.float32), np.empty(places, np.float32)
-    for r in range(rows):
-        for m in range(slots):
-            found, shares = out[r, m], probabilities[r, m]
-            found[:] = zero
-            _nodes(centres[0, m], own[r, 0], one / length, half, at_x)
-            _nodes(centres[1, m], own[r, 1], one / length, half, at_y)
-            for c in range(places):
-                x = max(min(int(at_x[c]), nodes - 2), 0)  # 0 for NaN, which remains in the shares
-                y = max(min(int(at_y[c]), nodes - 2), 0)
-                to_x, to_y = at_x[c] - np.float32(x), at_y[c] - np.float32(y)
-                far, first = shares[c] * to_x, x * nodes + y
-                near = shares[c] - far
-                found[first] += near - near * to_y
-                found[first + 1] += near * to_y
-                found[first + nodes] += far - far * to_y
-                found[first + nodes + 1] += far * to_y
-
-
-@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _nodes(places, own, scale, half, out):
-    """Where the displacements of ``places`` [C] are among the nodes of an axis, from 0 to 2 * half: ``out`` [C]."""
-    for c in range(len(places)):
-        away = (places[c] - own) * scale
-        root = half * np.sqrt(one if abs(away) > one else abs(away))
-        out[c] = half + (root if away > zero else -root)

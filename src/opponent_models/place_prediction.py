@@ -4,8 +4,7 @@ The target is the share of the next H steps that the opponent spends at each pla
 distribution. A place drawn from these steps would say the same with noise. If no game states the opponents'
 positions, a place is a cluster of their observations, or of states that do not contain these.
 
-The model remembers where opponents were in traces (``place_traces.py``). The policy is given a map of the
-probabilities around the learner (``place_map.py``), or the probabilities where its own position is unknown.
+The model remembers where opponents were in traces (``place_traces.py``).
 
 Related: successor representations (Dayan 1993) and gamma-models (Janner, Mordatch and Levine 2020), which discount
 the future instead of cutting it off. Of OMG it has the horizon and the conditioning of the policy, but no subgoal
@@ -22,13 +21,11 @@ from torch.nn import functional as F
 from ..components.rollout import Rollout
 from ..config.schema import key
 from ..games.layout import observation_indices
-from ..games.lookup import own_indices
 from ..modules.codebook import Codebook
 from ..modules.hidden import hidden_layer
 from ..modules.linear import Linear
 from .horizon import check_horizon, horizon_is_complete, states_reached, steps_to_come, sums_ahead
 from .model import BaseLearner, HorizonKeys, ModelConfig, Targets
-from .place_map import PlaceMap
 from .place_traces import PlaceTraces
 from .places import PlaceInference
 
@@ -65,14 +62,10 @@ class PlaceModel(PlaceInference):
         # [M, D] factors: 1 for positions, else the inverse standard deviations in the first rollout; 0 for padding
         self.scale = nn.Buffer(torch.tensor(used), persistent=not self.places)
         self.codebook = Codebook(self.n_subjects, n_places, size)
-        # the columns of each learner's own place in its observation, [N, 2]; [N, 0] where it is unknown
-        own, length = own_indices(self.info.full, self.info.agents) if self.places else ([], 0.0)
-        self.own = nn.Buffer(torch.tensor(own, dtype=torch.long).view(self.info.n_agents, -1), persistent=False)
-        self.map = PlaceMap(length) if own else None
-        self.condition_dim = self.n_subjects * (n_places if self.map is None else self.map.size)
+        self.condition_dim = self.n_subjects * n_places
         self.fc_in = Linear(self.encoder.n_features, self.width)
         self.fc = Linear(self.width, self.width)
-        self.posterior = Linear(self.width, self.n_subjects * n_places)
+        self.posterior = Linear(self.width, self.condition_dim)
 
     def make_encoder(self, size: int, settings: Any) -> nn.Module:
         c = self.config
@@ -96,18 +89,9 @@ class PlaceModel(PlaceInference):
         return hidden_layer(hidden, self.fc, head=self.posterior.pair).unflatten(-1, (self.n_subjects, -1))
 
     @torch.no_grad()
-    def probabilities(self, features: Tensor) -> Tensor:
-        """Features -> probabilities of each opponent's places, [..., M, C]."""
-        return self.logits(features).softmax(dim=-1)
-
-    @torch.no_grad()
     def condition_of(self, features: Tensor) -> Tensor:
-        """The probabilities of each opponent's places or, where the learner's own place is known, a map of them."""
-        probabilities = self.probabilities(features)
-        if self.map is None:
-            return probabilities.flatten(-2)
-        own = features.gather(-1, self.own.expand(*features.shape[:-1], -1))  # features begin with the observation
-        return self.map(probabilities, self.codebook.centres, own).flatten(-2)
+        """The probabilities of each opponent's places, [..., M * C]."""
+        return self.logits(features).softmax(dim=-1).flatten(-2)
 
     def places_in(self, states: Tensor) -> Tensor:
         """What is known of the subjects in states [..., S]: [..., M, D]."""
@@ -157,7 +141,7 @@ class PlaceModel(PlaceInference):
         return self.codebook.vectors(likeliest).flatten(-2) if self.places else likeliest.float()
 
     def odds(self, features: Tensor) -> Tensor:
-        probabilities = self.probabilities(features).flatten(-2)
+        probabilities = self.condition_of(features)
         places = self.codebook.centres.flatten(0, 1).expand(*probabilities.shape, -1)
         return torch.cat([places, probabilities[..., None]], dim=-1)
 

@@ -301,7 +301,7 @@ def test_a_part_of_a_pass_makes_a_part_of_its_updates(prior, epochs, copies):
     assert found == copies
 
 
-@pytest.mark.parametrize(("model", "size"), [("place_prediction", 49), ("naive", 5), ("liam", 16)])
+@pytest.mark.parametrize(("model", "size"), [("place_prediction", 5), ("naive", 5), ("liam", 16)])
 def test_a_subset_of_the_opponents_can_be_modelled(model, size):
     """The model predicts actions or places of simple_tag's prey, one of three opponents."""
     env = make_vec_env("pettingzoo", {"key": "mpe2.simple_tag_v3", "backend": "batched", "max_cycles": 12}, 6, 0, 0)

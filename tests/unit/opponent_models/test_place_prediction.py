@@ -21,7 +21,7 @@ def one_hot(codes):
 
 def predicted(model, batch):
     """The probabilities of the only opponent's places, [E, T+1, 5]."""
-    return model.probabilities(model.features(batch))[:, :, 0, 0]
+    return model.condition_of(model.features(batch))[:, :, 0]
 
 
 def test_states_are_coded_as_the_nearest_place(prior):
@@ -115,18 +115,6 @@ def test_masked_steps_do_not_count(prior):
     learner.model.logits = lambda features: given.append(len(features)) or logits(features)
     update(learner, batch, one_hot(torch.zeros(6, 9, 1, dtype=torch.long)), mask)
     assert given == [24]
-
-
-def test_the_condition_is_a_map_of_the_places_around_the_learner(prior):
-    """Foraging: the learner's row and column are the first two numbers that its observation says of itself."""
-    runner, learner = places(prior, copies=4)
-    learner.train(runner.run(), runner.t_env, 0)
-    model, batch = learner.model, runner.run()
-    features = model.features(batch)
-    own = batch["obs"][..., 9:11]  # behind three foods
-    wanted = model.map(model.probabilities(features), model.codebook.centres, own)
-    assert torch.equal(model.condition_of(features), wanted.flatten(-2))
-    assert wanted.sum(dim=-1).sub(1).abs().max() < 1e-5
 
 
 def test_model_learns_where_opponents_are_now(prior):
