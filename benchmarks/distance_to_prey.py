@@ -12,6 +12,7 @@ import argparse
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from omarl import run
@@ -51,7 +52,8 @@ def rows(folder: str, steps: int) -> Iterator[str]:
     made = run.build(from_keywords(keys, "ppo_history", "simple_tag").values, Logger(logging.getLogger("distance")))
     members = [member for member in pool.members if member.split == "train"]
     scripts = torch.tensor([member.kind == "scripted" for member in members])
-    places, _ = place_indices(made.info.full, ["adversary_0", "agent_0"])
+    info: Any = made.info  # a PoolInfo
+    places, _ = place_indices(info.full, ["adversary_0", "agent_0"])
     name = f"{int(scripts.sum())} scripts, {int((~scripts).sum())} teams"
     made.runner.begin()
     seen: list[tuple[Tensor, Tensor, Tensor]] = []
