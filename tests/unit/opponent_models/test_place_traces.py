@@ -25,11 +25,13 @@ def places_now(traces, inputs):
 def test_state_is_the_discounted_sum_of_the_places_of_all_steps(traces):
     inputs = torch.randn(4, 7, 5)
     with torch.no_grad():
-        _, last = traces.unroll(inputs, traces.init_hidden().expand(4, -1))
+        features, last = traces.unroll(inputs, traces.init_hidden().expand(4, -1))
         now = places_now(traces, inputs)  # [4, 7, 6]
     for k, decay in enumerate(DECAYS):
         wanted = sum(decay ** (6 - t) * now[:, t] for t in range(7))
         torch.testing.assert_close(last.view(4, 3, 6)[:, k], wanted)
+        torch.testing.assert_close(features[:, -1, 5:].view(4, 3, 6)[:, k], wanted * (1 - decay**2) ** 0.5)
+    assert torch.equal(features[..., :5], inputs)
 
 
 def test_unroll_equals_single_steps_and_restarts_where_episodes_begin(traces):
