@@ -6,7 +6,7 @@ from .layer_kernels import FAST, zero
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def remember(encoded, now, begins, decays, scale, traces, out):
+def remember(encoded, now, begins, decays, scale, least, traces, out):
     """Moves traces on along T steps of R rows, and joins each observation with them.
 
     Args:
@@ -14,6 +14,7 @@ def remember(encoded, now, begins, decays, scale, traces, out):
         now: probabilities of the present places [T, R, P].
         begins: uint8 [T, R], 1 where the traces are empty before the step.
         decays, scale: [K], by which traces are multiplied at each step, and in ``out``.
+        least: a smaller trace becomes 0.
         traces: [R, K, P]; those before the first step become those after the last.
         out: [T, R, I + K * P].
     """
@@ -28,5 +29,7 @@ def remember(encoded, now, begins, decays, scale, traces, out):
                 kept, factor = zero if begins[t, r] else decays[k], scale[k]
                 trace, written = traces[r, k], row[size + k * places : size + (k + 1) * places]
                 for p in range(places):
-                    trace[p] = kept * trace[p] + probabilities[p]
+                    moved = kept * trace[p] + probabilities[p]
+                    trace[p] = zero if moved < least else moved
+                for p in range(places):
                     written[p] = factor * trace[p]

@@ -26,7 +26,7 @@ from ..modules.hidden import hidden_layer
 from ..modules.linear import Linear
 from .horizon import check_horizon, horizon_is_complete, states_reached, steps_to_come, sums_ahead
 from .model import BaseLearner, HorizonKeys, ModelConfig, Targets
-from .place_traces import PlaceTraces
+from .place_traces import PlaceTraces, probabilities
 from .places import PlaceInference
 
 LEAST_SPREAD = 1e-4  # standard deviation below which a feature is constant
@@ -91,7 +91,7 @@ class PlaceModel(PlaceInference):
     @torch.no_grad()
     def condition_of(self, features: Tensor) -> Tensor:
         """The probabilities of each opponent's places, [..., M * C]."""
-        return self.logits(features).softmax(dim=-1).flatten(-2)
+        return probabilities(self.logits(features)).flatten(-2)
 
     def places_in(self, states: Tensor) -> Tensor:
         """What is known of the subjects in states [..., S]: [..., M, D]."""
@@ -141,9 +141,9 @@ class PlaceModel(PlaceInference):
         return self.codebook.vectors(likeliest).flatten(-2) if self.places else likeliest.float()
 
     def odds(self, features: Tensor) -> Tensor:
-        probabilities = self.condition_of(features)
-        places = self.codebook.centres.flatten(0, 1).expand(*probabilities.shape, -1)
-        return torch.cat([places, probabilities[..., None]], dim=-1)
+        condition = self.condition_of(features)
+        places = self.codebook.centres.flatten(0, 1).expand(*condition.shape, -1)
+        return torch.cat([places, condition[..., None]], dim=-1)
 
 
 def _mean_cross_entropy(logits: Tensor, shares: Tensor) -> Tensor:

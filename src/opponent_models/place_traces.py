@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import threshold
 
 from ..modules.compiled import is_compiled, kernels
 from ..modules.encoder import encoder_for
@@ -12,6 +14,12 @@ from ..modules.hidden import hidden_layer
 from ..modules.linear import Linear
 
 KERNELS = "place_kernels"
+LEAST_PROBABILITY, LEAST_TRACE = 1e-8, 1e-20  # a processor takes many times as long for numbers below 1e-38
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """Softmax over the last dimension, without probabilities that are too small to matter (see ``LEAST_TRACE``)."""
+    return threshold(logits.softmax(dim=-1), LEAST_PROBABILITY, 0.0)
 
 
 class PlaceTraces(nn.Module):
@@ -59,7 +67,7 @@ class PlaceTraces(nn.Module):
     def _probabilities(self, encoded: Tensor) -> Tensor:
         """The probabilities of present places, without gradient: [..., M * C]."""
         with torch.no_grad():
-            return self._present(encoded.detach()).softmax(dim=-1).flatten(-2)
+            return probabilities(self._present(encoded.detach())).flatten(-2)
 
     def step(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """One step: inputs [..., I], hidden [..., S] -> features [..., I + S], hidden."""
@@ -90,11 +98,11 @@ class PlaceTraces(nn.Module):
             out = now.new_empty(*now.shape[:2], self.n_features)
             last = traces.clone(memory_format=torch.contiguous_format)
             given = encoded.detach(), now, fresh.to(torch.uint8), self.decays, self.scale
-            arrays = [each.contiguous().numpy() for each in (*given, last, out)]
-            kernels(KERNELS).remember(*arrays)
+            arrays = [each.contiguous().numpy() for each in given]
+            kernels(KERNELS).remember(*arrays, np.float32(LEAST_TRACE), last.numpy(), out.numpy())
             return out, last.flatten(-2)
         kept, each = self.decays[:, None] * (~fresh)[..., None, None], []  # [T, R, K, 1]
         for t in range(len(now)):
-            traces = kept[t] * traces + now[t, :, None]
+            traces = threshold(kept[t] * traces + now[t, :, None], LEAST_TRACE, 0.0)
             each.append((traces * self.scale[:, None]).flatten(-2))
         return torch.cat([encoded, torch.stack(each)], dim=-1), traces.flatten(-2)

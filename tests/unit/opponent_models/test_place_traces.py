@@ -6,7 +6,7 @@ import pytest
 import torch
 from omarl.modules.compiled import kernels
 from omarl.modules.unrolling import unroll_rows
-from omarl.opponent_models.place_traces import KERNELS, PlaceTraces
+from omarl.opponent_models.place_traces import KERNELS, PlaceTraces, probabilities
 
 DECAYS = (0.0, 0.5, 0.9)
 
@@ -77,3 +77,23 @@ def test_without_decays_there_is_no_memory():
     features, last = traces.unroll(inputs, traces.init_hidden().expand(2, -1))
     assert last.shape == (2, 0)
     torch.testing.assert_close(features[:, 3], traces.step(inputs[:, 3], last)[0])
+
+
+def test_no_number_is_so_small_that_processors_are_slow(traces, monkeypatch):
+    """Numbers below 1e-38 are not normal: decayed traces, and probabilities of confident networks."""
+    least = torch.finfo(torch.float32).tiny
+    with torch.no_grad():
+        traces.now2.bias[0] = traces.now2.bias[3] = 90.0  # exp(-90) is not normal
+    inputs, carry = torch.randn(2, 400, 5), torch.ones(2, traces.state_size)
+    for compiled in (True, False):
+        monkeypatch.setattr("omarl.opponent_models.place_traces.is_compiled", lambda *given, is_it=compiled: is_it)
+        features, last = traces.unroll(inputs, carry)
+        for numbers in (features[..., 5:], last):
+            assert ((numbers == 0) | (numbers >= least)).all() and (numbers == 0).any() and (numbers > 0).any()
+    assert sorted(set(probabilities(torch.tensor([0.0, -90.0])).tolist())) == [0.0, 1.0]
+
+
+def test_nan_remains_nan(traces):
+    inputs = torch.randn(1, 2, 5)
+    inputs[0, 0, 0] = float("nan")
+    assert traces.unroll(inputs, traces.init_hidden())[0][0, 1, 5:].isnan().any()
