@@ -13,7 +13,7 @@ ENVIRONMENTS = {
     "simple_tag": {"env": "pettingzoo", "env_args": {"key": "mpe2.simple_tag_v3", "backend": "batched"}},
     "foraging": {"env": "gymnasium", "env_args": {"key": "lbforaging:Foraging-8x8-2p-4f-coop-v3"}},
 }
-NAMES = ("disjoint_patrol", "disjoint_rounds", "disjoint_foraging")
+NAMES = ("disjoint_patrol", "disjoint_rounds", "disjoint_foraging", "disjoint_patrol_teams")
 
 
 @pytest.fixture
@@ -50,7 +50,8 @@ def test_trained_test_teams_come_from_independent_runs_and_new_algorithms(tasks,
     tested = [team for team in teams if team.split == "test"]
     trained = {team.algorithm for team in teams if team.split == "train"}
     assert len(tested) == 10 and len({team.algorithm for team in tested} - trained) >= 2
-    early = "train" if name == "disjoint_foraging" else "prior"  # in predator-prey they are no opponents
+    # in two of the tasks of predator-prey they are no opponents
+    early = "train" if name in ("disjoint_foraging", "disjoint_patrol_teams") else "prior"
     assert {team.split for team in teams} == {early, "validation", "test"}
 
 
