@@ -2,8 +2,8 @@
 
     python benchmarks/distance_to_prey.py --pools FOLDER ...
 
-All predators receive the reward of each catch. Trained team-mates catch the prey without the learner, and catch more
-if it is out of their way. Writes ``benchmarks/omg/distance_to_prey.md``.
+All predators receive the reward of each catch, also of those that the learner has no part in. Writes
+``benchmarks/omg/distance_to_prey.md``.
 """
 
 from __future__ import annotations

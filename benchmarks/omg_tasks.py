@@ -118,8 +118,8 @@ def generators(**seeds: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
 # Teams for a study with disjoint splits: 4 to train against, 2 to choose settings by, and 10 to test, from one run
 # each. Only iql and ippo occur in training. In predator-prey the four give states to the subgoal prior, and no
-# opponents: beside them a predator learns to keep away from the prey, because trained team-mates catch more if it is
-# out of their way (distance_to_prey.py). QMIX and VDN learn from one shared reward, which predators and prey, who
+# opponents: beside them a predator learns to keep away from the prey (distance_to_prey.py), and it is not known why.
+# QMIX and VDN learn from one shared reward, which predators and prey, who
 # compete, do not have: PQN takes their place there.
 PARTNERS = generators(iql=((1, 2), (11,), (21, 22)), ippo=((1, 2), (11,), (21, 22)), qmix=((), (), (21, 22)),
                       mappo=((), (), (21, 22)), pqn_vdn=((), (), (21, 22)))  # fmt: skip
@@ -235,7 +235,7 @@ CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
         "places_about=everyone": ("model_subjects=*",),
     },
 }
-# the other models with the training data of place prediction, and its place at which the condition enters
+# the other models with the stored rollouts of place prediction, many small updates, and the condition at the input
 AIDS = ("condition_at=input", "model_memory=20", "model_window=2", "model_epochs=0.25", "model_minibatches=16",
         "model_tau=0.05", "model_lr=2e-3")  # fmt: skip
 AIDED = {f"{name}_aided": Arm(name, words=AIDS) for name in ("naive_om", "liam")}

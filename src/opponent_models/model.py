@@ -118,7 +118,10 @@ class OpponentModel(nn.Module):
         self.shared_parameters: list[nn.Parameter] = []
 
     def make_encoder(self, size: int, settings: Any) -> nn.Module:
-        """The encoder of histories of ``size`` numbers at each step, with W features: ``hidden_dim`` of settings."""
+        """The encoder of histories of ``size`` numbers at each step; its features are what ``condition_of`` reads.
+
+        Settings: a namespace with ``hidden_dim``, W, and the other keys of ``FeatureAgent``.
+        """
         return FeatureAgent(size, settings)
 
     def further_subjects(self) -> tuple[str, ...]:

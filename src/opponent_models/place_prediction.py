@@ -84,7 +84,7 @@ class PlaceModel(PlaceInference):
             check_horizon("model_horizon", self.horizon, steps)
 
     def logits(self, features: Tensor) -> Tensor:
-        """Features -> logits of each opponent's places, [..., M, C]."""
+        """Features of ``PlaceTraces``, or of the policy's network (``share``) -> logits of places, [..., M, C]."""
         hidden = features if self.is_shared else hidden_layer(features, self.fc_in)
         return hidden_layer(hidden, self.fc, head=self.posterior.pair).unflatten(-1, (self.n_subjects, -1))
 

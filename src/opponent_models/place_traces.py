@@ -1,4 +1,4 @@
-"""Where opponents have been: exponential traces of their places, and a network of observation and traces."""
+"""The memory of place prediction: exponential traces of the places at which opponents were."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,11 +14,12 @@ from ..modules.hidden import hidden_layer
 from ..modules.linear import Linear
 
 KERNELS = "place_kernels"
-LEAST_PROBABILITY, LEAST_TRACE = 1e-8, 1e-20  # a processor takes many times as long for numbers below 1e-38
+# Smaller numbers become 0. Below 1e-38 floats are denormal, and a processor takes many times as long for them.
+LEAST_PROBABILITY, LEAST_TRACE = 1e-8, 1e-20
 
 
 def probabilities(logits: Tensor) -> Tensor:
-    """Softmax over the last dimension, without probabilities that are too small to matter (see ``LEAST_TRACE``)."""
+    """Softmax over the last dimension, with 0 for probabilities below ``LEAST_PROBABILITY``."""
     return threshold(logits.softmax(dim=-1), LEAST_PROBABILITY, 0.0)
 
 
@@ -28,8 +29,8 @@ class PlaceTraces(nn.Module):
     A classifier infers from each observation alone where each opponent is now, a probability for each place. The
     memory is, for each opponent, place and decay d, the trace ``m_t = d m_{t-1} + p_t`` of these probabilities p. The
     features are the observation and the scaled traces. No gradient passes through time, so that an update costs what
-    it costs without memory. Related: eligibility traces as a memory (Elman 1990 for learned ones;
-    Tallec and Ollivier 2018 and Voelker et al. 2019 for fixed time scales).
+    it costs without memory. Source: memory traces of observations (Eberhard, Muehlebach and Vernade 2025); here the
+    traces are of inferred places.
 
     It has the interface of an agent (``modules/unrolling.py``); its state has S = K * M * C numbers.
 
