@@ -37,11 +37,14 @@ def means(rollouts: list[tuple[Tensor, Tensor, Tensor]], among: Tensor) -> str:
 
 
 def measured(batch: Rollout, places: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Distance to the prey, the learner's reward and the index of the opponent at each step: [E, T]."""
+    """Distance to the prey, the learner's reward and the index of the opponent at each step: [E, T].
+
+    They are copies, because the runner writes the next rollout into the same memory.
+    """
     me, prey = batch["state"][:, :-1][..., places].unflatten(-1, (2, 2)).unbind(dim=-2)
     steps = me.shape[:2]
     reward, opponent = (batch[name][:, : steps[1]].reshape(*steps, -1)[..., 0] for name in ("reward", "opponent"))
-    return (me - prey).norm(dim=-1), reward, opponent.long()
+    return (me - prey).norm(dim=-1), reward.clone(), opponent.long().clone()
 
 
 def rows(folder: str, steps: int) -> Iterator[str]:

@@ -235,9 +235,9 @@ CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
         "places_about=everyone": ("model_subjects=*",),
     },
 }
-# the other models with the stored rollouts of place prediction, many small updates, and the condition at the input
-AIDS = ("condition_at=input", "model_memory=20", "model_window=2", "model_epochs=0.25", "model_minibatches=16",
-        "model_tau=0.05", "model_lr=2e-3")  # fmt: skip
+# the other models with the settings of place prediction; their policies keep their recurrent layer
+AIDS = ("condition_at=input", "model_hidden_dim=128", "model_memory=20", "model_window=2", "model_tau=0.05",
+        "model_lr=4e-3")  # fmt: skip
 AIDED = {f"{name}_aided": Arm(name, words=AIDS) for name in ("naive_om", "liam")}
 ARMS |= AIDED
 CHANGED = {name: Arm(ARMS[arm].alg, words=words) for arm, each in CHOICES.items() for name, words in each.items()}

@@ -20,7 +20,7 @@ from .envs.watch import Limits
 from .games.lookup import game_named
 from .modules.compiled import threads_set
 from .opponents.pool import Pool, read_pool
-from .opponents.pool_env import PoolEnv
+from .opponents.pool_env import OpponentKeys, PoolEnv
 from .opponents.switching import switch_of
 from .registry import resolve
 from .runners.episode_runner import EpisodeRunner
@@ -38,7 +38,7 @@ TRAIN_STREAM, TEST_STREAM, REPLAY_STREAM, OPPONENTS_STREAM = range(4)
 
 
 @dataclass(frozen=True)
-class RunConfig(StepKeys, RewardKeys, TestKeys):
+class RunConfig(StepKeys, RewardKeys, TestKeys, OpponentKeys):
     """Keys of the run itself; each part named here declares its own."""
 
     renamed: ClassVar[dict[str, str]] = {"opponents_told": "opponent_information"}
@@ -50,18 +50,6 @@ class RunConfig(StepKeys, RewardKeys, TestKeys):
     learner: str = key("q_learner", component="learner", help="trains the agents")
     env: str = key("pettingzoo", component="env", help="interface of the environment, or package.module:Class")
     env_args: dict[str, Any] = key({}, help="key, episode_limit, backend, and the environment's own arguments")
-    omg_learners: list[str] | str = key(
-        "", help="names or patterns of the learning agents, with a pool; empty: the first agent"
-    )
-    opponent_information: list[Literal["actions", "goal", "belief", "next_actions", "offsets"]] = key(
-        ["actions"], help="what learners observe of opponents: their last actions, and more for oracles"
-    )
-    opponents_switch: int | list[int] = key(
-        0, low=0, help="steps after which another opponent takes over, N or [LOW,HIGH]; 0: none does"
-    )
-    opponents_switch_order: Literal["random", "age"] = key(
-        "random", help="who takes over: random, any other opponent; age, the next checkpoint of the same run"
-    )
     game: str = key("", help="foraging, tag, spread or package.module:Class; empty: inferred from the environment")
     prior_t_max: int = key(200_000, low=1, help="most environment steps of the run that trains a missing prior")
     reward_weights: list[float] = key([], help="weights of the numbers of a vector reward; their sum is the reward")
@@ -174,17 +162,21 @@ def with_opponents(env: VecEnv, config: RunConfig, stream: int, seed: int) -> Ve
         information: list[str] = list(dict.fromkeys(config.opponent_information))
         return PoolEnv(env, pool, config.split if testing else "train", learners, information,
                        stream_seed(seed, OPPONENTS_STREAM), in_turn=testing,
-                       switch=switch_of(config.opponents_switch, config.opponents_switch_order))  # fmt: skip
+                       switch=switch_of(config.opponents_switch, config.opponents_switch_order),
+                       trained_from=0 if testing else config.trained_opponents_from)  # fmt: skip
     except BaseException:
         env.close()
         raise
 
 
 def check_keys(config: RunConfig) -> None:
-    """Raises ConfigError if ``use_cuda`` is set without a GPU, the replay buffer is smaller than a batch, or there
-    are no opponents that could switch."""
-    if config.opponents_switch and not config.pool:
-        raise ConfigError("opponents_switch: there are no opponents; give pool=FOLDER, or leave it out")
+    """Raises ConfigError if ``use_cuda`` is set without a GPU, the replay buffer is smaller than a batch, or keys of
+    opponents are given without a pool or contradict each other."""
+    for name in ("opponents_switch", "trained_opponents_from"):
+        if getattr(config, name) and not config.pool:
+            raise ConfigError(f"{name}: there are no opponents; give pool=FOLDER, or leave it out")
+    if config.opponents_switch and config.trained_opponents_from:
+        raise ConfigError("trained_opponents_from: not together with opponents_switch; leave one of them out")
     if config.use_cuda and not torch.cuda.is_available():
         raise ConfigError("use_cuda: torch finds no GPU; set use_cuda=False")
     for name in ("batch_size", "batch_size_run") if config.runner == "episode" else ():  # others have no buffer

@@ -1,6 +1,6 @@
 """Assigns members of a pool to copies of the environment, and makes all of them act."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ..games.game import Floats, Ints, Players
 from ..games.lookup import part_of
-from ..types import EnvInfo, Observation
+from ..types import ConfigError, EnvInfo, Observation
 from ..utils.stateful import Stateful
 from .frozen import FrozenNetworks, load_controller, shape_of
 from .pool import Member, Pool
@@ -29,14 +29,18 @@ class Lineup(Stateful):
     """The K ``members`` of a pool that play the agents ``seats`` (indices) in E copies.
 
     Members act in groups: all scripts together, and all networks of one shape together. ``playing`` int64 [E] is the
-    index of the member in each copy: i, i + E, ... in copy i if members play ``in_turn``, else a random one.
+    index of the member in each copy: i, i + E, ... in copy i if members play ``in_turn``, else a random one. Episodes
+    that begin before step ``trained_from``, counted over all copies, are played by scripts.
+
+    Raises:
+        ConfigError: ``trained_from`` is not 0, and no member is a script.
     """
 
-    changing: ClassVar[tuple[str, ...]] = ("random", "playing", "turn", "groups")
+    changing: ClassVar[tuple[str, ...]] = ("random", "playing", "turn", "groups", "steps")
 
     def __init__(
         self, pool: Pool, members: Sequence[Member], full: EnvInfo, seats: list[int], n_envs: int, seed: int,
-        in_turn: bool,
+        in_turn: bool, trained_from: int = 0,
     ) -> None:  # fmt: skip
         self.members, self.n_members = members, len(members)
         self.seats, self.n_envs, self.in_turn = seats, n_envs, in_turn
@@ -47,6 +51,11 @@ class Lineup(Stateful):
         self.groups: list[Players] = []
         self.group_of, self.index_of = np.zeros(len(members), np.int64), np.zeros(len(members), np.int64)
         scripted = [i for i, member in enumerate(members) if member.kind == "scripted"]
+        if trained_from and not scripted:
+            raise ConfigError(f"trained_opponents_from: {pool.folder} has no scripts that could play before; leave "
+                              "it out")  # fmt: skip
+        self.scripted, self.trained_from = np.array(scripted, np.int64), trained_from
+        self.steps = 0  # environment steps so far, over all copies
         if scripted:
             names, noise = [members[i].script for i in scripted], [members[i].noise for i in scripted]
             self._add(part_of(full, "scripts")(names, noise, full, seats, n_envs, seed), scripted)
@@ -74,12 +83,18 @@ class Lineup(Stateful):
             self.playing[rows] = self.openers[self.turn[rows] % len(self.openers)]
             self.turn[rows] += self.n_envs
         else:
-            self.playing[rows] = self.openers[self.random.integers(0, len(self.openers), len(rows))]
+            openers = self.scripted if self.steps < self.trained_from else self.openers
+            self.playing[rows] = openers[self.random.integers(0, len(openers), len(rows))]
         self.start(rows)
 
     def advance(self, ongoing: NDArray[np.bool_]) -> Takeovers:
         """Counts a step, after which the episodes of copies ``ongoing`` [E] continue; returns who takes over."""
+        self.steps += self.n_envs
         return NOBODY
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See ``Stateful``; states of omarl before ``trained_from`` have no steps."""
+        super().load_state_dict({"steps": self.steps, **state})
 
     def start(self, rows: Ints) -> None:
         """Lets the members that play in copies ``rows`` begin, as at the first step of an episode."""

@@ -5,12 +5,14 @@ learners observe, so a learner with history, an oracle and an exact observer are
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatch
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..config.schema import key
 from ..games.game import Floats, Ints
 from ..types import Block, ConfigError, EnvInfo, Observation, Step, VecEnv
 from ..utils.stateful import packed, restored
@@ -21,6 +23,27 @@ from .results import EpisodeLog
 from .switching import Switch, SwitchingLineup
 
 CHANGING = ("lineup", "information", "log", "actions")  # attributes of ``PoolEnv`` in its state
+
+
+@dataclass(frozen=True)
+class OpponentKeys:
+    """Of the learners and their opponents, with a pool."""
+
+    omg_learners: list[str] | str = key(
+        "", help="names or patterns of the learning agents, with a pool; empty: the first agent"
+    )
+    opponent_information: list[Literal["actions", "goal", "belief", "next_actions", "offsets"]] = key(
+        ["actions"], help="what learners observe of opponents: their last actions, and more for oracles"
+    )
+    opponents_switch: int | list[int] = key(
+        0, low=0, help="steps after which another opponent takes over, N or [LOW,HIGH]; 0: none does"
+    )
+    opponents_switch_order: Literal["random", "age"] = key(
+        "random", help="who takes over: random, any other opponent; age, the next checkpoint of the same run"
+    )
+    trained_opponents_from: int = key(
+        0, low=0, help="environment steps after which trained members play in training; until then only scripts do"
+    )
 
 
 def learners_of(patterns: list[str], info: EnvInfo) -> list[int]:
@@ -49,9 +72,11 @@ class PoolEnv:
         seed: of the choice of opponents and of their random actions.
         in_turn: copy i plays against members i, i + E, ... instead of one drawn for each episode.
         switch: when other members take over during an episode; None: never.
+        trained_from: environment steps after which trained members play, too; not with ``switch``.
 
     Raises:
-        ConfigError: the learners, the information or ``switch`` do not suit the environment or the pool.
+        ConfigError: the learners, the information, ``switch`` or ``trained_from`` do not suit the environment or the
+            pool.
     """
 
     def __init__(
@@ -64,6 +89,7 @@ class PoolEnv:
         seed: int,
         in_turn: bool,
         switch: Switch | None = None,
+        trained_from: int = 0,
     ) -> None:
         if switch and "belief" in information:
             reason = "belief assumes that opponents do not change"
@@ -76,7 +102,7 @@ class PoolEnv:
         self.members = pool.split(split)  # the K opponents
         # assigns members to copies
         everyone = pool, self.members, full, self.seats, self.n_envs, seed, in_turn
-        self.lineup = SwitchingLineup(switch, *everyone) if switch else Lineup(*everyone)
+        self.lineup = SwitchingLineup(switch, *everyone) if switch else Lineup(*everyone, trained_from)
         info = _info(full, self.learners, self.seats, information, pool)
         self.info: EnvInfo = info
         self.information = Information(info, self.learners, self.seats, pool, self.n_envs)

@@ -51,7 +51,7 @@ def test_without_the_key_no_opponent_changes_and_nothing_is_saved_for_it():
     env = foraging(None)
     playing, _ = play(env, 24)
     assert (playing == playing[0]).all() and type(env.lineup) is Lineup
-    assert set(env.lineup.state_dict()) == {"random", "playing", "turn", "groups"}
+    assert set(env.lineup.state_dict()) == {"random", "playing", "turn", "groups", "steps"}
 
 
 @pytest.mark.parametrize("in_turn", [False, True])
