@@ -40,6 +40,7 @@ class Task(NamedTuple):
     about: str = "*"  # the opponents that models predict
     horizon: int = 20  # of place prediction
     generators: tuple[Team, ...] = ()  # trained teams of tasks whose splits share no component
+    teams_from: float = 0.0  # the share of a run after which teams are among its training opponents
 
     @property
     def scripts(self) -> dict[str, tuple[str, ...]]:
@@ -117,14 +118,13 @@ def generators(**seeds: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
 
 # Teams for a study with disjoint splits: 4 to train against, 2 to choose settings by, and 10 to test, from one run
-# each. Only iql and ippo occur in training. In predator-prey the four give states to the subgoal prior, and no
-# opponents: beside them a predator learns to keep away from the prey (distance_to_prey.py), and it is not known why.
-# QMIX and VDN learn from one shared reward, which predators and prey, who
+# each. Only iql and ippo occur in training. QMIX and VDN learn from one shared reward, which predators and prey, who
 # compete, do not have: PQN takes their place there.
 PARTNERS = generators(iql=((1, 2), (11,), (21, 22)), ippo=((1, 2), (11,), (21, 22)), qmix=((), (), (21, 22)),
                       mappo=((), (), (21, 22)), pqn_vdn=((), (), (21, 22)))  # fmt: skip
 HUNTERS = generators(iql=((1, 2), (11,), (21, 22)), ippo=((1, 2), (11,), (21, 22)), mappo=((), (), (21, 22, 23)),
                      pqn=((), (), (21, 22, 23)))  # fmt: skip
+# The teams of a task with scripts as its only training opponents: its four others only give states to the prior.
 HUNTS = tuple(team._replace(split="prior") if team.split == "train" else team for team in HUNTERS)
 # The tasks above with scripts that share neither predators nor prey (nor a round of the prey) between splits.
 DISJOINT = {
@@ -143,7 +143,7 @@ DISJOINT = {
         test=("chase+anticlockwise", "ambush+hourglass", "late+east_side", "mirror+south_side", "outside+falling",
               "chase+hourglass", "ambush+east_side", "late+south_side", "mirror+falling", "outside+anticlockwise",
               "chase+falling", "late+anticlockwise"),
-        teams=(), generators=HUNTS),
+        teams=(), generators=HUNTERS, teams_from=0.3),
     "disjoint_foraging": TASKS["coop_deadline"]._replace(
         train=foraging_scripts.TRAIN,
         validation=("first", "contested", "north_west", "meeting"),
@@ -151,8 +151,9 @@ DISJOINT = {
               "south_east", "remote"),
         teams=(), generators=PARTNERS),
 }  # fmt: skip
-# Four of the fourteen training opponents are teams.
-DISJOINT["disjoint_patrol_teams"] = DISJOINT["disjoint_patrol"]._replace(generators=HUNTERS)
+# Here, as on fixed rounds, teams are among the training opponents. Beside them from the first step a predator does
+# not learn to chase the prey (distance_to_prey.py, partial_chase.py).
+DISJOINT["disjoint_patrol_teams"] = DISJOINT["disjoint_patrol"]._replace(generators=HUNTERS, teams_from=0.3)
 TEN, OTHERS = tuple(range(1, 11)), tuple(range(21, 31))  # seeds
 # The tasks on which the OMG paper trains and tests with teams only: 10 to train against, others of the same algorithm
 # (homologue) and of other algorithms (non-homologue) to test.

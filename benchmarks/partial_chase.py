@@ -80,8 +80,8 @@ def main() -> None:
     members = [member for member in pool.members if member.split == "train"]
     teams = [member.name for member in members if member.kind != "scripted"]
     lines = ["# A predator that chases in a share of its steps", "",
-             f"The learner's return in 50 steps with {len(members) - len(teams)} scripts (mean) and each team. In the "
-             f"other steps it acts as before training. {args.rollouts} rollouts of 128 copies for each share. "
+             f"The learner's return in 50 steps with {len(members) - len(teams)} scripts (mean) and each team. In "
+             f"the other steps it acts as before training. {args.rollouts} rollouts of 128 copies for each share. "
              "`python benchmarks/partial_chase.py --run RUN --pool FOLDER`", "",
              f"| share | scripts | {' | '.join(teams)} |", f"| --- | --- |{' --- |' * len(teams)}"]  # fmt: skip
     for share in SHARES:

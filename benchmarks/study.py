@@ -2,6 +2,7 @@
 
     python benchmarks/study.py run   --results FOLDER [--tasks ...] [--arms ...] [--seeds 10] [--jobs 2] [--scale 1]
     python benchmarks/study.py plan  [the same]   the runs, and hours if --results has earlier ones
+    python benchmarks/study.py time  [the same]   the seconds of each arm, in turn on one thread, for the tables
     python benchmarks/study.py table --results FOLDER [--tasks ...]
 
 ``run`` trains the teams that a task declares (``Task.generators``), makes its pool and refuses one whose splits share
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import logging
 import multiprocessing
 import os
@@ -34,7 +36,8 @@ from omarl.utils.checkpoints import reason_of
 from omarl.utils.metrics import Logger
 from omg_tasks import DISJOINT, MATURE, REPRODUCTION, RETEST, SEEDS, TESTED, Task, Team, words_of
 from study_arms import ARMS, arms_of
-from study_tables import hours, tables
+from study_tables import gather, hours, read_times, tables
+from study_times import seconds_per_step
 
 TASKS = DISJOINT | REPRODUCTION
 POLICY_GRADIENT = ("ippo", "mappo")  # the algorithms of teams that have a critic
@@ -77,6 +80,10 @@ class Study(NamedTuple):
     def pool(self, name: str) -> Path:
         """The folder of a task's pool."""
         return self.results / "pools" / f"{name}_{self.scale.steps(MATURE)}"
+
+    def times(self, name: str) -> Path:
+        """The file with the times of a task's arms."""
+        return self.results / "times" / f"{name}.json"
 
     def run(self, name: str, arm: str, seed: int) -> Path:
         """The folder of an arm's run."""
@@ -131,21 +138,40 @@ def make_pool(study: Study, name: str) -> str:
     return pooling.described(layers.values)
 
 
-def run_arm(study: Study, name: str, arm: str, seed: int) -> str:
-    """Trains an arm with one seed and tests its last checkpoint with every held-out opponent."""
-    task, place = TASKS[name], study.run(name, arm, seed)
+def keys_of(study: Study, name: str, arm: str, seed: int) -> dict[str, Any]:
+    """The keys of an arm's run."""
+    task = TASKS[name]
     steps = study.length(task)
     keys: dict[str, Any] = keywords(words_of(task, ARMS[arm]))
     keys |= {"pool": study.pool(name), "split": "test", "t_max": steps, "seed": seed, "label": arm,
              "test_interval": max(steps // 5, 1), "test_nepisode": study.scale.episodes(TESTED),
              "save_model_interval": max(steps // 2, 1)}  # fmt: skip
+    if task.teams_from:
+        keys["trained_opponents_from"] = round(task.teams_from * steps)
     if study.scale.share != 1.0:
         keys |= dict.fromkeys(("runner_log_interval", "learner_log_interval"), max(steps // 20, 1))
-    made = trained(place, ARMS[arm].alg, task.env_config, **keys)
+    return keys
+
+
+def run_arm(study: Study, name: str, arm: str, seed: int) -> str:
+    """Trains an arm with one seed and tests its last checkpoint with every held-out opponent."""
+    place = study.run(name, arm, seed)
+    made = trained(place, ARMS[arm].alg, TASKS[name].env_config, **keys_of(study, name, arm, seed))
     if not list(place.glob("checkpoints/*/evaluation.json")):
         asked = {"checkpoint_path": place, "test_nepisode": study.scale.episodes(RETEST)}
         evaluation.evaluate(from_keywords(asked, command="evaluate").values, Logger(logging.getLogger("study")))
     return f"{place}: {'done' if made else 'exists'}"
+
+
+def time_arms(study: Study, name: str, arms: list[str], turns: int) -> str:
+    """Times all arms of a task with all of its training opponents, and keeps the times for the tables."""
+    env, known = TASKS[name].env_config, read_times(study.times(name))
+    keys = {arm: (ARMS[arm].alg, env, keys_of(study, name, arm, 1) | {"trained_opponents_from": 0}) for arm in arms}
+    found = known | seconds_per_step(keys, turns)
+    study.times(name).parent.mkdir(parents=True, exist_ok=True)
+    study.times(name).write_text(json.dumps(found), encoding="utf-8")
+    lines = [f"{name} {arm}: {1e6 * found[arm]:.2f} us for each step" for arm in arms]
+    return "\n".join(lines)
 
 
 def begin() -> None:
@@ -174,7 +200,7 @@ def planned(study: Study, args: argparse.Namespace) -> tuple[list[tuple[Any, ...
 def parsed() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "plan", "table"])
+    parser.add_argument("what", choices=["run", "plan", "time", "table"])
     parser.add_argument("--tasks", nargs="+", choices=TASKS, metavar="TASK", default=list(TASKS),
                         help=f"of {', '.join(TASKS)}; by default all")  # fmt: skip
     parser.add_argument("--arms", nargs="+", choices=ARMS, metavar="ARM",
@@ -183,6 +209,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=0, help="of each run of an arm; by default the task's, scaled")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the usual lengths, above 0 and at most 1")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--turns", type=int, default=25, help="of time")
     parser.add_argument("--results", type=Path, required=True, help="folder of teams, pools and runs")
     parser.add_argument("--reference", choices=ARMS, metavar="ARM", default="",
                         help="the arm of the tables' differences; by default the base")  # fmt: skip
@@ -219,12 +246,16 @@ def main() -> None:
         for name in args.tasks:
             print(make_pool(study, name))
         in_processes(args.jobs, run_arm, runs)
+    if args.what == "time":
+        for name in args.tasks:
+            print(time_arms(study, name, arms_of(name, TASKS[name], args.arms), args.turns))
     is_trial = args.scale < 1 or args.steps
     out = args.tables or (study.results / "tables" if is_trial else Path(__file__).parent / "omg" / "study")
     for name in args.tasks:
         folder = study.run(name, "any", 1).parents[1]
         made = study.scale.steps(MATURE), command(name, args)
-        print(tables(name, folder, study.pool(name), out, *made, args.reference))
+        found = gather(out / f"{name}.csv", folder, study.pool(name), read_times(study.times(name)))
+        print(tables(name, found, out, *made, args.reference))
 
 
 if __name__ == "__main__":

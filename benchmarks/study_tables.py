@@ -30,7 +30,8 @@ class Result(NamedTuple):
 
     Attributes:
         measure: ``return`` against the opponent ``at``, whose kind is ``kind``; ``curve``, the return of the test at
-            step ``at``; ``seconds`` of training until the end, without tests; or a name of ``MECHANISM``.
+            step ``at``; ``seconds`` of training until the end, without tests; ``step_us``, microseconds for a step,
+            timed in turn with the other arms (seed 0); or a name of ``MECHANISM``.
     """
 
     arm: str
@@ -81,8 +82,16 @@ def measured(arm: str, place: Path, kinds: Mapping[str, str]) -> list[Result]:
     return [one._replace(value=float(f"{one.value:.6g}")) for one in found]
 
 
-def gather(file: Path, folder: Path, pool: Path) -> list[Result]:
-    """The numbers of finished runs and, of runs that are not on the disk, those in the CSV; rewrites the CSV."""
+def read_times(file: Path) -> dict[str, float]:
+    """Seconds for each step of arms that were timed in turn; {} if none was."""
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+
+
+def gather(file: Path, folder: Path, pool: Path, times: Mapping[str, float]) -> list[Result]:
+    """The numbers of finished runs and, of runs that are not on the disk, those in the CSV; rewrites the CSV.
+
+    ``times`` are the seconds for each step of arms that were timed in turn.
+    """
     known: dict[tuple[str, int], list[Result]] = {}
     if file.is_file():
         with file.open(encoding="utf-8", newline="") as lines:
@@ -101,6 +110,7 @@ def gather(file: Path, folder: Path, pool: Path) -> list[Result]:
         for place in places:
             arm = place.parent.name.replace(",", " ")
             known[arm, int(place.name)] = measured(arm, place, kinds)
+    known |= {(arm, 0): [Result(arm, 0, "step_us", "", "", 1e6 * each)] for arm, each in times.items()}
     found = [one for key in sorted(known) for one in known[key]]
     if found:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -136,14 +146,22 @@ def difference(
 
 
 def seconds_of_arm(found: Sequence[Result], arm: str) -> float:
-    """Seconds that an arm trains: those of its fastest seed, because other load on the machine only adds to them."""
-    return min(one.value for one in found if one.arm == arm and one.measure == "seconds")
+    """Seconds that an arm trains: by its time for a step or, if it was not timed, those of its fastest seed."""
+    mine = [one for one in found if one.arm == arm]
+    steps = max(float(one.at) for one in mine if one.measure == "curve")
+    timed = [1e-6 * one.value * steps for one in mine if one.measure == "step_us"]
+    return min(timed or [one.value for one in mine if one.measure == "seconds"])
+
+
+def seeds_of(found: Sequence[Result], arm: str) -> set[int]:
+    """The seeds of an arm's runs."""
+    return {one.seed for one in found if one.arm == arm and one.measure == "return"}
 
 
 def return_at(found: Sequence[Result], arm: str, seconds: float) -> dict[int, float]:
     """The return of each seed of an arm after so many seconds of training; its last one if training was shorter."""
     values, whole = {}, seconds_of_arm(found, arm)
-    for seed in sorted({one.seed for one in found if one.arm == arm}):
+    for seed in sorted(seeds_of(found, arm)):
         mine = [one for one in found if one.arm == arm and one.seed == seed and one.measure == "curve"]
         curve = sorted((float(one.at), one.value) for one in mine)
         steps = [t for t, _ in curve]
@@ -169,8 +187,8 @@ def groups_of(found: Sequence[Result]) -> dict[str, tuple[str, ...]]:
 
 def page(name: str, found: Sequence[Result], team_steps: int, made: str, reference: str = "") -> str:
     """The table of a task; ``reference`` is the arm of the differences, by default one of ``REFERENCES``."""
-    arms = list(dict.fromkeys(one.arm for one in found))
-    seeds = {arm: len({one.seed for one in found if one.arm == arm}) for arm in arms}
+    arms = list(dict.fromkeys(one.arm for one in found if one.measure == "return"))
+    seeds = {arm: len(seeds_of(found, arm)) for arm in arms}
     reference = reference or next((arm for arm in REFERENCES if arm in arms), arms[0])
     steps = max(int(one.at) for one in found if one.measure == "curve")
     lines = [f"# {name}", "",
@@ -199,10 +217,12 @@ def page(name: str, found: Sequence[Result], team_steps: int, made: str, referen
 def by_seconds(found: Sequence[Result], arms: Sequence[str], reference: str) -> list[str]:
     """The returns of all test opponents together, after the seconds that the reference trains."""
     budget = seconds_of_arm(found, reference)
+    in_turn = {*arms} <= {one.arm for one in found if one.measure == "step_us"}
+    how = "all arms timed in turn" if in_turn else "timed in turn, or those of the arm's fastest seed"
     lines = ["## Equal seconds", "",
              f"Return with all test opponents after {budget:.0f} seconds of training, the time of `{reference}`: one "
-             "thread for each run, without tests and the compilation at the start; those of an arm's fastest seed. A "
-             "slower arm is read from its own tests until then.", "",
+             f"thread for each run, without tests and the compilation at the start; {how}. A slower arm is read from "
+             "its own tests until then.", "",
              f"| | seconds of training | return | minus {reference} | return at its end |",
              "| --- | --- | --- | --- | --- |"]  # fmt: skip
     base = return_at(found, reference, budget)
@@ -230,9 +250,8 @@ def mechanism(found: Sequence[Result], arms: Sequence[str]) -> list[str]:
     return [*lines, ""]
 
 
-def tables(name: str, folder: Path, pool: Path, out: Path, team_steps: int, made: str, reference: str = "") -> str:
-    """Writes the CSV and the page of a task; returns a line about it. ``made`` is the command that makes them."""
-    found = gather(out / f"{name}.csv", folder, pool)
+def tables(name: str, found: Sequence[Result], out: Path, team_steps: int, made: str, reference: str = "") -> str:
+    """Writes the page of a task; returns a line about it. ``made`` is the command that makes it."""
     if not found:
         return f"{name}: no finished runs"
     if reference and all(one.arm != reference for one in found):

@@ -69,6 +69,14 @@ def test_the_page_separates_scripts_from_teams_and_compares_at_equal_seconds(tab
     assert rows[-1] == "| liam | 40 | 0.25 [0.25, 0.25] | -0.75 [-0.75, -0.75] | 1 [1, 1] |"
 
 
+def test_seconds_are_those_timed_in_turn_where_they_exist(tables):
+    found = [one for seed in (1, 2) for one in results(tables, "history", seed, 0.0, 10.0 * seed)]
+    assert tables.seconds_of_arm(found, "history") == 10.0
+    timed = [*found, tables.Result("history", 0, "step_us", "", "", 5e4)]
+    assert tables.seconds_of_arm(timed, "history") == pytest.approx(5.0)
+    assert tables.seeds_of(timed, "history") == {1, 2}
+
+
 def test_every_arm_of_the_study_is_a_configuration(study):
     import study_arms
 
@@ -113,6 +121,7 @@ def test_lengths_shrink_together(study):
 def test_a_tiny_study_from_nothing_to_its_tables(study, tables, tmp_path, monkeypatch, capsys):
     """Four teams, two arms and a seed; then the same command again, which finds everything finished."""
     import omg_tasks
+    import study_times
 
     teams = omg_tasks.generators(ippo=((1, 4), (), (2,)), mappo=((), (), (3,)))
     tiny = omg_tasks.DISJOINT["disjoint_patrol"]._replace(
@@ -138,9 +147,16 @@ def test_a_tiny_study_from_nothing_to_its_tables(study, tables, tmp_path, monkey
     monkeypatch.setattr(sys, "argv", ["study.py", "plan", *words[2:]])
     study.main()
     assert "disjoint_patrol history: 1 runs, 1 finished" in capsys.readouterr().out
-    assert np.isfinite(
-        [one.value for one in tables.gather(tmp_path / "tables" / "disjoint_patrol.csv", tmp_path, tmp_path)]
-    ).all()
+    monkeypatch.setattr(study_times, "WARM_UP", 1)
+    monkeypatch.setattr(sys, "argv", ["study.py", "time", *words[2:], "--turns", "2"])
+    study.main()
+    assert "disjoint_patrol omg_paper_ppo: " in capsys.readouterr().out
+    times = tables.read_times(tmp_path / "times" / "disjoint_patrol.json")
+    assert {*times} == {"history", "omg_paper_ppo"} and min(times.values()) > 0
+    assert "all arms timed in turn" in (tmp_path / "tables" / "disjoint_patrol.md").read_text()
+    found = tables.gather(tmp_path / "tables" / "disjoint_patrol.csv", tmp_path, tmp_path, times)
+    assert np.isfinite([one.value for one in found]).all()
+    assert sum(one.measure == "step_us" for one in found) == 2
 
 
 def test_splits_that_share_a_component_stop_the_study(study, tmp_path, monkeypatch):
