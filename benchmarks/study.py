@@ -36,7 +36,8 @@ from omarl.utils.checkpoints import reason_of
 from omarl.utils.metrics import Logger
 from omg_tasks import DISJOINT, MATURE, REPRODUCTION, RETEST, SEEDS, TESTED, Task, Team, words_of
 from study_arms import ARMS, arms_of
-from study_tables import gather, hours, read_times, tables
+from study_results import gather, read_times
+from study_tables import hours, tables
 from study_times import seconds_per_step
 
 TASKS = DISJOINT | REPRODUCTION

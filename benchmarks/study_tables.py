@@ -1,4 +1,4 @@
-"""Tables of ``study.py``: ``<task>.csv`` has the numbers of each run, and ``<task>.md`` is made from it alone.
+"""Tables of ``study.py``: ``<task>.md``, made from the numbers in ``<task>.csv`` alone (``study_results.py``).
 
 Scripted and learned opponents are always separate. Each mean has two 95% intervals (Student's t): over seeds, of the
 means over opponents, and over opponents, of the means over seeds. Differences are paired in the same way.
@@ -6,125 +6,23 @@ means over opponents, and over opponents, of the means over seeds. Differences a
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from omarl.analysis.runs import Series, read_metrics
+from omarl.analysis.runs import read_metrics
 from omarl.analysis.statistics import Interval, mean_interval
-from omarl.opponents.pool import read_pool
+from study_results import KNOWN, LEARNED, MECHANISM, NEW, SCRIPTS, Result
 
-SCRIPTS, LEARNED = "scripts", "learned"
-KNOWN, NEW = "learned, algorithm of training", "learned, new algorithm"
 REFERENCES = ("history", "d3qn", "ppo", "base")  # the first one that a table has is the base of differences
-MECHANISM = {"omg_value_std": "std of values over candidates", "omg_value_range": "range",
-             "valued_loss": "error of these values", "omg_selected_k": "steps to the selected state",
-             "test_omg_hit_ratio": "hit ratio", "test_omg_hit_chance": "its chance level"}  # fmt: skip
 
 
-class Result(NamedTuple):
-    """One number of a run.
-
-    Attributes:
-        measure: ``return`` against the opponent ``at``, whose kind is ``kind``; ``curve``, the return of the test at
-            step ``at``; ``seconds`` of training until the end, without tests; ``step_us``, microseconds for a step,
-            timed in turn with the other arms (seed 0); or a name of ``MECHANISM``.
-    """
-
-    arm: str
-    seed: int
-    measure: str
-    kind: str
-    at: str
-    value: float
-
-
-def kinds_of(pool: Path) -> dict[str, str]:
-    """The kind of each test opponent: a script, or a team whose algorithm occurs in training or does not."""
-    members = read_pool(pool).members
-    trained = {member.family for member in members if member.split == "train"}
-    return {member.name: SCRIPTS if member.kind == "scripted" else KNOWN if member.family in trained else NEW
-            for member in members if member.split == "test"}  # fmt: skip
-
-
-def seconds_of(wall: Series, tested: Iterable[float]) -> float:
-    """Seconds of training until the last step, without tests: the median rate of the logs between which was no test.
-
-    The first interval, in which functions are compiled, is left out where there are others.
-
-    Args:
-        wall: seconds since the start, at the steps of the logs.
-        tested: the steps of the tests.
-    """
-    at, seconds = np.asarray(wall.t, float), np.asarray(wall.value, float)
-    tests = np.array(sorted(tested))
-    # a test at step t is between the log of t and the next one, or in that of t itself
-    free = [i for i in range(1, len(at)) if not ((tests >= at[i - 1]) & (tests <= at[i])).any()]
-    free = free or list(range(1, len(at)))
-    per_step = [(seconds[i] - seconds[i - 1]) / (at[i] - at[i - 1]) for i in free[1:] or free]
-    return float(np.median(per_step) * at[-1]) if per_step else float("nan")
-
-
-def measured(arm: str, place: Path, kinds: Mapping[str, str]) -> list[Result]:
-    """All numbers of a finished run."""
-    seed, metrics = int(place.name), read_metrics(place)
-    (file,) = place.glob("checkpoints/*/evaluation.json")
-    rows = json.loads(file.read_text(encoding="utf-8"))["by_opponent"]
-    found = [Result(arm, seed, "return", kinds[row["name"]], row["name"], row["return"])
-             for row in rows if row["of"] == "opponent"]  # fmt: skip
-    curve = metrics["test_return_mean"]
-    found += [Result(arm, seed, "curve", "", f"{t:.0f}", v) for t, v in zip(curve.t, curve.value, strict=True)]
-    found.append(Result(arm, seed, "seconds", "", "", seconds_of(metrics["wall_s"], curve.t)))
-    found += [Result(arm, seed, name, "", "", metrics[name].value[-1]) for name in MECHANISM if name in metrics]
-    return [one._replace(value=float(f"{one.value:.6g}")) for one in found]
-
-
-def read_times(file: Path) -> dict[str, float]:
-    """Seconds for each step of arms that were timed in turn; {} if none was."""
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
-
-
-def gather(file: Path, folder: Path, pool: Path, times: Mapping[str, float]) -> list[Result]:
-    """The numbers of finished runs and, of runs that are not on the disk, those in the CSV; rewrites the CSV.
-
-    ``times`` are the seconds for each step of arms that were timed in turn.
-    """
-    known: dict[tuple[str, int], list[Result]] = {}
-    if file.is_file():
-        with file.open(encoding="utf-8", newline="") as lines:
-            for row in csv.DictReader(lines):
-                one = Result(
-                    row["arm"], int(row["seed"]), row["measure"], row["kind"], row["at"], float(row["value"])
-                )
-                known.setdefault((one.arm, one.seed), []).append(one)
-    places = [
-        place.parent
-        for place in sorted(folder.glob("*/*/done"))
-        if list(place.parent.glob("checkpoints/*/evaluation.json"))
-    ]
-    if places:
-        kinds = kinds_of(pool)
-        for place in places:
-            arm = place.parent.name.replace(",", " ")
-            known[arm, int(place.name)] = measured(arm, place, kinds)
-    known |= {(arm, 0): [Result(arm, 0, "step_us", "", "", 1e6 * each)] for arm, each in times.items()}
-    found = [one for key in sorted(known) for one in known[key]]
-    if found:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("w", encoding="utf-8", newline="") as lines:
-            writer = csv.writer(lines, lineterminator="\n")
-            writer.writerow(Result._fields)
-            writer.writerows([*one[:-1], f"{one.value:.6g}"] for one in found)
-    return found
-
-
-def matrix(found: Sequence[Result], arm: str, kinds: Sequence[str]) -> dict[tuple[int, str], float]:
-    """The final return of each seed against each opponent of these kinds."""
+def matrix(
+    found: Sequence[Result], arm: str, kinds: Sequence[str], measure: str = "return"
+) -> dict[tuple[int, str], float]:
+    """The final return, or another measure, of each seed against each opponent of these kinds."""
     return {(one.seed, one.at): one.value for one in found
-            if one.arm == arm and one.measure == "return" and one.kind in kinds}  # fmt: skip
+            if one.arm == arm and one.measure == measure and one.kind in kinds}  # fmt: skip
 
 
 def both(values: Mapping[tuple[int, str], float]) -> tuple[Interval, Interval]:
@@ -185,11 +83,17 @@ def groups_of(found: Sequence[Result]) -> dict[str, tuple[str, ...]]:
     return {name: kinds for name, kinds in groups.items() if there & {*kinds}}
 
 
+def reference_of(found: Sequence[Result]) -> str:
+    """The usual arm of the differences."""
+    arms = list(dict.fromkeys(one.arm for one in found if one.measure == "return"))
+    return next((arm for arm in REFERENCES if arm in arms), arms[0])
+
+
 def page(name: str, found: Sequence[Result], team_steps: int, made: str, reference: str = "") -> str:
     """The table of a task; ``reference`` is the arm of the differences, by default one of ``REFERENCES``."""
     arms = list(dict.fromkeys(one.arm for one in found if one.measure == "return"))
     seeds = {arm: len(seeds_of(found, arm)) for arm in arms}
-    reference = reference or next((arm for arm in REFERENCES if arm in arms), arms[0])
+    reference = reference or reference_of(found)
     steps = max(int(one.at) for one in found if one.measure == "curve")
     lines = [f"# {name}", "",
              f"Runs of {steps:,} steps, against teams that were trained for {team_steps:,}. Training, validation and "
@@ -210,8 +114,28 @@ def page(name: str, found: Sequence[Result], team_steps: int, made: str, referen
             )
             lines.append(f"| {arm} | {seeds[arm]} | {' | '.join(cells)} |")
         lines.append("")
+    lines += lengths(found, arms, reference)
     lines += [*by_seconds(found, arms, reference), *mechanism(found, arms), f"`{made}`", ""]
     return "\n".join(lines)
+
+
+def lengths(found: Sequence[Result], arms: Sequence[str], reference: str) -> list[str]:
+    """The steps of an episode, if they vary: in each group the mean, and the difference to the reference."""
+    if len({one.value for one in found if one.measure == "length"}) < 2:
+        return []
+    groups = groups_of(found)
+    lines = ["## Steps of an episode", "",
+             f"Means and intervals over seeds; then differences to {reference}, paired by seed.", "",
+             f"| | {' | '.join(f'{group} | minus {reference}' for group in groups)} |",
+             f"| --- |{' --- | --- |' * len(groups)}"]  # fmt: skip
+    for arm in arms:
+        cells = []
+        for kinds in groups.values():
+            mine, base = (matrix(found, each, kinds, "length") for each in (arm, reference))
+            against = difference(mine, base) if arm != reference else {}
+            cells += [shown(both(mine)[0]) if mine else "", shown(both(against)[0]) if against else ""]
+        lines.append(f"| {arm} | {' | '.join(cells)} |")
+    return [*lines, ""]
 
 
 def by_seconds(found: Sequence[Result], arms: Sequence[str], reference: str) -> list[str]:

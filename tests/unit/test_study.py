@@ -27,10 +27,17 @@ def tables(study):
     return study_tables
 
 
-def test_seconds_are_those_between_tests(tables):
+@pytest.fixture
+def numbers(study):
+    import study_results
+
+    return study_results
+
+
+def test_seconds_are_those_between_tests(numbers):
     """Two seconds for ten steps; compilation takes 50 before the first log, the test at 20 takes 30."""
     wall = series_of([10, 20, 30, 40, 50], [52, 54, 86, 88, 90])
-    assert tables.seconds_of(wall, [0, 20]) == pytest.approx(10.0)
+    assert numbers.seconds_of(wall, [0, 20]) == pytest.approx(10.0)
 
 
 def test_intervals_over_seeds_and_over_opponents(tables):
@@ -44,17 +51,17 @@ def test_intervals_over_seeds_and_over_opponents(tables):
     assert paired == ((1.0, 1.0, 1.0), (1.0, 1.0, 1.0))
 
 
-def results(tables, arm, seed, shift, seconds):
-    kinds = {"nearest": tables.SCRIPTS, "west": tables.SCRIPTS, "iql_1": tables.KNOWN, "qmix_2": tables.NEW}
-    found = [tables.Result(arm, seed, "return", kind, who, shift + (2.0 if kind == tables.SCRIPTS else 1.0))
+def results(numbers, arm, seed, shift, seconds):
+    kinds = {"nearest": numbers.SCRIPTS, "west": numbers.SCRIPTS, "iql_1": numbers.KNOWN, "qmix_2": numbers.NEW}
+    found = [numbers.Result(arm, seed, "return", kind, who, shift + (2.0 if kind == numbers.SCRIPTS else 1.0))
              for who, kind in kinds.items()]  # fmt: skip
-    found += [tables.Result(arm, seed, "curve", "", str(t), t / 100.0) for t in (0, 50, 100)]
-    return [*found, tables.Result(arm, seed, "seconds", "", "", seconds)]
+    found += [numbers.Result(arm, seed, "curve", "", str(t), t / 100.0) for t in (0, 50, 100)]
+    return [*found, numbers.Result(arm, seed, "seconds", "", "", seconds)]
 
 
-def test_the_page_separates_scripts_from_teams_and_compares_at_equal_seconds(tables, study):
-    found = [one for seed in (1, 2) for one in results(tables, "history", seed, 0.0, 10.0)]
-    found += [one for seed in (1, 2) for one in results(tables, "liam", seed, 0.5, 40.0)]
+def test_the_page_separates_scripts_from_teams_and_compares_at_equal_seconds(tables, numbers):
+    found = [one for seed in (1, 2) for one in results(numbers, "history", seed, 0.0, 10.0)]
+    found += [one for seed in (1, 2) for one in results(numbers, "liam", seed, 0.5, 40.0)]
     page = tables.page("disjoint_patrol", found, 300_000, "made")
     other = tables.page("disjoint_patrol", found, 300_000, "made", "liam")
     assert "| history | 2 | 2 [2, 2] | 2 [2, 2] | -0.5 [-0.5, -0.5] | -0.5 [-0.5, -0.5] |" in other
@@ -69,10 +76,21 @@ def test_the_page_separates_scripts_from_teams_and_compares_at_equal_seconds(tab
     assert rows[-1] == "| liam | 40 | 0.25 [0.25, 0.25] | -0.75 [-0.75, -0.75] | 1 [1, 1] |"
 
 
-def test_seconds_are_those_timed_in_turn_where_they_exist(tables):
-    found = [one for seed in (1, 2) for one in results(tables, "history", seed, 0.0, 10.0 * seed)]
+def test_steps_of_an_episode_are_shown_where_they_vary(tables, numbers):
+    found = [one for seed in (1, 2) for arm in ("history", "liam") for one in results(numbers, arm, seed, 0.0, 9.0)]
+    assert tables.lengths(found, ["history", "liam"], "history") == []
+    returns = [one for one in found if one.measure == "return"]
+    equal = [one._replace(measure="length", value=50.0) for one in returns]
+    assert tables.lengths(found + equal, ["history", "liam"], "history") == []
+    varied = [one._replace(value=48.0) if one.arm == "liam" else one for one in equal]
+    rows = tables.lengths(found + varied, ["history", "liam"], "history")
+    assert rows[-2].startswith("| liam | 48 [48, 48] | -2 [-2, -2] | 48 [48, 48] |") and rows[-2].count("-2 [") == 4
+
+
+def test_seconds_are_those_timed_in_turn_where_they_exist(tables, numbers):
+    found = [one for seed in (1, 2) for one in results(numbers, "history", seed, 0.0, 10.0 * seed)]
     assert tables.seconds_of_arm(found, "history") == 10.0
-    timed = [*found, tables.Result("history", 0, "step_us", "", "", 5e4)]
+    timed = [*found, numbers.Result("history", 0, "step_us", "", "", 5e4)]
     assert tables.seconds_of_arm(timed, "history") == pytest.approx(5.0)
     assert tables.seeds_of(timed, "history") == {1, 2}
 
@@ -118,7 +136,7 @@ def test_lengths_shrink_together(study):
     assert (scale.steps(1_000_000), scale.episodes(4800), study.Scale(1.0).steps(7)) == (10_000, 48, 7)
 
 
-def test_a_tiny_study_from_nothing_to_its_tables(study, tables, tmp_path, monkeypatch, capsys):
+def test_a_tiny_study_from_nothing_to_its_tables(study, numbers, tmp_path, monkeypatch, capsys):
     """Four teams, two arms and a seed; then the same command again, which finds everything finished."""
     import omg_tasks
     import study_times
@@ -151,10 +169,10 @@ def test_a_tiny_study_from_nothing_to_its_tables(study, tables, tmp_path, monkey
     monkeypatch.setattr(sys, "argv", ["study.py", "time", *words[2:], "--turns", "2"])
     study.main()
     assert "disjoint_patrol omg_paper_ppo: " in capsys.readouterr().out
-    times = tables.read_times(tmp_path / "times" / "disjoint_patrol.json")
+    times = numbers.read_times(tmp_path / "times" / "disjoint_patrol.json")
     assert {*times} == {"history", "omg_paper_ppo"} and min(times.values()) > 0
     assert "all arms timed in turn" in (tmp_path / "tables" / "disjoint_patrol.md").read_text()
-    found = tables.gather(tmp_path / "tables" / "disjoint_patrol.csv", tmp_path, tmp_path, times)
+    found = numbers.gather(tmp_path / "tables" / "disjoint_patrol.csv", tmp_path, tmp_path, times)
     assert np.isfinite([one.value for one in found]).all()
     assert sum(one.measure == "step_us" for one in found) == 2
 

@@ -1,0 +1,84 @@
+"""The picture of ``study.py``: the differences of all methods to the base of each task, with their intervals.
+
+    python benchmarks/study_picture.py [--tables benchmarks/omg/study] [--tasks ...]
+
+Reads the ``<task>.csv`` of a folder and writes ``differences.png`` there.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from study_results import SCRIPTS, Result, read_results
+from study_tables import both, difference, groups_of, matrix, reference_of
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+FOLDER = Path(__file__).parent / "omg" / "study"
+OURS, TOLD = ("place_prediction", "object_prediction"), ("bayes", "oracle")
+COLOURS = {"ours": "#0072B2", "told": "#999999", "other": "#333333"}
+
+
+def colour_of(arm: str) -> str:
+    """The colour of a method: our own, one that is told what it must infer elsewhere, or another."""
+    return COLOURS["ours" if arm in OURS else "told" if arm in TOLD else "other"]
+
+
+def draw(axis: Any, found: Sequence[Result], kinds: Sequence[str], arms: Sequence[str], reference: str) -> None:
+    """The paired differences of the arms to the reference, with 95% intervals over seeds."""
+    base = matrix(found, reference, kinds)
+    for row, arm in enumerate(arms):
+        paired = difference(matrix(found, arm, kinds), base)
+        if paired:
+            interval, colour = both(paired)[0], colour_of(arm)
+            axis.plot([interval.low, interval.high], [row, row], color=colour, linewidth=2, solid_capstyle="butt")
+            axis.plot(interval.point, row, "o", color=colour, markersize=5)
+    axis.axvline(0, color="black", linewidth=0.8)
+    axis.set_yticks(range(len(arms)), arms)
+    axis.set_ylim(len(arms) - 0.5, -0.5)
+    axis.grid(axis="x", alpha=0.3)
+
+
+def picture(found: dict[str, list[Result]], file: Path) -> None:
+    """A column for each task, a row for scripts and one for trained teams."""
+    kinds_of_row: dict[str, list[str]] = {"scripts": [], "trained teams": []}
+    for results in found.values():
+        for kinds in groups_of(results).values():
+            kinds_of_row["scripts" if SCRIPTS in kinds else "trained teams"] += kinds
+    rows = {name: [*dict.fromkeys(each)] for name, each in kinds_of_row.items() if each}
+    figure, axes = plt.subplots(len(rows), len(found), figsize=(4.2 * len(found), 3.3 * len(rows)), squeeze=False,
+                                layout="constrained")  # fmt: skip
+    for column, (task, results) in enumerate(found.items()):
+        reference = reference_of(results)
+        arms = dict.fromkeys(one.arm for one in results if one.measure == "return" and one.arm != reference)
+        order = sorted(arms, key=lambda arm: (arm in TOLD, arm not in OURS, arm))
+        for axis, (name, kinds) in zip(axes[:, column], rows.items(), strict=True):
+            draw(axis, results, kinds, order, reference)
+            axis.set_title(f"{task}: {name}", fontsize=10)
+            axis.set_xlabel(f"return minus {reference}")
+    figure.savefig(file, dpi=110)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Runs the command line that the module describes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tables", type=Path, default=FOLDER)
+    parser.add_argument("--tasks", nargs="+", help="by default those of all CSVs in the folder")
+    args = parser.parse_args()
+    names = args.tasks or sorted(file.stem for file in args.tables.glob("*.csv"))
+    found = {name: read_results(args.tables / f"{name}.csv") for name in names}
+    missing = [name for name, results in found.items() if not results]
+    if missing or not found:
+        parser.error(f"--tables: {args.tables} has no results of {', '.join(missing) or 'any task'}")
+    picture(found, args.tables / "differences.png")
+    print(args.tables / "differences.png")
+
+
+if __name__ == "__main__":
+    main()
