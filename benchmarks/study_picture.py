@@ -48,8 +48,8 @@ def picture(found: dict[str, list[Result]], file: Path) -> None:
     """A column for each task, a row for scripts and one for trained teams."""
     kinds_of_row: dict[str, list[str]] = {"scripts": [], "trained teams": []}
     for results in found.values():
-        for kinds in groups_of(results).values():
-            kinds_of_row["scripts" if SCRIPTS in kinds else "trained teams"] += kinds
+        for group in groups_of(results).values():
+            kinds_of_row["scripts" if SCRIPTS in group else "trained teams"] += group
     rows = {name: [*dict.fromkeys(each)] for name, each in kinds_of_row.items() if each}
     figure, axes = plt.subplots(len(rows), len(found), figsize=(4.2 * len(found), 3.3 * len(rows)), squeeze=False,
                                 layout="constrained")  # fmt: skip
