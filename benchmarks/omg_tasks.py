@@ -196,6 +196,7 @@ class Arm(NamedTuple):
     alg: str
     information: str = ""
     words: tuple[str, ...] = ()
+    on_test: bool = False  # trained against the test opponents themselves
 
 
 ARMS = {

@@ -78,9 +78,9 @@ class Study(NamedTuple):
         words = hashlib.sha256(" ".join([*task.words, *task.team_words]).encode()).hexdigest()[:8]
         return self.results / "teams" / f"{task.env_config}_{words}" / str(self.scale.steps(MATURE)) / team.name
 
-    def pool(self, name: str) -> Path:
-        """The folder of a task's pool."""
-        return self.results / "pools" / f"{name}_{self.scale.steps(MATURE)}"
+    def pool(self, name: str, on_test: bool = False) -> Path:
+        """The folder of a task's pool, or of the one whose training opponents are the test opponents."""
+        return self.results / "pools" / f"{name}_{self.scale.steps(MATURE)}{'_on_test' * on_test}"
 
     def times(self, name: str) -> Path:
         """The file with the times of a task's arms."""
@@ -123,15 +123,20 @@ def prior_teams(task: Task) -> list[Team]:
     return [team for team in task.generators if team.split in ("train", "prior") and team.algorithm in BASES]
 
 
-def make_pool(study: Study, name: str) -> str:
-    """Makes a task's pool, or checks the one that exists: the splits must share no component."""
-    task, out = TASKS[name], study.pool(name)
+def make_pool(study: Study, name: str, on_test: bool = False) -> str:
+    """Makes a task's pool, or checks the one that exists: the splits must share no component.
+
+    The pool of arms that are trained against the test opponents has no others.
+    """
+    task, out = TASKS[name], study.pool(name, on_test)
     keys: dict[str, Any] = keywords(task.words)
+    runs = {split: [str(study.team(task, team)) for team in task.generators if team.split == split]
+            for split in ("train", "validation", "test")}  # fmt: skip
     if out.is_dir():
         keys |= {"pool": out, "disjoint": True}
+    elif on_test:
+        keys |= {"scripts": task.test, "runs": runs["test"], "out": out}
     else:
-        runs = {split: [str(study.team(task, team)) for team in task.generators if team.split == split]
-                for split in ("train", "validation", "test")}  # fmt: skip
         keys |= {**task.scripts, "runs": runs["train"], "validation_runs": runs["validation"],
                  "test_runs": runs["test"], "prior": [str(study.team(task, team)) for team in prior_teams(task)],
                  "prior_updates": study.scale.steps(5_000), "out": out, "disjoint": True}  # fmt: skip
@@ -144,9 +149,10 @@ def keys_of(study: Study, name: str, arm: str, seed: int) -> dict[str, Any]:
     task = TASKS[name]
     steps = study.length(task)
     keys: dict[str, Any] = keywords(words_of(task, ARMS[arm]))
-    keys |= {"pool": study.pool(name), "split": "test", "t_max": steps, "seed": seed, "label": arm,
+    keys |= {"pool": study.pool(name, ARMS[arm].on_test), "t_max": steps, "seed": seed, "label": arm,
              "test_interval": max(steps // 5, 1), "test_nepisode": study.scale.episodes(TESTED),
-             "save_model_interval": max(steps // 2, 1)}  # fmt: skip
+             "save_model_interval": max(steps // 2, 1),
+             "split": "train" if ARMS[arm].on_test else "test"}  # fmt: skip
     if task.teams_from:
         keys["trained_opponents_from"] = round(task.teams_from * steps)
     if study.scale.share != 1.0:
@@ -159,7 +165,8 @@ def run_arm(study: Study, name: str, arm: str, seed: int) -> str:
     place = study.run(name, arm, seed)
     made = trained(place, ARMS[arm].alg, TASKS[name].env_config, **keys_of(study, name, arm, seed))
     if not list(place.glob("checkpoints/*/evaluation.json")):
-        asked = {"checkpoint_path": place, "test_nepisode": study.scale.episodes(RETEST)}
+        asked = {"checkpoint_path": place, "test_nepisode": study.scale.episodes(RETEST),
+                 "pool": study.pool(name), "split": "test"}  # fmt: skip
         evaluation.evaluate(from_keywords(asked, command="evaluate").values, Logger(logging.getLogger("study")))
     return f"{place}: {'done' if made else 'exists'}"
 
@@ -246,6 +253,8 @@ def main() -> None:
         in_processes(args.jobs, train_team, teams)
         for name in args.tasks:
             print(make_pool(study, name))
+            if any(ARMS[arm].on_test for arm in arms_of(name, TASKS[name], args.arms)):
+                print(make_pool(study, name, on_test=True))
         in_processes(args.jobs, run_arm, runs)
     if args.what == "time":
         for name in args.tasks:

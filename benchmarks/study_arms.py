@@ -11,6 +11,7 @@ OURS = {"simple_tag": "place_prediction", "foraging": "object_prediction"}  # th
 BASELINES = {
     "transformer": Arm("ppo_transformer"),
     "wide": Arm("ppo_history", words=("hidden_dim=128",)),
+    "history_on_test": Arm("ppo_history", on_test=True),  # what there is to gain by generalising better
     "meliba": Arm("meliba"),
     "plastic": Arm("plastic"),
     # controls: the condition of another copy, and the model as an auxiliary loss alone

@@ -150,17 +150,17 @@ def test_a_tiny_study_from_nothing_to_its_tables(study, numbers, tmp_path, monke
     monkeypatch.setattr(
         study, "in_processes", lambda jobs, function, tasks: [print(function(*each)) for each in tasks]
     )
-    words = ["study.py", "run", "--tasks", "disjoint_patrol", "--arms", "history", "omg_paper_ppo", "--seeds", "1",
-             "--scale", "0.0001", "--results", str(tmp_path)]  # fmt: skip
+    words = ["study.py", "run", "--tasks", "disjoint_patrol", "--arms", "history", "omg_paper_ppo",
+             "history_on_test", "--seeds", "1", "--scale", "0.0001", "--results", str(tmp_path)]  # fmt: skip
     monkeypatch.setattr(sys, "argv", words)
     study.main()
     first = capsys.readouterr().out
-    assert first.count(": done") == 6 and "no opponents of two splits share components" in first
+    assert first.count(": done") == 7 and "no opponents of two splits share components" in first
     page = (tmp_path / "tables" / "disjoint_patrol.md").read_text()
     assert "## Scripts (1 opponents)" in page and "## Learned (2 opponents)" in page and "omg_value_std" in page
     study.main()
     again = capsys.readouterr().out
-    assert again.count(": exists") == 6 and "share components" in again
+    assert again.count(": exists") == 7 and "share components" in again
     assert (tmp_path / "tables" / "disjoint_patrol.md").read_text() == page
     monkeypatch.setattr(sys, "argv", ["study.py", "plan", *words[2:]])
     study.main()
@@ -170,11 +170,11 @@ def test_a_tiny_study_from_nothing_to_its_tables(study, numbers, tmp_path, monke
     study.main()
     assert "disjoint_patrol omg_paper_ppo: " in capsys.readouterr().out
     times = numbers.read_times(tmp_path / "times" / "disjoint_patrol.json")
-    assert {*times} == {"history", "omg_paper_ppo"} and min(times.values()) > 0
+    assert {*times} == {"history", "omg_paper_ppo", "history_on_test"} and min(times.values()) > 0
     assert "all arms timed in turn" in (tmp_path / "tables" / "disjoint_patrol.md").read_text()
     found = numbers.gather(tmp_path / "tables" / "disjoint_patrol.csv", tmp_path, tmp_path, times)
     assert np.isfinite([one.value for one in found]).all()
-    assert sum(one.measure == "step_us" for one in found) == 2
+    assert sum(one.measure == "step_us" for one in found) == 3
 
 
 def test_splits_that_share_a_component_stop_the_study(study, tmp_path, monkeypatch):

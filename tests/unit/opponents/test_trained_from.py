@@ -96,7 +96,7 @@ def test_the_state_of_an_older_version_has_no_steps(make):
 
 
 def test_a_pool_without_scripts_is_refused(make):
-    with pytest.raises(ConfigError, match="^trained_opponents_from: own has no scripts that could play before"):
+    with pytest.raises(ConfigError, match=r"^trained_opponents_from: own has no scripts that could play before"):
         make(10, only_trained=True)
 
 
