@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from ..analysis.comparison import words
 from ..config.files import read_yaml, usable_path
 from ..config.keys import OutputKeys
 from ..config.schema import key, new_default
@@ -56,7 +57,32 @@ def gathered(updates: Mapping[str, Any]) -> dict[str, Any]:
     for name, instead in SET_BY_SWEEP.items():
         if name in values["keys"]:
             raise ConfigError(f"{name}: not a key of a sweep; {instead}")
+    if len(layers) == 2 and "cells" not in updates:
+        values |= _cells_left(layers[0], values)
     return values
+
+
+def _cells_left(file: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The file's ``cells``, without those about algorithms or environments that the command line leaves out."""
+    cells = file.get("cells")
+    if not isinstance(cells, list):
+        return {}
+    for axis, name in (("configs", "config"), ("envs", "env")):
+        before, now = (_listed(given.get(axis, [])) for given in (file, values))
+        left_out = [each for each in before if each not in now]
+        cells = [cell for cell in cells if not _is_about(cell, name, left_out)]
+    return {"cells": cells}
+
+
+def _is_about(cell: Any, name: str, left_out: list[Any]) -> bool:
+    """Whether an entry of ``cells`` is about nothing but values of ``name`` that are left out."""
+    where = cell.get("where") if isinstance(cell, Mapping) else None
+    wanted = _listed(where.get(name, [])) if isinstance(where, Mapping) else []
+    return bool(wanted) and all(each in left_out for each in wanted)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else words(value) if isinstance(value, str) else [value]
 
 
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -105,6 +105,25 @@ def test_the_file_and_the_command_line_give_the_keys_of_the_sweep_and_of_its_run
         gathered({"sweep": str(tmp_path / "none.yaml")})
 
 
+def test_cells_of_what_the_command_line_leaves_out_are_dropped(tmp_path):
+    file = tmp_path / "study.yaml"
+    file.write_text(
+        "configs: [iql, vdn, ippo]\nenvs: [simple_spread, simple_tag]\n"
+        "cells:\n- {where: {config: [iql, vdn]}, lr: 0.1}\n"
+        "- {where: {env: simple_tag}, lr: 0.2}\n- {where: {config: iqll}, lr: 0.3}\n"
+    )
+    every = [0.1, 0.2, 0.3]
+
+    def rates(**given):
+        return [cell["lr"] for cell in gathered({"sweep": str(file), **given})["cells"]]
+
+    assert rates() == rates(seeds=2) == rates(configs=["iql"]) == every
+    assert rates(configs=["ippo"]) == rates(configs="[ippo]") == [0.2, 0.3]  # one with a wrong name remains an error
+    assert rates(envs=["simple_spread"]) == [0.1, 0.3]
+    assert rates(configs=["ippo"], envs=["simple_spread"]) == [0.3]
+    assert rates(configs=["ippo"], cells=[{"where": {"config": "iql"}, "lr": 9}]) == [9]
+
+
 def test_dotted_keys_become_mappings_and_back():
     assert nested({"a.b": 1, "a": {"c.d": [2]}, "e": [{"f.g": 3}]}) == {
         "a": {"b": 1, "c": {"d": [2]}}, "e": [{"f": {"g": 3}}]}  # fmt: skip
