@@ -81,16 +81,17 @@ class OpponentModelLearner:
 
     def train(self, batch: Rollout, t_env: int, episode_num: int) -> None:
         """Updates the policy under the model's condition, then the model."""
+        each = self.config.model_minibatches
+        updates = max(round(self.config.model_epochs * each), 1)
         with torch.no_grad():
             self.model.observe(batch)
-            targets = self._targets(batch) if self.memory is None else None
+            # of all copies where all are used; else ``_fit`` computes those of the copies that it draws
+            targets = self._targets(batch) if self.memory is None and updates >= each else None
             if not self.replays:
                 batch.condition = self._condition(batch, t_env, targets)
         self.base.train(batch, t_env, episode_num)
         if self.memory is not None:
             self.memory.insert(batch)
-        each = self.config.model_minibatches
-        updates = max(round(self.config.model_epochs * each), 1)
         for begun in range(0, updates, each):
             self._fit(batch, targets, min(each, updates - begun))
         if self.log_grid.due(t_env):
@@ -113,9 +114,9 @@ class OpponentModelLearner:
         """The first updates of a pass over the rollout, or with a memory over consecutive rollouts drawn from it."""
         size = -(-batch.batch_size // self.config.model_minibatches)  # copies of an update
         copies = torch.randperm(batch.batch_size, device=batch.device)[: updates * size]
-        if self.memory is not None:  # only the copies that are used
-            batch, copies = self.memory.sample(copies), torch.arange(len(copies), device=batch.device)
-        targets = targets or self._targets(batch)
+        if targets is None:  # only the copies that are used
+            batch = batch.selected(copies) if self.memory is None else self.memory.sample(copies)
+            targets, copies = self._targets(batch), torch.arange(len(copies), device=batch.device)
         mask = batch["agent_mask"][:, :-1].float()  # [E, T, N]
         if targets.counts is not None:
             mask = mask * targets.counts[..., None]

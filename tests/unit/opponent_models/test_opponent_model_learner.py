@@ -301,6 +301,23 @@ def test_a_part_of_a_pass_makes_a_part_of_its_updates(prior, epochs, copies):
     assert found == copies
 
 
+@pytest.mark.parametrize(("epochs", "copies"), [(0.5, [4]), (1, [8]), (1.25, [8])])
+def test_targets_are_those_of_the_copies_that_an_update_uses(prior, epochs, copies):
+    """They are computed for the drawn copies only, unless a pass uses all."""
+    runner, learner = parts(prior, "naive", copies=8, model_epochs=epochs, model_minibatches=4)
+    found, made, updated = [], learner.model.targets, learner.trained.update
+
+    def update(batch, targets, mask):
+        torch.testing.assert_close(targets, made(batch, learner.base).values)
+        torch.testing.assert_close(mask, batch["agent_mask"][:, :-1].float())
+        return updated(batch, targets, mask)
+
+    learner.trained.update = update
+    learner.model.targets = lambda batch, base: found.append(batch.batch_size) or made(batch, base)
+    learner.train(runner.run(), runner.t_env, 0)
+    assert found == copies
+
+
 @pytest.mark.parametrize(("model", "size"), [("place_prediction", 5), ("naive", 5), ("liam", 16)])
 def test_a_subset_of_the_opponents_can_be_modelled(model, size):
     """The model predicts actions or places of simple_tag's prey, one of three opponents."""
