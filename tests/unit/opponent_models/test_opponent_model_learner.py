@@ -305,16 +305,18 @@ def test_a_part_of_a_pass_makes_a_part_of_its_updates(prior, epochs, copies):
 def test_targets_are_those_of_the_copies_that_an_update_uses(prior, epochs, copies):
     """They are computed for the drawn copies only, unless a pass uses all."""
     runner, learner = parts(prior, "naive", copies=8, model_epochs=epochs, model_minibatches=4)
-    found, made, updated = [], learner.model.targets, learner.trained.update
+    found, made, updated, rollout = [], learner.model.targets, learner.trained.update, runner.run()
+    every = made(rollout, learner.base).values
 
     def update(batch, targets, mask):
-        torch.testing.assert_close(targets, made(batch, learner.base).values)
-        torch.testing.assert_close(mask, batch["agent_mask"][:, :-1].float())
+        same = (rollout["obs"][None] == batch["obs"][:, None]).flatten(2).all(dim=-1)  # [copies of the update, E]
+        torch.testing.assert_close(targets, every[same.int().argmax(dim=-1)])
+        assert (same.sum(dim=-1) == 1).all() and mask.shape[0] == len(same)
         return updated(batch, targets, mask)
 
     learner.trained.update = update
     learner.model.targets = lambda batch, base: found.append(batch.batch_size) or made(batch, base)
-    learner.train(runner.run(), runner.t_env, 0)
+    learner.train(rollout, runner.t_env, 0)
     assert found == copies
 
 
