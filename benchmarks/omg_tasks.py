@@ -231,7 +231,7 @@ CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
         "places_H=10": ("model_horizon=10",),
         "places_condition_at=head": ("condition_at=head",),
         "places_memory=2": ("model_memory=2",),
-        "places_recurrent": ("use_rnn=True",),
+        "places_memoryless": ("use_rnn=False",),  # the policy; the model keeps its traces
         "places_no_traces": ("model_decays=[]",),
         "places_tau=1": ("model_tau=1",),
         "places_about=everyone": ("model_subjects=*",),

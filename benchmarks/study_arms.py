@@ -14,11 +14,11 @@ BASELINES = {
     "history_on_test": Arm("ppo_history", on_test=True),  # what there is to gain by generalising better
     "meliba": Arm("meliba"),
     "plastic": Arm("plastic"),
+    "memoryless_H=1": Arm("place_prediction", words=("use_rnn=False", "model_horizon=1")),
+    "memoryless_shuffled": Arm("place_prediction", words=("use_rnn=False", "condition_on=shuffled")),
     # controls: the condition of another copy, and the model as an auxiliary loss alone
     "shuffled": Arm("place_prediction", words=("condition_on=shuffled",)),
-    "auxiliary": Arm(
-        "place_prediction", words=("condition_on=nothing", "model_tau=1", "use_rnn=True", "model_hidden_dim=64")
-    ),
+    "auxiliary": Arm("place_prediction", words=("condition_on=nothing", "model_tau=1", "model_hidden_dim=64")),
 }
 # OMG as published, and the baselines of its paper on the same base learner: D3QN, or PPO without a recurrent policy
 ON_D3QN = ("base_learner=d3qn_learner", "action_selector=epsilon_greedy", "use_rnn=False",

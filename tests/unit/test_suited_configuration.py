@@ -48,7 +48,6 @@ def test_object_prediction_gives_way_to_place_prediction_where_no_objects_are_kn
     assert layers.values["opponent_model"] == layers.values["name"] == name
     assert layers.values["model_horizon"] == 7 and layers.values["seed"] == 1
     assert layers.values["model_hidden_dim"] == (24 if name == "object_prediction" else 128)
-    assert layers.values["use_rnn"] == (name == "object_prediction")
     needs = "needs the foods of foraging whose players see everything (--env-config=foraging)"
     expected = f"opponent_model: object_prediction {needs}; this run is one of place_prediction"
     assert line == ("" if name == "object_prediction" else expected)
