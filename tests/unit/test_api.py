@@ -112,8 +112,12 @@ def test_an_interrupt_writes_a_checkpoint_and_reaches_the_caller(tmp_path, monke
 
     collect = training_loop.Training.collect_and_learn
     monkeypatch.setattr(training_loop.Training, "collect_and_learn", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        omarl.train("iql", env=CORRIDOR, path=tmp_path / "run", **SMALL)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs without one
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            omarl.train("iql", env=CORRIDOR, path=tmp_path / "run", **SMALL)
+    finally:
+        signal.signal(signal.SIGINT, handler)
     assert (tmp_path / "run" / "checkpoints" / "120" / "agent.th").is_file()
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "INTERRUPTED"
     assert omarl.load(tmp_path / "run", trust=True).t_env == 120
