@@ -19,7 +19,7 @@ from omarl import run
 from omarl.components.rollout import Rollout
 from omarl.configuration.request import from_keywords
 from omarl.games.lookup import place_indices
-from omarl.opponents.pool import read_pool
+from omarl.opponents.pool import Member, read_pool
 from omarl.utils.metrics import Logger
 from torch import Tensor
 
@@ -47,16 +47,20 @@ def measured(batch: Rollout, places: list[int]) -> tuple[Tensor, Tensor, Tensor]
     return (me - prey).norm(dim=-1), reward.clone(), opponent.long().clone()
 
 
-def rows(folder: str, steps: int) -> Iterator[str]:
-    """The table's rows of a pool, along a training of ``ppo_history``."""
+def built(folder: str, steps: int) -> tuple[run.Parts, tuple[Member, ...], list[int]]:
+    """A run of ``ppo_history`` against a pool, its training opponents, and where states have both places."""
     pool = read_pool(folder)
     keys = {"pool": folder, "env_args": pool.env_args, "omg_learners": "adversary_0", "gamma": 0.95,
             "opponent_information": ["actions"], "t_max": steps, "seed": 1}  # fmt: skip
     made = run.build(from_keywords(keys, "ppo_history", "simple_tag").values, Logger(logging.getLogger("distance")))
-    members = [member for member in pool.members if member.split == "train"]
-    scripts = torch.tensor([member.kind == "scripted" for member in members])
     info: Any = made.info  # a PoolInfo
-    places, _ = place_indices(info.full, ["adversary_0", "agent_0"])
+    return made, pool.split("train"), place_indices(info.full, ["adversary_0", "agent_0"])[0]
+
+
+def rows(folder: str, steps: int) -> Iterator[str]:
+    """The table's rows of a pool, along a training of ``ppo_history``."""
+    made, members, places = built(folder, steps)
+    scripts = torch.tensor([member.kind == "scripted" for member in members])
     name = f"{int(scripts.sum())} scripts, {int((~scripts).sum())} teams"
     made.runner.begin()
     seen: list[tuple[Tensor, Tensor, Tensor]] = []

@@ -10,19 +10,15 @@ from __future__ import annotations
 
 import argparse
 import copy
-import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from distance_to_prey import measured
-from omarl import run
-from omarl.configuration.request import from_keywords
-from omarl.games.lookup import place_indices
-from omarl.opponents.pool import Member, read_pool
+from distance_to_prey import built, measured
+from omarl.opponents.pool import Member
 from omarl.utils.checkpoints import find_checkpoint
-from omarl.utils.metrics import Logger
 
 OUT = Path(__file__).parent / "omg" / "partial_chase.md"
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.85, 1.0)
@@ -47,7 +43,7 @@ class Mixture:
         return torch.where(chases, actions, others), *rest
 
 
-def row(share: float, runner: Any, places: list[int], members: list[Member], rollouts: int) -> str:
+def row(share: float, runner: Any, places: list[int], members: Sequence[Member], rollouts: int) -> str:
     """The returns of a share: the mean of all scripts, and each team."""
     runner.mac.share = share
     runner.begin()
@@ -64,20 +60,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", required=True)
     parser.add_argument("--pool", required=True)
-    parser.add_argument("--rollouts", type=int, default=400, help="of 128 copies, for each share")
+    parser.add_argument("--rollouts", type=int, default=200, help="of 128 copies, for each share")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    pool = read_pool(args.pool)
-    keys = {"pool": args.pool, "env_args": pool.env_args, "omg_learners": "adversary_0", "gamma": 0.95,
-            "opponent_information": ["actions"], "seed": 1}  # fmt: skip
-    made = run.build(from_keywords(keys, "ppo_history", "simple_tag").values, Logger(logging.getLogger("chase")))
-    info: Any = made.info  # a PoolInfo
-    places, _ = place_indices(info.full, ["adversary_0", "agent_0"])
+    made, members, places = built(args.pool, 1_000_000)
     runner: Any = made.runner
     untrained = copy.deepcopy(runner.mac)
     made.learner.load_models(find_checkpoint(args.run, 0))
     runner.mac = Mixture(runner.mac, untrained)
-    members = [member for member in pool.members if member.split == "train"]
     teams = [member.name for member in members if member.kind != "scripted"]
     lines = ["# A predator that chases in a share of its steps", "",
              f"The learner's return in 50 steps with {len(members) - len(teams)} scripts (mean) and each team. In "

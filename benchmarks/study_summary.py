@@ -14,14 +14,13 @@ from typing import Any
 
 import matplotlib
 from study_results import SCRIPTS, Result, read_results
-from study_tables import both, difference, groups_of, matrix, reference_of, seeds_of
+from study_tables import both, difference, groups_of, matrix, on_test_of, reference_of, seeds_of
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 FOLDER = Path(__file__).parent / "omg" / "study"
 OURS, TOLD = ("place_prediction", "object_prediction"), ("bayes", "oracle")
-LEFT_OUT = ("history_on_test",)  # trained against the test opponents: no method
 COLOURS = {"ours": "#0072B2", "told": "#999999", "other": "#333333"}
 
 
@@ -46,8 +45,8 @@ def draw(axis: Any, found: Sequence[Result], kinds: Sequence[str], arms: Sequenc
 
 
 def order_of(results: Sequence[Result]) -> list[str]:
-    """All arms except the base: our own, the others by name, then those that are told what others must infer."""
-    arms = {one.arm for one in results if one.measure == "return"} - {reference_of(results), *LEFT_OUT}
+    """All methods except the base: our own, the others by name, then those that are told what others must infer."""
+    arms = {one.arm for one in results if one.measure == "return"} - {reference_of(results), *on_test_of(results)}
     return sorted(arms, key=lambda arm: (arm in TOLD, arm not in OURS, arm))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from omarl.analysis.runs import read_metrics
 from omarl.analysis.statistics import Interval, mean_interval
+from study_arms import ARMS
 from study_results import KNOWN, LEARNED, MECHANISM, NEW, SCRIPTS, Result
 
 REFERENCES = ("history", "d3qn", "ppo", "base")  # the first one that a table has is the base of differences
@@ -89,15 +90,21 @@ def reference_of(found: Sequence[Result]) -> str:
     return next((arm for arm in REFERENCES if arm in arms), arms[0])
 
 
+def on_test_of(found: Sequence[Result]) -> list[str]:
+    """The arms that are trained against the test opponents, and so no methods."""
+    return sorted({one.arm for one in found if one.arm in ARMS and ARMS[one.arm].on_test})
+
+
 def page(name: str, found: Sequence[Result], team_steps: int, made: str, reference: str = "") -> str:
     """The table of a task; ``reference`` is the arm of the differences, by default one of ``REFERENCES``."""
     arms = list(dict.fromkeys(one.arm for one in found if one.measure == "return"))
     seeds = {arm: len(seeds_of(found, arm)) for arm in arms}
     reference = reference or reference_of(found)
     steps = max(int(one.at) for one in found if one.measure == "curve")
+    seen = "".join(f"; `{arm}` is trained against the test opponents" for arm in on_test_of(found))
     lines = [f"# {name}", "",
              f"Runs of {steps:,} steps, against teams that were trained for {team_steps:,}. Training, validation and "
-             "test opponents share no component. Returns are means; brackets are 95% intervals (Student's t).",
+             f"test opponents share no component{seen}. Returns are means; brackets are 95% intervals (Student's t).",
              ""]  # fmt: skip
     for group, kinds in groups_of(found).items():
         opponents = len({one.at for one in found if one.measure == "return" and one.kind in kinds})
