@@ -23,6 +23,9 @@ def notices(config: RunConfig, info: EnvInfo) -> list[str]:
     if other:
         differing = {name: pool.env_args.get(name) for name in sorted(other)}
         lines.append(f"pool: {pool.folder} was made with other env_args: {differing}")
+    if config.trained_opponents_from >= config.t_max:
+        lines.append(f"trained_opponents_from: {config.trained_opponents_from} is not below t_max={config.t_max}, so "
+                     "only scripts play in training")  # fmt: skip
     count, copies = len(pool.split(config.split)), min(config.batch_size_run, config.test_nepisode)
     episodes = -(-config.test_nepisode // copies) * copies
     if episodes < count:

@@ -218,6 +218,9 @@ def test_a_pool_of_another_environment_is_refused_and_other_arguments_are_report
     assert line == "test_nepisode: tests of 2 episodes are against the first 2 of 3 opponents only"
     assert notices(config_of(tmp_path, test_nepisode=2, batch_size_run=1), info)
     assert notices(config_of(tmp_path, test_nepisode=3, batch_size_run=2), info) == []  # two of each copy
+    (line,) = notices(config_of(tmp_path, trained_opponents_from=90, t_max=90), info)
+    assert line == "trained_opponents_from: 90 is not below t_max=90, so only scripts play in training"
+    assert notices(config_of(tmp_path, trained_opponents_from=89, t_max=90), info) == []
     (line,) = notices(config_of(tmp_path, pool="", common_reward=True), env_info(agent_types=("hunter", "prey")))
     assert line == "common_reward: hunter, prey share one reward, the sum of all"
 
