@@ -1,16 +1,19 @@
 """Learning curves with continuous actions: our IPPO beside PPO of Stable-Baselines3 with SuperSuit.
 
-    python benchmarks/continuous.py ours   --results FOLDER [--tasks ...] [--seeds 5] [--steps 100000]
+    python benchmarks/continuous.py ours   --results FOLDER [--tasks ...] [--seeds 5] [--steps 100000] [--keys ...]
     python benchmarks/continuous.py theirs --results FOLDER [...]
     python benchmarks/continuous.py table  --results FOLDER [--tasks ...]
 
-Existing results in the folder are not repeated. ``table`` writes ``benchmarks/continuous/continuous.{md,png}``.
+Existing results in the folder are not repeated. ``--keys`` are further keys of our runs (``gamma=0.99``).
+``table`` writes ``benchmarks/continuous/continuous.{md,png}``.
 
 Equal in both: the environment, its steps, ``COPIES`` copies, parameters shared by all agents, one test of
 ``EPISODES`` episodes with the policy's mean at every tenth of the run. Everything else is each framework's own
-default, but Stable-Baselines3 makes an update for rollouts of ``ROLLOUT`` steps of each copy: its 2,048 would leave
-three updates. The prey of simple_tag is scripted (tag_with_prey.py): one network of Stable-Baselines3 cannot be two
-teams, and the returns of two learning teams say nothing about either.
+default, with two exceptions. Stable-Baselines3 makes an update for rollouts of ``ROLLOUT`` steps of each copy: its
+2,048 would leave three updates. Where episodes have 25 steps our gamma is 0.95: values grow without reason at 0.99
+(docs/configuration.md). Theirs, 0.99, has no such effect, since SuperSuit reports a time limit as the end. The prey
+of simple_tag is scripted (tag_with_prey.py): one network of Stable-Baselines3 cannot be two teams, and the returns
+of two learning teams say nothing about either.
 """
 
 from __future__ import annotations
@@ -33,35 +36,36 @@ ROOT = Path(__file__).parents[1]
 OUT = Path(__file__).parent / "continuous"
 COPIES, ROLLOUT, EPISODES, TESTS = 16, 125, 32, 10
 BOX = {"continuous_actions": True}
-TASKS: dict[str, tuple[str, dict[str, Any]]] = {
-    "simple_spread": ("mpe2.simple_spread_v3", BOX),
-    "simple_tag": ("benchmarks.tag_with_prey", BOX),
-    "multiwalker": ("pettingzoo.sisl.multiwalker_v9", {}),
+SHORT = ("gamma=0.95",)  # our key where episodes have 25 steps
+TASKS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
+    "simple_spread": ("mpe2.simple_spread_v3", BOX, SHORT),
+    "simple_tag": ("benchmarks.tag_with_prey", BOX, SHORT),
+    "multiwalker": ("pettingzoo.sisl.multiwalker_v9", {}, ()),
 }
 
 
-def ours(task: str, seed: int, steps: int, place: Path) -> list[list[float]]:
-    """Steps and mean test returns of our IPPO; returns are summed over agents."""
-    key, arguments = TASKS[task]
+def ours(task: str, seed: int, steps: int, place: Path, more: list[str]) -> list[list[float]]:
+    """Steps and mean test returns of our IPPO, with further keys; returns are summed over agents."""
+    key, arguments, own = TASKS[task]
     keys = {"env_args.key": key, **{f"env_args.{name}": value for name, value in arguments.items()}, "t_max": steps,
-            "seed": seed, "batch_size_run": COPIES, "entropy_coef": 0.0, "share_parameters": "all",
+            "seed": seed, "batch_size_run": COPIES, "share_parameters": "all",
             "test_interval": steps // TESTS, "test_nepisode": EPISODES, "test_greedy": True, "save_model": False,
             "use_tensorboard": False, "local_results_path": place}  # fmt: skip
-    words = [f"{name}={value}" for name, value in keys.items()]
+    words = [*(f"{name}={value}" for name, value in keys.items()), *own, *more]
     subprocess.run([sys.executable, "main.py", "--config=ippo", "with", *words], cwd=ROOT, check=True)
     (file,) = place.glob("sacred/**/metrics.jsonl")
     metric = omarl.Run(file.parent).metrics["test_return_mean"]
     return [list(map(float, metric.steps)), list(map(float, metric.values))]
 
 
-def theirs(task: str, seed: int, steps: int, place: Path) -> list[list[float]]:
-    """The same of Stable-Baselines3's PPO, to whom every agent of every copy is one environment."""
+def theirs(task: str, seed: int, steps: int, place: Path, more: list[str]) -> list[list[float]]:
+    """The same of Stable-Baselines3's PPO, to whom every agent of every copy is one environment; without ``more``."""
     import supersuit
     from stable_baselines3 import PPO
     from stable_baselines3.common.utils import set_random_seed
 
     sys.path.append(str(ROOT))
-    key, arguments = TASKS[task]
+    key, arguments, _ = TASKS[task]
     make = importlib.import_module(key).parallel_env
     single = make(**arguments)
     vec = supersuit.pettingzoo_env_to_vec_env_v1(supersuit.black_death_v3(single))
@@ -93,7 +97,7 @@ def mean_return(model: Any, env: Any, test: int) -> float:
     return total / EPISODES
 
 
-def run(what: str, task: str, seed: int, steps: int, results: Path) -> None:
+def run(what: str, task: str, seed: int, steps: int, results: Path, more: list[str]) -> None:
     """Makes one run unless its file exists."""
     file = results / what / task / f"{seed}.json"
     if file.is_file():
@@ -101,7 +105,7 @@ def run(what: str, task: str, seed: int, steps: int, results: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     begun = time.process_time()
     place = results / "runs" / f"{task}_{seed}"
-    curve = {"ours": ours, "theirs": theirs}[what](task, seed, steps, place)
+    curve = {"ours": ours, "theirs": theirs}[what](task, seed, steps, place, more)
     file.write_text(json.dumps(curve), encoding="utf-8")
     print(file, f"{curve[1][-1]:.2f}", f"{time.process_time() - begun:.0f} s of this process", flush=True)
 
@@ -148,6 +152,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=100_000)
+    parser.add_argument("--keys", nargs="+", default=[], metavar="KEY=VALUE")
     parser.add_argument("--results", type=Path, required=True)
     args = parser.parse_args()
     results = args.results.resolve()
@@ -156,7 +161,7 @@ def main() -> None:
         return
     for seed in range(1, args.seeds + 1):
         for task in args.tasks:
-            run(args.what, task, seed, args.steps, results)
+            run(args.what, task, seed, args.steps, results, args.keys)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+from omg_tasks import DISJOINT
 from study_results import SCRIPTS, Result, read_results
 from study_tables import both, difference, groups_of, matrix, on_test_of, reference_of, seeds_of
 
@@ -103,9 +104,9 @@ def main() -> None:
     """Runs the command line that the module describes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", type=Path, default=FOLDER)
-    parser.add_argument("--tasks", nargs="+", help="by default those of all CSVs in the folder")
+    parser.add_argument("--tasks", nargs="+", help="by default the disjoint ones with a CSV in the folder")
     args = parser.parse_args()
-    names = args.tasks or sorted(file.stem for file in args.tables.glob("*.csv"))
+    names = args.tasks or sorted(name for name in DISJOINT if (args.tables / f"{name}.csv").is_file())
     found = {name: read_results(args.tables / f"{name}.csv") for name in names}
     missing = [name for name, results in found.items() if not results]
     if missing or not found:

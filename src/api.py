@@ -125,7 +125,7 @@ def train(
         KeyboardInterrupt: passed on, after a checkpoint was saved.
     """
     with process_state_kept():
-        layers, line = suited(from_keywords(keys, config, env))
+        layers, lines = suited(from_keywords(keys, config, env))
         values = {"seed": secrets.randbelow(2**31), **layers.values}
         if values["evaluate"]:
             raise ConfigError("evaluate: call omarl.evaluate(path)")
@@ -133,7 +133,7 @@ def train(
             raise ConfigError("observers: the command line has them (Sacred calls them); read run.metrics here")
         folder = new_directory(values, path)
         console = console_logger() if progress else logging.getLogger("omarl")
-        if line:
+        for line in lines:
             console.info(line)
         with status_recorded(folder):
             write_json(folder / "config.json", values)

@@ -84,8 +84,8 @@ def of_a_run(
 
     layers = configured(updates, config, env_config, root, command)
     if command == "train":
-        layers, line = suited(layers)
-        if line:
+        layers, lines = suited(layers)
+        for line in lines:
             console_logger().info(line)
     return layers
 

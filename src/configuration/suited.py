@@ -1,4 +1,4 @@
-"""Configurations that are replaced by others where the environment does not suit them."""
+"""Configurations that are replaced by others, or have other defaults, where the environment does not suit them."""
 
 from dataclasses import replace
 from typing import Any
@@ -14,23 +14,41 @@ from .layers import STORED, Layers, complete, from_files
 
 Suggestion = tuple[str, bool, str]  # a configuration, whether the run gets its name, and the line about it
 NOTHING: Suggestion = ("", False, "")
+BOX = "the learner's defaults for Box actions"  # the source of such values
 
 
-def suited(layers: Layers) -> tuple[Layers, str]:
-    """Replaces a configuration that cannot run in the environment, if another one is meant for it.
+def suited(layers: Layers) -> tuple[Layers, list[str]]:
+    """Replaces a configuration that cannot run in the environment, and defaults that do not suit its actions.
 
     Keys that the user or the environment's file has set are kept. A learner or an opponent model that the user has
     chosen is kept, too: it refuses an environment that it cannot learn in.
 
     Returns:
-        The layers, and a line about the replacement; "" if nothing was replaced.
+        The layers, and a line about each change.
     """
+    lines = []
     for suggest in (_for_actions, _for_models):
         name, is_renamed, line = suggest(layers)
         if name:
-            full, unused = _replaced(layers, name, is_renamed)
-            return full, f"{line}; without use: {', '.join(unused)}" if unused else line
-    return layers, ""
+            layers, unused = _replaced(layers, name, is_renamed)
+            lines.append(f"{line}; without use: {', '.join(unused)}" if unused else line)
+            break
+    layers, line = _with_box_defaults(layers)
+    return layers, [*lines, line] if line else lines
+
+
+def _with_box_defaults(layers: Layers) -> tuple[Layers, str]:
+    """The defaults that the agents' learner has if actions contain numbers: ``Config.with_box_actions``."""
+    values = layers.values
+    learner: Any = resolve("learner", values.get("base_learner") or values["learner"])
+    defaults = getattr(getattr(learner, "Config", None), "with_box_actions", {})
+    wanted = {name: value for name, value in defaults.items() if _may_change(layers, name) and values[name] != value}
+    info = _info(layers) if wanted else None
+    if info is None or not info.actions.limits:
+        return layers, ""
+    changes = ", ".join(f"{name}={value} (instead of {values[name]})" for name, value in wanted.items())
+    full = replace(layers, values={**values, **wanted}, source={**layers.source, **dict.fromkeys(wanted, BOX)})
+    return full, f"actions: some are numbers (Box), so {changes}; a value that you set is kept"
 
 
 def _for_actions(layers: Layers) -> Suggestion:

@@ -6,7 +6,7 @@ Clipped policy updates on rollouts (Schulman et al. 2017), generalised advantage
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -27,11 +27,18 @@ WIDENS = (
     "entropy_coef: {:g} rewards a wide policy also where the environment clips its Box actions; if the entropy rises "
     "and returns fall, set entropy_coef=0.0"
 )
+SHORT = 0.5  # episodes shorter than this share of the horizon 1 / (1 - gamma) are reported
+AHEAD = (
+    "gamma: {:g} looks {:.0f} steps ahead, and episodes have at most {}; if a time limit ends them, values can grow "
+    "without reason. Lower gamma then (docs/configuration.md#values-at-time-limits)"
+)
 
 
 @dataclass(frozen=True)
 class PPOConfig(RolloutLearnerConfig, ValueCriticConfig):
     """Keys of ``learner: ppo_learner``, beside those of every learner from rollouts and those of the critic."""
+
+    with_box_actions: ClassVar[dict[str, Any]] = {"entropy_coef": 0.0}  # defaults for them (configuration/suited.py)
 
     gae_lambda: float = key(0.95, low=0, high=1, help="lambda of the advantages")
     clip_ratio: float = key(0.2, above=0, help="largest relative change of an action's probability that is rewarded")
@@ -59,6 +66,9 @@ class PPOLearner(RolloutLearner):
         self.actions = distribution(kind_of(args), feature_size(scheme, "actions_onehot"))
         if kind_of(args).name == "continuous" and c.entropy_coef and "entropy_coef" not in user_keys(args):
             logger.console_logger.info(WIDENS.format(c.entropy_coef))
+        limit = args.env_info.episode_limit if hasattr(args, "env_info") else 0
+        if 0 < limit * (1.0 - c.gamma) < SHORT and "gamma" not in user_keys(args):
+            logger.console_logger.info(AHEAD.format(c.gamma, 1.0 / (1.0 - c.gamma), limit))
         self.critic = ValueCritic(scheme, args, getattr(mac, "condition_dim", 0))
         self.memory: Tensor | None = None  # recurrent state of the critic in the running episodes
         self.return_stats = RunningMeanStd(1)
@@ -141,6 +151,7 @@ class PPOLearner(RolloutLearner):
         reward = batch["reward"][:, :-1] * alive[:, :-1]  # rewards after an agent's death are the others'
         advantage, returns = gae(reward, values[:, :-1], ahead, over, c.gamma, c.gae_lambda)
         valid = alive[:, :-1] > 0
+        self.stats.add({"value_target_rms": returns[valid].square().mean().sqrt()})
         if c.normalise_values:
             self.return_stats.update(returns[valid].unsqueeze(-1))
             returns = self.return_stats.normalise(returns.unsqueeze(-1)).squeeze(-1)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from ..types import DISCRETE, ActionKind, ConfigError
 from .compiled import kernels
+from .gaussian_policy import WithLogStd
 from .losses import tanh_bound
 
 LOG_STD_LIMIT = 3.0  # of predictions
@@ -234,37 +235,6 @@ class Mixed(ActionDistribution):
 
     def predicted(self, outputs: Tensor) -> Tensor:
         return self._each("predicted", outputs)
-
-
-class WithLogStd(nn.Module):
-    """An agent whose outputs are followed by trained log standard deviations, 0 at first."""
-
-    def __init__(self, agent: Any, size: int) -> None:
-        super().__init__()
-        self.agent, self.log_std = agent, nn.Parameter(torch.zeros(size))
-        self.is_recurrent = getattr(agent, "is_recurrent", True)
-        if hasattr(agent, "unroll"):
-            self.unroll = self._unroll
-        self.restarts = getattr(agent, "restarts", None)
-
-    def init_hidden(self) -> Tensor:
-        """The agent's recurrent state at the start of an episode."""
-        return self.agent.init_hidden()
-
-    def forward(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs [M, I], hidden [M, H] -> outputs followed by log standard deviations [M, U + D], hidden [M, H]."""
-        return self._completed(*self.agent(inputs, hidden))
-
-    def _unroll(self, inputs: Tensor, hidden: Tensor, *begins: Tensor) -> tuple[Tensor, Tensor]:
-        return self._completed(*self.agent.unroll(inputs, hidden, *begins))
-
-    def _completed(self, outputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        return with_log_std(outputs, self.log_std), hidden
-
-
-def with_log_std(outputs: Tensor, log_std: Tensor) -> Tensor:
-    """Outputs [..., U] followed by the same log standard deviations [D] everywhere: [..., U + D]."""
-    return torch.cat([outputs, log_std.expand(*outputs.shape[:-1], -1)], dim=-1)
 
 
 SPACES = {"discrete": "Discrete", "heads": "MultiDiscrete", "continuous": "Box", "mixed": "discrete and Box"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from fakes import ClockEnv, RecordingLogger, args_for, env_info
@@ -9,6 +11,8 @@ from omarl.components.episode_batch import make_scheme
 from omarl.controllers.basic_controller import BasicMAC
 from omarl.learners.ppo_learner import PPOLearner
 from omarl.modules.action_distributions import distribution
+from omarl.modules.agents.feature_agent import ConditionedHead
+from omarl.modules.agents.rnn_agent import RNNAgent
 from omarl.registry import resolve
 from omarl.runners.episode_runner import EpisodeRunner
 from omarl.runners.rollout_runner import RolloutRunner
@@ -172,6 +176,16 @@ def test_the_default_entropy_bonus_of_a_gaussian_is_reported(info, keys, lines, 
     assert caplog.text.count("entropy_coef: 0.01 rewards a wide policy") == lines
 
 
+@pytest.mark.parametrize("steps, keys, lines", [
+    (25, {}, 1), (49, {}, 1), (50, {}, 0), (25, {"gamma": 0.95}, 0), (25, {"user_keys": {"gamma"}}, 0),
+])  # fmt: skip
+def test_a_discount_that_looks_far_beyond_short_episodes_is_reported(steps, keys, lines, caplog):
+    info = env_info(episode_limit=steps)
+    with caplog.at_level("INFO"):
+        made(info, env_info=info, **{"gamma": 0.99, **keys})
+    assert caplog.text.count(f"gamma: 0.99 looks 100 steps ahead, and episodes have at most {steps}") == lines
+
+
 @pytest.mark.parametrize("learner", ["q_learner", "pqn_learner"])
 def test_q_learners_and_epsilon_greedy_refuse_numbers_and_name_ippo(learner):
     runner, _ = made(BOX)
@@ -183,3 +197,12 @@ def test_q_learners_and_epsilon_greedy_refuse_numbers_and_name_ippo(learner):
     ):
         with pytest.raises(ConfigError, match=r"Discrete actions, .* Box actions; use --config=ippo or mappo"):
             make()
+
+
+def test_the_first_policy_of_numbers_hardly_depends_on_the_observation():
+    """With the agent's own head and with that of a conditioned policy, means are far below the deviation, 1."""
+    args = SimpleNamespace(hidden_dim=8, n_actions=3, use_rnn=False, duelling=False, layer_norm=False)
+    heads = [distribution(NUMBERS, 3).policy(RNNAgent(4, args)).agent, ConditionedHead(8, 4, 0, 3, args, n_numbers=3)]
+    for head in heads:
+        assert 0 < head.fc2.weight.abs().max() < 0.01 and head.fc2.bias.abs().max() < 0.01
+    assert distribution(HEADS, 5).policy(RNNAgent(4, args)).fc2.weight.abs().max() > 0.1

@@ -53,6 +53,8 @@ def test_advantages_equal_the_hand_computation(truncates):
     expected = [0 + 0.5 * 1 - 0, 1 + 0.5 * 2 - 1, 2 + 0.5 * last - 2, 0 + 0.5 * 11 - 10]
     assert advantage[0, :, 0].tolist() == expected
     assert returns[0, :, 0].tolist() == [e + v for e, v in zip(expected, (0, 1, 2, 10), strict=True)]
+    rms = returns.square().mean().sqrt().item()
+    assert learner.stats.values["value_target_rms"][0].item() == pytest.approx(rms)
 
 
 def test_dead_agents_do_not_affect_the_loss():

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from omarl.modules.action_distributions import WithLogStd
 from omarl.modules.agents.rnn_agent import MinGRUAgent, RNNAgent
+from omarl.modules.gaussian_policy import WithLogStd
 from omarl.modules.unrolling import unroll_rows
 
 ROWS, STEPS, SIZE = 37, 9, 5  # two chunks of rows, of which one is not full

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..action_distributions import with_log_std
 from ..encoder import encoder_for
+from ..gaussian_policy import shrink, with_log_std
 from ..hidden import hidden_layer
 from ..linear import Linear, pair_of_heads
 from .rnn_agent import RNNAgent
@@ -58,6 +58,8 @@ class ConditionedHead(nn.Module):
         self.fc2 = Linear(hidden_dim, n_actions)
         self.value = Linear(hidden_dim, 1) if duelling else None
         self.log_std = nn.Parameter(torch.zeros(n_numbers)) if n_numbers else None
+        if n_numbers:
+            shrink(self.fc2)
 
     def forward(self, *parts: Tensor | None) -> Tensor:
         """Features [..., H], observations that ``encoder`` has encoded, and conditions [..., D] -> outputs.
