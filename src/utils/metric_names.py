@@ -10,11 +10,11 @@ ELSEWHERE = re.compile(
     r"vae_(loss|recon_loss|kl_loss)|vae_(?!\w*loss)\w*|"
     r"omg_alpha|omg_selected_k.*|(\w+_)?clipped_share|(\w+_)?grad_norm|"
     r"(\w+_)?skipped_updates|td_error_abs|"
-    r"q_taken_mean|target_mean|entropy|approximate_kl"
+    r"q_taken_mean|target_mean|value_target_rms|entropy|approximate_kl"
 )
 AGENTS_LOSSES = ("loss", "policy_loss", "value_loss")
 NOT_NEGATIVE = {"kl", "recon", "mse", "alpha", "beta", "norm", "share", "accuracy", "ratio", "epsilon", "length",
-                "std", "abs", "units", "td"}  # fmt: skip
+                "std", "rms", "abs", "units", "td"}  # fmt: skip
 AT_MOST_ONE = {"share", "accuracy", "ratio", "epsilon"}
 SHORT = {"vae_recon_loss": "recon", "vae_kl_loss": "KL", "vae_alpha": "alpha", "vae_loss": "total", "loss": "loss",
          "return_mean": "return", "test_return_mean": "test", "test_vae_explained_variance": "held-out"}  # fmt: skip

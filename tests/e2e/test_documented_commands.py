@@ -14,10 +14,10 @@ from e2e.command import ROOT
 from omarl.experiment import main
 
 PAGES = ["docs/opponents.md", "README.md", "CONTRIBUTING.md", "docs/clusters.md", "docs/comparisons.md",
-         "docs/configuration.md", "docs/first-curve.md", "docs/kl-curves.md", "docs/opponents-experiments.md",
-         "docs/opponents-results.md", "docs/plugin.md", "docs/reliability.md", "docs/report.md", "docs/runs.md",
-         "docs/speed.md", "docs/sweep.md", "docs/vae-stability.md", "docs/your-environment.md",
-         "docs/your-method.md"]  # fmt: skip
+         "docs/configuration.md", "docs/first-curve.md", "docs/kl-curves.md", "docs/omg-reproduction.md",
+         "docs/opponents-experiments.md", "docs/opponents-results.md", "docs/plugin.md", "docs/reliability.md",
+         "docs/report.md", "docs/runs.md", "docs/speed.md", "docs/sweep.md", "docs/vae-stability.md",
+         "docs/your-environment.md", "docs/your-method.md"]  # fmt: skip
 OF_EXTRAS = {
     "docs/jaxmarl.md": "jaxmarl",
     "docs/loggers.md": "wandb",
