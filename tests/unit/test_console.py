@@ -79,7 +79,7 @@ def test_learner_specific_metrics_are_shown():
         "grad_norm": 9.0,
         "omg_kl_loss": 4.25, "omg_kl_loss_std": 1.0, "model_action_accuracy": 0.75, "model_grad_norm": 3.0,
         "contrastive": 0.125, "my_aux_loss": 2.5, "my_aux_loss_max": 3.0, "test_model_action_accuracy": 0.5,
-        "steps_per_second": 100.0, "vae_lr": 1.0, "vae_kl_loss": 1.0, "vae_mix_loss": 2.0,
+        "steps_per_second": 100.0, "vae_lr": 1.0, "vae_kl_loss": 1.0, "vae_mix_loss": 2.0, "value_target_rms": 3.0,
     }  # fmt: skip
     own = ["omg_kl_loss", "model_action_accuracy", "contrastive", "my_aux_loss", "vae_mix_loss"]
     assert own_numbers(latest) == own
