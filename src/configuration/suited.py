@@ -20,8 +20,8 @@ BOX = "the learner's defaults for Box actions"  # the source of such values
 def suited(layers: Layers) -> tuple[Layers, list[str]]:
     """Replaces a configuration that cannot run in the environment, and defaults that do not suit its actions.
 
-    Keys that the user has set are kept, and those of the environment's file in a replacement. A learner or an opponent model that the user has
-    chosen is kept, too: it refuses an environment that it cannot learn in.
+    Keys that the user has set are kept, and in a replacement those of the environment's file. A learner or an
+    opponent model that the user has chosen is kept, too: it refuses an environment that it cannot learn in.
 
     Returns:
         The layers, and a line about each change.
