@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..components.masks import alive_mask
+from ..components.masks import alive_mask, is_common, own_rewards, values_of_living
 from ..components.normalisers import RunningMeanStd
 from ..components.returns import gae
 from ..components.rollout import Rollout
@@ -136,20 +136,20 @@ class PPOLearner(RolloutLearner):
     def _advantages(self, batch: Rollout) -> tuple[Tensor, Tensor]:
         """Advantages, and the critic's targets: [E, T, N] each."""
         c, alive, e = self.config, alive_mask(batch, self.n_agents), batch.ends
+        common = is_common(batch, self.n_agents)
         if self.critic.is_recurrent:
             fresh = self.critic.init_hidden().expand(batch.batch_size, self.n_agents, -1)
             batch.critic_memory = fresh if self.memory is None else self.memory
         output, memories = self._values(batch)
-        values, last = self._unnormalised(output) * alive, None
+        values, last = values_of_living(self._unnormalised(output), alive, common), None
         if e is not None:
             remembered = () if memories is None else (memories[e.copy, e.step],)
             output = self.critic(e.obs, e.state.flatten(1), batch.condition.at_ends, *remembered)
-            last = self._unnormalised(output) * e.agent_mask
+            last = values_of_living(self._unnormalised(output), e.agent_mask, common)
         if memories is not None:
             self._remember(batch, memories)
         ahead, over = values_ahead(batch, values[:, 1:], last)
-        reward = batch["reward"][:, :-1] * alive[:, :-1]  # rewards after an agent's death are the others'
-        advantage, returns = gae(reward, values[:, :-1], ahead, over, c.gamma, c.gae_lambda)
+        advantage, returns = gae(own_rewards(batch, alive), values[:, :-1], ahead, over, c.gamma, c.gae_lambda)
         valid = alive[:, :-1] > 0
         self.stats.add({"value_target_rms": returns[valid].square().mean().sqrt()})
         if c.normalise_values:

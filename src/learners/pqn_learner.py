@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..components.masks import alive_mask
+from ..components.masks import alive_mask, is_common, own_rewards, values_of_living
 from ..components.returns import lambda_returns
 from ..components.rollout import Ends, Rollout
 from ..components.unroll import unroll, unroll_ahead
@@ -93,12 +93,11 @@ class PQNLearner(RolloutLearner):
 
     def _returns(self, batch: Rollout) -> Tensor:
         c, alive, e = self.config, alive_mask(batch, self.n_agents), batch.ends
-        values = self._joint(self.next_values(batch), alive[:, 1:])
-        last = None if e is None else self._joint(self.last_values(batch, e), e.agent_mask)
+        common = is_common(batch, self.n_agents)
+        values = self._joint(self.next_values(batch), alive[:, 1:], common)
+        last = None if e is None else self._joint(self.last_values(batch, e), e.agent_mask, common)
         ahead, over = values_ahead(batch, values, last)
-        reward = batch["reward"][:, :-1]
-        # without a mixer, rewards after an agent's death are the others'
-        reward = reward.sum(dim=2, keepdim=True) if c.mixer == "vdn" else reward * alive[:, :-1]
+        reward = batch["reward"][:, :-1].sum(dim=2, keepdim=True) if c.mixer else own_rewards(batch, alive)
         return self.returns(reward, ahead, over)
 
     def returns(self, reward: Tensor, ahead: Tensor, over: Tensor) -> Tensor:
@@ -130,10 +129,11 @@ class PQNLearner(RolloutLearner):
         features = self.mac.features(batch)[:, :-1, :, None].expand(-1, -1, -1, goals.shape[3], -1)
         return self.mac.head(features, goals).mean(dim=-1)
 
-    def _joint(self, values: Tensor, alive: Tensor) -> Tensor:
-        """Values [..., N], 0 for dead agents, or with a mixer their sum [..., 1]."""
-        values = values * alive
-        return values.sum(dim=-1, keepdim=True) if self.config.mixer == "vdn" else values
+    def _joint(self, values: Tensor, alive: Tensor, common: bool) -> Tensor:
+        """Values [..., N] (``values_of_living``), or with a mixer the sum of those of living agents, [..., 1]."""
+        if self.config.mixer:
+            return (values * alive).sum(dim=-1, keepdim=True)
+        return values_of_living(values, alive, common)
 
 
 def greedy(q: Tensor, avail: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..components.masks import alive_mask, transition_mask
+from ..components.masks import alive_mask, is_common, transition_mask, values_of_living
 from ..components.normalisers import RunningMeanStd
 from ..components.optimisers import anneal
 from ..components.unroll import unroll_both
@@ -78,6 +78,9 @@ class QLearner(AgentLearner):
             with torch.no_grad():
                 next_values = self.target_mixer(next_values * next_alive, state[:, 1:])
             agent_mask, next_alive = mask, next_alive.amax(dim=2, keepdim=True)
+        elif is_common(batch, self.n_agents):
+            next_values = values_of_living(next_values, next_alive, True)
+            next_alive = torch.ones_like(next_alive)
         reward = self._rewards(batch, agent_mask if batch["reward"].shape[2] > 1 else mask)
         terminated = batch["terminated"][:, :-1]
         found = td_error(taken, next_values, reward, terminated, next_alive, agent_mask, self.config.gamma)

@@ -1,5 +1,6 @@
 """Base class of the runners: a controller acting in copies of an environment, and statistics of episodes."""
 
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,11 @@ from ..types import Actor, ConfigError, MetricLogger, Observation, Step, VecEnv
 from ..utils.stateful import Stateful, UnsavedError
 
 NUMPY_TYPES = {torch.float32: np.float32, torch.long: np.int64, torch.uint8: np.uint8}
+OF_DEAD_AGENTS = (
+    "the environment rewards agents after their death; learners without a mixer ignore that unless all agents share "
+    "one reward: set common_reward=True if the reward is the team's"
+)
+log = logging.getLogger(__name__)
 OBSERVATION_KEYS = ("obs", "state", "avail_actions", "agent_mask")  # batch keys of the arrays of an ``Observation``
 
 
@@ -85,6 +91,7 @@ class Player(Stateful):
         self.reward_keys, self.device = read(RewardKeys, args), args.device
         self.scalarise: Any = np.mean if self.reward_keys.reward_scalarisation == "mean" else np.sum
         self.test_mode = test_mode
+        self.reports_rewards_of_dead = not (test_mode or self.reward_keys.common_reward)
         self.uses_last_actions = getattr(mac, "sees_last_actions", True)
         self.t_env = self.episodes = 0  # environment steps taken in all copies together; finished episodes
         self.dropped = 0  # episodes that ended because the environment failed
@@ -132,6 +139,9 @@ class Player(Stateful):
         )
         chosen = actions.cpu().numpy()
         step = self.env.step(chosen)
+        if self.reports_rewards_of_dead and (step.reward * (1 - self.observation.agent_mask)).any():
+            log.warning(OF_DEAD_AGENTS)
+            self.reports_rewards_of_dead = False
         self.returns += step.reward
         self.won = step.won
         self.t += 1

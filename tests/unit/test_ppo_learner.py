@@ -69,6 +69,26 @@ def test_dead_agents_do_not_affect_the_loss():
     assert learner.return_stats.count.item() == 6 and learner.return_stats.mean.item() < 1e5
 
 
+@pytest.mark.parametrize("gae_lambda", [0.0, 1.0])
+def test_with_a_common_reward_a_dead_agent_has_a_part_in_its_teams_return(gae_lambda):
+    """Agent 1 dies on step 1. V(s) = s; the common reward is 2t + 1; the episode ends at step 4."""
+    runner, learner = made([[4]], gae_lambda=gae_lambda, common_reward=True)
+    rollout = runner.run()
+    rollout["agent_mask"][:, 2:, 1] = 0
+    values_are(learner, lambda stamp: stamp)
+    advantage = learner._advantages(rollout)[0][0]
+    step = 3 + 0.5 * 2 - 1 if gae_lambda == 0 else 3 + 0.5 * 5 + 0.25 * 7 - 1  # the action on step 1
+    assert advantage[1].tolist() == [step, step]
+
+
+def test_without_a_common_reward_a_dead_agent_gets_nothing():
+    runner, learner = made([[4]], gae_lambda=1.0)
+    rollout = runner.run()
+    rollout["agent_mask"][:, 2:, 1] = 0
+    values_are(learner, lambda stamp: stamp)
+    assert learner._advantages(rollout)[0][0, 1, 1].item() == 2 - 1  # the reward of its last step, minus V
+
+
 def test_values_are_fitted_to_normalised_returns_and_used_in_raw_units():
     runner, learner = made([[4]], normalise_values=True, gae_lambda=0.0)
     learner.return_stats.update(torch.tensor([[5.0], [15.0]]))  # mean 10, deviation 5

@@ -60,6 +60,16 @@ def test_the_dead_are_worth_nothing_and_teach_nothing():
     assert loss < 1e3
 
 
+def test_a_common_reward_goes_on_after_an_agents_death():
+    """Agent 1 is gone at step 2. V(s) = s; the common reward is 2t + 1; the episode ends at step 4."""
+    runner, learner = made([[4]], td_lambda=0.0, common_reward=True)
+    rollout = runner.run()
+    rollout["agent_mask"][:, 2:, 1] = 0
+    values_are(learner, lambda stamp: stamp)
+    target = learner.targets(rollout)[0][0]
+    assert target[:, 1].tolist() == target[:, 0].tolist() == [1 + 0.5 * 1, 3 + 0.5 * 2, 5 + 0.5 * 3, 7]
+
+
 def test_unavailable_actions_are_no_targets():
     runner, learner = made([[9]], td_lambda=0.0)
     rollout = runner.run()

@@ -95,6 +95,23 @@ def test_dead_agents_do_not_contribute_to_loss_or_targets():
     assert loss_of(learner, dirty) > 10 * loss_of(learner, batch)
 
 
+def test_with_a_common_reward_a_dead_agent_has_a_part_in_its_teams_return():
+    """Agent 1 dies on step 1, whose target is r + gamma * max Q of agent 0, which lives."""
+    batch = random_batch(INFO, [3], common_reward=True)
+    batch["agent_mask"][0, 2:, 1] = 0
+    learner = learner_of()
+    gamma = learner.config.gamma
+    q = unroll(learner.mac, batch)[0]
+    taken = q.gather(2, batch["actions"][0])[..., 0]  # [T+1, N]
+    best, reward = q.amax(dim=2), batch["reward"][0, :, 0]
+    ahead = gamma * best[1:]
+    ahead[1, 1] = gamma * best[2, 0]
+    ahead[2] = 0
+    errors = (taken[:3] - reward[:3, None] - ahead).square()
+    expected = (errors.sum() - errors[2, 1]) / 5  # the dead agent's step does not count
+    assert loss_of(learner, batch) == pytest.approx(expected.item(), rel=1e-5)
+
+
 def test_targets_never_use_unavailable_actions():
     learner = learner_of()
     batch = random_batch(INFO, [3])

@@ -158,3 +158,21 @@ def test_an_environment_without_shaped_reward_refuses_the_key():
     runner, _ = runner_of(ClockEnv([[2]]), shaped_reward_steps=100)
     with pytest.raises(ConfigError, match=r"shaped_reward_steps: .* has no shaped reward"):
         runner.run()
+
+
+@pytest.mark.parametrize("common", [False, True])
+def test_rewards_after_an_agents_death_are_reported_once_unless_they_are_common(common, caplog):
+    env = ClockEnv([[4]])
+    runner, _ = runner_of(env, common_reward=common)
+    observe = env._observe
+
+    def without_agent_1():
+        observation = observe()
+        observation.agent_mask[:, 1] = env.t < 2
+        return observation
+
+    env._observe = without_agent_1
+    runner.run()
+    runner.run()
+    said = [line for line in caplog.messages if "set common_reward=True" in line]
+    assert len(said) == (0 if common else 1)
