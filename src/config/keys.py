@@ -20,7 +20,7 @@ class StepKeys:
 class RewardKeys:
     """The learner's reward."""
 
-    common_reward: bool = key(False, help="give all agents one common reward")
+    common_reward: bool = key(False, help="give all agents one common reward, which goes on after an agent's death")
     reward_scalarisation: Literal["sum", "mean"] = key("sum", help="common reward: sum or mean of all rewards")
     shaped_reward_steps: int = key(
         0, low=0, help="environment steps in which the environment's shaped reward falls linearly to 0; 0: without it"

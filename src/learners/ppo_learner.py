@@ -27,11 +27,16 @@ WIDENS = (
     "entropy_coef: {:g} rewards a wide policy also where the environment clips its Box actions; if the entropy rises "
     "and returns fall, set entropy_coef=0.0"
 )
-SHORT = 0.5  # episodes shorter than this share of the horizon 1 / (1 - gamma) are reported
+SHORT = 0.5  # values can grow without reason if episodes are shorter than this share of the horizon 1 / (1 - gamma)
 AHEAD = (
     "gamma: {:g} looks {:.0f} steps ahead, and episodes have at most {}; if a time limit ends them, values can grow "
     "without reason. Lower gamma then (docs/configuration.md#values-at-time-limits)"
 )
+
+
+def discount_for(gamma: float, episode_limit: int) -> float:
+    """The largest discount, up to ``gamma``, whose horizon is not too long for episodes of so many steps."""
+    return min(gamma, 1.0 - SHORT / episode_limit)
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class PPOConfig(RolloutLearnerConfig, ValueCriticConfig):
     """Keys of ``learner: ppo_learner``, beside those of every learner from rollouts and those of the critic."""
 
     with_box_actions: ClassVar[dict[str, Any]] = {"entropy_coef": 0.0}  # defaults for them (configuration/suited.py)
+    default_discount = staticmethod(discount_for)  # of short episodes (fitting.py)
 
     gae_lambda: float = key(0.95, low=0, high=1, help="lambda of the advantages")
     clip_ratio: float = key(0.2, above=0, help="largest relative change of an action's probability that is rewarded")
@@ -67,7 +73,7 @@ class PPOLearner(RolloutLearner):
         if kind_of(args).name == "continuous" and c.entropy_coef and "entropy_coef" not in user_keys(args):
             logger.console_logger.info(WIDENS.format(c.entropy_coef))
         limit = args.env_info.episode_limit if hasattr(args, "env_info") else 0
-        if 0 < limit * (1.0 - c.gamma) < SHORT and "gamma" not in user_keys(args):
+        if limit and c.gamma > discount_for(c.gamma, limit) and "gamma" not in user_keys(args):
             logger.console_logger.info(AHEAD.format(c.gamma, 1.0 / (1.0 - c.gamma), limit))
         self.critic = ValueCritic(scheme, args, getattr(mac, "condition_dim", 0))
         self.memory: Tensor | None = None  # recurrent state of the critic in the running episodes
