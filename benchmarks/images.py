@@ -20,6 +20,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import omarl
+from omarl.analysis.statistics import mean_interval
 from omarl.envs.actions import actions_by_score
 
 ROOT = Path(__file__).parents[1]
@@ -35,11 +36,12 @@ EPISODES = 32  # random ones
 HEAD = [
     "# Images: IPPO beside random play",
     "",
-    "Returns of 16 test episodes, summed over agents, of each seed; of 32 random episodes, the mean and its 95% "
+    "Returns of 16 test episodes with sampled actions, summed over agents: of each seed, and the means of the last "
+    "three tests over seeds, with their 95% interval (Student's t); of 32 random episodes, the mean and its "
     "interval. Settings: `benchmarks/images.py`.",
     "",
-    "| environment | steps | seeds | first test | last test | random |",
-    "|---|---|---|---|---|---|",
+    "| environment | steps | seeds | first test | last test | last three tests | random |",
+    "|---|---|---|---|---|---|---|",
 ]
 
 
@@ -109,14 +111,16 @@ def table(tasks: list[str], results: Path) -> None:
     lines = [*HEAD]
     for axis, task in zip(axes[0], present, strict=True):
         returns = np.array(json.loads((results / task / "random.json").read_text(encoding="utf-8")))
-        mean, half = returns.mean(), 1.96 * returns.std(ddof=1) / len(returns) ** 0.5
-        axis.axhspan(mean - half, mean + half, color="0.8", label="random")
+        chance = mean_interval(returns)
+        axis.axhspan(chance.low, chance.high, color="0.8", label="random")
         runs = curves(task, results)
         for seed, (steps, values) in runs.items():
             axis.plot(steps, values, label=f"seed {seed}")
         first, last = (", ".join(f"{values[at]:.4g}" for _, values in runs.values()) for at in (0, -1))
         until = max(int(steps[-1]) for steps, _ in runs.values())
-        lines.append(f"| {task} | {until:,} | {len(runs)} | {first} | {last} | {mean:.4g} ± {half:.2g} |")
+        end = mean_interval(np.array([values[-3:].mean() for _, values in runs.values()]))
+        intervals = " | ".join(f"{each.point:.4g} [{each.low:.4g}, {each.high:.4g}]" for each in (end, chance))
+        lines.append(f"| {task} | {until:,} | {len(runs)} | {first} | {last} | {intervals} |")
         axis.set(title=task, xlabel="environment steps", ylabel="test return")
         axis.legend(fontsize="small")
     figure.savefig(OUT / "images.png", dpi=100)

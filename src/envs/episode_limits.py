@@ -50,12 +50,14 @@ def stated_limit(env: Any) -> tuple[int, str]:
 def estimated_limit(make: Callable[[], Adapter], info: EnvInfo, seed: int, timeout: float = 0.0) -> tuple[int, str]:
     """A generous limit, and how it was found: a multiple of the longest of a few random episodes.
 
+    If several were truncated after equally many steps, and none was longer, that is the environment's own limit.
     ``make`` makes a copy whose episodes are limited to ``TRIED_STEPS`` steps. Short runs of random actions bound the
     search, in steps and in seconds.
     """
     arrays, rng = lay_out(info, 1), np.random.default_rng(seed)
     copies = Copies(make, info, range(1), arrays, seed, timeout)
     lengths: list[int] = []
+    cut: list[int] = []  # lengths of those that were truncated
     try:
         copies.reset()
         frame, begun, total, length = arrays.first, time.monotonic(), 0, 0
@@ -66,12 +68,15 @@ def estimated_limit(make: Callable[[], Adapter], info: EnvInfo, seed: int, timeo
             if (arrays.terminated | arrays.truncated).any():
                 if length < TRIED_STEPS:
                     lengths.append(length)
+                    cut += [length] * bool(arrays.truncated.any())
                 length, frame = 0, arrays.first
     finally:
         with suppress(EnvError):  # reported when the run's copies are closed
             copies.close()
     if not lengths:
         return FALLBACK, f"none of {total} random steps ended an episode"
+    if len(cut) > 1 and min(cut) == max(lengths):
+        return max(lengths), f"{len(cut)} of {len(lengths)} random episodes were truncated there"
     episodes = "episode" if len(lengths) == 1 else "episodes"
     times = SHORT if max(lengths) < ENOUGH else LONG
     return times * max(lengths), f"{times} times the longest of {len(lengths)} random {episodes}"

@@ -44,6 +44,16 @@ def test_an_unknown_limit_is_four_times_the_longest_random_episode_with_one_line
     assert "they end after 24 steps (4 times the longest of 5 random episodes); set env_args.episode_limit" in line
 
 
+@pytest.mark.parametrize("early, count", [(False, "5 of 5"), (True, "4 of 5")])
+def test_where_random_episodes_are_truncated_is_the_limit(
+    make: Any, early: bool, count: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "omarl"):
+        env = make("Unlimited", length=6, ending="truncate", early=early)
+    assert env.info.episode_limit == 6 and not env.info.limit_source
+    assert f"they end after 6 steps ({count} random episodes were truncated there)" in caplog.text
+
+
 def test_turns_are_counted_in_turn_based_games(make: Any) -> None:
     assert make("UnlimitedTurns").info.episode_limit == 4 * 8
 

@@ -102,11 +102,17 @@ class Limited(Endless):
 
 
 class Unlimited(Toy):
-    """Ends by itself after ``length`` steps, and states no limit."""
+    """Ends by itself after ``length`` steps, and states no limit. ``early``: the first episode ends after one step."""
 
-    def __init__(self, length: int = 3) -> None:
-        super().__init__(length)
+    def __init__(self, length: int = 3, ending: str = "terminate", early: bool = False) -> None:
+        super().__init__(length, ending)
+        self.usual, self.is_early = (length, ending), early
         del self.max_cycles
+
+    def reset(self, seed: int | None = None, options: Any = None) -> tuple[dict, dict]:
+        self.length, self.ending = (1, "terminate") if self.is_early else self.usual
+        self.is_early = False
+        return super().reset(seed, options)
 
 
 class Bare:
