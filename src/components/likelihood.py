@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..modules.losses import calibrated_nll
+from ..modules.softmax import log_softmax, softmax
 from .feature_types import BERNOULLI, CATEGORICAL, GAUSSIAN, FeatureTypes
 from .normalisers import RunningMeanStd
 
@@ -65,7 +66,7 @@ class Likelihood:
             logits, targets = self._bit_logits(outputs), states[..., self.bits]
             nats = nats + F.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(dim=-1)
         if len(self.groups):
-            log_p = self._group_logits(outputs).log_softmax(dim=-1)
+            log_p = log_softmax(self._group_logits(outputs))
             nats = nats - (log_p * self._grouped(states, 0.0)).sum(dim=(-2, -1))
         return nats
 
@@ -86,7 +87,7 @@ class Likelihood:
         result[..., self.gaussian] = means[..., self.gaussian]
         result[..., self.bits] = self._bit_logits(outputs).sigmoid()
         if len(self.groups):
-            odds = self._group_logits(outputs).softmax(dim=-1)
+            odds = softmax(self._group_logits(outputs))
             padded = F.pad(result, (0, 1))
             padded[..., self.groups.flatten()] = odds.flatten(-2)
             result = padded[..., :-1]

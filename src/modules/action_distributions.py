@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..types import DISCRETE, ActionKind, ConfigError
 from .compiled import kernels
 from .gaussian_policy import WithLogStd
 from .losses import tanh_bound
+from .softmax import log_softmax, softmax
 
 LOG_STD_LIMIT = 3.0  # of predictions
 
 
 def log_probabilities(logits: Tensor, avail: Tensor) -> Tensor:
     """Log-probability of each action, [..., U]; very small where the action is not available."""
-    return F.log_softmax(logits.masked_fill(avail == 0, -1e9), dim=-1)
+    return log_softmax(logits.masked_fill(avail == 0, -1e9))
 
 
 class ActionDistribution(ABC):
@@ -115,7 +115,7 @@ class Categorical(ActionDistribution):
         return features.argmax(dim=-1, keepdim=True)
 
     def summary(self, outputs: Tensor) -> Tensor:
-        return outputs.softmax(dim=-1)
+        return softmax(outputs)
 
 
 class Heads(ActionDistribution):
@@ -147,7 +147,7 @@ class Heads(ActionDistribution):
         return torch.stack([head.argmax(dim=-1) for (head,) in self._split(features)], dim=-1)
 
     def summary(self, outputs: Tensor) -> Tensor:
-        return torch.cat([head.softmax(dim=-1) for (head,) in self._split(outputs)], dim=-1)
+        return torch.cat([softmax(head) for (head,) in self._split(outputs)], dim=-1)
 
 
 class Gaussian(ActionDistribution):

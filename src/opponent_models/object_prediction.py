@@ -21,6 +21,7 @@ from ..games.foraging.layout import food_slots, offsets_size
 from ..modules.agents.feature_agent import FeatureAgent
 from ..modules.hidden import hidden_layer
 from ..modules.linear import Linear
+from ..modules.softmax import softmax
 from ..modules.unrolling import unroll_rows
 from ..types import ConfigError, EnvInfo
 from .evaluation import Counts, Drawing
@@ -156,7 +157,7 @@ class ObjectModel(OpponentModel):
 
         0 for absent objects; uniform if no object is left, at an episode's end.
         """
-        return features.detach().unflatten(-1, (self.n_subjects, self.n_objects)).softmax(dim=-1).flatten(-2)
+        return softmax(features.detach().unflatten(-1, (self.n_subjects, self.n_objects))).flatten(-2)
 
     def targets(self, batch: Rollout, base: BaseLearner) -> Targets:
         return Targets(self.next_rests(batch))

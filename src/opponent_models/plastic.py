@@ -23,6 +23,7 @@ from ..config.schema import key
 from ..modules.hidden import hidden_layer
 from ..modules.linear import Linear
 from ..modules.losses import masked_mean
+from ..modules.softmax import log_softmax, softmax
 from ..types import ConfigError
 from .model import ModelConfig
 from .naive import ActionModel
@@ -81,7 +82,7 @@ class PlasticModel(ActionModel):
         belief = features[..., self.width :].detach()
         if self.config.plastic_condition == "likeliest":
             return F.one_hot(belief.argmax(dim=-1), self.n_types).to(belief.dtype)
-        return belief.softmax(dim=-1)
+        return softmax(belief)
 
     def initial_carry(self, n: int) -> Tensor:
         """The logarithms of equal weights are 0: [n, N, S + W + K]."""
@@ -92,7 +93,7 @@ class PlasticModel(ActionModel):
     def step(self, obs: Tensor, carry: Tensor) -> tuple[Tensor, Tensor]:
         sizes = [carry.shape[-1] - self.width - self.n_types, self.width, self.n_types]
         state, before, belief = carry.split(sizes, dim=-1)
-        belief = (belief + self.evidence(before, obs)).log_softmax(dim=-1)
+        belief = log_softmax(belief + self.evidence(before, obs))
         history, state = self.encoder(obs.flatten(0, 1), state.flatten(0, 1))
         history = history.view(*obs.shape[:2], -1)
         after = torch.cat([state.view(*obs.shape[:2], -1), history, belief], dim=-1)
@@ -111,7 +112,7 @@ class PlasticModel(ActionModel):
             goes_on = goes_on - batch["begins"].float()[..., None]
         beliefs = []
         for t in range(obs.shape[1]):
-            belief = (belief * goes_on[:, t] + evidence[:, t]).log_softmax(dim=-1)
+            belief = log_softmax(belief * goes_on[:, t] + evidence[:, t])
             beliefs.append(belief)
         return torch.cat([history, torch.stack(beliefs, dim=1)], dim=-1)
 
