@@ -1,6 +1,6 @@
 """The mutants of ``mutants.py``: a file of ``src/``, a text in it, its replacement, and tests in ``tests/unit/``.
 
-The first six (``KNOWN``) once survived all tests. The other 60 are in ``MUTANTS``.
+The six of ``KNOWN`` once survived all tests. The others are in ``MUTANTS``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ class Mutant(NamedTuple):
     tests: tuple[str, ...]
 
 
-Q, QD, MIX = "test_q_learner.py", "test_q_learner_details.py", "test_mixers.py"
+Q, QD, TD = "test_q_learner.py", "test_q_learner_details.py", "test_td_error.py"
+MIX, MASKS = "test_mixers.py", "test_masks.py"
 PPO, PQN, RETURNS = "test_ppo_learner.py", "test_pqn_learner.py", "test_returns.py"
 MODELS = "opponent_models/test_opponent_model_learner.py"
 TRAINING, ABSENT = "opponent_models/test_training_details.py", "opponent_models/test_absent_opponents.py"
@@ -46,8 +47,8 @@ KNOWN = (
            (PPO,)),
     Mutant("learners/agent_learner.py", "return ahead, ended(batch)[:, :-1, None]",
            'return ahead, batch["terminated"][:, :-1].float()', (PPO, PQN)),
-    Mutant("learners/opponent_model_learner.py", "batch.condition = self.model.condition(",
-           "batch.condition = self.trained.condition(", (CONDITION,)),
+    Mutant("learners/opponent_model_learner.py", "as_acted(self.model.condition(",
+           "as_acted(self.trained.condition(", (CONDITION,)),
     Mutant("learners/pqn_learner.py", "self.mac.head(features, goals).mean(dim=-1)",
            "self.mac.head(features, goals).amax(dim=-1)",
            (TRAINING + "::test_the_value_of_a_subgoal_is_the_mean_over_actions_and_not_the_best",)),
@@ -57,15 +58,18 @@ KNOWN = (
 )  # fmt: skip
 
 LEARNERS = (
-    Mutant("learners/q_learner.py", "reward + gamma * (1.0 - terminated) * next_alive * next_value",
+    Mutant("modules/td_error.py", "reward + gamma * (1.0 - terminated) * next_alive * next_value",
            "reward + gamma * next_alive * next_value", (Q,)),
-    Mutant("learners/q_learner.py", "reward + gamma * (1.0 - terminated) * next_alive * next_value",
+    Mutant("modules/td_error.py", "reward + gamma * (1.0 - terminated) * next_alive * next_value",
            "reward + gamma * (1.0 - terminated) * next_value", (Q,)),
-    Mutant("learners/q_learner.py", "chooser = q[:, 1:] if self.config.double_q else target_q", "chooser = target_q",
-           (Q,)),
-    Mutant("learners/q_learner.py", "chooser.masked_fill(unavailable, -torch.inf).argmax", "chooser.argmax", (Q,)),
-    Mutant("learners/q_learner.py", 'q[:, :-1].gather(3, batch["actions"][:, :-1])',
-           'q[:, :-1].gather(3, batch["actions"][:, 1:])', (Q,)),
+    Mutant("modules/value_kernels.py", "goes_on * next_alive[b, t, k] * next_values", "goes_on * next_values", (TD,)),
+    Mutant("modules/value_kernels.py", "gamma * (np.float32(1.0) - np.float32(terminated[b, t, 0]))", "gamma", (TD,)),
+    Mutant("modules/value_kernels.py", "chooser = q[b, t + 1, n] if double_q else target_q[b, t + 1, n]",
+           "chooser = target_q[b, t + 1, n]", (Q,)),
+    Mutant("modules/value_kernels.py", "best(chooser, avail[b, t + 1, n])", "chooser.argmax()", (Q,)),
+    Mutant("modules/value_kernels.py", "taken[b, t, n] = q[b, t, n, actions[b, t, n, 0]]",
+           "taken[b, t, n] = q[b, t, n, actions[b, t + 1, n, 0]]", (Q,)),
+    Mutant("learners/q_learner.py", "next_values = values_of_living(next_values, next_alive, True)", "pass", (Q,)),
     Mutant("learners/q_learner.py", "self.updates % round(rate) == 0", "self.updates % round(rate) == 1", (Q,)),
     Mutant("learners/q_learner.py", "self.reward_stats.update(reward[valid].unsqueeze(-1))",
            "self.reward_stats.update(reward.reshape(-1, 1))", (Q,)),
@@ -79,26 +83,35 @@ LEARNERS = (
     Mutant("learners/ppo_learner.py", "- c.entropy_coef * mean_entropy", "+ c.entropy_coef * mean_entropy", (PPO,)),
     Mutant("learners/ppo_learner.py", "(self._values(batch)[0][:, :-1] - returns)",
            "(self._values(batch)[0][:, 1:] - returns)", (PPO,)),
-    Mutant("learners/ppo_learner.py", 'batch["reward"][:, :-1] * alive[:, :-1]', 'batch["reward"][:, :-1]', (PPO,)),
+    Mutant("learners/ppo_learner.py", "gae(own_rewards(batch, alive)", 'gae(batch["reward"][:, :-1]', (PPO,)),
+    Mutant("learners/ppo_learner.py", "values_of_living(self._unnormalised(output), alive, common)",
+           "self._unnormalised(output) * alive", (PPO,)),
     Mutant("learners/ppo_learner.py", 'memories[:, -2] * (1.0 - batch["begins"][:, -1:].float())', "memories[:, -2]",
            (PPO,)),
     Mutant("learners/ppo_learner.py", "(advantage - real.mean()) / (real.std", "advantage / (real.std", (PPO,)),
     Mutant("learners/agent_learner.py", 'last * (1.0 - batch["terminated"][at].float())', "last", (PPO, PQN)),
     Mutant("learners/pqn_learner.py", "q.masked_fill(avail == 0, -torch.inf).amax(dim=-1)", "q.amax(dim=-1)", (PQN,)),
-    Mutant("learners/pqn_learner.py", "else reward * alive[:, :-1]", "else reward", (PQN,)),
+    Mutant("learners/pqn_learner.py", "return values_of_living(values, alive, common)", "return values * alive",
+           (PQN,)),
+    Mutant("components/masks.py", "return reward if is_common(batch, alive.shape[2]) else reward * alive[:, :-1]",
+           "return reward", (PQN, PPO)),
+    Mutant("components/masks.py", "return reward if is_common(batch, alive.shape[2]) else reward * alive[:, :-1]",
+           "return reward * alive[:, :-1]", (PPO,)),
+    Mutant("components/masks.py", "/ alive.sum(dim=-1, keepdim=True).clamp(min=1.0)", "/ alive.shape[-1]", (MASKS,)),
     Mutant("components/returns.py", "decay = gamma * lambda_ * (1.0 - ended)",
            "decay = gamma * lambda_ * torch.ones_like(ended)", (RETURNS,)),
     Mutant("components/returns.py", "goes_on = 1.0 - ended", "goes_on = torch.ones_like(ended)", (RETURNS,)),
     Mutant("components/returns.py", "lambda_ * goes_on[:, t]", "(1.0 - lambda_) * goes_on[:, t]", (RETURNS,)),
     Mutant("components/masks.py", "(ended(batch)[:, :-2].cumsum(dim=1) == 0)",
            "(ended(batch)[:, 1:-1].cumsum(dim=1) == 0)",
-           ("test_masks.py", Q)),
+           (MASKS, Q)),
     Mutant("components/optimisers.py", "self.in_a_row = 0 if flag else self.in_a_row + 1",
            "self.in_a_row = self.in_a_row if flag else self.in_a_row + 1", (SKIPPED,)),
     Mutant("components/optimisers.py", "torch.isfinite(grad_norm + loss.detach())", "torch.isfinite(grad_norm)",
            (SKIPPED,)),
     Mutant("components/replay_buffer.py", "self.data[name][rows, length:] = 0", "pass", (BUFFER,)),
-    Mutant("components/action_selectors.py", "return scores.masked_fill(unavailable, -torch.inf).argmax(dim=-1)",
+    Mutant("components/action_selectors.py",
+           "return scores.masked_fill(avail_actions == 0, -torch.inf).argmax(dim=-1)",
            "return scores.argmax(dim=-1)", (QD,)),
 )  # fmt: skip
 
@@ -113,13 +126,14 @@ RUNNERS = (
     Mutant("runners/rollout_runner.py", "torch.full_like(rows, t)", "torch.full_like(rows, t + 1)", (ROLLOUT,)),
     Mutant("runners/player.py", "self.carry = self.carry.index_copy(0, rows, self.fresh_carry[rows])", "pass",
            (RUNNER, ROLLOUT)),
-    Mutant("runners/episode_runner.py", "self._write(step.final, rows, t + 1)",
-           "self._write(step.observation, rows, t + 1)", (RUNNER,)),
+    Mutant("runners/episode_runner.py", "zip(OBSERVATION_KEYS, step.final, strict=True)",
+           "zip(OBSERVATION_KEYS, step.observation, strict=True)", (RUNNER,)),
     Mutant("runners/episode_runner.py", "episodes[steps[None, :] > lengths[:, None]] = 0", "pass", (RUNNER,)),
 )  # fmt: skip
 
 OPPONENTS = (
-    Mutant("opponent_models/naive.py", "acted = (taken >= 0).sum(dim=-1)", "acted = (taken >= -1).sum(dim=-1)",
+    Mutant("components/observed_actions.py", "features[..., -1] > 0 if self.is_marked else features.amax(dim=-1) > 0",
+           "features[..., -1] >= 0 if self.is_marked else features.amax(dim=-1) >= 0",
            (ABSENT + "::test_actions_of_absent_opponents_are_neither_targets_nor_hits",)),
     Mutant("opponent_models/model.py", "if batch.ends is not None:\n        obs = obs.clone()",
            "if False:\n        obs = obs.clone()",
@@ -131,18 +145,16 @@ OPPONENTS = (
            (OMG + "::test_candidates_are_the_next_states",)),
     Mutant("opponent_models/horizon.py", "scores.masked_fill(valid[:, :, None] == 0, -torch.inf).argmax",
            "scores.argmax", (SELECTOR,)),
-    Mutant("opponent_models/omg/selector.py", "value() if optimistic else -value()",
-           "-value() if optimistic else value()",
-           (SELECTOR,)),
+    Mutant("opponent_models/omg/selector.py", "values if optimistic else -values",
+           "-values if optimistic else values", (SELECTOR,)),
     Mutant("opponent_models/omg/inference.py",
            'features[:, :-1] * (1.0 - batch["begins"][:, 1:-1].float())[..., None]', "features[:, :-1]",
            (OMG + "::test_the_decoder_gets_the_previous_step_of_the_same_episode",)),
-    Mutant("opponent_models/omg/model.py", "return inferred._replace(acting=acting)",
-           "return inferred._replace(acting=acting, critic=acting)",
+    Mutant("opponent_models/omg/model.py",
+           "inferred.critic if self.config.omg_critic_input == \"inferred\" else acting", "acting",
            (OMG + "::test_a_critic_is_conditioned_only_on_inferred_subgoals",)),
-    Mutant("opponent_models/place_prediction.py", "chosen = random_step(valid, self.info.n_agents)",
-           "chosen = 0 * random_step(valid, self.info.n_agents)",
-           (PLACES + "::test_targets_are_places_at_a_random_step_of_the_horizon",)),
+    Mutant("opponent_models/place_prediction.py", "visits / visits.sum(dim=-1, keepdim=True).clamp(min=1)", "visits",
+           (PLACES + "::test_targets_are_the_shares_of_the_horizon_at_each_place",)),
     Mutant("opponent_models/places.py", "true[:, t + 1 : t + 1 + horizon]", "true[:, t : t + horizon]", (RATES,)),
     Mutant("opponent_models/object_prediction.py", "(beside.sum(dim=-1) == 1)", "(beside.sum(dim=-1) >= 1)",
            (OBJECTS,)),
@@ -176,7 +188,7 @@ STATE_VAE = (
     Mutant("components/vae_trainer.py", "batches[-self.config.vae_window :]", "batches[: self.config.vae_window]",
            (TRAINER,)),
     Mutant("learners/omg_vae_learner.py",
-           "return states if ends is None else torch.cat([states, ends.state.flatten(1)])",
+           "return states if ends is None else torch.cat([states, as_stored(ends.state.flatten(1), states.dtype)])",
            "return states", (VAE,)),
     Mutant("components/vae_optimiser.py", "(self.updates + 1) / warmup", "self.updates / warmup", (SCHEDULES,)),
 )  # fmt: skip

@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 from fakes import random_batch
+from omarl.components import action_selectors
 from omarl.components.action_selectors import EpsilonGreedy
 from omarl.components.optimisers import make_optimiser
 from omarl.types import TrainingError
@@ -71,7 +72,10 @@ def test_optimisers_read_their_keys(name):
     assert group["betas"] == (0.1, 0.2) if name == "adam" else group["alpha"] == 0.4
 
 
-def test_epsilon_greedy_is_uniform_over_available_actions_and_independent_for_agents():
+@pytest.mark.parametrize("compiled", [True, False])
+def test_epsilon_greedy_is_uniform_over_available_actions_and_independent_for_agents(compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(action_selectors, "is_compiled", lambda name, values: False)
     torch.manual_seed(0)
     from types import SimpleNamespace
 

@@ -102,7 +102,7 @@ class Limited(Endless):
 
 
 class Unlimited(Toy):
-    """Ends by itself after ``length`` steps, and states no limit. ``early``: the first episode ends after one step."""
+    """Ends by itself after ``length`` steps, and states no limit. ``early``: the first one ends after one step."""
 
     def __init__(self, length: int = 3, ending: str = "terminate", early: bool = False) -> None:
         super().__init__(length, ending)
