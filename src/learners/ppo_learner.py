@@ -27,16 +27,6 @@ WIDENS = (
     "entropy_coef: {:g} rewards a wide policy also where the environment clips its Box actions; if the entropy rises "
     "and returns fall, set entropy_coef=0.0"
 )
-SHORT = 0.5  # values can grow without reason if episodes are shorter than this share of the horizon 1 / (1 - gamma)
-AHEAD = (
-    "gamma: {:g} looks {:.0f} steps ahead, and episodes have at most {}; if a time limit ends them, values can grow "
-    "without reason. Lower gamma then (docs/configuration.md#values-at-time-limits)"
-)
-
-
-def discount_for(gamma: float, episode_limit: int) -> float:
-    """The largest discount, up to ``gamma``, whose horizon is not too long for episodes of so many steps."""
-    return min(gamma, 1.0 - SHORT / episode_limit)
 
 
 @dataclass(frozen=True)
@@ -44,7 +34,6 @@ class PPOConfig(RolloutLearnerConfig, ValueCriticConfig):
     """Keys of ``learner: ppo_learner``, beside those of every learner from rollouts and those of the critic."""
 
     with_box_actions: ClassVar[dict[str, Any]] = {"entropy_coef": 0.0}  # defaults for them (configuration/suited.py)
-    default_discount = staticmethod(discount_for)  # of short episodes (fitting.py)
 
     gae_lambda: float = key(0.95, low=0, high=1, help="lambda of the advantages")
     clip_ratio: float = key(0.2, above=0, help="largest relative change of an action's probability that is rewarded")
@@ -72,9 +61,6 @@ class PPOLearner(RolloutLearner):
         self.actions = distribution(kind_of(args), feature_size(scheme, "actions_onehot"))
         if kind_of(args).name == "continuous" and c.entropy_coef and "entropy_coef" not in user_keys(args):
             logger.console_logger.info(WIDENS.format(c.entropy_coef))
-        limit = args.env_info.episode_limit if hasattr(args, "env_info") else 0
-        if limit and c.gamma > discount_for(c.gamma, limit) and "gamma" not in user_keys(args):
-            logger.console_logger.info(AHEAD.format(c.gamma, 1.0 / (1.0 - c.gamma), limit))
         self.critic = ValueCritic(scheme, args, getattr(mac, "condition_dim", 0))
         self.memory: Tensor | None = None  # recurrent state of the critic in the running episodes
         self.return_stats = RunningMeanStd(1)
@@ -138,6 +124,20 @@ class PPOLearner(RolloutLearner):
             return values
         return values * self.return_stats.std.float() + self.return_stats.mean.float()
 
+    def _normalised(self, returns: Tensor, valid: Tensor) -> Tensor:
+        """Returns in the critic's units, by statistics that count the valid ones.
+
+        The critic's last layer follows the statistics, so that its values stay what they are (PopArt, van Hasselt et
+        al. 2016). Otherwise targets made of its own values raise the statistics, these its values, and these the next
+        targets. Before the first statistics its values mean nothing.
+        """
+        stats = self.return_stats
+        mean, std, is_first = stats.mean, stats.std, not stats.count
+        stats.update(returns[valid].unsqueeze(-1))
+        if not is_first:
+            self.critic.rescale(mean, std, stats.mean, stats.std)
+        return stats.normalise(returns.unsqueeze(-1)).squeeze(-1)
+
     @torch.no_grad()
     def _advantages(self, batch: Rollout) -> tuple[Tensor, Tensor]:
         """Advantages, and the critic's targets: [E, T, N] each."""
@@ -159,8 +159,7 @@ class PPOLearner(RolloutLearner):
         valid = alive[:, :-1] > 0
         self.stats.add({"value_target_rms": returns[valid].square().mean().sqrt()})
         if c.normalise_values:
-            self.return_stats.update(returns[valid].unsqueeze(-1))
-            returns = self.return_stats.normalise(returns.unsqueeze(-1)).squeeze(-1)
+            returns = self._normalised(returns, valid)
         if c.normalise_advantages:
             real = advantage[valid]
             advantage = (advantage - real.mean()) / (real.std(unbiased=False) + 1e-8)
