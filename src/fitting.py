@@ -1,4 +1,7 @@
-"""Fits the default sizes of a run to the available memory and to its length, and stores an estimated limit."""
+"""Fits the defaults of a run to its environment: sizes to memory and length, the discount to short episodes.
+
+An estimated episode limit is stored.
+"""
 
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -12,6 +15,7 @@ from . import budget
 from .config.schema import read
 from .envs.actions import actions_by_score
 from .envs.episode_limits import NAMES
+from .registry import resolve
 from .run import TRAIN_STREAM, RunConfig, make_env
 from .types import EnvError, EnvInfo, VecEnv
 from .utils.memory import readable
@@ -30,14 +34,14 @@ TIMED_STEPS, TIMED_SECONDS = 50, 2.0  # at most so many random steps are timed, 
 
 
 def fitted(values: Mapping[str, Any], user_keys: Collection[str], say: Callable[[str], None]) -> dict[str, Any]:
-    """The keys that differ in the run: sizes that shrink to the available memory, and an estimated episode limit.
+    """The keys that differ in the run: sizes, the discount of short episodes, and an estimated episode limit.
 
     A run that continues from a checkpoint keeps the checkpoint's values.
 
     Args:
         values: the complete configuration.
         user_keys: the keys that the user has set, which do not change.
-        say: receives a line about changed sizes.
+        say: receives a line about each change.
 
     Raises:
         ConfigError, EnvError: the environment cannot be made.
@@ -70,6 +74,10 @@ def fitted(values: Mapping[str, Any], user_keys: Collection[str], say: Callable[
         free = readable(budget.available_memory("cpu"))
         say(f"memory: {free} are available, so {changes}; a value that you set is kept")
     result: dict[str, Any] = {name: size for name, size in (lengths | sizes).items() if size != values.get(name)}
+    if discount := by_horizon(complete, info, user_keys):
+        changes = _changes(discount, complete)
+        say(f"episodes: they have at most {info.episode_limit} steps, so {changes}; a value that you set is kept")
+    result |= discount
     if info.interface and (not info.limit_source or info.episode_limit != env.info.episode_limit):
         result["env_args"] = {**values["env_args"], "episode_limit": info.episode_limit}
     return result
@@ -104,6 +112,16 @@ def by_length(values: Mapping[str, Any], info: EnvInfo, fixed: Collection[str]) 
     if values["test_interval"] and not values["pool"]:
         wanted["test_nepisode"] = max(values["test_interval"] // (5 * steps), FEWEST_TESTED)
     return {name: size for name, size in wanted.items() if name not in fixed and size < values[name]}
+
+
+def by_horizon(values: Mapping[str, Any], info: EnvInfo, fixed: Collection[str]) -> dict[str, float]:
+    """The discount of a learner whose values need a horizon that suits short episodes (``default_discount``)."""
+    learner: Any = resolve("learner", values.get("base_learner") or values["learner"])
+    rule = getattr(getattr(learner, "Config", None), "default_discount", None)
+    if rule is None or "gamma" in fixed:
+        return {}
+    gamma = rule(values["gamma"], info.episode_limit)
+    return {"gamma": gamma} if gamma < values["gamma"] else {}
 
 
 def by_time(values: Mapping[str, Any], info: EnvInfo, pace: float, fixed: Collection[str]) -> dict[str, int]:

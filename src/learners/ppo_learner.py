@@ -28,12 +28,23 @@ WIDENS = (
     "and returns fall, set entropy_coef=0.0"
 )
 
+AHEAD = (
+    "gamma: {:g} looks {:.0f} steps ahead, and episodes have at most {}; if a time limit ends them, values can grow "
+    "without reason. Lower gamma then (docs/configuration.md#values-at-time-limits)"
+)
+
+
+def discount_for(gamma: float, episode_limit: int) -> float:
+    """The largest discount, up to ``gamma``, whose horizon 1 / (1 - gamma) is not longer than an episode can be."""
+    return min(gamma, 1.0 - 1.0 / episode_limit)
+
 
 @dataclass(frozen=True)
 class PPOConfig(RolloutLearnerConfig, ValueCriticConfig):
     """Keys of ``learner: ppo_learner``, beside those of every learner from rollouts and those of the critic."""
 
     with_box_actions: ClassVar[dict[str, Any]] = {"entropy_coef": 0.0}  # defaults for them (configuration/suited.py)
+    default_discount = staticmethod(discount_for)  # of short episodes (fitting.py)
 
     gae_lambda: float = key(0.95, low=0, high=1, help="lambda of the advantages")
     clip_ratio: float = key(0.2, above=0, help="largest relative change of an action's probability that is rewarded")
@@ -61,6 +72,9 @@ class PPOLearner(RolloutLearner):
         self.actions = distribution(kind_of(args), feature_size(scheme, "actions_onehot"))
         if kind_of(args).name == "continuous" and c.entropy_coef and "entropy_coef" not in user_keys(args):
             logger.console_logger.info(WIDENS.format(c.entropy_coef))
+        limit = args.env_info.episode_limit if hasattr(args, "env_info") else 0
+        if limit and c.gamma > discount_for(c.gamma, limit) and "gamma" not in user_keys(args):
+            logger.console_logger.info(AHEAD.format(c.gamma, 1.0 / (1.0 - c.gamma), limit))
         self.critic = ValueCritic(scheme, args, getattr(mac, "condition_dim", 0))
         self.memory: Tensor | None = None  # recurrent state of the critic in the running episodes
         self.return_stats = RunningMeanStd(1)

@@ -249,6 +249,27 @@ def test_a_short_run_in_long_episodes_makes_updates_and_a_line_says_why(caplog):
     assert any("so batch_size_run=2 (instead of 8), batch_size=2 (instead of 32)" in m for m in caplog.messages)
 
 
+@pytest.mark.parametrize("keys, steps, fixed, expected", [
+    ({"learner": "ppo_learner"}, 25, (), {"gamma": 0.96}),
+    ({"learner": "ppo_learner"}, 100, (), {}),
+    ({"learner": "ppo_learner"}, 25, ("gamma",), {}),
+    ({"learner": "opponent_model_learner", "base_learner": "ppo_learner"}, 10, (), {"gamma": 0.9}),
+    ({"learner": "q_learner"}, 25, (), {}),
+])  # fmt: skip
+def test_ppo_discounts_more_where_episodes_are_short(keys, steps, fixed, expected):
+    assert fitting.by_horizon({"gamma": 0.99, **keys}, env_info(episode_limit=steps), fixed) == expected
+
+
+def test_a_training_uses_the_discount_of_short_episodes_and_a_line_says_why(caplog):
+    values = values_of("ippo", **SMALL, t_max=200) | {"gamma": 0.99}  # the file of the environment sets 0.9
+    used = []
+    with caplog.at_level(logging.INFO, "test"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.Training, "summary", lambda self: used.append(self.parts.learner.config.gamma) or [])
+        training.train(values, LOGGER, None)
+    assert used == [0.96]
+    assert any(m.startswith("episodes: they have at most 25 steps, so gamma=0.96 (inst") for m in caplog.messages)
+
+
 def test_max_seconds_ends_a_run_with_its_last_test(caplog):
     keys = {**SMALL, "test_interval": 10_000, "test_nepisode": 2, "t_max": 10**6, "max_seconds": 0.5}
     parts = build(values_of("iql", **keys), LOGGER, trains=True)
