@@ -28,6 +28,7 @@ WIDENS = (
     "and returns fall, set entropy_coef=0.0"
 )
 
+SHORT = 0.5  # episodes shorter than this share of the horizon 1 / (1 - gamma) get a smaller gamma
 AHEAD = (
     "gamma: {:g} looks {:.0f} steps ahead, and episodes have at most {}; if a time limit ends them, values can grow "
     "without reason. Lower gamma then (docs/configuration.md#values-at-time-limits)"
@@ -35,8 +36,8 @@ AHEAD = (
 
 
 def discount_for(gamma: float, episode_limit: int) -> float:
-    """The largest discount, up to ``gamma``, whose horizon 1 / (1 - gamma) is not longer than an episode can be."""
-    return min(gamma, 1.0 - 1.0 / episode_limit)
+    """``gamma``, or where episodes are much shorter than its horizon, one with a horizon as long as an episode."""
+    return gamma if episode_limit * (1.0 - gamma) >= SHORT else 1.0 - 1.0 / episode_limit
 
 
 @dataclass(frozen=True)

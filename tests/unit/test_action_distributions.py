@@ -176,6 +176,16 @@ def test_the_default_entropy_bonus_of_a_gaussian_is_reported(info, keys, lines, 
     assert caplog.text.count("entropy_coef: 0.01 rewards a wide policy") == lines
 
 
+@pytest.mark.parametrize("steps, keys, lines", [
+    (25, {}, 1), (49, {}, 1), (50, {}, 0), (25, {"gamma": 0.95}, 0), (25, {"user_keys": {"gamma"}}, 0),
+])  # fmt: skip
+def test_a_discount_that_looks_far_beyond_short_episodes_is_reported(steps, keys, lines, caplog):
+    info = env_info(episode_limit=steps)
+    with caplog.at_level("INFO"):
+        made(info, env_info=info, **{"gamma": 0.99, **keys})
+    assert caplog.text.count(f"gamma: 0.99 looks 100 steps ahead, and episodes have at most {steps}") == lines
+
+
 @pytest.mark.parametrize("learner", ["q_learner", "pqn_learner"])
 def test_q_learners_and_epsilon_greedy_refuse_numbers_and_name_ippo(learner):
     runner, _ = made(BOX)

@@ -251,7 +251,7 @@ def test_a_short_run_in_long_episodes_makes_updates_and_a_line_says_why(caplog):
 
 @pytest.mark.parametrize("keys, steps, fixed, expected", [
     ({"learner": "ppo_learner"}, 25, (), {"gamma": 0.96}),
-    ({"learner": "ppo_learner"}, 100, (), {}),
+    ({"learner": "ppo_learner"}, 50, (), {}),
     ({"learner": "ppo_learner"}, 25, ("gamma",), {}),
     ({"learner": "opponent_model_learner", "base_learner": "ppo_learner"}, 10, (), {"gamma": 0.9}),
     ({"learner": "q_learner"}, 25, (), {}),
