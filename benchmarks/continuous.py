@@ -10,7 +10,7 @@ Existing results in the folder are not repeated. ``--keys`` are further keys of 
 Equal in both: the environment, its steps, ``COPIES`` copies, parameters shared by all agents, one test of
 ``EPISODES`` episodes with the policy's mean at every tenth of the run. Everything else is each framework's own
 default, with one exception: Stable-Baselines3 makes an update for rollouts of ``ROLLOUT`` steps of each copy, since
-its 2,048 would leave three updates. Its gamma is 0.99; ours is 0.98 where episodes have 25 steps (simple_spread and
+its 2,048 would leave three updates. Its gamma is 0.99; ours is 0.96 where episodes have 25 steps (simple_spread and
 simple_tag; docs/configuration.md) and 0.99 in multiwalker. The prey of simple_tag is scripted (tag_with_prey.py): one
 network of Stable-Baselines3 cannot be two teams, and the returns of two learning teams say nothing about either.
 """
