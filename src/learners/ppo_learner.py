@@ -27,7 +27,6 @@ WIDENS = (
     "entropy_coef: {:g} rewards a wide policy also where the environment clips its Box actions; if the entropy rises "
     "and returns fall, set entropy_coef=0.0"
 )
-
 SHORT = 0.5  # episodes shorter than this share of the horizon 1 / (1 - gamma) get a smaller gamma
 AHEAD = (
     "gamma: {:g} looks {:.0f} steps ahead, and episodes have at most {}; if a time limit ends them, values can grow "
@@ -139,20 +138,6 @@ class PPOLearner(RolloutLearner):
             return values
         return values * self.return_stats.std.float() + self.return_stats.mean.float()
 
-    def _normalised(self, returns: Tensor, valid: Tensor) -> Tensor:
-        """Returns in the critic's units, by statistics that count the valid ones.
-
-        The critic's last layer follows the statistics, so that its values stay what they are (PopArt, van Hasselt et
-        al. 2016). Otherwise targets made of its own values raise the statistics, these its values, and these the next
-        targets. Before the first statistics its values mean nothing.
-        """
-        stats = self.return_stats
-        mean, std, is_first = stats.mean, stats.std, not stats.count
-        stats.update(returns[valid].unsqueeze(-1))
-        if not is_first:
-            self.critic.rescale(mean, std, stats.mean, stats.std)
-        return stats.normalise(returns.unsqueeze(-1)).squeeze(-1)
-
     @torch.no_grad()
     def _advantages(self, batch: Rollout) -> tuple[Tensor, Tensor]:
         """Advantages, and the critic's targets: [E, T, N] each."""
@@ -174,7 +159,8 @@ class PPOLearner(RolloutLearner):
         valid = alive[:, :-1] > 0
         self.stats.add({"value_target_rms": returns[valid].square().mean().sqrt()})
         if c.normalise_values:
-            returns = self._normalised(returns, valid)
+            self.return_stats.update(returns[valid].unsqueeze(-1))
+            returns = self.return_stats.normalise(returns.unsqueeze(-1)).squeeze(-1)
         if c.normalise_advantages:
             real = advantage[valid]
             advantage = (advantage - real.mean()) / (real.std(unbiased=False) + 1e-8)

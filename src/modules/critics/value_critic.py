@@ -56,15 +56,6 @@ class ValueCritic(nn.Module):
         self.norm1 = nn.LayerNorm(width) if config.critic_layer_norm else nn.Identity()
         self.norm2 = nn.LayerNorm(width) if config.critic_layer_norm else nn.Identity()
 
-    @torch.no_grad()
-    def rescale(self, mean: Tensor, std: Tensor, new_mean: Tensor, new_std: Tensor) -> None:
-        """Changes the last layer so that ``output * new_std + new_mean`` is what ``output * std + mean`` was, [1] each.
-
-        Source: van Hasselt et al. 2016, equation 6.
-        """
-        self.out.weight.mul_(std / new_std)
-        self.out.bias.mul_(std / new_std).add_((mean - new_mean) / new_std)
-
     def init_hidden(self) -> Tensor:
         """The recurrent state at the start of an episode: zeros [1, S] on the critic's device."""
         return self.out.weight.new_zeros(1, self.state_size)
