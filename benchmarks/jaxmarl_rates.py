@@ -1,6 +1,6 @@
 """Rates of `env: jaxmarl` beside JaxMARL's own compiled step, called once at a time from Python.
 
-    python benchmarks/jaxmarl_rates.py
+    python benchmarks/jaxmarl_rates.py [--games 'SMAX 3m' ...]
 
 Needs the extra `jax`. Both sides step the same number of copies with the same table of random actions, in turn. A row
 has the median rates, and the median quotient of the seconds and of the CPU seconds, which depend less on other load.
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=128)
     parser.add_argument("--steps", type=int, default=400, help="calls of step in one measurement")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("games", nargs="*", default=list(GAMES), choices=[*GAMES, []])
+    parser.add_argument("--games", nargs="+", default=list(GAMES), choices=GAMES)
     options = parser.parse_args()
     print(f"{options.copies} copies, {options.repeats} times {options.steps} calls; environment steps/s")
     print("| game | ours | JaxMARL's step | rate, ours / JaxMARL's | by CPU seconds |\n|---|---|---|---|---|")
