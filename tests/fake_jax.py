@@ -58,12 +58,14 @@ def modules() -> dict[str, types.ModuleType]:
     random = types.SimpleNamespace(
         fold_in=_draw, split=lambda key, n=2: np.stack([_draw(key, 1000 + i) for i in range(n)])
     )
+    lax = types.SimpleNamespace(cond=lambda flag, yes, no: yes() if flag else no())
     tree = types.SimpleNamespace(
         map=_map, leaves=lambda tree: _flatten(tree)[0], flatten=_flatten,
         unflatten=lambda build, leaves: build(iter(leaves)),
     )  # fmt: skip
     vars(jax).update(
-        numpy=jnp, random=random, tree=tree, jit=lambda function, static_argnums=(): function, vmap=_vmap,
+        numpy=jnp, random=random, tree=tree, lax=lax, vmap=_vmap,
+        jit=lambda function, static_argnums=(): function,
         eval_shape=_eval_shape,
     )  # fmt: skip
     return {"jax": jax, "jax.numpy": jnp}

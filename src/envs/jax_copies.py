@@ -62,7 +62,7 @@ class JaxCopies(Batched):
         self.game, self.info = game, game.info
         self.limit = game.info.episode_limit  # steps after which an episode is truncated
         self._seed = jnp.asarray(np.random.SeedSequence(seed).generate_state(2))
-        self._advance = jax.jit(self._next, static_argnums=3)
+        self._advance = jax.jit(self._next, static_argnums=4)
         self._restart = jax.jit(self._renewed)
         self.episode = np.full(n_envs, -1, np.int32)  # numbers of the running episodes, [E]
         self.won = self.shaped_reward = None  # see ``types.Step``
@@ -72,17 +72,22 @@ class JaxCopies(Batched):
 
     def reset(self) -> None:
         """Begins an episode in every copy."""
-        self._begin(np.ones(len(self.episode), np.bool_))
+        ended = np.ones(len(self.episode), np.bool_)
+        self.episode += ended
+        self.carry, frame = self._restart(self.carry, self.arrays.final, ended, self.episode)
+        self.arrays = self.arrays._replace(first=_complete(jax.tree.map(np.asarray, frame)))
 
     def step(self) -> None:
         """Steps every copy with ``arrays.actions``."""
         at_limit = bool((np.asarray(self.carry.t) + 1 >= self.game.limit).any())
-        self.carry, result = self._advance(self.carry, self.arrays.actions, self.limit, at_limit)
-        frame, reward, over, cut, self.won, self.shaped_reward = jax.tree.map(np.asarray, result)
+        given = self.carry, self.arrays.actions, self.episode, self.limit, at_limit
+        self.carry, *made = self._advance(*given)
+        (frame, reward, over, cut, self.won, self.shaped_reward), first = jax.tree.map(np.asarray, made)
         self.arrays = self.arrays._replace(final=_complete(frame), reward=reward, terminated=over, truncated=cut)
         ended = over | cut
         if ended.any():
-            self._begin(ended)
+            self.episode += ended
+            self.arrays = self.arrays._replace(first=_complete(first))
 
     def restart(self, info: EnvInfo) -> None:
         """Starts again with the first episodes, and with the episode limit of ``info``."""
@@ -103,12 +108,6 @@ class JaxCopies(Batched):
         self.episode[:] = state["episode"].numpy()
         self.arrays = lay_out(self.info, len(self.episode))  # arrays that can be written to
 
-    def _begin(self, ended: Any) -> None:
-        """Begins the next episodes of the copies ``ended`` [E]. The first frames of the others are their last."""
-        self.episode += ended
-        self.carry, frame = self._restart(self.carry, self.arrays.final, ended, self.episode)
-        self.arrays = self.arrays._replace(first=_complete(jax.tree.map(np.asarray, frame)))
-
     def _renewed(self, carry: Carry, frame: Frame, ended: Any, episode: Any) -> tuple[Carry, Frame]:
         """``carry`` and ``frame`` with those of new episodes in the copies ``ended``."""
         fresh, first = jax.vmap(self._first)(jnp.arange(len(ended)), episode)
@@ -128,8 +127,14 @@ class JaxCopies(Batched):
         frame, forced = self.game.frame(observed, state, alive)
         return _typed(Carry(state, key, jnp.int32(0), alive, forced)), frame
 
-    def _next(self, carry: Carry, actions: Any, limit: Any, at_limit: bool) -> tuple[Carry, Result]:
-        """Takes one step in all copies. ``at_limit``: a copy reaches the environment's time limit."""
+    def _next(
+        self, carry: Carry, actions: Any, episode: Any, limit: Any, at_limit: bool
+    ) -> tuple[Carry, Result, Frame]:
+        """Takes one step in all copies, and begins the next episodes of those that ended.
+
+        ``episode``: the numbers of the running episodes. ``at_limit``: a copy reaches the environment's time limit.
+        The last result has the first frames of the copies that ended, and of the others their last.
+        """
         game, t = self.game, carry.t + 1
         given = jax.vmap(self._given)(carry, actions)
         observed, state, rewards, flags, info = jax.vmap(game.env.step_env)(*given)
@@ -143,7 +148,11 @@ class JaxCopies(Batched):
         reward = jax.vmap(game.by_agent)(rewards)
         shaped = jax.vmap(game.by_agent)(info["shaped_reward"]) if "shaped_reward" in info else None
         result = Result(frame, reward, over, cut, game.won(reward, over), shaped)
-        return _typed(Carry(state, carry.key, t, alive, forced)), result
+        after, ended = _typed(Carry(state, carry.key, t, alive, forced)), over | cut
+        after, first = jax.lax.cond(
+            ended.any(), lambda: self._renewed(after, frame, ended, episode + ended), lambda: (after, frame)
+        )
+        return after, result, first
 
     def _given(self, carry: Carry, actions: Any) -> tuple[Any, Any, Any]:
         """The arguments of ``step_env`` in one copy."""
