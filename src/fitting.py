@@ -15,8 +15,7 @@ from . import budget
 from .config.schema import read
 from .envs.actions import actions_by_score
 from .envs.episode_limits import NAMES
-from .registry import resolve
-from .run import TRAIN_STREAM, RunConfig, make_env
+from .run import TRAIN_STREAM, RunConfig, agents_config, make_env
 from .types import EnvError, EnvInfo, VecEnv
 from .utils.memory import readable
 
@@ -116,8 +115,7 @@ def by_length(values: Mapping[str, Any], info: EnvInfo, fixed: Collection[str]) 
 
 def by_horizon(values: Mapping[str, Any], info: EnvInfo, fixed: Collection[str]) -> dict[str, float]:
     """The discount of a learner whose values need a horizon that suits short episodes (``default_discount``)."""
-    learner: Any = resolve("learner", values.get("base_learner") or values["learner"])
-    rule = getattr(getattr(learner, "Config", None), "default_discount", None)
+    rule = getattr(agents_config(values), "default_discount", None)
     if rule is None or "gamma" in fixed:
         return {}
     gamma = rule(values["gamma"], info.episode_limit)

@@ -127,6 +127,11 @@ def resumed_at(config: RunConfig) -> int:
     return int(folder.name) if folder.name.isdecimal() and why_new_episodes(folder, vars(config)) else 0
 
 
+def agents_config(values: Mapping[str, Any]) -> Any:
+    """The ``Config`` of the learner that trains the agents; None for a host's learner, which has none."""
+    return getattr(resolve("learner", values.get("base_learner") or values["learner"]), "Config", None)
+
+
 def make_env(config: RunConfig, n_envs: int, stream: int) -> VecEnv:
     """``n_envs`` copies whose seeds come from the run's seed and ``stream``.
 

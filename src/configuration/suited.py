@@ -8,7 +8,7 @@ from ..envs.make import described
 from ..games.lookup import game_named
 from ..modules.action_distributions import SPACES
 from ..registry import resolve
-from ..run import RunConfig
+from ..run import RunConfig, agents_config
 from ..types import ConfigError, EnvInfo, OmarlError
 from .layers import STORED, Layers, complete, from_files
 
@@ -40,8 +40,7 @@ def suited(layers: Layers) -> tuple[Layers, list[str]]:
 def _with_box_defaults(layers: Layers) -> tuple[Layers, str]:
     """The defaults that the agents' learner has if actions contain numbers: ``Config.with_box_actions``."""
     values = layers.values
-    learner: Any = resolve("learner", values.get("base_learner") or values["learner"])
-    defaults = getattr(getattr(learner, "Config", None), "with_box_actions", {})
+    defaults = getattr(agents_config(values), "with_box_actions", {})
     wanted = {name: value for name, value in defaults.items() if _may_change(layers, name) and values[name] != value}
     info = _info(layers) if wanted else None
     if info is None or not info.actions.limits:

@@ -68,7 +68,8 @@ def estimated_limit(make: Callable[[], Adapter], info: EnvInfo, seed: int, timeo
             if (arrays.terminated | arrays.truncated).any():
                 if length < TRIED_STEPS:
                     lengths.append(length)
-                    cut += [length] * bool(arrays.truncated.any())
+                    if arrays.truncated.any():
+                        cut.append(length)
                 length, frame = 0, arrays.first
     finally:
         with suppress(EnvError):  # reported when the run's copies are closed
